@@ -1,0 +1,267 @@
+"""Settings: one frozen model per stage, filled from params.yaml by the CLI and from parameters by the pipeline.
+
+params.yaml has one section a stage, named like its verb, and above them the keys that several stages share
+(`SHARED_KEYS`). A config class lists the shared keys it uses as ordinary fields. Defaults live in params.yaml only.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import yaml
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+
+from i2i_unlearn.errors import UserError
+
+SHARED_KEYS = (
+    "seed",
+    "num_threads",
+    "device",
+    "holdout_fraction",
+    "operator",
+    "keep_fraction",
+    "operator_patch_size",
+    "checkpoint_uri",
+)
+
+Fraction = Annotated[float, Ge(0), Le(1)]
+OpenFraction = Annotated[float, Gt(0), Lt(1)]
+NonNegativeInt = Annotated[int, Ge(0)]
+NonNegative = Annotated[float, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+
+
+class StageConfig(BaseModel):
+    """Frozen; unknown, missing and mistyped keys are one UserError that lists them all.
+
+    Numbers may come as strings or doubles (run forms send them so): 150, 150.0 and "150.0" are the same.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    section: ClassVar[str]
+    not_in_digest: ClassVar[frozenset[str]] = frozenset({"checkpoint_uri"})
+    """Fields that change where or how fast, never what."""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise UserError(_all_faults(self.section, error)) from None
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any], **more: Any) -> Self:
+        """Build from the content of params.yaml: the section, the shared keys this class has, and `more`."""
+        if cls.section not in params:
+            raise UserError(f"params.yaml has no section `{cls.section}`; sections found: {', '.join(params)}")
+        section = params[cls.section]
+        if not isinstance(section, Mapping):
+            raise UserError(f"params.yaml: section `{cls.section}` must hold keys, found {section!r}")
+        shared = {key: params[key] for key in SHARED_KEYS if key in cls.model_fields and key in params}
+        return cls(**shared, **section, **more)
+
+    def digest(self) -> str:
+        """sha256 of everything that decides the result."""
+        content = self.model_dump(mode="json", exclude=set(self.not_in_digest))
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _all_faults(section: str, error: ValidationError) -> str:
+    faults = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"])
+        name = key if key in SHARED_KEYS else f"{section}.{key}"
+        if fault["type"] == "missing":
+            faults.append(f"{name} is missing; add it")
+        elif fault["type"] == "extra_forbidden":
+            faults.append(f"{name} is not a known key; remove it or correct its name")
+        else:
+            faults.append(f"{name}={fault['input']!r}: {fault['msg']}")
+    return "; ".join(faults)
+
+
+class SplitConfig(StageConfig):
+    """Section `split`: which images play which role."""
+
+    section = "split"
+    seed: int
+    holdout_fraction: OpenFraction
+    """Share of the images never trained on, where the data name no split themselves."""
+    requests: list[str]
+    """Ids of the active forget requests."""
+    erased: list[str]
+    """Ids of promoted requests: their images are never used again."""
+    proxy_labels: list[str]
+    """Labels whose training images form the proxy retain set."""
+    proxy_fraction: Fraction
+    """Share of the other training images that is moved to the proxy retain set."""
+    unseen_target_fraction: Fraction
+    """Share of the holdout set aside as targets for objectives that need never-seen images."""
+    retain_cap_per_class: NonNegativeInt
+    """Most retain images a class; 0 = no cap. What is cut off gets the role `unused`."""
+
+
+class TrainingConfig(StageConfig):
+    """What every training run has. The optimiser is AdamW with linear warm-up and cosine decay."""
+
+    seed: int
+    num_threads: PositiveInt
+    """Part of the result: one and two torch threads give different bits."""
+    device: Literal["auto", "cpu", "cuda"]
+    operator: str
+    keep_fraction: OpenFraction
+    operator_patch_size: PositiveInt
+    """Pixels; the grid of the operator random_patches."""
+    checkpoint_uri: str
+    """Folder or fsspec URI for checkpoints of unfinished runs."""
+    checkpoint_every_steps: PositiveInt
+    num_steps: PositiveInt
+    batch_size: PositiveInt
+    """Images of each set in one step."""
+    learning_rate: Positive
+    weight_decay: NonNegative
+    warmup_steps: NonNegativeInt
+    clip_norm: NonNegative
+    """Largest norm of the gradient; 0 = no clipping."""
+    precision: Literal["fp32", "bf16"]
+    not_in_digest = frozenset({"checkpoint_uri", "checkpoint_every_steps"})
+
+
+class PretrainConfig(TrainingConfig):
+    """Section `pretrain`: a small original model, where no model is given (the demo)."""
+
+    section = "pretrain"
+    holdout_fraction: OpenFraction
+    family: str
+    image_size: PositiveInt
+    """Pixels; height and width."""
+    num_channels: Literal[1, 3]
+    architecture: dict[str, int | float]
+    """Sizes that the family understands."""
+    average_decay: Annotated[float, Ge(0), Lt(1)]
+    """Decay of the moving average of the weights that is saved; 0 = the last weights."""
+
+
+class SnapshotConfig(StageConfig):
+    """Section `snapshot`: which model is the teacher."""
+
+    section = "snapshot"
+    source: str
+    """A model directory or a pinned registry version `models:/NAME/VERSION`."""
+    sha256: str
+    """Expected digest of the model directory; empty = not checked."""
+
+
+class UnlearnConfig(TrainingConfig):
+    """Section `unlearn`."""
+
+    section = "unlearn"
+    objective: str
+    alpha: NonNegative
+    """Weight of the forget term (dimensionless; the retain term weighs 1)."""
+    noise_covariance: Literal["identity", "diagonal", "full"]
+    noise_mean: Literal["zero", "forget"]
+    proxy_ratio: Fraction
+    """Share of the retain batch drawn from the proxy retain set; 1 = no real retain image is touched."""
+    num_noise_draws: NonNegativeInt
+    """Noise images whose mean teacher embedding is the forget target; 0 = fresh noise at every step."""
+    cache_bytes: NonNegativeInt
+    """Most memory for cached teacher embeddings, in bytes; 0 = recompute."""
+
+
+class ReferenceConfig(TrainingConfig):
+    """Section `reference`: retraining without the forget set, by the recipe of `pretrain` with other initial weights."""
+
+    section = "reference"
+    holdout_fraction: OpenFraction
+    kind: Literal["none", "retrain"]
+    seed_offset: PositiveInt
+    """Added to `seed`: the reference must not start from the original's initial weights."""
+    average_decay: Annotated[float, Ge(0), Lt(1)]
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any], **more: Any) -> Self:
+        """Take the training recipe from section `pretrain`: a reference trained otherwise would be no reference."""
+        pretrain = PretrainConfig.from_params(params)
+        recipe = pretrain.model_dump(include=set(TrainingConfig.model_fields) | {"holdout_fraction", "average_decay"})
+        section = params.get(cls.section)
+        if not isinstance(section, Mapping):
+            raise UserError(f"params.yaml: section `{cls.section}` must hold keys, found {section!r}")
+        return cls(**recipe, **section, **more)
+
+
+class EvaluateConfig(StageConfig):
+    """Section `evaluate`."""
+
+    section = "evaluate"
+    seed: int
+    num_threads: PositiveInt
+    device: Literal["auto", "cpu", "cuda"]
+    operator: str
+    keep_fraction: OpenFraction
+    operator_patch_size: PositiveInt
+    policy: str
+    """Name of the policy that decides; the others are reported beside it."""
+    policies: dict[str, dict[str, Any]]
+    """Contents of the policy files by name; the CLI reads them from mlflow/policies/."""
+    extractor: str
+    max_images: PositiveInt
+    """Most images scored of each set."""
+    batch_size: PositiveInt
+    num_bootstrap: PositiveInt
+    show_forget_images: bool
+    """Put forget images into the report. Only for data that is public anyway, as in the demo."""
+
+
+class RegisterConfig(StageConfig):
+    """Section `register`."""
+
+    section = "register"
+    model_name: str
+    experiment: str
+
+
+class PromoteConfig(StageConfig):
+    """Section `promote`."""
+
+    section = "promote"
+    ledger: str
+    """Path of the append-only promotion record (JSON lines)."""
+
+
+CONFIGS: dict[str, type[StageConfig]] = {
+    config.section: config
+    for config in (
+        SplitConfig,
+        PretrainConfig,
+        SnapshotConfig,
+        UnlearnConfig,
+        ReferenceConfig,
+        EvaluateConfig,
+        RegisterConfig,
+        PromoteConfig,
+    )
+}
+
+
+def load_params(path: str | Path = "params.yaml") -> dict[str, Any]:
+    """Read params.yaml.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or has keys that belong to no stage.
+    """
+    path = Path(path)
+    try:
+        params = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the command from the folder that holds params.yaml") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); correct that line") from None
+    if not isinstance(params, dict):
+        raise UserError(f"{path}: must hold keys and sections, found {type(params).__name__}")
+    unknown = sorted(set(params) - set(SHARED_KEYS) - set(CONFIGS))
+    if unknown:
+        raise UserError(f"{path}: unknown keys {', '.join(unknown)}; known are {', '.join([*SHARED_KEYS, *CONFIGS])}")
+    return params

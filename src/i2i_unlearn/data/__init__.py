@@ -1,0 +1,1 @@
+"""Images, forget requests and the split manifest."""

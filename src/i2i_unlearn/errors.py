@@ -1,0 +1,9 @@
+"""The two ways a command ends that are not our bug."""
+
+
+class UserError(Exception):
+    """Input is wrong. The message is one line: what was wrong, what was found, what to do. Exit code 1."""
+
+
+class GateRefused(Exception):  # noqa: N818  a refusal is a decision, not an error
+    """A version may not be promoted. The message is the reason. Exit code 3."""

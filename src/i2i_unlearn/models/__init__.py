@@ -1,0 +1,1 @@
+"""Families of image-to-image generators, by name."""

@@ -1,0 +1,111 @@
+"""What a model must offer to be unlearned: the protocol that all families and users' own classes meet.
+
+    x_hat = D(E(T(x)))      E encode, D decode, T the operator (a boolean `visible` mask)
+
+Images are float in [-1, 1]; a family converts to its own range on entry and exit.
+Shape letters: B batch, N tokens, D embedding size, C channels, H, W pixels.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """E(T(x)): one or more feature maps (a U-Net has one per skip connection).
+
+    `maps[i]` is (B, ...). `valid_BN`, where given, belongs to token maps (B, N, D): True = a real token, False =
+    padding that stands in where images of one batch have different numbers of visible patches.
+    """
+
+    maps: tuple[Tensor, ...]
+    valid_BN: Tensor | None = None
+
+    def __getitem__(self, rows: Tensor | slice) -> "Embedding":
+        """The embeddings of some images of the batch."""
+        valid_BN = None if self.valid_BN is None else self.valid_BN[rows]
+        return Embedding(tuple(feature[rows] for feature in self.maps), valid_BN)
+
+    def squared_distance(self, target: "Embedding") -> Tensor:
+        """Mean squared difference of each image, (B,): over tokens and channels, then over maps.
+
+        Every map counts the same, so that none dominates by its size. `target` may hold one image for all.
+        """
+        return torch.stack([self._of_map(a, b) for a, b in zip(self.maps, target.maps, strict=True)]).mean(0)
+
+    def _of_map(self, one: Tensor, other: Tensor) -> Tensor:
+        squared = (one - other).square()
+        if self.valid_BN is None:
+            return squared.flatten(1).mean(1)
+        per_token_BN = squared.flatten(2).mean(2) * self.valid_BN
+        return per_token_BN.sum(1) / self.valid_BN.sum(1)
+
+
+@runtime_checkable
+class ImageToImage(Protocol):
+    """An image-to-image generator. Implementations are `torch.nn.Module`s."""
+
+    family: ClassVar[str]
+    image_size: tuple[int, int]
+    """(height, width) in pixels."""
+    num_channels: int
+
+    def encode(self, images_BCHW: Tensor, visible_BHW: Tensor) -> Embedding:
+        """E(T(x)). Hidden pixels have no influence."""
+        ...
+
+    def decode(self, embedding: Embedding, visible_BHW: Tensor) -> Tensor:
+        """D(e): images (B, C, H, W) in [-1, 1], not clamped, nothing pasted back."""
+        ...
+
+    def complete(self, images_BCHW: Tensor, visible_BHW: Tensor, *, generator: torch.Generator) -> Tensor:
+        """Keep visible pixels as they are and fill the hidden ones by D(E(T(x))), clamped to [-1, 1]."""
+        ...
+
+    def training_loss(self, images_BCHW: Tensor, visible_BHW: Tensor, *, generator: torch.Generator) -> Tensor:
+        """The loss that the family is trained with, per image: (B,)."""
+        ...
+
+    def encoder_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names (as in `state_dict`) and parameters of E alone. What the decoder shares is not among them."""
+        ...
+
+    @classmethod
+    def create(
+        cls, architecture: Mapping[str, int | float], *, image_size: int, num_channels: int, generator: torch.Generator
+    ) -> Self:
+        """A model with random weights.
+
+        Raises:
+            UserError: the sizes do not fit each other.
+        """
+        ...
+
+    def recreate(self, *, generator: torch.Generator) -> Self:
+        """The same architecture with new random weights (for the retrained reference)."""
+        ...
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read a model directory (config.json + model.safetensors).
+
+        Raises:
+            UserError: the directory is missing, incomplete, damaged, or of another family.
+        """
+        ...
+
+    def save(self, folder: str | Path) -> None:
+        """Write a model directory that the family's own library opens."""
+        ...
+
+
+def as_module(model: Any) -> nn.Module:
+    """The same object, typed as the torch module that every implementation is."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{type(model).__name__} is no torch.nn.Module")
+    return model
