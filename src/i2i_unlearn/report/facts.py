@@ -1,0 +1,71 @@
+"""What the report page shows, gathered by the stage `evaluate`: plain data, no file is read later.
+
+Privacy: forget images (originals or completions, sets `forget` and `forget_holdout`) are in here only where
+`show_forget_images` is true; no sample id, subject or image digest ever is.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureGrid:
+    """Pictures of one set: the same images as every model completes them."""
+
+    set_name: str
+    """forget | retain | forget_holdout | retain_holdout"""
+    chosen: Literal["random", "worst"]
+    caption: str
+    """How these images were chosen, in words a reader understands."""
+    rows: Mapping[str, NDArray[np.uint8]]
+    """In the order to show: original, masked, teacher, unlearned and, where there is one, reference; (N, H, W, C)."""
+    scores_db: Mapping[str, Sequence[float]]
+    """Hole PSNR of each picture, N numbers, for teacher, unlearned and reference (no entry for original, masked)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingMap:
+    """A t-SNE map: one point for each image and model."""
+
+    caption: str
+    """What was embedded, by what, and how many images."""
+    points_N2: NDArray[np.float32]
+    models: Sequence[str]
+    """Of each point: teacher, unlearned or reference."""
+    sets: Sequence[str]
+    """Of each point: the set of its image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestFacts:
+    """A forget request by its id and dates; never whom or what it names."""
+
+    id: str
+    received: str
+    """ISO date; empty where the split manifest does not carry it."""
+    due: str
+    """ISO date; empty where the split manifest does not carry it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFacts:
+    """Everything on the page. Dictionaries keep the order in which they are to be shown."""
+
+    metrics: Mapping[str, Any]
+    """The content of metrics.json (schema in `stages/evaluate.py`)."""
+    verdicts: Mapping[str, Any]
+    """The content of verdicts.json: deciding, verdicts {policy: Verdict as dict}, sentence."""
+    pictures: Sequence[PictureGrid]
+    embeddings: EmbeddingMap | None
+    """None where there are too few images for a map."""
+    steps: Sequence[Mapping[str, float]]
+    """Lines of unlearned/steps.jsonl: step, total, retain, forget, lr ... Terms may differ between objectives."""
+    lineage: Mapping[str, str]
+    """Label -> value: digests of models, manifest and images, request ids, settings of the run."""
+    requests: Sequence[RequestFacts]
+    show_forget_images: bool
+    """Whether forget images may be shown; if false, `pictures` has no grid of a forget set, and the page says why."""
