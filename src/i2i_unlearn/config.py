@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PositiveInt, ValidationError
 
 from i2i_unlearn.errors import UserError
 
@@ -32,6 +32,14 @@ OpenFraction = Annotated[float, Gt(0), Lt(1)]
 NonNegativeInt = Annotated[int, Ge(0)]
 NonNegative = Annotated[float, Ge(0)]
 Positive = Annotated[float, Gt(0)]
+
+
+def _ids(value: Any) -> Any:
+    """A run form sends a list of ids as one line: "digit-3, digit-5"; an empty line is no id."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Ids = Annotated[list[str], BeforeValidator(_ids)]
 
 
 class StageConfig(BaseModel):
@@ -89,9 +97,9 @@ class SplitConfig(StageConfig):
     seed: int
     holdout_fraction: OpenFraction
     """Share of the images never trained on, where the data name no split themselves."""
-    requests: list[str]
+    requests: Ids
     """Ids of the active forget requests."""
-    erased: list[str]
+    erased: Ids
     """Ids of promoted requests: their images are never used again."""
     proxy_labels: list[str]
     """Labels whose training images form the proxy retain set."""
@@ -219,6 +227,11 @@ class RegisterConfig(StageConfig):
     """Section `register`."""
 
     section = "register"
+    seed: int
+    operator: str
+    """What the served model is asked to undo; with the two keys below and `seed` stored beside its weights."""
+    keep_fraction: OpenFraction
+    operator_patch_size: PositiveInt
     model_name: str
     experiment: str
 
