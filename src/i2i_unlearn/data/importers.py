@@ -1,0 +1,131 @@
+"""Bring foreign images into shards, streaming: one row group is in memory, however many images there are.
+
+Every image is decoded once. What cannot be decoded is told, one line each; the import then fails, or goes on without
+them if the user said so.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from i2i_unlearn.data.decoding import open_image
+from i2i_unlearn.data.from_folder import count_files, read_folder
+from i2i_unlearn.data.from_parquet import Columns, count_rows, read_parquet
+from i2i_unlearn.data.shards import Record, SourceSplit, Written, write_shards
+from i2i_unlearn.data.source import SPLIT_WORDS, Candidate
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.progress import progress
+
+Layout = Literal["folder", "parquet"]
+
+
+@dataclass
+class _Broken:
+    tell: Callable[[str], None]
+    count: int = 0
+    first: str = ""
+
+    def add(self, where: str, message: str) -> None:
+        self.count += 1
+        self.first = self.first or where
+        self.tell(message)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What `import_images` did."""
+
+    written: Written
+    num_broken: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportSettings:
+    """How to read the source."""
+
+    name: str = ""
+    """Name of the shard; empty = the source's name."""
+    layout: Layout | None = None
+    """None = a folder with Parquet files or a Parquet file is `parquet`, another folder is `folder`."""
+    source_split: str = ""
+    """Overrules what the source says; empty = as the source says."""
+    columns: Columns = field(default_factory=Columns)
+    skip_broken: bool = False
+
+
+def import_images(
+    source: str | Path, out: str | Path, settings: ImportSettings, *, tell: Callable[[str], None]
+) -> Imported:
+    """Write the images of `source` to `out`/images/NAME.parquet.
+
+    Args:
+        source: a folder of class folders, a Parquet file, or a folder of Parquet files.
+        out: the data folder.
+        settings: how to read the source.
+        tell: is given one line for every broken image.
+
+    Raises:
+        UserError: the source is missing or of another layout, an image is broken (unless `skip_broken`), a sample id
+            occurs twice, or the shard exists with other content. Nothing is written then.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise UserError(f"{source}: no such file or folder; give the images' folder or Parquet file")
+    name = settings.name or source.resolve().stem
+    if not name or "/" in name or name.startswith("."):
+        raise UserError(f"shard name {name!r} cannot be a file's name; choose one with --name")
+    candidates, total = _open_source(source, name, settings)
+    broken = _Broken(tell)
+    with progress(f"import {name}", total) as advance:
+        records = _whole_ones(candidates, broken, advance)
+        if not settings.skip_broken:
+            records = _fail_if_broken(records, broken)
+        written = write_shards(records, Path(out) / "images", name)
+    return Imported(written, broken.count)
+
+
+def _open_source(source: Path, name: str, settings: ImportSettings) -> tuple[Iterator[Candidate], int]:
+    split = _source_split(settings.source_split)
+    if (settings.layout or _guess_layout(source)) == "parquet":
+        return read_parquet(source, name=name, source_split=split, columns=settings.columns), count_rows(source)
+    if source.is_file():
+        raise UserError(f"{source}: is a file; the layout folder needs a folder that holds one folder per class")
+    return read_folder(source, name=name, source_split=split), count_files(source)
+
+
+def _guess_layout(source: Path) -> Layout:
+    if source.is_file() or next(source.rglob("*.parquet"), None) is not None:
+        return "parquet"
+    return "folder"
+
+
+def _source_split(word: str) -> SourceSplit | None:
+    if word and word not in SPLIT_WORDS:
+        raise UserError(f"source split {word!r} is not known; choose one of: {', '.join(SPLIT_WORDS)}")
+    return SPLIT_WORDS[word] if word else None
+
+
+def _whole_ones(candidates: Iterator[Candidate], broken: _Broken, advance: Callable[[], None]) -> Iterator[Record]:
+    for candidate in candidates:
+        advance()
+        try:
+            encoded = candidate.read()
+            open_image(encoded, name=candidate.where)
+            (candidate.sample_id + candidate.label).encode()  # a file's name may be no text
+        except (OSError, ValueError) as error:
+            broken.add(candidate.where, f"{candidate.where}: cannot be read ({error})")
+        except UserError as error:
+            broken.add(candidate.where, str(error))
+        else:
+            yield Record(candidate.sample_id, candidate.label, encoded, candidate.subject, candidate.source_split)
+
+
+def _fail_if_broken(records: Iterator[Record], broken: _Broken) -> Iterator[Record]:
+    """Look at all images first, so that one run tells every broken one."""
+    yield from records
+    if broken.count:
+        raise UserError(
+            f"{broken.count} images are broken (the first: {broken.first}); mend or remove them, or import the others"
+            " with --skip-broken"
+        )
