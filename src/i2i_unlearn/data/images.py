@@ -23,7 +23,7 @@ from i2i_unlearn.progress import progress
 if TYPE_CHECKING:  # importing torch takes seconds, and the index needs none of it
     from torch import Tensor
 
-__all__ = ["decode", "iter_encoded", "list_shards", "load_pixels", "read_index", "to_float", "to_uint8"]
+__all__ = ["decode", "iter_encoded", "list_shards", "load_pixels", "read_index", "shard_bytes", "to_float", "to_uint8"]
 
 INDEX_COLUMNS = ("sample_id", "label", "subject", "source_split", "sha256")
 BRING_DATA = (
@@ -80,6 +80,12 @@ def _check_unique(index: pd.DataFrame) -> None:
         f"{first} and {second} have the same sample id ({int(again.sum())} images share one); ids must be unique:"
         " remove one of the shards or import with other ids"
     )
+
+
+def shard_bytes(images: str, shard: str) -> int:
+    """Size of a shard's file."""
+    filesystem, root = _filesystem(images)
+    return int(filesystem.size(f"{root.rstrip('/')}/{shard}"))
 
 
 def iter_encoded(images: str, rows: pd.DataFrame) -> Iterator[bytes]:

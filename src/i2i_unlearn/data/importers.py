@@ -17,7 +17,7 @@ from i2i_unlearn.data.source import SPLIT_WORDS, Candidate
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.progress import progress
 
-Layout = Literal["folder", "parquet"]
+Layout = Literal["auto", "folder", "parquet"]
 
 
 @dataclass
@@ -46,8 +46,8 @@ class ImportSettings:
 
     name: str = ""
     """Name of the shard; empty = the source's name."""
-    layout: Layout | None = None
-    """None = a folder with Parquet files or a Parquet file is `parquet`, another folder is `folder`."""
+    layout: Layout = "auto"
+    """auto: a folder with Parquet files or a Parquet file is `parquet`, any other folder is `folder`."""
     source_split: str = ""
     """Overrules what the source says; empty = as the source says."""
     columns: Columns = field(default_factory=Columns)
@@ -87,17 +87,15 @@ def import_images(
 
 def _open_source(source: Path, name: str, settings: ImportSettings) -> tuple[Iterator[Candidate], int]:
     split = _source_split(settings.source_split)
-    if (settings.layout or _guess_layout(source)) == "parquet":
+    if settings.layout == "parquet" or (settings.layout == "auto" and _holds_parquet(source)):
         return read_parquet(source, name=name, source_split=split, columns=settings.columns), count_rows(source)
     if source.is_file():
         raise UserError(f"{source}: is a file; the layout folder needs a folder that holds one folder per class")
     return read_folder(source, name=name, source_split=split), count_files(source)
 
 
-def _guess_layout(source: Path) -> Layout:
-    if source.is_file() or next(source.rglob("*.parquet"), None) is not None:
-        return "parquet"
-    return "folder"
+def _holds_parquet(source: Path) -> bool:
+    return source.is_file() or next(source.rglob("*.parquet"), None) is not None
 
 
 def _source_split(word: str) -> SourceSplit | None:

@@ -72,6 +72,18 @@ class ForgetRequest(BaseModel):
         return self
 
 
+def make_request(**values: Any) -> ForgetRequest:
+    """A request made by hand.
+
+    Raises:
+        UserError: values are missing, unknown or wrong (all are listed).
+    """
+    try:
+        return ForgetRequest(**values)
+    except ValidationError as error:
+        raise UserError(f"forget request: {'; '.join(_faults(error))}") from None
+
+
 def one_month_after(day: datetime.date) -> datetime.date:
     """The same day of the next month, or that month's last day where it is shorter."""
     return (pd.Timestamp(day) + pd.DateOffset(months=1)).date()
@@ -92,7 +104,7 @@ def read_request(path: str | Path) -> ForgetRequest:
     if request.id != path.stem:
         raise UserError(f"{path}: holds the request {request.id!r}; the file must be named {request.id}.yaml")
     if request.selector.ids_file:
-        request.selector._ids_in_file = read_ids(path.with_name(request.selector.ids_file))
+        return with_ids(request, read_ids(path.with_name(request.selector.ids_file)))
     return request
 
 
@@ -117,6 +129,13 @@ def _faults(error: ValidationError) -> list[str]:
         hint = ", write it in quotes" if fault["type"] == "string_type" else ""
         faults.append(f"{key} {text}{hint}".strip())
     return faults
+
+
+def with_ids(request: ForgetRequest, ids: tuple[str, ...]) -> ForgetRequest:
+    """The request knowing what stands in its ids file."""
+    selector = request.selector.model_copy()
+    selector._ids_in_file = ids
+    return request.model_copy(update={"selector": selector})
 
 
 def read_ids(path: Path) -> tuple[str, ...]:

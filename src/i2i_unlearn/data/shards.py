@@ -5,6 +5,7 @@ reading one image never costs more than `ROWS_PER_GROUP` of them, and writing ne
 """
 
 import hashlib
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -74,6 +75,8 @@ def write_shards(records: Iterable[Record], out_folder: str | Path, name: str) -
     """
     out_folder = Path(out_folder)
     out_folder.mkdir(parents=True, exist_ok=True)
+    for left_by_a_killed_run in out_folder.parent.glob(f".{name}.new.*"):
+        shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
     existing = _shards_named(out_folder, name)
     with tempfile.TemporaryDirectory(prefix=f".{name}.new.", dir=out_folder.parent) as folder:
         with disk_full_as_user_error(out_folder), _seen_ids(Path(folder)) as seen:

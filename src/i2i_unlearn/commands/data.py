@@ -1,0 +1,118 @@
+"""Commands `data embedded`, `data import`, `data show`, `data key`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from i2i_unlearn.data.shards import Written
+
+app = typer.Typer(help="Images: bring them into shards and look at them.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option(help="The data folder; shards go to its folder images.")]
+
+
+@app.command()
+def embedded(
+    name: Annotated[
+        Literal["digits", "photos"], typer.Argument(help="digits: 5,000 handwritten digits; photos: 2,140 crops.")
+    ],
+    out: Out = Path("data"),
+) -> None:
+    """Bring an image set that comes with an installed package; digits also brings the demo's forget request.
+
+    Example: i2i-unlearn data embedded digits --out data
+    """
+    from i2i_unlearn.data.embedded import write_embedded
+
+    _tell(write_embedded(name, out))
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="Folder of class folders, Parquet file, or folder of Parquet files.")],
+    out: Out = Path("data"),
+    name: Annotated[str, typer.Option(help="Name of the new shard; default: the source's name.")] = "",
+    layout: Annotated[
+        Literal["auto", "folder", "parquet"], typer.Option(help="How the images lie; auto looks for Parquet files.")
+    ] = "auto",
+    source_split: Annotated[
+        Literal["train", "val", "test", "unknown"] | None,
+        typer.Option(help="What the images were used for (test counts as val); default: as folder or file names say."),
+    ] = None,
+    image_column: Annotated[str, typer.Option(help="Parquet: column of encoded images.")] = "image",
+    label_column: Annotated[str, typer.Option(help="Parquet: column of labels.")] = "label",
+    id_column: Annotated[str, typer.Option(help="Parquet: column of sample ids.")] = "sample_id",
+    subject_column: Annotated[str, typer.Option(help="Parquet: column of persons or owners.")] = "subject",
+    skip_broken: Annotated[bool, typer.Option(help="Import the others when images are broken.")] = False,
+) -> None:
+    """Import images into a shard. Every image is decoded once; broken ones are listed.
+
+    Example: i2i-unlearn data import photos/ --out data --name holiday
+    """
+    from i2i_unlearn.data.from_parquet import Columns
+    from i2i_unlearn.data.importers import ImportSettings, import_images
+
+    settings = ImportSettings(
+        name=name,
+        layout=layout,
+        source_split=source_split or "",
+        columns=Columns(image_column, id_column, label_column, subject_column),
+        skip_broken=skip_broken,
+    )
+    imported = import_images(source, out, settings, tell=lambda line: typer.echo(f"broken: {line}", err=True))
+    _tell(imported.written)
+    if imported.num_broken:
+        typer.echo(f"{imported.num_broken} broken images were left out (listed above)")
+
+
+def _tell(written: "Written") -> None:
+    for path in written.paths:
+        typer.echo(f"{'unchanged' if written.unchanged else 'wrote'} {path} ({path.stat().st_size} bytes)")
+    typer.echo(f"{written.num_images} images")
+
+
+@app.command()
+def show(
+    images: Annotated[str, typer.Option(help="Folder or URI of the image shards.")] = "data/images",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show shards, labels, source splits and sizes.
+
+    Example: i2i-unlearn data show --images data/images
+    """
+    from i2i_unlearn.data.overview import overview
+
+    facts = overview(images)
+    if json:
+        from json import dumps
+
+        typer.echo(dumps(facts, indent=2))
+    else:
+        _print_overview(facts)
+
+
+def _print_overview(facts: dict[str, Any]) -> None:
+    from i2i_unlearn.commands.table import table
+
+    shards = [(shard, of["num_images"], of["bytes"]) for shard, of in facts["shards"].items()]
+    typer.echo(table(("shard", "images", "bytes"), [*shards, ("all", facts["num_images"], "")]) + "\n")
+    for title, key in (("label", "labels"), ("source split", "source_splits"), ("size (height x width)", "sizes")):
+        typer.echo(table((title, "images"), list(facts[key].items())) + "\n")
+    typer.echo(f"subjects: {facts['num_subjects']}")
+
+
+@app.command()
+def key(
+    path: Annotated[
+        str, typer.Option(help="File to write; default: I2I_UNLEARN_HMAC_KEY_FILE or .secrets/hmac.key.")
+    ] = "",
+) -> None:
+    """Make the key for the codes that stand for sample ids in everything that leaves the data folder.
+
+    Example: i2i-unlearn data key
+    """
+    from i2i_unlearn.data.identity import create_key
+
+    typer.echo(f"wrote {create_key(path or None)}; keep it secret, and keep it: another key gives other codes")

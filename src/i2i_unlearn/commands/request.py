@@ -1,0 +1,139 @@
+"""Commands `request add`, `request list`, `request show`."""
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from i2i_unlearn.data.filing import Champion, Filed
+    from i2i_unlearn.data.requests import ForgetRequest
+
+app = typer.Typer(help="Forget requests: file them and watch their deadlines.", no_args_is_help=True)
+
+Images = Annotated[str, typer.Option(help="Folder or URI of the image shards.")]
+Requests = Annotated[Path, typer.Option(help="Folder of the forget requests.")]
+Params = Annotated[Path, typer.Option(help="The file of all settings.")]
+DAY = ["%Y-%m-%d"]
+
+
+@app.command()
+def add(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Name of the request: small letters, digits, - and _.")],
+    label: Annotated[list[str] | None, typer.Option(help="Forget images with this label; may be repeated.")] = None,
+    subject: Annotated[list[str] | None, typer.Option(help="Forget images of this person; may be repeated.")] = None,
+    sample_id: Annotated[list[str] | None, typer.Option(help="Forget this image; may be repeated.")] = None,
+    ids_file: Annotated[Path | None, typer.Option(help="Forget the images listed here, one sample id a line.")] = None,
+    received: Annotated[datetime | None, typer.Option(formats=DAY, help="Day it came; default: today.")] = None,
+    due: Annotated[datetime | None, typer.Option(formats=DAY, help="Last day; default: one month later.")] = None,
+    extension_reason: Annotated[str, typer.Option(help="Why the last day is later than one month.")] = "",
+    basis: Annotated[str, typer.Option(help="Why the images must be forgotten.")] = "not stated",
+    note: Annotated[str, typer.Option(help="Anything else worth knowing.")] = "",
+    images: Images = "data/images",
+    requests: Requests = Path("data/forget"),
+    params: Params = Path("params.yaml"),
+    commit: Annotated[bool, typer.Option(help="Run the DVC and git commands that version the request.")] = False,
+) -> None:
+    """File a forget request: write its file and make it active in params.yaml, or change nothing.
+
+    Requests that the promoted model has forgotten become `erased`, and that model becomes the next teacher.
+
+    Example: i2i-unlearn request add digit-7 --label 7 --basis "withdrawn consent"
+    """
+    from i2i_unlearn.data.filing import Workspace, file_request
+    from i2i_unlearn.data.requests import make_request, one_month_after
+
+    day = received.date() if received else date.today()
+    request = make_request(
+        id=id_,
+        received=day,
+        due=due.date() if due else one_month_after(day),
+        extension_reason=extension_reason,
+        basis=basis,
+        selector={
+            "labels": label or [],
+            "subjects": subject or [],
+            "sample_ids": sample_id or [],
+            "ids_file": f"{id_}.ids.txt" if ids_file else "",
+        },
+        note=note,
+    )
+    workspace = Workspace(images=images, requests=requests, params=params)
+    filed = file_request(request, workspace, _champion(params), ids_file=ids_file, commit=commit)
+    _tell(request, requests, filed, commit)
+
+
+def _champion(params: Path) -> "Champion | None":
+    from i2i_unlearn.config import RegisterConfig, load_params
+    from i2i_unlearn.data.champion import find_champion
+
+    return find_champion(RegisterConfig.from_params(load_params(params)).model_name)
+
+
+def _tell(request: "ForgetRequest", folder: Path, filed: "Filed", committed: bool) -> None:
+    from i2i_unlearn.data.versioning import as_line
+
+    typer.echo(f"wrote {folder / request.id}.yaml: it selects {filed.num_selected} images and is due {request.due}")
+    if filed.moved:
+        typer.echo(f"forgotten by the promoted model, now in split.erased: {', '.join(filed.moved)}")
+    if filed.source:
+        typer.echo(f"the next teacher: {filed.source}")
+    typer.echo("versioned by:" if committed else "version it with:")
+    for step in filed.steps:
+        typer.echo(f"  {as_line(step)}")
+
+
+@app.command("list")
+def list_(
+    requests: Requests = Path("data/forget"),
+    params: Params = Path("params.yaml"),
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the requests with their deadlines, overdue ones first.
+
+    Example: i2i-unlearn request list --json
+    """
+    from dataclasses import asdict
+
+    from i2i_unlearn.commands.table import table
+    from i2i_unlearn.config import SplitConfig, load_params
+    from i2i_unlearn.data.deadlines import standings
+    from i2i_unlearn.data.requests import read_requests
+
+    champion = _champion(params)
+    forgotten = champion.requests if champion else []
+    config = SplitConfig.from_params(load_params(params))
+    found = standings(read_requests(requests), config, forgotten, date.today())
+    if json:
+        from json import dumps
+
+        typer.echo(dumps([asdict(one) for one in found], indent=2, default=str))
+        return
+    rows = [
+        (one.id, one.received, one.due, one.days_left, f"{one.state}{' OVERDUE' if one.overdue else ''}")
+        for one in found
+    ]
+    typer.echo(table(("request", "received", "due", "days left", "state"), rows))
+
+
+@app.command()
+def show(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Name of the request.")],
+    images: Images = "data/images",
+    requests: Requests = Path("data/forget"),
+    params: Params = Path("params.yaml"),
+) -> None:
+    """Print a request and how many images it selects of each label and part.
+
+    Example: i2i-unlearn request show digit-3
+    """
+    from i2i_unlearn.commands.table import table
+    from i2i_unlearn.config import SplitConfig, load_params
+    from i2i_unlearn.data.overview import selected_counts
+    from i2i_unlearn.data.requests import read_request, request_bytes
+
+    request = read_request(requests / f"{id_}.yaml")
+    counts = selected_counts(request, images, SplitConfig.from_params(load_params(params)))
+    typer.echo(request_bytes(request).decode())
+    typer.echo(table(("label", "train", "holdout"), counts))

@@ -1,0 +1,21 @@
+"""Ask the registry for the promoted model, without waking it where there is none."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from i2i_unlearn.tracking import Champion
+
+
+def find_champion(model_name: str) -> "Champion | None":
+    """The promoted version of `model_name`, or None.
+
+    Raises:
+        UserError: the registry cannot be reached.
+    """
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not Path("mlflow.db").exists():
+        return None  # nothing was ever registered here; importing MLflow takes seconds and makes a database
+    from i2i_unlearn import tracking
+
+    return tracking.champion(model_name)

@@ -1,0 +1,195 @@
+"""File a forget request: the request's file and params.yaml change together or not at all."""
+
+import io
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ruamel.yaml import YAML
+
+from i2i_unlearn.config import RegisterConfig, SplitConfig, load_params
+from i2i_unlearn.data import versioning
+from i2i_unlearn.data.images import read_index
+from i2i_unlearn.data.requests import ForgetRequest, read_ids, read_named_requests, select, with_ids, write_request
+from i2i_unlearn.data.roles import assign_roles
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.files import atomic_file
+
+
+class Champion(Protocol):
+    """The promoted version, as `tracking.champion` tells it."""
+
+    @property
+    def version(self) -> str:
+        """Version number in the registry."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of its model directory; empty = not known."""
+
+    @property
+    def requests(self) -> Sequence[str]:
+        """Ids of all requests it has forgotten."""
+
+
+@dataclass(frozen=True)
+class Filed:
+    """What filing a request changed."""
+
+    num_selected: int
+    moved: tuple[str, ...]
+    """Ids that went from split.requests to split.erased."""
+    source: str
+    """New snapshot.source; empty = it stays."""
+    steps: list[list[str]]
+    """The commands that version the request."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """Where things lie."""
+
+    images: str
+    requests: Path
+    params: Path
+
+
+def file_request(
+    request: ForgetRequest,
+    workspace: Workspace,
+    champion: Champion | None,
+    *,
+    ids_file: Path | None = None,
+    commit: bool = False,
+) -> Filed:
+    """Check `request` against the images, write it, and make it active in params.yaml.
+
+    What the champion has forgotten already becomes `erased`, and the champion becomes the next teacher.
+
+    Args:
+        request: the request. If it has an ids file, `request.selector.ids_file` is the name it gets beside the request.
+        workspace: where things lie.
+        champion: the promoted version; None if there is none.
+        ids_file: copied beside the request.
+        commit: also run the commands that version the request, from the current folder.
+
+    Raises:
+        UserError: the request exists, selects nothing, everything, or only what is erased, params.yaml cannot be
+            changed, or a command failed. Nothing is changed then.
+    """
+    path = workspace.requests / f"{request.id}.yaml"
+    if path.exists():
+        raise UserError(f"{path}: this request exists already and is kept; choose another id")
+    request = with_ids(request, read_ids(ids_file)) if ids_file else request
+    params = load_params(workspace.params)
+    plan = _plan(request.id, SplitConfig.from_params(params), champion)
+    teacher = _teacher(RegisterConfig.from_params(params).model_name, champion)
+    num_selected = _check(request, workspace, SplitConfig.from_params(_replaced(params, plan)))
+    new_params = changed_params(workspace.params.read_text(), plan, teacher)
+    steps = versioning.commands(request.id, workspace.requests, workspace.params)
+    with restored_on_error(*_touched(request, workspace)), versioning.unstaged_on_error(steps if commit else []):
+        if ids_file:
+            _copy(ids_file, workspace.requests / request.selector.ids_file)
+        write_request(request, path)
+        with atomic_file(workspace.params) as aside:
+            aside.write_text(new_params)
+        if commit:
+            versioning.run_all(steps)
+    return Filed(num_selected, plan.moved, teacher.get("source", ""), steps)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_file(target) as aside:
+        shutil.copyfile(source, aside)
+
+
+def _touched(request: ForgetRequest, workspace: Workspace) -> list[Path]:
+    """The files that filing `request` writes, those of DVC included."""
+    names = [f"{request.id}.yaml", request.selector.ids_file]
+    requests = [workspace.requests / name for name in names if name]
+    return [workspace.params, *requests, *versioning.dvc_files(workspace.requests)]
+
+
+@contextmanager
+def restored_on_error(*paths: Path) -> Iterator[None]:
+    """On any failure the files get their old content back; those that were not there are removed."""
+    before = {path: path.read_bytes() if path.exists() else None for path in paths}
+    try:
+        yield
+    except BaseException:  # also when the user presses Ctrl-C
+        for path, content in before.items():
+            if content is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.write_bytes(content)
+        raise
+
+
+@dataclass(frozen=True)
+class _Plan:
+    requests: list[str]
+    erased: list[str]
+    moved: tuple[str, ...]
+
+
+def _plan(new_id: str, config: SplitConfig, champion: Champion | None) -> _Plan:
+    forgotten = list(champion.requests) if champion else []
+    moved = tuple(id_ for id_ in config.requests if id_ in forgotten)
+    # A champion may know of requests that this params.yaml never held (another branch): they stay forgotten too.
+    erased = list(dict.fromkeys([*config.erased, *moved, *forgotten]))
+    active = [id_ for id_ in config.requests if id_ not in moved]
+    if new_id in (*active, *erased):
+        raise UserError(
+            f"request id {new_id!r} is used already (params.yaml or the promoted model names it); choose another id"
+        )
+    return _Plan([*active, new_id], erased, moved)
+
+
+def _replaced(params: dict[str, Any], plan: _Plan) -> dict[str, Any]:
+    return {**params, "split": {**params["split"], "requests": plan.requests, "erased": plan.erased}}
+
+
+def _check(request: ForgetRequest, workspace: Workspace, config: SplitConfig) -> int:
+    """Split as it will be after filing; its errors are this request's."""
+    index = read_index(workspace.images)
+    selected = select(request, index)
+    if selected.all():
+        raise UserError(
+            f"forget request {request.id!r} selects all {len(index)} images; nothing would be retained: narrow the"
+            " selector"
+        )
+    others = [id_ for id_ in config.requests if id_ != request.id]
+    active, erased = read_named_requests(workspace.requests, others, config.erased)
+    assign_roles(index, [*active, request], erased, config)
+    return int(selected.sum())
+
+
+def _teacher(model_name: str, champion: Champion | None) -> dict[str, str]:
+    """Section `snapshot` that pins the champion; empty where there is none."""
+    if champion is None:
+        return {}
+    return {"source": f"models:/{model_name}/{champion.version}", "sha256": champion.sha256}
+
+
+def changed_params(text: str, plan: _Plan, teacher: Mapping[str, str]) -> str:
+    """params.yaml with other requests and teacher; comments, order and quotes stay."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096  # no line is broken anew
+    content = yaml.load(text)
+    _replace_items(content["split"]["requests"], plan.requests)
+    _replace_items(content["split"]["erased"], plan.erased)
+    content["snapshot"].update(teacher)
+    buffer = io.StringIO()
+    yaml.dump(content, buffer)
+    return buffer.getvalue()
+
+
+def _replace_items(items: Any, new: list[str]) -> None:
+    """Change a list in place, so that it keeps its style and comments."""
+    for item in [item for item in items if item not in new]:
+        items.remove(item)
+    items.extend(item for item in new if item not in items)

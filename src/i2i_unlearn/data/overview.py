@@ -1,0 +1,62 @@
+"""What is in a set of images: counts for the person who looks at it."""
+
+import io
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from i2i_unlearn.config import SplitConfig
+from i2i_unlearn.data.images import iter_encoded, read_index, shard_bytes
+from i2i_unlearn.data.parts import TRAIN, training_part
+from i2i_unlearn.data.requests import ForgetRequest, select
+
+SIZED_PER_SHARD = 256
+
+
+def overview(images: str) -> dict[str, Any]:
+    """Shards, labels, source splits, subjects and pixel sizes (of the first 256 images of each shard).
+
+    Raises:
+        UserError: as `read_index`.
+    """
+    index = read_index(images)
+    return {
+        "images": images,
+        "num_images": len(index),
+        "shards": {
+            str(shard): {"num_images": len(rows), "bytes": shard_bytes(images, str(shard))}
+            for shard, rows in index.groupby("shard")
+        },
+        "labels": _counts(index["label"]),
+        "source_splits": _counts(index["source_split"]),
+        "num_subjects": int(index["subject"].nunique()),
+        "sizes": _sizes(images, index.groupby("shard").head(SIZED_PER_SHARD)),
+    }
+
+
+def _counts(column: "pd.Series[str]") -> dict[str, int]:
+    return {str(value): int(count) for value, count in column.value_counts().sort_index().items()}
+
+
+def _sizes(images: str, rows: pd.DataFrame) -> dict[str, int]:
+    sizes: Counter[str] = Counter()
+    for encoded in iter_encoded(images, rows):
+        with Image.open(io.BytesIO(encoded)) as image:
+            sizes[f"{image.height}x{image.width} {image.mode}"] += 1
+    return dict(sizes.most_common())
+
+
+def selected_counts(request: ForgetRequest, images: str, config: SplitConfig) -> list[tuple[str, int, int]]:
+    """Label, training images and held-out images that `request` selects, by label.
+
+    Raises:
+        UserError: as `read_index`.
+    """
+    index = read_index(images)
+    part = training_part(index, holdout_fraction=config.holdout_fraction, seed=config.seed)
+    chosen = index.assign(train=part == TRAIN)[select(request, index, strict=False)]
+    return [
+        (str(label), int(rows["train"].sum()), int((~rows["train"]).sum())) for label, rows in chosen.groupby("label")
+    ]
