@@ -9,7 +9,7 @@ Shape letters: B batch, N tokens, D embedding size, C channels, H, W pixels.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +46,6 @@ class Embedding:
         return per_token_BN.sum(1) / self.valid_BN.sum(1)
 
 
-@runtime_checkable
 class ImageToImage(Protocol):
     """An image-to-image generator. Implementations are `torch.nn.Module`s."""
 
@@ -86,8 +85,9 @@ class ImageToImage(Protocol):
         """
         ...
 
-    def recreate(self, *, generator: torch.Generator) -> Self:
-        """The same architecture with new random weights (for the retrained reference)."""
+    @classmethod
+    def load_architecture(cls, folder: str | Path, *, generator: torch.Generator) -> Self:
+        """A model like the one in `folder` with new random weights (for the retrained reference)."""
         ...
 
     @classmethod
@@ -102,10 +102,3 @@ class ImageToImage(Protocol):
     def save(self, folder: str | Path) -> None:
         """Write a model directory that the family's own library opens."""
         ...
-
-
-def as_module(model: Any) -> nn.Module:
-    """The same object, typed as the torch module that every implementation is."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"{type(model).__name__} is no torch.nn.Module")
-    return model

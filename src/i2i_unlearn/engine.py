@@ -1,0 +1,245 @@
+"""The training loop: resume, mixed precision, learning-rate schedule. It knows no objective and no file format.
+
+What a step does is a function of the seed and the step number (sampling.py, randomness.py), so a run that was killed and
+goes on from its checkpoint ends with the same bytes as one that was not.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from i2i_unlearn.checkpoints import Checkpoint
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.objectives.base import Batch, Objective, Phase, State, Targets
+
+BETAS = (0.9, 0.95)  # of MAE's and MAGE's training (METHOD section 5)
+NUM_LOG_ROWS = 200  # enough for a smooth curve, small enough for a checkpoint's header
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long and how fast: AdamW, linear warm-up, then cosine decay to zero."""
+
+    num_steps: int
+    learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    clip_norm: float
+    """0 = no clipping."""
+    precision: str
+    """fp32 | bf16 (autocast)."""
+    average_decay: float = 0.0
+    """Decay of the moving average of the weights; 0 = none."""
+    checkpoint_every_steps: int = 0
+    """0 = never."""
+
+    def rate(self, step: int) -> float:
+        """Learning rate of `step`, counted from 0."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(self.num_steps - self.warmup_steps, 1)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class Batches(Protocol):
+    """Where batches come from."""
+
+    def batches(self, step: int) -> dict[str, Batch]:
+        """One batch of each set; a function of the step alone."""
+        ...
+
+
+class Store(Protocol):
+    """Where the checkpoint goes."""
+
+    def load(self) -> Checkpoint | None:
+        """The last checkpoint, if any."""
+        ...
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace it."""
+        ...
+
+
+class Observer(Protocol):
+    """Who watches: called after every step with the units done, and with each logged row."""
+
+    def begin(self, done: int) -> None:
+        """The run starts, or goes on after `done` steps."""
+        ...
+
+    def step(self, total: float) -> None:
+        """A step was made."""
+        ...
+
+    def row(self, row: Mapping[str, float]) -> None:
+        """A row of the log was written."""
+        ...
+
+
+@dataclass
+class Run:
+    """Everything that changes while training."""
+
+    student: Any
+    parameters: list[tuple[str, nn.Parameter]]
+    optimizer: torch.optim.Optimizer
+    average: dict[str, Tensor]
+    log: list[dict[str, Any]]
+    memory: dict[str, float]
+    step: int = 0
+
+
+def train(
+    student: Any,
+    objective: Objective,
+    batches: Batches,
+    targets: Targets | None,
+    schedule: Schedule,
+    store: Store,
+    observer: Observer,
+) -> list[dict[str, Any]]:
+    """Train `student` in place; return the log, one row every few steps.
+
+    The weights left in `student` are the moving average's if the schedule has one.
+
+    Raises:
+        UserError: the loss is not finite; names the step and the terms.
+    """
+    run = _start(student, objective, schedule)
+    _resume(run, store)
+    observer.begin(run.step)
+    phases = list(objective.phases(schedule.num_steps))
+    every = max(1, schedule.num_steps // NUM_LOG_ROWS)
+    student.train()
+    while run.step < schedule.num_steps:
+        row = _step(run, objective, batches, targets, schedule, _phase_at(phases, run.step))
+        observer.step(row["total"])
+        if run.step % every == 0 or run.step == schedule.num_steps:
+            run.log.append(row)
+            observer.row(row)
+        if schedule.checkpoint_every_steps and run.step % schedule.checkpoint_every_steps == 0:
+            store.save(_checkpoint(run))
+    student.eval()
+    _load_average(run)
+    return run.log
+
+
+def _start(student: Any, objective: Objective, schedule: Schedule) -> Run:
+    scope = list(student.encoder_parameters() if objective.scope == "encoder" else student.named_parameters())
+    names = {name for name, parameter in scope if parameter.requires_grad}
+    for name, parameter in student.named_parameters():
+        parameter.requires_grad_(name in names)
+    parameters = [(name, parameter) for name, parameter in scope if name in names]
+    optimizer = torch.optim.AdamW(
+        [parameter for _, parameter in parameters], betas=BETAS, weight_decay=schedule.weight_decay, fused=True
+    )
+    average = {name: parameter.detach().clone() for name, parameter in parameters} if schedule.average_decay else {}
+    return Run(student, parameters, optimizer, average, [], {})
+
+
+def _step(
+    run: Run, objective: Objective, batches: Batches, targets: Targets | None, schedule: Schedule, phase: Phase
+) -> dict[str, Any]:
+    rate = schedule.rate(run.step)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    state = State(run.step, phase, run.memory)
+    parameters = [parameter for _, parameter in run.parameters]
+    run.optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(parameters[0].device.type, dtype=torch.bfloat16, enabled=schedule.precision == "bf16"):
+        terms = objective.terms(batches.batches(run.step), run.student, targets, state)
+    total = objective.backward(terms, parameters, state)
+    norm = nn.utils.clip_grad_norm_(parameters, schedule.clip_norm or math.inf)
+    values = {"total": float(total.detach()), **{name: float(term.detach()) for name, term in terms.items()}, "grad_norm": float(norm)}
+    if not all(math.isfinite(value) for value in values.values()):
+        found = ", ".join(f"{name}={value:g}" for name, value in values.items())
+        raise UserError(
+            f"step {run.step + 1}: the loss is not finite ({found}); lower learning_rate or set clip_norm. "
+            "Earlier outputs were left as they are"
+        )
+    run.optimizer.step()
+    run.step += 1
+    _update_average(run, schedule.average_decay)
+    return {"step": run.step, "phase": phase.name, "learning_rate": rate, **values}
+
+
+def _phase_at(phases: list[Phase], step: int) -> Phase:
+    for phase in phases:
+        if step < phase.num_steps:
+            return phase
+        step -= phase.num_steps
+    return phases[-1]
+
+
+@torch.no_grad()
+def _update_average(run: Run, decay: float) -> None:
+    """Moving average that starts from the first weights and forgets them quickly."""
+    if not run.average:
+        return
+    weight = 1 - min(decay, (1 + run.step) / (10 + run.step))
+    torch._foreach_lerp_(list(run.average.values()), [p.detach() for _, p in run.parameters], weight)
+
+
+@torch.no_grad()
+def _load_average(run: Run) -> None:
+    for name, parameter in run.parameters:
+        if name in run.average:
+            parameter.copy_(run.average[name])
+
+
+def _checkpoint(run: Run) -> Checkpoint:
+    tensors = {f"weight/{name}": parameter.detach() for name, parameter in run.parameters}
+    tensors |= {f"average/{name}": tensor for name, tensor in run.average.items()}
+    for name, parameter in run.parameters:
+        for key, value in run.optimizer.state[parameter].items():
+            tensors[f"optimizer/{key}/{name}"] = value
+    return Checkpoint(run.step, {name: tensor.contiguous() for name, tensor in tensors.items()}, run.log, run.memory)
+
+
+@torch.no_grad()
+def _resume(run: Run, store: Store) -> None:
+    checkpoint = store.load()
+    if checkpoint is None:
+        return
+    for name, parameter in run.parameters:
+        parameter.copy_(checkpoint.tensors[f"weight/{name}"])
+        prefixes = ("step", "exp_avg", "exp_avg_sq")
+        state = {key: checkpoint.tensors[f"optimizer/{key}/{name}"] for key in prefixes}
+        run.optimizer.state[parameter] = {key: value.to(parameter.device).clone() for key, value in state.items()}
+        if name in run.average:
+            run.average[name].copy_(checkpoint.tensors[f"average/{name}"])
+    run.step, run.log, run.memory = checkpoint.step, copy.copy(checkpoint.log), copy.copy(checkpoint.memory)
+
+
+@contextmanager
+def num_threads(count: int) -> Iterator[None]:
+    """Use `count` torch threads inside the block; other counts give other bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called auto, cpu or cuda.
+
+    Raises:
+        UserError: cuda is asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "device='cuda', but torch sees no GPU; set device to cpu or auto, or install a CUDA build of torch"
+        )
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+Progress = Callable[[int, str], None]

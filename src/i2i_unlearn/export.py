@@ -1,0 +1,40 @@
+"""The check of an exported model: nothing of the original that was to change is left, all else is untouched.
+
+The released code of the paper saves the whole teacher inside the "unlearned" checkpoint; this guards against that.
+"""
+
+from pathlib import Path
+
+from safetensors import safe_open
+
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.models import load_model
+
+
+def check_export(unlearned: Path, teacher: Path, changing: set[str]) -> None:
+    """Read both model directories back and compare them tensor by tensor.
+
+    `changing` holds the names, as in the loaded model's `state_dict`, of the tensors that were to change.
+
+    Raises:
+        UserError: a tensor that was to change equals the teacher's, one that was to stay differs, or names were added.
+    """
+    extra = sorted(_names(unlearned) ^ _names(teacher))
+    if extra:
+        raise UserError(f"{unlearned}: tensor names differ from the teacher's, first {extra[0]}; not exported")
+    new, old = load_model(unlearned).state_dict(), load_model(teacher).state_dict()
+    same = {name for name in new if new[name].equal(old[name])}
+    left = sorted(changing & same)
+    if left:
+        raise UserError(
+            f"{len(left)} of {len(changing)} tensors still equal the teacher's after unlearning, first {left[0]}; "
+            "raise num_steps or learning_rate"
+        )
+    moved = sorted(set(new) - changing - same)
+    if moved:
+        raise UserError(f"{len(moved)} tensors that were to stay as they are changed, first {moved[0]}; not exported")
+
+
+def _names(folder: Path) -> set[str]:
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        return set(file.keys())

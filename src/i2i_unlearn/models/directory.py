@@ -1,0 +1,26 @@
+"""Model directories: config.json tells the family, so nobody passes it twice."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from i2i_unlearn.errors import UserError
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The content of config.json.
+
+    Raises:
+        UserError: the directory or one of its files is missing, or config.json is not JSON.
+    """
+    folder = Path(folder)
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder}: no {name} in it; give a model directory (config.json and model.safetensors)")
+    try:
+        content = json.loads((folder / "config.json").read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{folder}/config.json: not valid JSON ({error}); fetch the directory again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{folder}/config.json: must hold keys, found {type(content).__name__}")
+    return content

@@ -1,0 +1,291 @@
+"""Family `mae`: masked autoencoder on transformers' ViTMAE, for any operator T.
+
+He, Chen, Xie, Li, Dollar, Girshick, "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, arXiv:2111.06377.
+
+    E  the ViT encoder; it sees the visible patches only (sec. 3, "MAE encoder")
+    D  the decoder; it sees encoded patches and mask tokens at their positions (sec. 3, "MAE decoder")
+
+A patch is visible only if all of its pixels are. transformers' own forward pass knows one number of kept patches for
+all images and draws its own mask; here the mask is given, so encoder and decoder are run on its modules directly.
+Shape letters: B batch, N patches, K kept patches, D embedding size, P pixels of a patch, C channels, H, W pixels.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import ViTMAEConfig, ViTMAEForPreTraining
+from transformers.utils import logging as transformers_logging
+
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.files import write_json
+from i2i_unlearn.models.base import Embedding
+from i2i_unlearn.models.directory import read_config
+
+transformers_logging.disable_progress_bar()  # a bar for reading one file of a few megabytes hides our own
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the visible patches of each image are."""
+
+    ids_BK: Tensor
+    """Visible patches in raster order, then hidden ones as padding. B = 1 where all images share one mask."""
+    valid_BK: Tensor | None
+    """True = visible, False = padding; None where there is no padding."""
+
+
+class MaskedAutoencoder(nn.Module):
+    """ViTMAE with a given mask. Hidden pixels never enter the encoder."""
+
+    family: ClassVar[str] = "mae"
+    model_type: ClassVar[str] = "vit_mae"
+
+    def __init__(self, model: ViTMAEForPreTraining, mean: tuple[float, ...], deviation: tuple[float, ...]) -> None:
+        """`mean` and `deviation` per channel turn pixels in [0, 1] into what the model was trained on."""
+        super().__init__()
+        self.model = model
+        config = model.config
+        self.image_size = (config.image_size, config.image_size)
+        self.num_channels: int = config.num_channels
+        self.register_buffer("mean_C11", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("deviation_C11", torch.tensor(deviation).view(-1, 1, 1), persistent=False)
+
+    # --- E, D and what is made of them ---
+
+    def encode(self, images_BCHW: Tensor, visible_BHW: Tensor) -> Embedding:
+        """E(T(x)): class token, then the visible patches in raster order: one map (B, 1 + K, D)."""
+        layout = self._layout(visible_BHW)
+        patches_BKP = _gather(self._patchify(self._to_model(images_BCHW)), layout.ids_BK)
+        tokens = self._embed(patches_BKP, layout.ids_BK)
+        attend = None
+        valid = None
+        if layout.valid_BK is not None:
+            valid = F.pad(layout.valid_BK, (1, 0), value=True)  # the class token is always there
+            attend = valid[:, None, None, :]
+        for layer in self.model.vit.layers:
+            tokens = _block(layer, tokens, attend)
+        return Embedding((self.model.vit.layernorm(tokens),), valid)
+
+    def decode(self, embedding: Embedding, visible_BHW: Tensor) -> Tensor:
+        """D(e): all patches, visible ones too, as the decoder predicts them. Images (B, C, H, W) in [-1, 1]."""
+        return self._to_pixels(self._unpatchify(self._predict(embedding, visible_BHW)))
+
+    def complete(self, images_BCHW: Tensor, visible_BHW: Tensor, *, generator: torch.Generator) -> Tensor:
+        """Keep visible pixels, fill the hidden ones by D(E(T(x))), clamped to [-1, 1]. Nothing is drawn at random."""
+        filled_BCHW = self.decode(self.encode(images_BCHW, visible_BHW), visible_BHW).clamp(-1, 1)
+        return torch.where(visible_BHW.unsqueeze(1), images_BCHW, filled_BCHW)
+
+    def training_loss(self, images_BCHW: Tensor, visible_BHW: Tensor, *, generator: torch.Generator) -> Tensor:
+        """Mean squared error over the hidden patches of each image, (B,); sec. 3, "Reconstruction target"."""
+        predicted_BNP = self._predict(self.encode(images_BCHW, visible_BHW), visible_BHW)
+        target_BNP = self._patchify(self._to_model(images_BCHW))
+        if self.model.config.norm_pix_loss:
+            mean, variance = target_BNP.mean(-1, keepdim=True), target_BNP.var(-1, keepdim=True)
+            target_BNP = (target_BNP - mean) / (variance + 1e-6).sqrt()
+        hidden_BN = ~self._patch_visible(visible_BHW)
+        per_patch_BN = (predicted_BNP - target_BNP).square().mean(-1) * hidden_BN
+        return per_patch_BN.sum(1) / hidden_BN.sum(1).clamp(min=1)
+
+    def encoder_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """All of the ViT encoder; the decoder shares nothing with it. Position embeddings are constants."""
+        for name, parameter in self.model.vit.named_parameters(prefix="model.vit"):
+            if parameter.requires_grad or "position_embeddings" not in name:
+                yield name, parameter
+
+    # --- patches and tokens ---
+
+    def _to_model(self, images_BCHW: Tensor) -> Tensor:
+        return ((images_BCHW + 1) / 2 - self.mean_C11) / self.deviation_C11
+
+    def _to_pixels(self, images_BCHW: Tensor) -> Tensor:
+        return (images_BCHW * self.deviation_C11 + self.mean_C11) * 2 - 1
+
+    def _patchify(self, images_BCHW: Tensor) -> Tensor:
+        return self.model.patchify(images_BCHW)
+
+    def _unpatchify(self, patches_BNP: Tensor) -> Tensor:
+        return self.model.unpatchify(patches_BNP)
+
+    def _patch_visible(self, visible_BHW: Tensor) -> Tensor:
+        """Boolean (B, N): True where all pixels of the patch are visible."""
+        size = self.model.config.patch_size
+        tiles = visible_BHW.unflatten(1, (-1, size)).unflatten(3, (-1, size))
+        return tiles.all(4).all(2).flatten(1)
+
+    def _layout(self, visible_BHW: Tensor) -> _Layout:
+        # Fixed operators give one mask expanded over the batch (stride 0): one row then serves all images.
+        shared = visible_BHW.stride(0) == 0 or len(visible_BHW) == 1
+        visible_BN = self._patch_visible(visible_BHW[:1] if shared else visible_BHW)
+        count_B = visible_BN.sum(1)
+        most = int(count_B.max())
+        if most == 0:
+            raise UserError(
+                f"the operator leaves no patch of {self.model.config.patch_size} px wholly visible; "
+                "choose another operator or a larger keep_fraction"
+            )
+        ids_BK = visible_BN.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+        padded = not bool((count_B == most).all())
+        return _Layout(ids_BK, visible_BN.gather(1, ids_BK) if padded else None)
+
+    def _embed(self, patches_BKP: Tensor, ids_BK: Tensor) -> Tensor:
+        """Linear projection of patches plus their positions, class token first."""
+        embeddings = self.model.vit.embeddings
+        kernel = embeddings.patch_embeddings.projection
+        # The library stores the projection as a convolution (D, C, p, p); patches have the channel last.
+        weight_DP = kernel.weight.permute(0, 2, 3, 1).flatten(1)
+        position_1ND = embeddings.position_embeddings
+        tokens = F.linear(patches_BKP, weight_DP, kernel.bias) + _gather(position_1ND[:, 1:], ids_BK)
+        start = (embeddings.cls_token + position_1ND[:, :1]).expand(len(tokens), -1, -1)
+        return torch.cat((start, tokens), dim=1)
+
+    def _predict(self, embedding: Embedding, visible_BHW: Tensor) -> Tensor:
+        """Patch vectors (B, N, P) as the decoder predicts them, in the model's own pixel scale."""
+        decoder, layout = self.model.decoder, self._layout(visible_BHW)
+        tokens = decoder.decoder_embed(embedding.maps[0])
+        num_patches = decoder.decoder_pos_embed.shape[1] - 1
+        full = decoder.mask_token.to(tokens.dtype).expand(len(tokens), num_patches, -1)
+        ids = layout.ids_BK.expand(len(tokens), -1)
+        kept = tokens[:, 1:]
+        if layout.valid_BK is not None:
+            kept = torch.where(layout.valid_BK.unsqueeze(-1), kept, decoder.mask_token.to(kept.dtype))
+        full = full.scatter(1, ids.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]), kept)
+        tokens = torch.cat((tokens[:, :1], full), dim=1) + decoder.decoder_pos_embed
+        for layer in decoder.decoder_layers:
+            tokens = _block(layer, tokens, None)
+        return decoder.decoder_pred(decoder.decoder_norm(tokens))[:, 1:]
+
+    # --- making, loading, saving ---
+
+    @classmethod
+    def create(
+        cls, architecture: Mapping[str, int | float], *, image_size: int, num_channels: int, generator: torch.Generator
+    ) -> Self:
+        """Random weights. `architecture` holds keys of ViTMAEConfig.
+
+        Raises:
+            UserError: an unknown key, or sizes that do not divide.
+        """
+        known = {name for name in vars(ViTMAEConfig()) if not name.startswith("_")}
+        unknown = sorted(set(architecture) - known)
+        if unknown:
+            raise UserError(f"pretrain.architecture: {', '.join(unknown)} is not known to the family mae; remove it")
+        config = ViTMAEConfig(image_size=image_size, num_channels=num_channels, **architecture)
+        _check_sizes(config)
+        half = (0.5,) * num_channels
+        return cls(_random_model(config, generator), half, half)
+
+    @classmethod
+    def load_architecture(cls, folder: str | Path, *, generator: torch.Generator) -> Self:
+        """The architecture of a model directory with new random weights."""
+        config = ViTMAEConfig.from_pretrained(folder, local_files_only=True)
+        _check_sizes(config)
+        return cls(_random_model(config, generator), *_read_normalisation(Path(folder), config.num_channels))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read a model directory.
+
+        Raises:
+            UserError: of another family, incomplete, or damaged.
+        """
+        config = read_config(folder)
+        if config.get("model_type") != cls.model_type:
+            raise UserError(f"{folder}: model_type={config.get('model_type')!r} is not of the family mae (vit_mae)")
+        model, info = ViTMAEForPreTraining.from_pretrained(
+            folder, output_loading_info=True, local_files_only=True, use_safetensors=True
+        )
+        faults = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in info[kind])
+        if faults:
+            raise UserError(
+                f"{folder}: model.safetensors lacks or misshapes {len(faults)} tensors, first {faults[0]}; "
+                "fetch the directory again"
+            )
+        _check_sizes(model.config)
+        return cls(model, *_read_normalisation(Path(folder), model.config.num_channels))
+
+    def save(self, folder: str | Path) -> None:
+        """Write config.json, model.safetensors and preprocessor_config.json: plain transformers opens them."""
+        self.model.save_pretrained(folder)
+        mean, deviation = self._normalisation()
+        # Written as the library would: its own writer needs torchvision, which a GPU box may lack.
+        content = {
+            "image_processor_type": "ViTImageProcessor",
+            "size": {"height": self.image_size[0], "width": self.image_size[1]},
+            "image_mean": list(mean),
+            "image_std": list(deviation),
+        }
+        write_json(Path(folder) / "preprocessor_config.json", content)
+
+    def _normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        mean, deviation = self.get_buffer("mean_C11"), self.get_buffer("deviation_C11")
+        return tuple(mean.flatten().tolist()), tuple(deviation.flatten().tolist())
+
+
+def _gather(tokens_BND: Tensor, ids_BK: Tensor) -> Tensor:
+    """Rows `ids` of each image; one row of ids, or one image of tokens, serves all."""
+    if len(ids_BK) == 1:
+        return tokens_BND[:, ids_BK[0]]
+    tokens_BND = tokens_BND.expand(len(ids_BK), -1, -1)
+    return tokens_BND.gather(1, ids_BK.unsqueeze(-1).expand(-1, -1, tokens_BND.shape[-1]))
+
+
+def _block(layer: nn.Module, tokens: Tensor, attend: Tensor | None) -> Tensor:
+    """One transformer block of the library, with query, key and value in one matrix product."""
+    tokens = tokens + layer.dropout(_attention(layer.attention, layer.layernorm_before(tokens), attend))
+    return tokens + layer.dropout(layer.mlp(layer.layernorm_after(tokens)))
+
+
+def _attention(attention: Any, tokens: Tensor, attend: Tensor | None) -> Tensor:
+    parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+    weight = torch.cat([part.weight for part in parts])
+    bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts])
+    heads, size = attention.num_attention_heads, attention.head_dim
+    query, key, value = F.linear(tokens, weight, bias).unflatten(-1, (3, heads, size)).permute(2, 0, 3, 1, 4)
+    dropout = attention.attention_dropout if attention.training else 0.0
+    mixed = F.scaled_dot_product_attention(query, key, value, attend, dropout, scale=attention.scaling)
+    return attention.o_proj(mixed.transpose(1, 2).flatten(2))
+
+
+def _check_sizes(config: ViTMAEConfig) -> None:
+    if config.image_size % config.patch_size:
+        raise UserError(
+            f"image_size={config.image_size} is not a multiple of patch_size={config.patch_size}; change one of them"
+        )
+    for width, heads in (
+        ("hidden_size", "num_attention_heads"),
+        ("decoder_hidden_size", "decoder_num_attention_heads"),
+    ):
+        if getattr(config, width) % getattr(config, heads) or getattr(config, width) % 4:
+            raise UserError(
+                f"{width}={getattr(config, width)} must be a multiple of 4 and of {heads}={getattr(config, heads)}"
+            )
+
+
+def _random_model(config: ViTMAEConfig, generator: torch.Generator) -> ViTMAEForPreTraining:
+    # The library initialises from the global random state: fork it, so that nothing outside is touched.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator.initial_seed())
+        model = ViTMAEForPreTraining(config)
+        # Made from scratch, the library leaves the decoder's position table at zero.
+        model.decoder.initialize_weights(model.vit.embeddings.patch_embeddings.num_patches)
+    return model
+
+
+def _read_normalisation(folder: Path, num_channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    path = folder / "preprocessor_config.json"
+    try:
+        content = json.loads(path.read_text())
+        mean, deviation = tuple(content["image_mean"]), tuple(content["image_std"])
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; it holds the mean and deviation the model was trained with") from None
+    except (KeyError, TypeError, json.JSONDecodeError):
+        raise UserError(f"{path}: image_mean and image_std cannot be read; fetch the directory again") from None
+    if len(mean) != num_channels or len(deviation) != num_channels:
+        raise UserError(f"{path}: image_mean has {len(mean)} values for a model of {num_channels} channels")
+    return mean, deviation

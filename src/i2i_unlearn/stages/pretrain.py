@@ -1,0 +1,56 @@
+"""Stage `pretrain`: train a small original model from scratch, where no model is given (the demo).
+
+It depends on the images alone: train and holdout are decided before any request, so a new request never retrains it.
+"""
+
+import time
+from pathlib import Path
+
+from i2i_unlearn.config import PretrainConfig
+from i2i_unlearn.data.images import load_pixels, read_index
+from i2i_unlearn.data.manifest import digest_images, fingerprints
+from i2i_unlearn.data.parts import training_part
+from i2i_unlearn.engine import pick_device
+from i2i_unlearn.models import family_named
+from i2i_unlearn.objectives.own_loss import OwnLoss
+from i2i_unlearn.operators import make_operator
+from i2i_unlearn.randomness import generator_for
+from i2i_unlearn.sampling import Sampler, single_pool
+from i2i_unlearn.stages.training import Facts, run_digest, schedule_of, train_and_write
+
+
+def run(images: str, out: str | Path, config: PretrainConfig) -> Facts:
+    """Train on all images of the part `train`; write model/, steps.jsonl and summary.json under `out`.
+
+    Raises:
+        UserError: wrong settings, unreadable images, or a loss that is not finite.
+    """
+    begun = time.monotonic()
+    device = pick_device(config.device)
+    operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
+    model = family_named(config.family).create(
+        config.architecture,
+        image_size=config.image_size,
+        num_channels=config.num_channels,
+        generator=generator_for(config.seed, "initial weights"),
+    )
+    index = read_index(images)
+    part = training_part(index, holdout_fraction=config.holdout_fraction, seed=config.seed)
+    rows = index[part == "train"].reset_index(drop=True)
+    pixels_BCHW = load_pixels(
+        images, rows, image_size=model.image_size, num_channels=model.num_channels, description="reading images"
+    )
+    sampler = Sampler({"train": single_pool(pixels_BCHW.to(device), config.batch_size)}, operator, config.seed)
+    return train_and_write(
+        description="pretrain",
+        digest=run_digest("pretrain", config, images=digest_images(fingerprints(index))),
+        student=model.to(device),
+        objective=OwnLoss(config.seed),
+        batches=sampler,
+        targets=None,
+        schedule=schedule_of(config, config.average_decay),
+        config=config,
+        out=out,
+        facts=lambda _: {"num_images": len(rows), "device": device.type},
+        begun=begun,
+    )

@@ -1,0 +1,67 @@
+"""Stage `reference`: retrain without the forget set, by the recipe of `pretrain` with other initial weights.
+
+The retrained model is the gold standard that unlearning is measured against. It is costly and optional.
+"""
+
+import time
+from pathlib import Path
+
+from i2i_unlearn.config import ReferenceConfig
+from i2i_unlearn.data.images import load_pixels
+from i2i_unlearn.data.manifest import PROXY_RETAIN, RETAIN, UNUSED, read_manifest
+from i2i_unlearn.engine import pick_device
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.files import atomic_folder, digest_file, write_json
+from i2i_unlearn.models import load_architecture
+from i2i_unlearn.objectives.own_loss import OwnLoss
+from i2i_unlearn.operators import make_operator
+from i2i_unlearn.randomness import derive_seed, generator_for
+from i2i_unlearn.sampling import Sampler, single_pool
+from i2i_unlearn.stages.training import Facts, run_digest, schedule_of, train_and_write
+
+
+def run(images: str, splits: str | Path, teacher: str | Path, out: str | Path, config: ReferenceConfig) -> Facts:
+    """Retrain the teacher's architecture on every training image that was never to be forgotten.
+
+    Of the teacher only config.json and preprocessor_config.json are read. With `kind: none` only summary.json is written.
+
+    Raises:
+        UserError: wrong settings, unreadable images, or a loss that is not finite.
+    """
+    begun = time.monotonic()
+    if config.kind == "none":
+        with atomic_folder(out) as aside:
+            summary: Facts = {"kind": "none"}
+            write_json(aside / "summary.json", summary)
+        return summary
+    seed = config.seed + config.seed_offset
+    device = pick_device(config.device)
+    operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
+    model = load_architecture(teacher, generator=generator_for(seed, "initial weights"))
+    manifest_path = Path(splits) / "manifest.parquet"
+    # Images that a cap left unused were trained on by the original, so a retrained model has them too.
+    rows = read_manifest(manifest_path, images).of(RETAIN, PROXY_RETAIN, UNUSED)
+    if not len(rows):
+        raise UserError(f"{manifest_path}: no image is left to retrain on; correct the forget request")
+    pixels_BCHW = load_pixels(
+        images, rows, image_size=model.image_size, num_channels=model.num_channels, description="reading images"
+    )
+    sampler = Sampler({"train": single_pool(pixels_BCHW.to(device), config.batch_size)}, operator, seed)
+    return train_and_write(
+        description="reference",
+        digest=run_digest(
+            "reference",
+            config,
+            manifest=digest_file(manifest_path),
+            architecture=digest_file(Path(teacher) / "config.json"),
+        ),
+        student=model.to(device),
+        objective=OwnLoss(derive_seed(seed, "loss")),
+        batches=sampler,
+        targets=None,
+        schedule=schedule_of(config, config.average_decay),
+        config=config,
+        out=out,
+        facts=lambda _: {"kind": config.kind, "num_images": len(rows), "device": device.type},
+        begun=begun,
+    )

@@ -1,0 +1,48 @@
+"""Stage `snapshot`: freeze the model that is to be changed, with its digest. The copy is the teacher of the run."""
+
+from pathlib import Path
+
+from i2i_unlearn.config import SnapshotConfig
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.files import atomic_folder, digest_folder, write_json
+from i2i_unlearn.models import load_model
+from i2i_unlearn.stages.training import Facts
+
+
+def run(out: str | Path, config: SnapshotConfig) -> Facts:
+    """Copy the model directory `config.source` (or fetch the registry version) to `out`/model; return its digest.
+
+    The model is loaded and saved again, so that what goes on is a whole model of a known family, in safetensors only.
+
+    Raises:
+        UserError: the source is missing, damaged, of no known family, an alias, or its digest is not the expected one.
+    """
+    with atomic_folder(out) as aside:
+        source = config.source
+        if source.startswith("models:"):
+            from i2i_unlearn.tracking import fetch_version  # imports mlflow: only where the registry is asked
+
+            fetch_version(source, aside / "fetched")
+            source = str(aside / "fetched")
+        model = load_model(source)
+        found = digest_folder(source)
+        if config.sha256 and config.sha256 != found:
+            raise UserError(
+                f"snapshot.sha256={config.sha256}, but {config.source} has {found}; fetch the model again or correct it"
+            )
+        model.save(aside / "model")
+        summary: Facts = {
+            "source": config.source,
+            "source_sha256": found,
+            "model_sha256": digest_folder(aside / "model"),
+            "family": model.family,
+        }
+        write_json(aside / "summary.json", summary)
+        _remove(aside / "fetched")
+    return summary
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,134 @@
+"""What pretrain, unlearn and reference share: a digest that names the run, the watching, and how outputs are written."""
+
+import hashlib
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from i2i_unlearn.checkpoints import Checkpoints
+from i2i_unlearn.config import TrainingConfig
+from i2i_unlearn.engine import Batches, Schedule, num_threads, train
+from i2i_unlearn.files import atomic_folder, digest_folder, write_json
+from i2i_unlearn.objectives.base import Objective, Targets
+from i2i_unlearn.progress import Advance, progress
+
+Facts = dict[str, float | str]
+Stream = Callable[[Mapping[str, Any]], None]
+"""Receives each row of the log while training runs (live metrics)."""
+
+
+def run_digest(stage: str, config: TrainingConfig, **inputs: str) -> str:
+    """Names a run by all that decides its result: the key of its checkpoint."""
+    content = {"stage": stage, "config": config.digest(), **inputs}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def schedule_of(config: TrainingConfig, average_decay: float = 0.0) -> Schedule:
+    """The part of the config that the engine reads."""
+    return Schedule(
+        num_steps=config.num_steps,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        warmup_steps=config.warmup_steps,
+        clip_norm=config.clip_norm,
+        precision=config.precision,
+        average_decay=average_decay,
+        checkpoint_every_steps=config.checkpoint_every_steps,
+    )
+
+
+def train_and_write(
+    *,
+    description: str,
+    digest: str,
+    student: Any,
+    objective: Objective,
+    batches: Batches,
+    targets: Targets | None,
+    schedule: Schedule,
+    config: TrainingConfig,
+    out: str | Path,
+    facts: Callable[[Path], Facts],
+    begun: float,
+    stream: Stream | None = None,
+) -> Facts:
+    """Train, then write model/, steps.jsonl and summary.json under `out`, whole or not at all; return the summary.
+
+    `facts(model_folder)` adds what the stage knows and may refuse the model; `begun` is when the stage began
+    (time.monotonic), so that seconds count everything the stage did.
+    """
+    store = Checkpoints(config.checkpoint_uri, digest)
+    # The out folder is opened first: a full disk or a missing right shows before the training, not after it.
+    with atomic_folder(out) as aside, _watch(description, config.num_steps, stream) as observer:
+        with num_threads(config.num_threads):
+            log = train(student, objective, batches, targets, schedule, store, observer)
+        student.cpu().save(aside / "model")
+        (aside / "steps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
+        summary = {
+            **facts(aside / "model"),
+            "model_sha256": digest_folder(aside / "model"),
+            "config_digest": config.digest(),
+            "seed": config.seed,
+            "steps": config.num_steps,
+            "resumed_from_step": observer.resumed_from,
+            "seconds": round(time.monotonic() - begun, 3),
+            "peak_memory_bytes": peak_memory_bytes(),
+        }
+        write_json(aside / "summary.json", summary)
+    store.delete()
+    return summary
+
+
+def peak_memory_bytes() -> int:
+    """Largest memory of the process so far: of the GPU where one was used, else resident."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated()
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes if sys.platform == "darwin" else kilobytes * 1024
+
+
+class _Watcher:
+    """Meets engine.Observer: advances a bar and streams rows."""
+
+    def __init__(self, description: str, num_steps: int, stream: Stream | None) -> None:
+        self.resumed_from = 0
+        self._description = description
+        self._num_steps = num_steps
+        self._stream = stream
+        self._bar: Any = None
+        self._advance: Advance | None = None
+
+    def begin(self, done: int) -> None:
+        self.resumed_from = done
+        if done:
+            print(f"{self._description}: going on after step {done} of {self._num_steps}", file=sys.stderr)
+        self._bar = progress(self._description, self._num_steps, done)
+        self._advance = self._bar.__enter__()
+
+    def step(self, total: float) -> None:
+        if self._advance:
+            self._advance(1, f"loss {total:.4f}")
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        if self._stream:
+            self._stream(row)
+
+    def close(self) -> None:
+        if self._bar:
+            self._bar.__exit__(None, None, None)
+
+
+@contextmanager
+def _watch(description: str, num_steps: int, stream: Stream | None) -> Iterator[_Watcher]:
+    watcher = _Watcher(description, num_steps, stream)
+    try:
+        yield watcher
+    finally:
+        watcher.close()

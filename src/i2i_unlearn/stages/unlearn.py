@@ -1,0 +1,146 @@
+"""Stage `unlearn`: make the model forget the forget set. The product's heart; its mathematics is in objectives/."""
+
+import copy
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from i2i_unlearn.config import UnlearnConfig
+from i2i_unlearn.data.images import load_pixels
+from i2i_unlearn.data.manifest import FORGET, PROXY_RETAIN, RETAIN, UNSEEN_TARGET, SplitManifest, read_manifest
+from i2i_unlearn.engine import pick_device
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.export import check_export
+from i2i_unlearn.files import digest_file, digest_folder
+from i2i_unlearn.models import load_model
+from i2i_unlearn.noise import Noise, fit_noise
+from i2i_unlearn.objectives import make_objective
+from i2i_unlearn.operators import make_operator
+from i2i_unlearn.sampling import Pool, Sampler, single_pool, to_float
+from i2i_unlearn.stages.training import Facts, Stream, run_digest, schedule_of, train_and_write
+from i2i_unlearn.targets import TeacherTargets
+
+
+def run(
+    images: str,
+    splits: str | Path,
+    teacher: str | Path,
+    out: str | Path,
+    config: UnlearnConfig,
+    *,
+    stream: Stream | None = None,
+) -> Facts:
+    """Unlearn the forget set; write model/, steps.jsonl and summary.json under `out`; return the summary.
+
+    `splits` holds manifest.parquet, `teacher` is a model directory, `stream` receives each logged row while it runs.
+
+    Raises:
+        UserError: wrong settings, images or model that do not fit each other, or a loss that is not finite.
+    """
+    begun = time.monotonic()
+    device = pick_device(config.device)
+    operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
+    objective = make_objective(config.objective, config.alpha)
+    model = load_model(teacher)
+    manifest_path = Path(splits) / "manifest.parquet"
+    manifest = read_manifest(manifest_path, images)
+    pools = _pools(images, manifest, model, objective.needs, config, device)
+    student = copy.deepcopy(model).to(device)
+    targets = TeacherTargets(
+        model.to(device).requires_grad_(False),
+        operator,
+        _noise(pools["forget"].images_BCHW, model, config),
+        {name: pool.images_BCHW for name, pool in pools.items()},
+        seed=config.seed,
+        num_noise_draws=config.num_noise_draws,
+        cache_bytes=config.cache_bytes,
+    )
+    inputs = {"manifest_sha256": digest_file(manifest_path), "teacher_sha256": digest_folder(teacher)}
+    seen = config.num_steps * sum(count for pool in pools.values() for _, count in pool.parts)
+
+    def facts(model_folder: Path) -> Facts:
+        changing = {name for name, parameter in student.named_parameters() if parameter.requires_grad}
+        check_export(model_folder, Path(teacher), changing)
+        return {
+            **inputs,
+            "objective": config.objective,
+            "alpha": config.alpha,
+            "device": device.type,
+            "num_forget": pools["forget"].parts[0][0],
+            "images_per_second": round(seen / (time.monotonic() - begun), 1),
+        }
+
+    return train_and_write(
+        description="unlearn",
+        digest=run_digest("unlearn", config, **inputs),
+        student=student,
+        objective=objective,
+        batches=Sampler(pools, operator, config.seed),
+        targets=targets,
+        schedule=schedule_of(config),
+        config=config,
+        out=out,
+        facts=facts,
+        begun=begun,
+        stream=stream,
+    )
+
+
+def _pools(
+    images: str,
+    manifest: SplitManifest,
+    model: Any,
+    needs: frozenset[str],
+    config: UnlearnConfig,
+    device: torch.device,
+) -> dict[str, Pool]:
+    """The sets that the objective needs, as uint8 pixels on the device."""
+
+    def pixels(role: str) -> Tensor:
+        rows = manifest.of(role)
+        if not len(rows):
+            raise UserError(f"the split has no image of the role {role}, which the run needs; {_REMEDY[role]}")
+        return load_pixels(
+            images, rows, image_size=model.image_size, num_channels=model.num_channels, description=f"reading {role}"
+        ).to(device)
+
+    pools = {FORGET: single_pool(pixels(FORGET), config.batch_size)}
+    if RETAIN in needs:
+        pools[RETAIN] = _retain_pool(pixels, config)
+    if UNSEEN_TARGET in needs:
+        pools[UNSEEN_TARGET] = single_pool(pixels(UNSEEN_TARGET), config.batch_size)
+    return pools
+
+
+_REMEDY = {
+    FORGET: "name a request in split.requests",
+    RETAIN: "set unlearn.proxy_ratio to 1 to do without real retain images",
+    PROXY_RETAIN: "set split.proxy_labels or split.proxy_fraction, or unlearn.proxy_ratio to 0",
+    UNSEEN_TARGET: "set split.unseen_target_fraction above 0",
+}
+
+
+def _retain_pool(pixels: Any, config: UnlearnConfig) -> Pool:
+    """Real and proxy retain images in the ratio asked for; what is not needed is not read."""
+    num_proxy = round(config.batch_size * config.proxy_ratio)
+    counts = {RETAIN: config.batch_size - num_proxy, PROXY_RETAIN: num_proxy}
+    parts = {role: pixels(role) for role, count in counts.items() if count}
+    return Pool(torch.cat(list(parts.values())), tuple((len(part), counts[role]) for role, part in parts.items()))
+
+
+def _noise(forget: Tensor, model: Any, config: UnlearnConfig) -> Noise:
+    forget_BCHW = to_float(forget.cpu())
+    patch_size = _patch_size(model.image_size, config.operator_patch_size) if config.noise_covariance == "full" else 0
+    return fit_noise(forget_BCHW, covariance=config.noise_covariance, mean=config.noise_mean, patch_size=patch_size)
+
+
+def _patch_size(image_size: tuple[int, int], patch_size: int) -> int:
+    if image_size[0] % patch_size or image_size[1] % patch_size:
+        raise UserError(
+            f"operator_patch_size={patch_size} does not divide the image size {image_size[0]}x{image_size[1]}, "
+            "which noise_covariance=full needs; choose a divisor of both sides"
+        )
+    return patch_size
