@@ -1,0 +1,71 @@
+"""The command line: it translates, and nothing more.
+
+Exit codes: 0 done, 1 input is wrong (one line says what), 2 wrong usage, 3 the gate refused. A traceback means our bug.
+Command modules import heavy libraries inside their functions, so that --help answers at once.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from i2i_unlearn import __version__
+from i2i_unlearn.commands import data, demo, pipeline, request, stages
+from i2i_unlearn.errors import GateRefused, UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Make image-to-image generators forget: file a request, unlearn, evaluate, register, promote.",
+)
+for part in (stages.app, demo.app):
+    app.registered_commands += part.registered_commands
+app.add_typer(data.app, name="data")
+app.add_typer(request.app, name="request")
+app.add_typer(pipeline.app, name="pipeline")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"i2i-unlearn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold the options that every command shares."""
+
+
+def main() -> None:
+    """Run the command line; the only place where exceptions become exit codes."""
+    # Files written by libraries at import or exit (telemetry, update checks) have no place in a product run offline.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    try:
+        app()
+    except UserError as error:
+        sys.exit(_say("error", error, 1))
+    except GateRefused as refusal:
+        sys.exit(_say("refused", refusal, 3))
+    except KeyboardInterrupt:
+        sys.exit(_say("stopped", "run the same command again to go on", 130))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.exit(_say("error", f"{error.filename}: {error.strerror}", 1))
+
+
+def _say(kind: str, message: object, code: int) -> int:
+    print(f"i2i-unlearn: {kind}: {' '.join(str(message).split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Command `demo`: the main job on the embedded digits, from data to promotion, in one go. `make demo` calls it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import typer
+
+app = typer.Typer()
+
+KEY_FILE = Path(".secrets/hmac.key")
+
+
+@app.command()
+def demo() -> None:
+    """Run the main job on the embedded digits: dvc repro, register, promote; then show the result.
+
+    Example: i2i-unlearn demo
+    """
+    from i2i_unlearn.config import load_params
+    from i2i_unlearn.data.embedded import write_embedded
+    from i2i_unlearn.data.identity import create_key
+
+    params = load_params()
+    write_embedded("digits", "data")
+    if not KEY_FILE.exists() and "I2I_UNLEARN_HMAC_KEY_FILE" not in os.environ:
+        create_key(KEY_FILE)
+    changed = _reproduce()
+    _register_and_show(params, changed)
+
+
+def _reproduce() -> bool:
+    """Run `dvc repro`; True if any stage ran."""
+    from i2i_unlearn.errors import UserError
+
+    before = _stamps()
+    # dvc.yaml calls `i2i-unlearn` by name: the one beside this interpreter, activated or not.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro"], check=False, env={**os.environ, "PATH": path})
+    if done.returncode:
+        raise UserError("`dvc repro` stopped; the line above says why. Run `make demo` again to go on from there")
+    return _stamps() != before
+
+
+def _stamps() -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in Path("artifacts").glob("*/summary.json")}
+
+
+def _register_and_show(params: dict[str, object], changed: bool) -> None:
+    from rich.console import Console
+
+    from i2i_unlearn.config import PromoteConfig, RegisterConfig
+    from i2i_unlearn.errors import GateRefused
+    from i2i_unlearn.files import read_json
+    from i2i_unlearn.report.table import summary_table
+    from i2i_unlearn.stages import promote, register
+
+    config = RegisterConfig.from_params(params)
+    evaluation = Path("artifacts/evaluation")
+    register.run_original("artifacts/original/model", config)
+    version = register.run(
+        evaluation, "artifacts/unlearned", "artifacts/teacher/model", "artifacts/splits", config, params=params
+    )
+    refusal = ""
+    promoted: dict[str, object] = {}
+    try:
+        promoted = dict(promote.run(PromoteConfig.from_params(params), config, version=str(version["version"])))
+    except GateRefused as error:
+        refusal = str(error)
+    verdicts = read_json(evaluation / "verdicts.json")
+    console = Console()
+    console.print(summary_table(read_json(evaluation / "metrics.json"), verdicts))
+    if verdicts["sentence"]:
+        console.print(verdicts["sentence"])
+    if refusal:
+        console.print(f"Not promoted: {refusal}")
+    else:
+        console.print(f"MLflow: {config.model_name} version {version['version']}, alias {promoted.get('alias', '')}")
+    console.print(f"Report: {evaluation / 'report.html'}")
+    if not changed:
+        console.print("Nothing to do: all of this was up to date.")
