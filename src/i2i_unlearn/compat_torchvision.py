@@ -26,9 +26,10 @@ def ensure_torchvision() -> None:
 
 
 def _declare_operators() -> None:
-    import torch
+    import torch.library
 
-    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    make: Any = torch.library.Library  # carries no types in some versions of torch
+    library = make("torchvision", "DEF")
     for schema in _SCHEMAS:
         library.define(schema)
     _libraries.append(library)

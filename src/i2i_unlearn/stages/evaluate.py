@@ -1,0 +1,268 @@
+"""Stage `evaluate`: score teacher, unlearned model and reference, let the policies judge, write the report.
+
+metrics.json (schema version 1), the sets and models by the names of `metrics/names.py`:
+
+    operator, keep_fraction, extractor, num_bootstrap, seed
+    models         {model: sha256 of its directory}        manifest_sha256
+    sets           {set: {num_images, num_scored, chosen: all | random | none}}
+    scores         {model: {set: {metric: {value, low, high, num_images}}}}
+    differences    {"unlearned-teacher": {set: {metric: ...}}, ...}     paired: on the same resampled images
+    ratios         {"unlearned/reference": {set: {metric: ...}}, ...}
+    cost           {unlearn_s, reference_s, share_of_reference, peak_memory_bytes}     null where unknown
+
+low and high are the ends of the 95 % interval, null where there is none. verdicts.json: deciding, verdicts {policy:
+gate.Verdict}, sentence (why other policies differ from the deciding one; empty if none does).
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from i2i_unlearn import gate
+from i2i_unlearn.config import EvaluateConfig
+from i2i_unlearn.data.images import decode, iter_encoded, to_float
+from i2i_unlearn.engine import num_threads, pick_device
+from i2i_unlearn.files import atomic_folder, write_json
+from i2i_unlearn.metrics.embedding_map import NUM_IMAGES, EmbeddingCollector
+from i2i_unlearn.metrics.extractors import Extractor, load_extractor
+from i2i_unlearn.metrics.names import MODELS
+from i2i_unlearn.metrics.observe import SetObserver, masks_of
+from i2i_unlearn.metrics.pictures import FORGET_SETS, PictureCollector
+from i2i_unlearn.metrics.scores import Scores
+from i2i_unlearn.progress import Advance, progress
+from i2i_unlearn.randomness import derive_seed
+from i2i_unlearn.report.facts import EmbeddingMap, PictureGrid, ReportFacts, RequestFacts
+from i2i_unlearn.stages.evaluate_inputs import ChosenSet, Inputs, read_inputs
+
+SCHEMA_VERSION = 1
+_AFTERWARDS = 0.15  # share of the time that intervals, map and page take after the last image, for the progress bar
+
+
+def run(
+    images: str,
+    splits: str | Path,
+    teacher: str | Path,
+    unlearned: str | Path,
+    reference: str | Path,
+    out: str | Path,
+    config: EvaluateConfig,
+) -> dict[str, float | str]:
+    """Write metrics.json, verdicts.json, report.html, pictures/ and summary.json under `out`; return the summary.
+
+    Args:
+        images: URI of the image shards.
+        splits: folder that holds manifest.parquet.
+        teacher: model directory.
+        unlearned: output folder of the stage `unlearn`.
+        reference: output folder of the stage `reference`; empty where there is none.
+        out: folder of the outputs; replaced as a whole.
+        config: section `evaluate`, with the contents of the policy files.
+
+    Raises:
+        UserError: a part is missing or damaged, or the parts do not belong together.
+    """
+    begun = time.monotonic()
+    device = pick_device(config.device)
+    inputs = read_inputs(
+        images, Path(splits), Path(teacher), Path(unlearned), Path(reference) if str(reference) else None, config
+    )
+    for model in inputs.models.values():
+        model.to(device).requires_grad_(False)
+    evaluation = _Evaluation(inputs, images, config, load_extractor(config.extractor, device), device)
+    num_scored = sum(len(chosen.rows) for chosen in inputs.sets.values())
+    # The out folder is opened first: a full disk or a missing right shows before the work, not after it.
+    with atomic_folder(out) as aside, num_threads(config.num_threads):
+        with progress("evaluate", round(num_scored * (1 + _AFTERWARDS))) as advance:
+            for set_name, chosen in inputs.sets.items():
+                evaluation.score(set_name, chosen, advance)
+            facts = evaluation.facts()
+            _write(facts, aside)
+            advance(round(num_scored * _AFTERWARDS), "report")
+        summary = {**_flat(facts), "seconds": round(time.monotonic() - begun, 3)}
+        write_json(aside / "summary.json", summary)
+    return summary
+
+
+class _Evaluation:
+    """What accumulates while sets are scored one by one."""
+
+    def __init__(
+        self, inputs: Inputs, images: str, config: EvaluateConfig, extractor: Extractor, device: torch.device
+    ) -> None:
+        self._inputs = inputs
+        self._images = images
+        self._config = config
+        self._extractor = extractor
+        self._device = device
+        self._scores = Scores()
+        self._pictures: list[PictureGrid] = []
+        self._embeddings = EmbeddingCollector(inputs.models, device)
+
+    def score(self, set_name: str, chosen: ChosenSet, advance: Advance) -> None:
+        """Score all models on one set; `chosen` may be empty."""
+        if not len(chosen.rows):
+            return
+        observer = SetObserver(
+            self._inputs.models, self._extractor, set_name=set_name, seed=self._config.seed, device=self._device
+        )
+        pictures = self._picture_collector(set_name, len(chosen.rows))
+        mapped = self._rng("map", set_name).permutation(len(chosen.rows))[:NUM_IMAGES]
+        count = 0
+        for images_BCHW, visible_BHW in self._batches(chosen):
+            seen = observer.see(images_BCHW, visible_BHW)
+            if pictures:
+                pictures.see(seen)
+            here = mapped[(mapped >= count) & (mapped < count + len(seen))] - count
+            self._embeddings.see(set_name, seen, sorted(here.tolist()))
+            count += len(seen)
+            advance(len(seen), set_name)
+        self._scores.add(
+            set_name,
+            observer.observations(),
+            extractor=self._config.extractor,
+            num_draws=self._config.num_bootstrap,
+            rng=self._rng("bootstrap", set_name),
+        )
+        self._pictures += pictures.grids() if pictures else []
+
+    def _picture_collector(self, set_name: str, num_images: int) -> PictureCollector | None:
+        """None for forget images that must not be shown: they are then never collected."""
+        if set_name in FORGET_SETS and not self._config.show_forget_images:
+            return None
+        return PictureCollector(set_name, num_images, self._rng("pictures", set_name))
+
+    def _rng(self, *purpose: str) -> np.random.Generator:
+        return np.random.default_rng(derive_seed(self._config.seed, "evaluate", *purpose))
+
+    def _batches(self, chosen: ChosenSet) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images in [-1, 1] and their masks, in manifest order, so that each row group is read once."""
+        model = self._inputs.models["teacher"]
+        encoded = iter_encoded(self._images, chosen.rows)
+        places = list(zip(chosen.rows["shard"].tolist(), chosen.rows["row"].tolist(), strict=True))
+        for start in range(0, len(places), self._config.batch_size):
+            batch = places[start : start + self._config.batch_size]
+            pixels = [
+                decode(
+                    next(encoded), image_size=model.image_size, num_channels=model.num_channels, name=f"{shard} {row}"
+                )
+                for shard, row in batch
+            ]
+            visible_BHW = masks_of(batch, self._inputs.operator, *model.image_size, seed=self._config.seed)
+            yield to_float(torch.from_numpy(np.stack(pixels))), visible_BHW
+
+    def facts(self) -> ReportFacts:
+        """Judge, and put together what is reported."""
+        metrics = self._metrics()
+        return ReportFacts(
+            metrics=metrics,
+            verdicts=_verdicts(metrics, self._inputs.policies),
+            pictures=self._pictures,
+            embeddings=self._map(),
+            steps=self._inputs.steps,
+            lineage=_lineage(self._inputs, self._config),
+            requests=_requests(self._inputs),
+            show_forget_images=self._config.show_forget_images,
+        )
+
+    def _map(self) -> EmbeddingMap | None:
+        return self._embeddings.map(derive_seed(self._config.seed, "evaluate", "t-SNE"))
+
+    def _metrics(self) -> dict[str, Any]:
+        inputs, config = self._inputs, self._config
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "operator": config.operator,
+            "keep_fraction": config.keep_fraction,
+            "extractor": config.extractor,
+            "num_bootstrap": config.num_bootstrap,
+            "seed": config.seed,
+            "models": dict(inputs.digests),
+            "manifest_sha256": inputs.manifest_sha256,
+            "sets": {name: chosen.facts() for name, chosen in inputs.sets.items()},
+            "scores": self._scores.scores,
+            "differences": self._scores.differences,
+            "ratios": self._scores.ratios,
+            "cost": _cost(inputs),
+        }
+
+
+def _cost(inputs: Inputs) -> dict[str, float | None]:
+    unlearn_s = inputs.unlearn_summary.get("seconds")
+    reference_s = inputs.reference_summary.get("seconds")
+    return {
+        "unlearn_s": unlearn_s,
+        "reference_s": reference_s,
+        "share_of_reference": unlearn_s / reference_s if unlearn_s is not None and reference_s else None,
+        "peak_memory_bytes": inputs.unlearn_summary.get("peak_memory_bytes"),
+    }
+
+
+def _verdicts(metrics: Mapping[str, Any], policies: Mapping[str, gate.Policy]) -> dict[str, Any]:
+    """The content of verdicts.json; the deciding policy comes first."""
+    deciding, *others = [gate.judge(metrics, policy) for policy in policies.values()]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "deciding": deciding.policy,
+        "verdicts": {verdict.policy: verdict.as_dict() for verdict in (deciding, *others)},
+        "sentence": gate.explain_difference(deciding, others),
+    }
+
+
+def _lineage(inputs: Inputs, config: EvaluateConfig) -> dict[str, str]:
+    """Label -> value, in the order to show."""
+    unlearn = inputs.unlearn_summary
+    lineage = {f"{name} model, sha256": digest for name, digest in inputs.digests.items()}
+    lineage |= {
+        "split manifest, sha256": inputs.manifest_sha256,
+        "images, sha256": inputs.manifest.image_digest,
+        "forget requests": ", ".join(inputs.manifest.requests),
+        "erased earlier": ", ".join(inputs.manifest.erased) or "none",
+        **{name: str(unlearn[name]) for name in ("objective", "alpha", "steps") if name in unlearn},
+        "operator": f"{config.operator}, {config.keep_fraction:g} visible",
+        "extractor": config.extractor,
+        "seed of the evaluation": str(config.seed),
+        "settings of the evaluation, sha256": config.digest(),
+    }
+    if "config_digest" in unlearn:
+        lineage["settings of the unlearning, sha256"] = str(unlearn["config_digest"])
+    return lineage
+
+
+def _requests(inputs: Inputs) -> list[RequestFacts]:
+    """Dates stay in the request files; the split hands on the earliest due date, which is the only one's own."""
+    ids = inputs.manifest.requests
+    due = inputs.due if len(ids) == 1 else ""
+    return [RequestFacts(id=request, received="", due=due) for request in ids]
+
+
+def _write(facts: ReportFacts, folder: Path) -> None:
+    from i2i_unlearn.report import before_after_picture, write_report  # matplotlib and jinja2
+
+    write_json(folder / "metrics.json", facts.metrics)
+    write_json(folder / "verdicts.json", facts.verdicts)
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "before_after.png").write_bytes(before_after_picture(facts))
+    write_report(facts, folder / "report.html")
+
+
+def _flat(facts: ReportFacts) -> dict[str, float | str]:
+    """What a metric table, an artifact's metadata and tags can hold."""
+    verdicts, metrics = facts.verdicts, facts.metrics
+    summary: dict[str, float | str] = {
+        "policy": verdicts["deciding"],
+        "gate": verdicts["verdicts"][verdicts["deciding"]]["outcome"],
+        **{f"gate_{name}": verdict["outcome"] for name, verdict in verdicts["verdicts"].items()},
+        "sentence": verdicts["sentence"],
+        **{f"{model}_sha256": digest for model, digest in metrics["models"].items()},
+        "manifest_sha256": metrics["manifest_sha256"],
+    }
+    for model in MODELS:
+        for set_name, scores in metrics["scores"].get(model, {}).items():
+            summary[f"{model}_{set_name}_hole_psnr_db"] = round(scores["hole_psnr_db"]["value"], 4)
+    share = metrics["cost"]["share_of_reference"]
+    return summary if share is None else {**summary, "share_of_reference": round(share, 4)}

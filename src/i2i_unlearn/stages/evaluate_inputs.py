@@ -1,0 +1,191 @@
+"""Reads what `evaluate` is given and checks that the parts belong together, before anything costly begins."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from i2i_unlearn.config import EvaluateConfig
+from i2i_unlearn.data.manifest import SplitManifest, read_manifest
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.files import digest_file, digest_folder, read_json
+from i2i_unlearn.gate import Policy, parse_policy
+from i2i_unlearn.metrics.names import MIN_IMAGES, SETS
+from i2i_unlearn.models import load_model
+from i2i_unlearn.operators import Operator, make_operator
+from i2i_unlearn.randomness import derive_seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenSet:
+    """The images of one set that are scored."""
+
+    rows: pd.DataFrame
+    """Columns shard and row, in manifest order; empty where the set has too few images to be scored."""
+    num_images: int
+    """Of the whole set."""
+
+    def facts(self) -> dict[str, Any]:
+        """Entry of `sets` in metrics.json."""
+        chosen = "all" if len(self.rows) == self.num_images else "random" if len(self.rows) else "none"
+        return {"num_images": self.num_images, "num_scored": len(self.rows), "chosen": chosen}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """All that is evaluated."""
+
+    models: Mapping[str, Any]
+    """teacher, unlearned and, where there is one, reference; `ImageToImage`, in evaluation mode."""
+    digests: Mapping[str, str]
+    """Of the model directories, by model."""
+    manifest: SplitManifest
+    manifest_sha256: str
+    due: str
+    """When the earliest active request is due (ISO date); empty where the split does not tell."""
+    sets: Mapping[str, ChosenSet]
+    operator: Operator
+    policies: Mapping[str, Policy]
+    unlearn_summary: Mapping[str, Any]
+    reference_summary: Mapping[str, Any]
+    """Empty where there is no reference."""
+    steps: list[dict[str, float]]
+
+
+def read_inputs(
+    images: str, splits: Path, teacher: Path, unlearned: Path, reference: Path | None, config: EvaluateConfig
+) -> Inputs:
+    """Read and check everything; the cheap checks come first.
+
+    Raises:
+        UserError: a part is missing, damaged, or was made from other parts than the rest.
+    """
+    policies = _policies(config)
+    operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
+    manifest_path = splits / "manifest.parquet"
+    manifest = read_manifest(manifest_path, images)
+    sets = _choose_sets(manifest_path, manifest, config)
+    unlearn_summary = read_json(unlearned / "summary.json")
+    reference_summary = _reference_summary(reference)
+    folders = {"teacher": teacher, "unlearned": unlearned / "model"}
+    if reference is not None and reference_summary:
+        folders["reference"] = reference / "model"
+    models = {name: load_model(folder) for name, folder in folders.items()}
+    _check_alike(models)
+    digests = {name: digest_folder(folder) for name, folder in folders.items()}
+    manifest_sha256 = digest_file(manifest_path)
+    facts = {
+        "teacher_sha256": digests["teacher"],
+        "manifest_sha256": manifest_sha256,
+        **config.model_dump(include={"operator", "keep_fraction", "operator_patch_size"}),
+    }
+    _check_made_from(unlearned, "unlearn", unlearn_summary, {**facts, "model_sha256": digests["unlearned"]})
+    if reference is not None and reference_summary:
+        # Of the teacher the reference takes the architecture only, so its digest is no matter.
+        _check_made_from(
+            reference,
+            "reference",
+            reference_summary,
+            {**facts, "model_sha256": digests["reference"], "teacher_sha256": reference_summary.get("teacher_sha256")},
+        )
+    return Inputs(
+        models=models,
+        digests=digests,
+        manifest=manifest,
+        manifest_sha256=manifest_sha256,
+        due=_due(splits),
+        sets=sets,
+        operator=operator,
+        policies=policies,
+        unlearn_summary=unlearn_summary,
+        reference_summary=reference_summary,
+        steps=_read_steps(unlearned / "steps.jsonl"),
+    )
+
+
+def _policies(config: EvaluateConfig) -> dict[str, Policy]:
+    """All policies, the deciding one first."""
+    if config.policy not in config.policies:
+        known = ", ".join(sorted(config.policies)) or "none"
+        raise UserError(f"evaluate.policy={config.policy!r} is not known; policies given: {known}")
+    names = [config.policy, *sorted(set(config.policies) - {config.policy})]
+    return {name: parse_policy(name, config.policies[name]) for name in names}
+
+
+def _choose_sets(path: Path, manifest: SplitManifest, config: EvaluateConfig) -> dict[str, ChosenSet]:
+    sets = {name: _choose(manifest.of(name), name, config) for name in SETS}
+    if not len(sets["forget"].rows):
+        raise UserError(
+            f"{path}: the forget set has {sets['forget'].num_images} images, at least {MIN_IMAGES} are needed for "
+            "scores; name a larger request in split.requests"
+        )
+    return sets
+
+
+def _choose(rows: pd.DataFrame, set_name: str, config: EvaluateConfig) -> ChosenSet:
+    """A random subset of at most `max_images` (shards are often sorted, so that a prefix would be a biased sample)."""
+    num_images = len(rows)
+    if num_images < MIN_IMAGES:
+        return ChosenSet(rows=rows.iloc[:0], num_images=num_images)
+    if num_images > config.max_images:
+        rng = np.random.default_rng(derive_seed(config.seed, "evaluate", "subset", set_name))
+        rows = rows.iloc[np.sort(rng.choice(num_images, config.max_images, replace=False))]
+    return ChosenSet(rows=rows[["shard", "row"]].reset_index(drop=True), num_images=num_images)
+
+
+def _reference_summary(reference: Path | None) -> dict[str, Any]:
+    """Empty where no reference was trained."""
+    if reference is None:
+        return {}
+    summary: dict[str, Any] = read_json(reference / "summary.json")
+    return {} if summary.get("kind") == "none" else summary
+
+
+def _check_alike(models: Mapping[str, Any]) -> None:
+    """All models complete the same images."""
+    teacher = models["teacher"]
+    for name, model in models.items():
+        if (model.image_size, model.num_channels) != (teacher.image_size, teacher.num_channels):
+            raise UserError(
+                f"the {name} model takes images of {_size(model)}, the teacher of {_size(teacher)}; "
+                "give models that were made from one another"
+            )
+
+
+def _size(model: Any) -> str:
+    return f"{model.image_size[0]}x{model.image_size[1]} pixels and {model.num_channels} channels"
+
+
+def _check_made_from(folder: Path, stage: str, summary: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Every fact that the stage noted in its summary is what `evaluate` is given."""
+    for key, given in facts.items():
+        if key in summary and summary[key] != given:
+            raise UserError(
+                f"{folder}: made with {key}={_short(summary[key])}, but evaluate is given {_short(given)}; "
+                f"run `i2i-unlearn {stage}` again, or give the parts it was made from"
+            )
+
+
+def _short(value: Any) -> str:
+    return value[:12] if isinstance(value, str) else str(value)
+
+
+def _due(splits: Path) -> str:
+    path = splits / "summary.json"  # beside the manifest; a caller may hand on the manifest alone
+    return str(read_json(path).get("due", "")) if path.is_file() else ""
+
+
+def _read_steps(path: Path) -> list[dict[str, float]]:
+    """Rows of the log; none where the unlearning wrote no log."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    try:
+        return [json.loads(line) for line in lines]
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON lines ({error}); run `i2i-unlearn unlearn` again") from None
