@@ -1,7 +1,7 @@
 """Checkpoints of unfinished runs: `<checkpoint_uri>/<digest of config and inputs>.safetensors`.
 
-They lie outside the outputs, because DVC deletes outputs before a stage and a retried pod is a fresh pod. A checkpoint is
-written whole or not at all: renamed into place on a file system, put in one request on an object store.
+They lie outside the outputs, because DVC may delete outputs before a stage and a retried pod is a fresh pod. A
+checkpoint is written whole or not at all: renamed into place on a file system, put in one request on an object store.
 """
 
 import json
@@ -28,6 +28,8 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     log: list[dict[str, Any]]
     memory: dict[str, float]
+    seconds: float
+    """Time spent on those steps, by all the runs that were interrupted."""
 
 
 class Checkpoints:
@@ -56,11 +58,12 @@ class Checkpoints:
             )
         except (SafetensorError, ValueError, KeyError) as error:
             raise UserError(f"{self._path}: checkpoint is damaged ({error}); delete it to start afresh") from None
-        return Checkpoint(header["step"], tensors, header["log"], header["memory"])
+        return Checkpoint(header["step"], tensors, header["log"], header["memory"], header["seconds"])
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint."""
-        run = json.dumps({"step": checkpoint.step, "log": checkpoint.log, "memory": checkpoint.memory})
+        header = {name: getattr(checkpoint, name) for name in ("step", "log", "memory", "seconds")}
+        run = json.dumps(header)
         content = save_tensors(checkpoint.tensors, metadata={"run": run})
         if "file" in _protocols(self._fs):
             with atomic_file(self._path) as aside:

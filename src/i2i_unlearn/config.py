@@ -180,7 +180,7 @@ class UnlearnConfig(TrainingConfig):
 
 
 class ReferenceConfig(TrainingConfig):
-    """Section `reference`: retraining without the forget set, by the recipe of `pretrain` with other initial weights."""
+    """Section `reference`: retraining without the forget set, by the recipe of `pretrain`, from other weights."""
 
     section = "reference"
     holdout_fraction: OpenFraction

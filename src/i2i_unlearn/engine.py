@@ -1,14 +1,15 @@
 """The training loop: resume, mixed precision, learning-rate schedule. It knows no objective and no file format.
 
-What a step does is a function of the seed and the step number (sampling.py, randomness.py), so a run that was killed and
-goes on from its checkpoint ends with the same bytes as one that was not.
+What a step does is a function of the seed and the step number (sampling.py, randomness.py), so a run that was killed
+and goes on from its checkpoint ends with the same bytes as one that was not.
 """
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -70,8 +71,8 @@ class Store(Protocol):
 class Observer(Protocol):
     """Who watches: called after every step with the units done, and with each logged row."""
 
-    def begin(self, done: int) -> None:
-        """The run starts, or goes on after `done` steps."""
+    def begin(self, done: int, seconds: float) -> None:
+        """The run starts, or goes on after `done` steps that took `seconds`."""
         ...
 
     def step(self, total: float) -> None:
@@ -94,6 +95,9 @@ class Run:
     log: list[dict[str, Any]]
     memory: dict[str, float]
     step: int = 0
+    seconds: float = 0.0
+    """Time spent by earlier, interrupted runs."""
+    begun: float = field(default_factory=time.monotonic)
 
 
 def train(
@@ -114,7 +118,7 @@ def train(
     """
     run = _start(student, objective, schedule)
     _resume(run, store)
-    observer.begin(run.step)
+    observer.begin(run.step, run.seconds)
     phases = list(objective.phases(schedule.num_steps))
     every = max(1, schedule.num_steps // NUM_LOG_ROWS)
     student.train()
@@ -157,7 +161,7 @@ def _step(
         terms = objective.terms(batches.batches(run.step), run.student, targets, state)
     total = objective.backward(terms, parameters, state)
     norm = nn.utils.clip_grad_norm_(parameters, schedule.clip_norm or math.inf)
-    values = {"total": float(total.detach()), **{name: float(term.detach()) for name, term in terms.items()}, "grad_norm": float(norm)}
+    values = {name: value.item() for name, value in {"total": total, **terms, "grad_norm": norm}.items()}
     if not all(math.isfinite(value) for value in values.values()):
         found = ", ".join(f"{name}={value:g}" for name, value in values.items())
         raise UserError(
@@ -200,7 +204,8 @@ def _checkpoint(run: Run) -> Checkpoint:
     for name, parameter in run.parameters:
         for key, value in run.optimizer.state[parameter].items():
             tensors[f"optimizer/{key}/{name}"] = value
-    return Checkpoint(run.step, {name: tensor.contiguous() for name, tensor in tensors.items()}, run.log, run.memory)
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return Checkpoint(run.step, tensors, run.log, run.memory, run.seconds + time.monotonic() - run.begun)
 
 
 @torch.no_grad()
@@ -215,7 +220,8 @@ def _resume(run: Run, store: Store) -> None:
         run.optimizer.state[parameter] = {key: value.to(parameter.device).clone() for key, value in state.items()}
         if name in run.average:
             run.average[name].copy_(checkpoint.tensors[f"average/{name}"])
-    run.step, run.log, run.memory = checkpoint.step, copy.copy(checkpoint.log), copy.copy(checkpoint.memory)
+    run.step, run.seconds = checkpoint.step, checkpoint.seconds
+    run.log, run.memory = copy.copy(checkpoint.log), copy.copy(checkpoint.memory)
 
 
 @contextmanager
@@ -240,6 +246,3 @@ def pick_device(name: str) -> torch.device:
             "device='cuda', but torch sees no GPU; set device to cpu or auto, or install a CUDA build of torch"
         )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-Progress = Callable[[int, str], None]

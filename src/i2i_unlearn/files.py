@@ -108,7 +108,7 @@ def digest_file(path: str | Path) -> str:
 
 
 def digest_folder(folder: str | Path) -> str:
-    """sha256 over the names and sha256 of all files below `folder`, in sorted order: the digest of a model directory."""
+    """sha256 over names and sha256 of all files below `folder`, in sorted order: the digest of a model directory."""
     folder = Path(folder)
     total = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):

@@ -8,7 +8,8 @@
     full         covariance of patches of the forget set
 
 The theory wants Sigma of the forget images; the paper's appendix uses I; the released code differs by family.
-Pixels are in [-1, 1]; draws are not clamped. Shape letters: B batch, C channels, H, W pixels, N patches, P patch pixels.
+Pixels are in [-1, 1]; draws are not clamped.
+Shape letters: B batch, C channels, H, W pixels, N patches, P patch pixels.
 """
 
 from dataclasses import dataclass
@@ -54,9 +55,10 @@ def fit_noise(forget_BCHW: Tensor, *, covariance: str, mean: str, patch_size: in
 
 
 def _patch_factors(images_BCHW: Tensor, patch_size: int) -> Tensor:
-    """Lower factors L (N, P, P) with L L^T = covariance of each patch plus a little, for flat pixels have variance 0."""
+    """Lower factors L (N, P, P): L L^T = covariance of each patch plus a little, for flat pixels have variance 0."""
     patches_BPN = F.unfold(images_BCHW, patch_size, stride=patch_size).double()
     centred_NBP = (patches_BPN - patches_BPN.mean(0)).permute(2, 0, 1)
     covariance_NPP = centred_NBP.transpose(1, 2) @ centred_NBP / len(images_BCHW)
     jitter_PP = 1e-6 * torch.eye(covariance_NPP.shape[-1], dtype=torch.float64)
-    return torch.linalg.cholesky(covariance_NPP + jitter_PP).float()
+    factors_NPP: Tensor = torch.linalg.cholesky(covariance_NPP + jitter_PP)
+    return factors_NPP.float()

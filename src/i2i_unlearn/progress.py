@@ -15,7 +15,8 @@ LOG_EVERY_S = 10.0  # seldom enough to keep a pod's log readable, often enough t
 class Advance(Protocol):
     """Tell the bar how many units were done since the last call, and what to show beside it."""
 
-    def __call__(self, units: int = 1, note: str = "") -> None: ...
+    def __call__(self, units: int = 1, note: str = "") -> None:
+        """`units` more are done."""
 
 
 @contextmanager
@@ -52,6 +53,8 @@ def _log_lines(description: str, total: int, done: int) -> Advance:
         if now - last >= LOG_EVERY_S:
             last = now
             remaining = (now - begin) / max(count - done, 1) * (total - count)
-            print(f"{description}: {count}/{total}, {remaining:.0f} s left {note}".rstrip(), file=sys.stderr, flush=True)
+            print(
+                f"{description}: {count}/{total}, {remaining:.0f} s left {note}".rstrip(), file=sys.stderr, flush=True
+            )
 
     return advance

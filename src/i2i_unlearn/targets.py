@@ -1,9 +1,9 @@
 """Teacher embeddings: recomputed, cached within a byte budget, or averaged over noise draws.
 
 Two facts make targets cheap. The teacher is frozen, so with a fixed operator E_0(T(x)) of an image never changes: it is
-computed once. And the gradient of mean ||e - E_0(T(n))||^2 with respect to e depends on n only through the expectation of
-E_0(T(n)): the mean over many draws gives the same expected gradient with less variance and no teacher pass at every step.
-An objective cannot tell, except by speed.
+computed once. And the gradient of mean ||e - E_0(T(n))||^2 with respect to e depends on n only through the expectation
+of E_0(T(n)): the mean over many draws gives the same expected gradient with less variance and no teacher pass at every
+step. An objective cannot tell, except by speed.
 """
 
 from collections.abc import Mapping

@@ -25,7 +25,7 @@ def demo() -> None:
     params = load_params()
     write_embedded("digits", "data")
     if not KEY_FILE.exists() and "I2I_UNLEARN_HMAC_KEY_FILE" not in os.environ:
-        create_key(KEY_FILE)
+        create_key(str(KEY_FILE))
     changed = _reproduce()
     _register_and_show(params, changed)
 

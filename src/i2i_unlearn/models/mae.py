@@ -53,6 +53,8 @@ class MaskedAutoencoder(nn.Module):
         config = model.config
         self.image_size = (config.image_size, config.image_size)
         self.num_channels: int = config.num_channels
+        self.mean_C11: Tensor
+        self.deviation_C11: Tensor
         self.register_buffer("mean_C11", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("deviation_C11", torch.tensor(deviation).view(-1, 1, 1), persistent=False)
 
@@ -115,7 +117,8 @@ class MaskedAutoencoder(nn.Module):
     def _patch_visible(self, visible_BHW: Tensor) -> Tensor:
         """Boolean (B, N): True where all pixels of the patch are visible."""
         size = self.model.config.patch_size
-        tiles = visible_BHW.unflatten(1, (-1, size)).unflatten(3, (-1, size))
+        batch, height, width = visible_BHW.shape
+        tiles = visible_BHW.reshape(batch, height // size, size, width // size, size)
         return tiles.all(4).all(2).flatten(1)
 
     def _layout(self, visible_BHW: Tensor) -> _Layout:
@@ -223,8 +226,7 @@ class MaskedAutoencoder(nn.Module):
         write_json(Path(folder) / "preprocessor_config.json", content)
 
     def _normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        mean, deviation = self.get_buffer("mean_C11"), self.get_buffer("deviation_C11")
-        return tuple(mean.flatten().tolist()), tuple(deviation.flatten().tolist())
+        return tuple(self.mean_C11.flatten().tolist()), tuple(self.deviation_C11.flatten().tolist())
 
 
 def _gather(tokens_BND: Tensor, ids_BK: Tensor) -> Tensor:
@@ -235,7 +237,7 @@ def _gather(tokens_BND: Tensor, ids_BK: Tensor) -> Tensor:
     return tokens_BND.gather(1, ids_BK.unsqueeze(-1).expand(-1, -1, tokens_BND.shape[-1]))
 
 
-def _block(layer: nn.Module, tokens: Tensor, attend: Tensor | None) -> Tensor:
+def _block(layer: Any, tokens: Tensor, attend: Tensor | None) -> Tensor:
     """One transformer block of the library, with query, key and value in one matrix product."""
     tokens = tokens + layer.dropout(_attention(layer.attention, layer.layernorm_before(tokens), attend))
     return tokens + layer.dropout(layer.mlp(layer.layernorm_after(tokens)))
@@ -246,7 +248,8 @@ def _attention(attention: Any, tokens: Tensor, attend: Tensor | None) -> Tensor:
     weight = torch.cat([part.weight for part in parts])
     bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts])
     heads, size = attention.num_attention_heads, attention.head_dim
-    query, key, value = F.linear(tokens, weight, bias).unflatten(-1, (3, heads, size)).permute(2, 0, 3, 1, 4)
+    batch, length, _ = tokens.shape
+    query, key, value = F.linear(tokens, weight, bias).view(batch, length, 3, heads, size).permute(2, 0, 3, 1, 4)
     dropout = attention.attention_dropout if attention.training else 0.0
     mixed = F.scaled_dot_product_attention(query, key, value, attend, dropout, scale=attention.scaling)
     return attention.o_proj(mixed.transpose(1, 2).flatten(2))

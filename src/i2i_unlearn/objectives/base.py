@@ -1,8 +1,8 @@
 """What the training loop and an objective say to each other.
 
-An objective is a method object: it names the parameters it trains (`scope`) and the sets it needs, lists its phases, turns
-batches into named terms, and combines their gradients. It does not know where targets or images come from; the loop does
-not know what is minimised.
+An objective is a method object: it names the parameters it trains (`scope`) and the sets it needs, lists its phases,
+turns batches into named terms, and combines their gradients. It does not know where targets or images come from; the
+loop does not know what is minimised.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -23,7 +23,7 @@ from i2i_unlearn.stages.training import Facts, run_digest, schedule_of, train_an
 def run(images: str, splits: str | Path, teacher: str | Path, out: str | Path, config: ReferenceConfig) -> Facts:
     """Retrain the teacher's architecture on every training image that was never to be forgotten.
 
-    Of the teacher only config.json and preprocessor_config.json are read. With `kind: none` only summary.json is written.
+    Of the teacher only config.json and preprocessor_config.json are read. `kind: none` writes summary.json alone.
 
     Raises:
         UserError: wrong settings, unreadable images, or a loss that is not finite.

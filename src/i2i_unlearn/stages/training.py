@@ -1,4 +1,4 @@
-"""What pretrain, unlearn and reference share: a digest that names the run, the watching, and how outputs are written."""
+"""What pretrain, unlearn and reference share: a digest that names the run, the watching, the writing."""
 
 import hashlib
 import json
@@ -78,7 +78,7 @@ def train_and_write(
             "seed": config.seed,
             "steps": config.num_steps,
             "resumed_from_step": observer.resumed_from,
-            "seconds": round(time.monotonic() - begun, 3),
+            "seconds": round(time.monotonic() - begun + observer.seconds_before, 3),
             "peak_memory_bytes": peak_memory_bytes(),
         }
         write_json(aside / "summary.json", summary)
@@ -99,14 +99,15 @@ class _Watcher:
 
     def __init__(self, description: str, num_steps: int, stream: Stream | None) -> None:
         self.resumed_from = 0
+        self.seconds_before = 0.0
         self._description = description
         self._num_steps = num_steps
         self._stream = stream
         self._bar: Any = None
         self._advance: Advance | None = None
 
-    def begin(self, done: int) -> None:
-        self.resumed_from = done
+    def begin(self, done: int, seconds: float) -> None:
+        self.resumed_from, self.seconds_before = done, seconds
         if done:
             print(f"{self._description}: going on after step {done} of {self._num_steps}", file=sys.stderr)
         self._bar = progress(self._description, self._num_steps, done)

@@ -59,7 +59,6 @@ def run(
         cache_bytes=config.cache_bytes,
     )
     inputs = {"manifest_sha256": digest_file(manifest_path), "teacher_sha256": digest_folder(teacher)}
-    seen = config.num_steps * sum(count for pool in pools.values() for _, count in pool.parts)
 
     def facts(model_folder: Path) -> Facts:
         changing = {name for name, parameter in student.named_parameters() if parameter.requires_grad}
@@ -70,7 +69,6 @@ def run(
             "alpha": config.alpha,
             "device": device.type,
             "num_forget": pools["forget"].parts[0][0],
-            "images_per_second": round(seen / (time.monotonic() - begun), 1),
         }
 
     return train_and_write(

@@ -1,0 +1,70 @@
+"""Checks a run form as a whole, before the first image is read: the pipeline's first step."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from i2i_unlearn.config import CONFIGS, StageConfig
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.objectives import OBJECTIVES
+from i2i_unlearn.operators import OPERATORS
+
+PROMOTE_CHOICES = ("never", "on pass")
+
+
+def check_form(
+    form: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]], *, promote: str, accelerator_count: str
+) -> dict[str, dict[str, Any]]:
+    """Build the config of every stage in `sections` from its settings and the form's fields, and check the choices.
+
+    Args:
+        form: The form's fields under the names they have in the config classes.
+        sections: The compiled settings of each stage; they win over a field of the same name (`reference` trains by
+            the recipe of `pretrain`, whose num_steps is not the form's).
+        promote: One of PROMOTE_CHOICES.
+        accelerator_count: Whole number as text, as Kubernetes takes it.
+
+    Returns:
+        Every stage's settings as they will be used, but for the policies' contents: what the run's record logs.
+
+    Raises:
+        UserError: all faults of the form in one line.
+    """
+    policies = sections["evaluate"]["policies"]
+    configs, config_faults = _build(form, sections)
+    faults = [
+        *config_faults,
+        *_choice_fault("objective", form["objective"], OBJECTIVES),
+        *_choice_fault("operator", form["operator"], OPERATORS),
+        *_choice_fault("gate_policy", form["policy"], policies),
+        *_choice_fault("promote", promote, PROMOTE_CHOICES),
+        *_accelerator_faults(accelerator_count, form["device"]),
+    ]
+    if faults:
+        raise UserError("; ".join(dict.fromkeys(faults)))  # a shared field is wrong in several stages: say it once
+    return {config.section: config.model_dump(mode="json", exclude={"policies"}) for config in configs}
+
+
+def _build(form: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]]) -> tuple[list[StageConfig], list[str]]:
+    """The config of each stage whose settings are right, and the faults of the others."""
+    configs, faults = [], []
+    for name, settings in sections.items():
+        config = CONFIGS[name]
+        fields = {field: form[field] for field in config.model_fields if field in form and field not in settings}
+        try:
+            configs.append(config(**fields, **settings))
+        except UserError as error:
+            faults.append(str(error))
+    return configs, faults
+
+
+def _choice_fault(field: str, value: str, choices: Iterable[str]) -> list[str]:
+    known = list(choices)
+    return [] if value in known else [f"{field}={value!r} is not known; choose one of: {', '.join(known)}"]
+
+
+def _accelerator_faults(count: str, device: str) -> list[str]:
+    if not count.isdecimal():
+        return [f"accelerator_count={count!r} is not a whole number; use 0 for none"]
+    if int(count) and device == "cpu":
+        return [f"accelerator_count={count} but device=cpu would leave it idle; set device to cuda"]
+    return []
