@@ -1,0 +1,266 @@
+"""Stage `register`: one MLflow run and one registered version for an evaluated model, with its whole lineage.
+
+What counts as the same (registering again changes nothing and says so):
+
+    version   same weights, teacher, requests and earlier requests: the same version number, whatever was measured
+    run       same version and same evaluation (metrics.json and verdicts.json, byte for byte): the same run
+
+So weights that are evaluated again with other numbers get a second run beside the first, and the version's gate, its
+alias `candidate` and its link to the evaluation follow the newest one. Weights, teacher and requests of a version
+never change. A registration that was killed goes on where it was.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from jinja2 import TemplateError
+from jinja2.sandbox import SandboxedEnvironment
+
+from i2i_unlearn import files, lineage, tracking
+from i2i_unlearn.config import RegisterConfig
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.evaluated import Evaluated, digest, read_evaluated
+from i2i_unlearn.models import load_model
+from i2i_unlearn.progress import progress
+
+CARD = """# {{ model_name }} version {{ version }}
+
+{% if tags.kind == "original" %}
+The original model, before any request.
+{% else %}
+Forgets {{ tags.requests }}. Gate: **{{ tags.gate }}** (policy {{ tags.gate_policy }}). {{ sentence }}
+{% endif %}
+"""
+"""Description of a version where no card template is given."""
+
+EVALUATION = "evaluation"
+"""Folder of a run's artifacts that holds the evaluation."""
+EVALUATION_FILES = ("metrics.json", "verdicts.json", "summary.json", "report.html", "pictures")
+"""What goes into MLflow of an evaluation; anything else there (arrays of single images) stays where it is."""
+
+NEW, ALREADY, AGAIN = "new", "already", "evaluated again"
+
+Facts = dict[str, float | str]
+
+
+def run(
+    evaluation: str | Path,
+    unlearned: str | Path,
+    teacher: str | Path,
+    splits: str | Path,
+    config: RegisterConfig,
+    *,
+    params: Mapping[str, Any] | None = None,
+    card_template: str = CARD,
+    repository: str | Path = ".",
+    kfp_run_id: str = "",
+) -> Facts:
+    """Log the evaluation and register the unlearned model; alias `candidate` only if the gate passed.
+
+    `teacher` is a model directory, the others are output folders of their stages. `params` (the content of
+    params.yaml, where there is one) is logged as it is; `repository` is where git and data.dvc are asked.
+
+    Returns:
+        model_name, version, run_id, gate, alias (champion, candidate or empty), registered (new | already |
+        evaluated again) and message, which says it in words.
+
+    Raises:
+        UserError: the folders do not belong together, or MLflow cannot be reached.
+    """
+    found = read_evaluated(Path(evaluation), Path(unlearned), Path(teacher), Path(splits) / "manifest.parquet")
+    run_key = digest({"model_name": config.model_name, "evaluation": found.evaluation_sha256, **found.identity()})
+    with tracking.connect() as server:
+        known = next(iter(server.versions(config.model_name, **found.identity())), None)
+        record = server.find_record(config.experiment, run_key)
+        if known and record and record.is_complete and known.tags.get("evaluation_run_id") == record.run_id:
+            return _facts(server, config, known.number, record.run_id, ALREADY)
+        record = record or server.new_record(config.experiment, run_key, f"unlearn {' '.join(found.requests)}")
+        with record.writing(run_key), progress("Registering", 4) as advance:
+            logged = known.logged if known else _log_model(record, found.unlearned / "model", config)
+            advance(note="numbers")
+            _log_numbers(record, found, logged.id, params or {})
+            advance(note="report")
+            _log_files(record, found)
+            advance(note="version")
+            tags = {
+                **found.judged(),
+                "evaluation_run_id": record.run_id,
+                **_revisions(repository, kfp_run_id),
+                **_teacher_version(server, config.model_name, found.teacher_sha256),
+            }
+            version = known or server.create_version(record, config.model_name, logged, found.identity() | tags)
+            card = _card(card_template, version, {**version.tags, **tags}, found.sentence)
+            _finish(server, record, version, tags, card)
+            _set_candidate(server, version, found.verdict["outcome"])
+            advance()
+        again = known is not None and known.tags.get("evaluation_run_id") != record.run_id
+        return _facts(server, config, version.number, record.run_id, AGAIN if again else NEW)
+
+
+def run_original(model: str | Path, config: RegisterConfig, *, repository: str | Path = ".") -> Facts:
+    """Register the model that everything starts from; it becomes champion only if nobody is.
+
+    The model is loaded and saved again, as `snapshot` does: registered original and teacher then have the same bytes.
+
+    Returns:
+        as `run`; alias is champion or empty, gate is empty.
+
+    Raises:
+        UserError: `model` is no model directory of a known family, or MLflow cannot be reached.
+    """
+    with TemporaryDirectory() as folder, tracking.connect() as server:
+        saved = Path(folder) / "model"
+        load_model(model).save(saved)
+        identity = {"kind": "original", "model_sha256": files.digest_folder(saved)}
+        known = next(iter(server.versions(config.model_name, **identity)), None)
+        version, run_id = (known, "") if known else _register_original(server, saved, config, identity, repository)
+        if server.at_alias(config.model_name, tracking.CHAMPION) is None:
+            server.set_alias(version, tracking.CHAMPION)
+        return _facts(server, config, version.number, run_id, ALREADY if known else NEW)
+
+
+def _register_original(
+    server: tracking.Server, saved: Path, config: RegisterConfig, identity: dict[str, str], repository: str | Path
+) -> tuple[tracking.Version, str]:
+    run_key = digest({"model_name": config.model_name, **identity})
+    record = server.find_record(config.experiment, run_key)
+    record = record or server.new_record(config.experiment, run_key, "original")
+    with record.writing(run_key), progress("Registering", 2) as advance:
+        logged = _log_model(record, saved, config)
+        advance(note="version")
+        tags = {**identity, **_revisions(repository, "")}
+        version = server.create_version(record, config.model_name, logged, tags)
+        _finish(server, record, version, tags, _card(CARD, version, tags, ""))
+        advance()
+    return version, record.run_id
+
+
+def _log_model(record: tracking.Record, model_dir: Path, config: RegisterConfig) -> tracking.Logged:
+    model = load_model(model_dir)
+    served = tracking.Served(
+        image_size=model.image_size,
+        num_channels=model.num_channels,
+        model_config=config.model_dump(include={"operator", "keep_fraction", "operator_patch_size", "seed"}),
+    )
+    return record.log_model(model_dir, config.model_name, served)
+
+
+def _log_numbers(record: tracking.Record, found: Evaluated, model_id: str, params: Mapping[str, Any]) -> None:
+    about = {f"unlearn.{key}": value for key, value in found.summary.items() if isinstance(value, str)}
+    record.log_params({**about, **dict(_flat(params))})
+    record.log_metrics(dict(_scores(found.metrics)), model_id)
+    record.log_metrics({f"unlearn/{key}": value for key, value in found.summary.items() if _is_number(value)})
+    lines = (found.unlearned / "steps.jsonl").read_text().splitlines()
+    record.log_curves([json.loads(line) for line in lines], tracking.CURVES)
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """`unlearned/forget/hole_psnr_db` and its interval's `_low`, `_high`; pairs as `unlearned-teacher/forget/...`."""
+    for table in ("scores", "differences", "ratios"):
+        for who, sets in metrics.get(table, {}).items():
+            for set_name, scores in sets.items():
+                for metric, score in scores.items():
+                    name = f"{who.replace('/', '_per_')}/{set_name}/{metric}"
+                    bounds = ((name, "value"), (f"{name}_low", "low"), (f"{name}_high", "high"))
+                    yield from ((key, score[bound]) for key, bound in bounds if _is_number(score.get(bound)))
+    yield from ((f"cost/{key}", value) for key, value in metrics.get("cost", {}).items() if _is_number(value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _log_files(record: tracking.Record, found: Evaluated) -> None:
+    for name in EVALUATION_FILES:
+        if (found.evaluation / name).exists():
+            record.log_file(found.evaluation / name, EVALUATION)
+    for name in ("summary.json", "steps.jsonl"):
+        record.log_file(found.unlearned / name, "unlearned")
+    record.log_file(found.manifest_path, "splits")
+    columns = {"shard": "string", "row": "long", "part": "string", "role": "string", "hmac_id": "string"}
+    counts = {"num_rows": sum(found.role_counts.values()), **found.role_counts}
+    record.log_dataset("splits", f"splits/{found.manifest_path.name}", found.manifest_sha256, columns, counts)
+
+
+def _revisions(repository: str | Path, kfp_run_id: str) -> dict[str, str]:
+    """Tags that name code, data and pipeline run; those that are not known are left out."""
+    known = {
+        "git_commit": lineage.git_commit(repository),
+        "data_md5": lineage.data_md5(repository),
+        "kfp_run_id": kfp_run_id,
+    }
+    return {key: value for key, value in known.items() if value}
+
+
+def _teacher_version(server: tracking.Server, model_name: str, teacher_sha256: str) -> dict[str, str]:
+    """Tag that names the teacher's version: the champion if it has these bytes, else the oldest that has."""
+    numbers = [version.number for version in server.versions(model_name, model_sha256=teacher_sha256)]
+    champion = server.at_alias(model_name, tracking.CHAMPION)
+    if champion and champion.number in numbers:
+        return {"teacher_version": champion.number}
+    return {"teacher_version": numbers[-1]} if numbers else {}
+
+
+def _card(template: str, version: tracking.Version, tags: Mapping[str, str], sentence: str) -> str:
+    """The model card: `template` (Jinja) filled with the version's tags.
+
+    Raises:
+        UserError: the template is not valid or asks for what is not there.
+    """
+    try:
+        card = SandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(template)
+        return card.render(model_name=version.model_name, version=version.number, tags=tags, sentence=sentence)
+    except TemplateError as error:
+        raise UserError(f"the model card's template is not valid ({error}); correct mlflow/model_card.md") from None
+
+
+def _finish(
+    server: tracking.Server, record: tracking.Record, version: tracking.Version, tags: dict[str, str], card: str
+) -> None:
+    """Tell run and version about each other."""
+    record.log_text(card, "model_card.md")
+    server.describe(version, card, tags)
+    record.tag({**tags, "model_name": version.model_name, "model_version": version.number})
+
+
+def _set_candidate(server: tracking.Server, version: tracking.Version, outcome: str) -> None:
+    """`candidate` is the newest registered evaluation that passed; one that is evaluated again and fails loses it."""
+    holder = server.at_alias(version.model_name, tracking.CANDIDATE)
+    has_it = holder is not None and holder.number == version.number
+    if outcome == "pass" and not has_it:
+        server.set_alias(version, tracking.CANDIDATE)
+    if outcome != "pass" and has_it:
+        server.drop_alias(version.model_name, tracking.CANDIDATE)
+
+
+def _facts(server: tracking.Server, config: RegisterConfig, number: str, run_id: str, registered: str) -> Facts:
+    version = server.version(config.model_name, number)
+    gate = version.tags.get("gate", "")
+    words = {
+        NEW: "registered",
+        ALREADY: "was registered before with the same content, nothing was changed",
+        AGAIN: "was registered before with the same weights, this evaluation of it counts now",
+    }
+    alias = next((alias for alias in (tracking.CHAMPION, tracking.CANDIDATE) if alias in version.aliases), "")
+    state = [f"gate {gate}"] * bool(gate) + [f"alias {alias}"] * bool(alias)
+    return {
+        "model_name": version.model_name,
+        "version": number,
+        "run_id": run_id or version.tags.get("evaluation_run_id", ""),
+        "gate": gate,
+        "alias": alias,
+        "registered": registered,
+        "message": f"{version.model_name} version {number} {words[registered]} ({', '.join(state) or 'no alias'})",
+    }
