@@ -1,1 +1,8 @@
-"""The report page and its pictures."""
+"""The report page, its pictures, and the same decision as a terminal table and as Markdown."""
+
+from i2i_unlearn.report.page import write_report
+from i2i_unlearn.report.pictures import before_after_picture
+from i2i_unlearn.report.table import summary_table
+from i2i_unlearn.report.verdict import decision_markdown
+
+__all__ = ["before_after_picture", "decision_markdown", "summary_table", "write_report"]

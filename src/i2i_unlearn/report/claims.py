@@ -1,0 +1,38 @@
+"""What the report does not claim. Unlearning is easily overclaimed: say what was measured, nothing beyond."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from i2i_unlearn.report.scores import has_reference
+from i2i_unlearn.report.words import extractor_title
+
+
+def not_claimed(metrics: Mapping[str, Any]) -> list[str]:
+    """Sentences, the widest limits first; some depend on what was measured."""
+    claims = [
+        "That every trace of the forget images has left the weights. Measured is what the model completes; "
+        "no attack was run on it (membership inference, relearning, recovery by another decoder).",
+        f"Anything about other ways to hide part of an image: all scores hold for the operator "
+        f"{metrics['operator']} with {metrics['keep_fraction']:.0%} of the pixels visible.",
+        "Anything about other copies: earlier versions of the model, backups, caches and the data itself lie "
+        "outside of what was measured.",
+        "That other training seeds would give the same numbers. The intervals cover the choice of images, "
+        "not the choice of seeds; differences inside an interval mean nothing.",
+        "That a low score is the right score. Outputs that are conspicuously destroyed can tell that an image "
+        "was in the forget set.",
+    ]
+    if not has_reference(metrics):
+        claims.append("That the model behaves like one that never saw the forget images: no model was retrained.")
+    names = {name for sets in metrics["scores"].values() for scores in sets.values() for name in scores}
+    if any(name.startswith("fd_") for name in names):
+        claims.append(
+            f"An FID. The Frechet distance here uses the features of {extractor_title(metrics['extractor'])} "
+            "and compares with no published FID."
+        )
+    if any(name.startswith("kid_") for name in names):
+        claims.append(
+            "A KID that compares with published ones: it uses the features of "
+            f"{extractor_title(metrics['extractor'])}. It stands here in place of a Frechet distance, "
+            "for which there are too few images."
+        )
+    return claims

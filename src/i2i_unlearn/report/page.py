@@ -1,0 +1,140 @@
+"""The report as one HTML file that needs no network: decision, pictures, numbers, and what is not claimed."""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from i2i_unlearn.files import atomic_file
+from i2i_unlearn.report import scores, words
+from i2i_unlearn.report.claims import not_claimed
+from i2i_unlearn.report.facts import ReportFacts
+from i2i_unlearn.report.pictures import FORGET_SETS, GridView, grid_views, shown_grids
+from i2i_unlearn.report.plots import embedding_plot, loss_plot, score_plot
+from i2i_unlearn.report.verdict import decision
+
+_COST = {
+    "unlearn_s": ("Unlearning", words.seconds),
+    "reference_s": ("Retraining the reference", words.seconds),
+    "share_of_reference": (
+        "Share of the reference's time",
+        lambda value: words.MISSING if value is None else f"{value:.1%}",
+    ),
+    "peak_memory_bytes": ("Peak memory of unlearning", words.memory),
+}
+
+
+def write_report(facts: ReportFacts, out: Path) -> None:
+    """Write the page to `out`, whole or not at all. Equal facts give equal bytes; the file stays below 5 MB.
+
+    Forget images are on it only where `facts.show_forget_images` is true, whatever `facts.pictures` holds.
+    """
+    text = render(facts)
+    with atomic_file(out) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def render(facts: ReportFacts) -> str:
+    """The page as text. Everything from `facts` is escaped; only our own style, script and drawings are not."""
+    script = _asset("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            style=Markup(_asset("page.css")),
+            script=Markup(script),
+            # No request can leave the page, and no other script can run on it, even if some text escaped the escaping.
+            security=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
+            "base-uri 'none'; form-action 'none'",
+            **_view(facts),
+        )
+    )
+
+
+def _view(facts: ReportFacts) -> dict[str, Any]:
+    """What the template shows, all as text."""
+    metrics = facts.metrics
+    grids, cut = grid_views(shown_grids(facts))
+    return {
+        "decision": decision(facts.verdicts),
+        "outcomes": words.OUTCOMES,
+        "signs": words.OUTCOME_SIGNS,
+        "requests": facts.requests,
+        "operator": words.operator_sentence(metrics["operator"], metrics["keep_fraction"]),
+        "sets": scores.set_views(metrics),
+        "columns": [(title, words.COLUMN_MEANINGS[name]) for name, title in words.COLUMNS.items()],
+        "pictures": _by_set(grids),
+        "pictures_cut": cut,
+        "withheld": not facts.show_forget_images,
+        "forget_titles": words.listed([words.SETS[name] for name in words.SETS if name in FORGET_SETS]),
+        "score_table": scores.score_table(metrics),
+        "score_plot": _drawing(score_plot(metrics)),
+        "has_reference": scores.has_reference(metrics),
+        "comparison": scores.comparison_sentences(metrics),
+        "gap_table": scores.gap_table(metrics),
+        "behaviour_table": scores.behaviour_table(metrics),
+        "loss_plot": _drawing(loss_plot(facts.steps)),
+        "loss_ends": _loss_ends(facts),
+        "embedding_plot": _drawing(embedding_plot(facts.embeddings) if facts.embeddings else None),
+        "embedding_caption": facts.embeddings.caption if facts.embeddings else "",
+        "cost": _cost(metrics.get("cost", {})),
+        "lineage": facts.lineage,
+        "not_claimed": not_claimed(metrics),
+    }
+
+
+def _by_set(grids: list[GridView]) -> dict[str, list[GridView]]:
+    found: dict[str, list[GridView]] = {}
+    for grid in grids:
+        found.setdefault(grid.set_title, []).append(grid)
+    return found
+
+
+def _cost(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
+    tiles = []
+    for name in words.in_order(cost, _COST):
+        title, form = _COST.get(name, (name.replace("_", " "), words.plain_number))
+        text = form(cost[name])
+        if text != words.MISSING:
+            tiles.append((title, text))
+    return tiles
+
+
+def _loss_ends(facts: ReportFacts) -> str:
+    """The curve's ends in numbers, for readers who cannot see it."""
+    if not facts.steps:
+        return ""
+    first, last = facts.steps[0], facts.steps[-1]
+    named = [name for name in ("total", "retain", "forget") if name in first and name in last]
+    ends = [f"{name} {words.plain_number(first[name])} to {words.plain_number(last[name])}" for name in named]
+    count = f"From step {words.plain_number(first['step'])} to step {words.plain_number(last['step'])}"
+    return f"{count}: {', '.join(ends)}." if ends else f"{count}."
+
+
+def _drawing(svg: str | None) -> Markup | None:
+    return None if svg is None else Markup(svg)  # made by matplotlib, which escapes the labels
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("i2i_unlearn.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _asset(name: str) -> str:
+    loader = _environment().loader
+    if loader is None:
+        raise TypeError("the environment was made without a loader")
+    return loader.get_source(_environment(), name)[0]

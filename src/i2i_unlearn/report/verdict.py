@@ -1,0 +1,167 @@
+"""The gate's decision in words: one sentence, the lines behind it, and the short Markdown for a pipeline's UI."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from i2i_unlearn.report.words import MISSING, OUTCOME_SIGNS, OUTCOMES, SETS, listed, metric_words, plain_number
+
+_PASSED = {
+    "noise": "The model no longer completes the images it was asked to forget as it did before, "
+    "and completes the other images as well as before.",
+    "like_unseen": "The model treats the images it was asked to forget like images it never saw, "
+    "and completes the other images as well as before.",
+}
+_NAMED = 2  # more than this make no sentence; the table below has all
+
+
+@dataclass(frozen=True)
+class LineView:
+    """One line of the gate, as text."""
+
+    name: str
+    measure: str
+    """What is bounded, in words."""
+    value: str
+    interval: str
+    bound: str
+    outcome: str
+    """pass | fail | undecided"""
+    why: str
+    threshold_why: str
+    """The reason for the bound."""
+
+
+@dataclass(frozen=True)
+class PolicyView:
+    """One policy's verdict, as text."""
+
+    name: str
+    purpose: str
+    outcome: str
+    tally: str
+    lines: Sequence[LineView]
+
+
+@dataclass(frozen=True)
+class DecisionView:
+    """The deciding policy, the others beside it, and what to say where they differ."""
+
+    sentence: str
+    deciding: PolicyView
+    others: Sequence[PolicyView]
+    difference: str
+
+
+def decision(verdicts: Mapping[str, Any]) -> DecisionView:
+    """Everything the page says about the gate. `verdicts` is the content of verdicts.json."""
+    deciding = verdicts["deciding"]
+    views = {name: _policy(name, verdict) for name, verdict in verdicts["verdicts"].items()}
+    return DecisionView(
+        sentence=verdict_sentence(verdicts),
+        deciding=views[deciding],
+        others=[view for name, view in views.items() if name != deciding],
+        difference=_true_minus(verdicts["sentence"]),
+    )
+
+
+def verdict_sentence(verdicts: Mapping[str, Any]) -> str:
+    """The deciding policy's verdict in one plain sentence."""
+    name = verdicts["deciding"]
+    verdict = verdicts["verdicts"][name]
+    outcome, lines = verdict["outcome"], verdict["lines"]
+    if outcome == "pass":
+        return _PASSED.get(name, f"The model passes all {len(lines)} checks of the policy {name}.")
+    decisive = [line for line in lines if line["outcome"] == outcome]
+    if outcome == "fail":
+        meanings = list(dict.fromkeys(line["otherwise"] for line in decisive))
+        return f"The model must not take the place of the old one: {_some(meanings)}."
+    names = _some([line["name"] for line in decisive])
+    return f"It cannot be decided whether the model passes: the evidence on {names} is not enough."
+
+
+def decision_markdown(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> str:
+    """The decision as short Markdown: sentence, lines of the deciding policy, the other policies' outcome."""
+    view = decision(verdicts)
+    out = [
+        f"## {OUTCOME_SIGNS[view.deciding.outcome]} {OUTCOMES[view.deciding.outcome]}: {_plain(view.sentence)}",
+        "",
+        f"Policy `{_plain(view.deciding.name)}`, {view.deciding.tally}. {_plain(_scored(metrics))}",
+        "",
+        "| Check | Value | 95 % interval | Bound | Outcome | Why |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for line in view.deciding.lines:
+        cells = (
+            f"{line.name} ({line.measure})",
+            line.value,
+            line.interval,
+            line.bound,
+            OUTCOMES[line.outcome],
+            line.why,
+        )
+        out.append(f"| {' | '.join(_plain(cell) for cell in cells)} |")
+    for other in view.others:
+        out += ["", f"Policy `{_plain(other.name)}` beside it: {OUTCOMES[other.outcome].lower()}, {other.tally}."]
+    if view.difference:
+        out += ["", _plain(view.difference)]
+    return "\n".join(out) + "\n"
+
+
+def _policy(name: str, verdict: Mapping[str, Any]) -> PolicyView:
+    lines = [_line(line) for line in verdict["lines"]]
+    passed = sum(line.outcome == "pass" for line in lines)
+    return PolicyView(
+        name=name,
+        purpose=verdict["purpose"],
+        outcome=verdict["outcome"],
+        tally=f"{passed} of {len(lines)} checks passed",
+        lines=lines,
+    )
+
+
+def _line(line: Mapping[str, Any]) -> LineView:
+    low, high = plain_number(line["low"]), plain_number(line["high"])
+    return LineView(
+        name=line["name"],
+        measure=_measure(line["measure"]),
+        value=plain_number(line["value"]),
+        interval="" if MISSING in (low, high) else f"{low} to {high}",
+        bound=_true_minus(line["bound"]),
+        outcome=line["outcome"],
+        # The gate begins its reason with the measurement, which has its own place here.
+        why=_true_minus(line["why"].removeprefix(f"{line['measure']}: ")),
+        threshold_why=line["threshold_why"],
+    )
+
+
+def _true_minus(text: str) -> str:
+    """Minus signs as in the page's other numbers; hyphens between words or digits stay."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "−", text)
+
+
+def _measure(measure: str) -> str:
+    """`forget hole_psnr_db, unlearned minus teacher` in the page's words."""
+    head, _, models = measure.partition(", ")
+    set_name, _, metric = head.partition(" ")
+    if set_name not in SETS or not metric:
+        return measure
+    return f"{metric_words(metric).title} on {SETS[set_name].lower()} images, {models}"
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _NAMED
+    return listed([*names[:_NAMED], f"{rest} more"] if rest > 0 else names)
+
+
+def _scored(metrics: Mapping[str, Any]) -> str:
+    return f"{metrics['sets']['forget']['num_scored']} forget images were scored."
+
+
+def _plain(text: str) -> str:
+    """Text that stays text in a Markdown table: no line breaks, cells, links or HTML."""
+    flat = " ".join(text.split())
+    for sign in "\\|[]<>":
+        flat = flat.replace(sign, "\\" + sign)
+    return flat

@@ -1,0 +1,171 @@
+"""The report's vocabulary: what sets, models, metrics and operators are called, and how numbers are written."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+SETS = {
+    "forget": "Forget",
+    "retain": "Retain",
+    "forget_holdout": "Forget, unseen",
+    "retain_holdout": "Unseen",
+}
+SET_MEANINGS = {
+    "forget": "training images that the request names",
+    "retain": "all other training images",
+    "forget_holdout": "images like those of the request, never trained on",
+    "retain_holdout": "other images, never trained on",
+}
+MODELS = {"teacher": "Teacher", "unlearned": "Unlearned", "reference": "Reference"}
+COLUMNS = {"original": "Original", "masked": "Masked", **MODELS}
+COLUMN_MEANINGS = {
+    "original": "the image itself",
+    "masked": "what the models are given",
+    "teacher": "completed by the model before unlearning",
+    "unlearned": "completed by the unlearned model",
+    "reference": "completed by a model retrained without the forget set",
+}
+OUTCOMES = {"pass": "Passed", "fail": "Failed", "undecided": "Undecided"}
+OUTCOME_SIGNS = {"pass": "✓", "fail": "✗", "undecided": "?"}
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class MetricWords:
+    """How a metric is shown."""
+
+    title: str
+    meaning: str
+    digits: int
+    """Decimals."""
+    unit: str = ""
+
+
+_METRICS = {
+    "hole_psnr_db": MetricWords(
+        "Hole PSNR", "Closeness to the original in the hidden pixels only; higher = closer.", 2, "dB"
+    ),
+    "feature_cosine": MetricWords(
+        "Feature cosine", "Likeness of the completed image to its original, seen by the extractor; 1 = alike.", 3
+    ),
+    "own_loss": MetricWords("Own loss", "The loss that the model family is trained with; lower = better fit.", 4),
+    "reference_psnr_db": MetricWords(
+        "Closeness to the reference's outputs",
+        "PSNR in the hole between a model's outputs and the retrained model's; higher = behaves more like it.",
+        2,
+        "dB",
+    ),
+    "output_spread": MetricWords(
+        "Spread of outputs",
+        "Standard deviation over images, mean over hidden pixels; near 0 = the same answer for every image.",
+        3,
+    ),
+}
+_DISTANCES = {
+    "fd_": ("FD", "Frechet distance", 1),
+    "kid_": ("KID", "Kernel distance", 4),
+}
+_EXTRACTORS = {"efficientnet_lite0": "EfficientNet-Lite0"}
+
+
+def metric_words(name: str) -> MetricWords:
+    """Title, meaning and format of a metric; one that is not known is shown under its own name."""
+    for prefix, (title, meaning, digits) in _DISTANCES.items():
+        if name.startswith(prefix):
+            extractor = extractor_title(name.removeprefix(prefix))
+            text = f"{meaning} between completed and original images in the features of {extractor}; lower = closer."
+            return MetricWords(f"{title} ({extractor})", text, digits)
+    return _METRICS.get(name, MetricWords(name.replace("_", " "), "", 3))
+
+
+def extractor_title(name: str) -> str:
+    """The extractor's name as people write it."""
+    return _EXTRACTORS.get(name, name)
+
+
+def in_order(found: Iterable[str], known: Iterable[str]) -> list[str]:
+    """`found` in the order of `known`; what is not known comes last, as found."""
+    present = list(found)
+    order = list(known)
+    return [name for name in order if name in present] + [name for name in present if name not in order]
+
+
+def metric_order(found: Iterable[str]) -> list[str]:
+    """Hole PSNR first, distances between distributions after the scores of single images."""
+    present = list(found)
+    distances = [name for name in present if name.startswith(tuple(_DISTANCES))]
+    return in_order(present, ["hole_psnr_db", "feature_cosine", *distances, *list(_METRICS)[2:]])
+
+
+def number(value: Any, digits: int, *, signed: bool = False) -> str:
+    """A number with `digits` decimals and a true minus sign; a dash where there is none."""
+    if not isinstance(value, int | float) or math.isnan(value):
+        return MISSING
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    # Rounded to nothing, a sign would tell a direction that is not there.
+    if float(text) == 0:
+        text = text.lstrip("+-")
+    return text.replace("-", "−")
+
+
+def plain_number(value: Any) -> str:
+    """A number of unknown kind with four significant digits; text and truth values as they are."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return MISSING if value is None else str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return number(value, 0)
+    if isinstance(value, int) or (value == int(value) and abs(value) < 1e15):
+        return f"{int(value)}".replace("-", "−")
+    return f"{value:.4g}".replace("-", "−")
+
+
+def interval(score: Mapping[str, Any], digits: int, *, signed: bool = False) -> str:
+    """The two ends as `low to high`, or nothing where the score has no interval."""
+    low, high = (number(score.get(end), digits, signed=signed) for end in ("low", "high"))
+    return "" if MISSING in (low, high) else f"{low} to {high}"
+
+
+def seconds(value: Any) -> str:
+    """A duration in words: 12.3 s, 4 min 05 s, 2 h 10 min."""
+    if not isinstance(value, int | float):
+        return MISSING
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def memory(value: Any) -> str:
+    """Bytes as MiB or GiB."""
+    if not isinstance(value, int | float) or value <= 0:
+        return MISSING
+    mebibytes = value / 2**20
+    return f"{mebibytes:.0f} MiB" if mebibytes < 1024 else f"{mebibytes / 1024:.1f} GiB"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words as in a sentence: `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+_OPERATORS = {
+    "center_hole": "a hole in the centre",
+    "outpaint": "everything but a centre part",
+    "random_patches": "random patches",
+    "half_left": "the right-hand part",
+    "half_right": "the left-hand part",
+    "half_up": "the lower part",
+    "half_down": "the upper part",
+    "free_form": "free-form strokes",
+}
+
+
+def operator_sentence(name: str, keep_fraction: Any) -> str:
+    """What is hidden from the models, in words."""
+    hidden = _OPERATORS.get(name, f"what the operator {name} hides")
+    if not isinstance(keep_fraction, int | float):
+        return f"The models are asked to fill in {hidden}."
+    return f"The models are asked to fill in {hidden}; {keep_fraction:.0%} of the pixels stay visible."

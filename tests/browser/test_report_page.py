@@ -1,0 +1,149 @@
+"""The report in a real browser: it renders without complaint, can be read in both colour schemes, and is operable."""
+
+import pytest
+
+from i2i_unlearn.report import write_report
+
+pytestmark = pytest.mark.browser
+
+CONTRAST = """() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = (element) => {
+    for (; element; element = element.parentElement) {
+      const colour = parse(getComputedStyle(element).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const texts = [...document.querySelectorAll(
+    "h1, h2, h3, p, li, th, td, dt, dd, caption, figcaption, a, .badge, svg text")];
+  return texts.filter((e) => e.textContent.trim() && e.getClientRects().length).map((e) => {
+    const style = getComputedStyle(e);
+    const one = light(parse(e.closest("svg") ? style.fill : style.color)), two = light(ground(e));
+    const ratio = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
+    return [ratio, e.tagName + " " + e.textContent.trim().slice(0, 40)];
+  }).sort((a, b) => a[0] - b[0])[0];
+}"""
+
+
+@pytest.fixture(scope="module")
+def address(made, tmp_path_factory):
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    write_report(made.made_facts(), out)
+    return out.as_uri()
+
+
+@pytest.fixture
+def page(browser, address, request):
+    """The page, open; the test fails if the browser complained or anything but the file was asked for."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, **getattr(request, "param", {}))
+    page = context.new_page()
+    complaints, asked = [], []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda sent: asked.append(sent.url))
+    page.goto(address)
+    yield page
+    context.close()
+    assert complaints == []
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def test_every_picture_and_drawing_is_there(page):
+    sizes = page.eval_on_selector_all("main img", "all => all.map((image) => image.naturalWidth)")
+    assert sizes == [12] * (4 * 2 * 3 * 5)
+    assert page.locator("svg.plot").count() == 3
+    assert all(box["height"] > 100 for box in (plot.bounding_box() for plot in page.locator("svg.plot").all()))
+
+
+def test_headings_descend_without_gaps(page):
+    levels = page.eval_on_selector_all("main h1, main h2, main h3, header h1", "all => all.map((h) => +h.tagName[1])")
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+
+
+def test_the_decision_is_seen_without_scrolling(page):
+    box = page.locator("h1").bounding_box()
+    assert box["y"] + box["height"] < 400
+
+
+@pytest.mark.parametrize(
+    "page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"]
+)
+def test_all_text_can_be_read_in_both_colour_schemes(page):
+    lowest, text = page.evaluate(CONTRAST)
+    assert lowest >= 4.5, text  # WCAG 2.2, success criterion 1.4.3
+
+
+def test_dark_differs_from_light_and_the_reader_can_choose(page):
+    ground = "getComputedStyle(document.body).backgroundColor"
+    page.emulate_media(color_scheme="dark")
+    dark = page.evaluate(ground)
+    page.get_by_label("Colours").select_option("light")
+    light = page.evaluate(ground)
+    page.get_by_label("Colours").select_option("system")
+    assert (light, page.evaluate(ground)) == ("rgb(255, 255, 255)", dark)
+    assert dark != light
+
+
+def test_the_size_of_pictures_follows_its_control(page):
+    picture = page.locator(".pictures img").first
+    before = picture.bounding_box()["width"]
+    page.get_by_label("Size of pictures").fill("160")
+    assert (before, picture.bounding_box()["width"]) == (80, 160)
+
+
+def test_two_models_are_laid_over_each_other_with_the_keyboard_alone(page):
+    page.get_by_role("button", name="Compare forget, random image 2").focus()
+    page.keyboard.press("Enter")
+    lens = page.get_by_role("dialog", name="Two pictures over each other")
+    assert lens.is_visible()
+    assert page.locator("#lens-over").get_attribute("alt").startswith("Left: Forget, random image 2 of 3: completed by")
+    page.keyboard.press("ArrowRight")  # the boundary has the focus
+    assert page.evaluate("document.querySelector('.lens-view').style.getPropertyValue('--wipe')") == "51%"
+    page.get_by_label("Right", exact=True).select_option("Reference")
+    assert "retrained without the forget set" in page.locator("#lens-under").get_attribute("alt")
+    page.get_by_role("button", name="Next").click()
+    assert "image 3 of 3" in page.locator("#lens-under").get_attribute("alt")
+    assert "retrained without the forget set" in page.locator("#lens-under").get_attribute("alt")
+    page.keyboard.press("Escape")
+    assert not lens.is_visible()
+
+
+def test_a_click_on_a_picture_compares_it(page):
+    page.locator(".pictures img").nth(2).click()
+    assert page.get_by_role("dialog").is_visible()
+    page.get_by_role("button", name="Close").click()
+    assert not page.get_by_role("dialog").is_visible()
+
+
+@pytest.mark.parametrize("page", [{"java_script_enabled": False}], indirect=True, ids=["no script"])
+def test_without_script_everything_is_shown_and_no_dead_control(page):
+    assert page.locator("main img").count() == 120
+    for selector in (".theme", ".controls", ".compare", "dialog"):
+        assert not page.locator(selector).first.is_visible()
+
+
+def test_a_narrow_screen_is_not_scrolled_sideways(page):
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_print_has_no_controls_and_fits_the_paper(page):
+    page.emulate_media(media="print", color_scheme="dark")
+    page.set_viewport_size({"width": 760, "height": 1000})
+    assert not page.locator("nav").is_visible()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 760
+
+
+def test_every_control_has_a_name_and_every_picture_words(page):
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("main img, button, select, input, svg.plot")].filter((e) =>
+          !(e.alt || e.getAttribute("aria-label") || (e.labels && e.labels.length)
+            || e.textContent.trim())).map((e) => e.outerHTML.slice(0, 80))"""
+    )
+    assert nameless == []

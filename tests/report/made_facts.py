@@ -1,0 +1,194 @@
+"""Facts made by hand, so that what the page must say is known. Numbers are near those of METHOD.md section 10."""
+
+import dataclasses
+
+import numpy as np
+
+from i2i_unlearn.report.facts import EmbeddingMap, PictureGrid, ReportFacts, RequestFacts
+
+SIDE = 12
+MODELS = ("teacher", "unlearned", "reference")
+SETS = ("forget", "retain", "forget_holdout", "retain_holdout")
+_PSNR = {
+    "teacher": (9.71, 10.10, 9.63, 9.58),
+    "unlearned": (8.23, 9.87, 8.19, 9.49),
+    "reference": (8.17, 10.42, 8.21, 9.74),
+}
+_BASE = {
+    "feature_cosine": 0.813,
+    "fd_efficientnet_lite0": 41.7,
+    "own_loss": 0.2137,
+    "output_spread": 0.383,
+}
+
+
+def score(value, half, num_images=400):
+    return {"value": value, "low": value - half, "high": value + half, "num_images": num_images}
+
+
+def made_metrics(*, reference=True):
+    models = MODELS if reference else MODELS[:2]
+    scores = {model: {name: _scores(model, index) for index, name in enumerate(SETS)} for model in models}
+    for model, at in (("teacher", 14.53), ("unlearned", 11.61)):
+        if reference:
+            for name in SETS:
+                scores[model][name]["reference_psnr_db"] = score(at, 0.21)
+    pairs = [("unlearned", "teacher")]
+    if reference:
+        pairs += [("unlearned", "reference"), ("reference", "teacher")]
+    return {
+        "schema_version": 1,
+        "operator": "center_hole",
+        "keep_fraction": 0.75,
+        "extractor": "efficientnet_lite0",
+        "models": {model: f"{index}" * 64 for index, model in enumerate(models)},
+        "manifest_sha256": "f" * 64,
+        "sets": {
+            "forget": {"num_images": 400, "num_scored": 400},
+            "retain": {"num_images": 3600, "num_scored": 1000},
+            "forget_holdout": {"num_images": 100, "num_scored": 100},
+            "retain_holdout": {"num_images": 900, "num_scored": 900},
+        },
+        "scores": scores,
+        "differences": {f"{one}-{other}": _differences(scores, one, other) for one, other in pairs},
+        "ratios": {
+            f"{one}/{other}": {
+                name: {metric: score(0.97 - 0.01 * index, 0.05) for metric in ("own_loss", "output_spread")}
+                for index, name in enumerate(SETS)
+            }
+            for one, other in pairs
+        },
+        "cost": {
+            "unlearn_s": 11.6,
+            "reference_s": 93.2 if reference else None,
+            "share_of_reference": 0.1245 if reference else None,
+            "peak_memory_bytes": 700 * 2**20,
+        },
+    }
+
+
+def _scores(model, index):
+    scores = {"hole_psnr_db": score(_PSNR[model][index], 0.17)}
+    for step, (metric, value) in enumerate(_BASE.items()):
+        shift = 1 + 0.01 * index + 0.03 * MODELS.index(model) + 0.002 * step
+        scores[metric] = score(value * shift, 0.02 * value)
+    if model == "unlearned" and index == 0:
+        scores["output_spread"] = score(0.107, 0.011)
+    return scores
+
+
+def _differences(scores, one, other):
+    return {
+        name: {
+            metric: score(
+                scores[one][name][metric]["value"] - scores[other][name][metric]["value"],
+                0.091 if metric.endswith("_db") else 0.0112,
+            )
+            for metric in scores[one][name]
+            if metric in scores[other][name]
+        }
+        for name in SETS
+    }
+
+
+def line(name, measure, outcome, numbers, bound):
+    """A line as the gate writes it."""
+    value, low, high = numbers
+    return {
+        "name": name,
+        "measure": measure,
+        "value": value,
+        "low": low,
+        "high": high,
+        "bound": bound,
+        "outcome": outcome,
+        "why": f"{measure}: {value} is what was found, wanted {bound}",
+        "threshold_why": f"The reason for the threshold of {name}.",
+        "otherwise": f"the model does not do what {name} asks",
+    }
+
+
+def made_verdicts(outcome="pass"):
+    psnr_change = "hole_psnr_db, unlearned minus teacher"
+    noise = [
+        line("forgetting", f"forget {psnr_change}", outcome, (-1.48, -1.57, -1.39), "at most -0.8"),
+        line("retention", f"retain {psnr_change}", "pass", (-0.23, -0.32, -0.14), "at least -0.5"),
+    ]
+    like_unseen = [
+        line(
+            "spread of outputs",
+            "forget output_spread, unlearned divided by reference",
+            "fail",
+            (0.2625, 0.2411, 0.2837),
+            "at least 0.85 and at most 1.15",
+        ),
+        line(
+            "distance to the reference's outputs",
+            "forget reference_psnr_db, unlearned minus teacher",
+            "undecided",
+            (None, None, None),
+            "at least 0",
+        ),
+    ]
+    return {
+        "schema_version": 1,
+        "deciding": "noise",
+        "verdicts": {
+            "noise": {
+                "policy": "noise",
+                "purpose": "Forget clearly, keep the rest.",
+                "outcome": outcome,
+                "lines": noise,
+            },
+            "like_unseen": {
+                "policy": "like_unseen",
+                "purpose": "As a model that never saw them.",
+                "outcome": "fail",
+                "lines": like_unseen,
+            },
+        },
+        "sentence": "Policy noise says pass, but like_unseen says fail, because outputs are too much alike.",
+    }
+
+
+def made_grid(set_name, chosen, *, num=3, side=SIDE, channels=1, reference=True):
+    generator = np.random.default_rng([SETS.index(set_name), chosen == "worst"])
+    columns = ("original", "masked", *(MODELS if reference else MODELS[:2]))
+    rows = {name: generator.integers(0, 256, (num, side, side, channels), dtype=np.uint8) for name in columns}
+    scores = {name: [8.1 + 0.37 * index for index in range(num)] for name in columns[2:]}
+    return PictureGrid(
+        set_name=set_name, chosen=chosen, caption=f"Chosen: {chosen} of {set_name}.", rows=rows, scores_db=scores
+    )
+
+
+def made_embeddings(num=40):
+    generator = np.random.default_rng(7)
+    return EmbeddingMap(
+        caption="Completed images in EfficientNet-Lite0's features.",
+        points_N2=generator.normal(size=(num * 6, 2)).astype(np.float32),
+        models=[model for model in MODELS for _ in range(2 * num)],
+        sets=["forget", "retain"] * (num * 3),
+    )
+
+
+def made_facts(**changes):
+    """The demo's facts: everything measured, forget images shown. Changes replace fields."""
+    facts = ReportFacts(
+        metrics=made_metrics(),
+        verdicts=made_verdicts(),
+        pictures=[made_grid(name, chosen) for name in SETS for chosen in ("worst", "random")],
+        embeddings=made_embeddings(),
+        steps=[
+            {"step": step, "total": 3.0 / step + 0.2, "retain": 0.1 + 0.05 / step, "forget": 1.4 / step, "lr": 1e-3}
+            for step in range(1, 151)
+        ],
+        lineage={
+            "Teacher sha256": "a" * 64,
+            "Split manifest sha256": "b" * 64,
+            "Objective": "encoder_l2",
+            "alpha": "2",
+        },
+        requests=[RequestFacts(id="digit-3", received="2024-05-02", due="2024-06-02")],
+        show_forget_images=True,
+    )
+    return dataclasses.replace(facts, **changes)

@@ -1,0 +1,96 @@
+import io
+
+from rich.console import Console
+
+from i2i_unlearn.report import decision_markdown, summary_table
+from i2i_unlearn.report.scores import comparison_sentences
+
+
+def printed(table, width=80):
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_the_terminal_table_holds_three_sets_three_models_and_both_verdicts(made):
+    text = printed(summary_table(made.made_metrics(), made.made_verdicts()))
+    rows = {line.split("│")[1].strip(): line for line in text.splitlines() if line.startswith("│")}
+    assert list(rows) == ["forget", "retain", "unseen"]
+    assert "9.71 (9.54 … 9.88)" in rows["forget"]
+    assert "8.23 (8.06 … 8.40)" in rows["forget"]
+    assert "9.74 (9.57 … 9.91)" in rows["unseen"]
+    assert "Gate: passed (policy noise, 2 of 2 checks passed)" in text
+    assert "Beside it: failed (policy like_unseen, 0 of 2 checks passed)" in text
+    assert "Policy noise says pass, but like_unseen says fail" in " ".join(text.split())
+
+
+def test_the_terminal_table_fits_eighty_columns(made):
+    text = printed(summary_table(made.made_metrics(), made.made_verdicts()))
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "10.10 (9.93 … 10.27)" in text  # nothing is cut off
+
+
+def test_the_terminal_table_without_reference_has_two_columns(made):
+    text = printed(summary_table(made.made_metrics(reference=False), made.made_verdicts()))
+    assert "reference " not in text.splitlines()[2]
+
+
+def test_brackets_in_names_are_no_markup(made):
+    verdicts = made.made_verdicts() | {"sentence": "[bold]kept[/bold]"}
+    assert "[bold]kept[/bold]" in printed(summary_table(made.made_metrics(), verdicts))
+
+
+def test_markdown_begins_with_the_decision_and_has_every_line(made):
+    text = decision_markdown(made.made_metrics(), made.made_verdicts())
+    assert text.startswith("## ✓ Passed: The model no longer completes the images it was asked to forget")
+    assert "| −1.48 | −1.57 to −1.39 | at most −0.8 | Passed |" in text
+    assert "Policy `like_unseen` beside it: failed, 0 of 2 checks passed." in text
+    assert made.made_verdicts()["sentence"] in text
+
+
+def test_markdown_lets_no_text_out_of_its_cell(made):
+    verdicts = made.made_verdicts()
+    verdicts["verdicts"]["noise"]["lines"][0]["why"] = "a | b\n<script> [x](http://y)"
+    line = next(row for row in decision_markdown(made.made_metrics(), verdicts).splitlines() if "forgetting" in row)
+    assert "a \\| b \\<script\\> \\[x\\](http://y) |" in line
+
+
+def sentences(made, **forget):
+    """The comparison with some paired differences on the forget set replaced: metric -> (low, high)."""
+    metrics = made.made_metrics()
+    for pair in ("unlearned-reference", "unlearned-teacher"):
+        for metric, (low, high) in forget.items():
+            if metric in metrics["differences"][pair]["forget"]:
+                metrics["differences"][pair]["forget"][metric].update(low=low, high=high)
+    return comparison_sentences(metrics)
+
+
+def test_the_gap_to_the_reference_is_read_by_its_interval(made):
+    assert "still completes forget images better" in sentences(made, hole_psnr_db=(0.1, 0.3))[0]
+    assert "completes forget images worse" in sentences(made, hole_psnr_db=(-0.3, -0.1))[0]
+    assert "no difference" in sentences(made, hole_psnr_db=(-0.1, 0.1))[0]
+
+
+def test_the_way_the_outputs_moved_is_read_by_its_interval(made):
+    assert "moved the outputs towards" in sentences(made, reference_psnr_db=(0.1, 0.3))[1]
+    assert "moved the outputs away" in sentences(made, reference_psnr_db=(-0.3, -0.1))[1]
+    assert "neither visibly" in sentences(made, reference_psnr_db=(-0.1, 0.1))[1]
+
+
+def test_the_spread_is_read_by_its_interval(made):
+    assert "differ more" in sentences(made, output_spread=(0.1, 0.3))[2]
+    assert "more alike" in sentences(made, output_spread=(-0.3, -0.1))[2]
+    assert "vary as much" in sentences(made, output_spread=(-0.1, 0.1))[2]
+
+
+def test_without_paired_differences_scores_are_compared_by_their_intervals(made):
+    metrics = made.made_metrics()
+    metrics["differences"] = {}
+    found = comparison_sentences(metrics)
+    assert len(found) == 2  # the gap needs its own interval; distance and spread are far enough apart
+    assert "moved the outputs away" in found[0]
+    assert "more alike" in found[1]
+
+
+def test_without_a_reference_nothing_is_compared(made):
+    assert comparison_sentences(made.made_metrics(reference=False)) == []

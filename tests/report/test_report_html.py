@@ -1,0 +1,335 @@
+"""The page as a reader's program sees it: parsed by the standard library, nothing but its bytes."""
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from i2i_unlearn import gate
+from i2i_unlearn.report import write_report
+from i2i_unlearn.report.pictures import FORGET_SETS, encode_png
+from i2i_unlearn.report.words import number, plain_number
+
+VOID = {"meta", "img", "input", "br", "hr", "link"}
+
+
+class Page(HTMLParser):
+    """Visible text in order, headings, attributes, and whether the tags nest."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text, self.headings, self.attributes, self.images = [], [], [], []
+        self.open, self.faults = [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, *pair) for pair in attrs]
+        if tag == "img":
+            self.images.append(dict(attrs))
+        if tag in {"h1", "h2", "h3"}:
+            self.headings.append((tag, ""))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag in {"td", "th", "dt", "dd", "p", "li", "h1", "h2", "h3", "caption", "option"}:
+            self.text.append(" ")
+
+    def handle_startendtag(self, tag, attrs):
+        self.attributes += [(tag, *pair) for pair in attrs]
+
+    def handle_endtag(self, tag):
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+        else:
+            self.faults.append(tag)
+
+    def handle_data(self, data):
+        if {"style", "script", "title"} & set(self.open):
+            return
+        self.text.append(data)
+        for tag in ("h1", "h2", "h3"):
+            if tag in self.open:
+                self.headings[-1] = (tag, self.headings[-1][1] + data)
+
+    @property
+    def words(self):
+        return " ".join("".join(self.text).split())
+
+
+@pytest.fixture
+def render(tmp_path):
+    def render(facts):
+        out = tmp_path / "report.html"
+        write_report(facts, out)
+        return out.read_text(encoding="utf-8")
+
+    return render
+
+
+@pytest.fixture(scope="module")
+def demo(made, tmp_path_factory):
+    """The demo's page, written once for the tests that only read it."""
+    out = tmp_path_factory.mktemp("demo") / "report.html"
+    write_report(made.made_facts(), out)
+    return out.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(demo):
+    return Page(demo)
+
+
+def numbers_of(metrics):
+    """Every score, difference and end of an interval, written as the page should write it."""
+    digits = {"hole_psnr_db": 2, "feature_cosine": 3, "own_loss": 4, "reference_psnr_db": 2, "output_spread": 3}
+    for table, signed in (("scores", False), ("differences", True)):
+        for sets in metrics[table].values():
+            for scores in sets.values():
+                for metric, score in scores.items():
+                    for key in ("value", "low", "high"):
+                        yield number(score[key], digits.get(metric, 1), signed=signed)
+
+
+def test_the_verdict_is_the_first_thing_said(page):
+    assert page.words.startswith("✓ Passed Unlearning report The model no longer completes the images it was asked")
+    assert page.headings[0][0] == "h1"
+
+
+def test_a_failed_verdict_says_in_plain_words_what_is_wrong(made, render):
+    page = Page(render(made.made_facts(verdicts=made.made_verdicts("fail"))))
+    assert page.headings[0] == (
+        "h1",
+        "The model must not take the place of the old one: the model does not do what forgetting asks.",
+    )
+
+
+def test_an_undecided_verdict_names_what_lacks_evidence(made, render):
+    page = Page(render(made.made_facts(verdicts=made.made_verdicts("undecided"))))
+    assert page.headings[0][1] == (
+        "It cannot be decided whether the model passes: the evidence on forgetting is not enough."
+    )
+
+
+def test_sections_stand_in_the_order_in_which_a_reader_asks(page):
+    assert [text for tag, text in page.headings if tag == "h2"] == [
+        "The checks behind the decision",
+        "Before and after, in pictures",
+        "Scores on forget, retain and unseen images",
+        "Compared with a retrained model",
+        "How it was unlearned, and what it cost",
+        "Lineage",
+        "What is not claimed",
+        "Two pictures over each other",
+    ]
+
+
+def test_tags_nest_and_ids_are_unique(page):
+    assert page.faults == []
+    assert page.open == []
+    ids = [value for _, name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+
+
+def test_every_gate_line_shows_value_interval_bound_outcome_and_reason(made, page):
+    for verdict in made.made_verdicts()["verdicts"].values():
+        for line in verdict["lines"]:
+            assert line["name"].capitalize() in page.words
+            assert plain_number(line["value"]) in page.words
+            assert line["bound"].replace("-", "−") in page.words
+            assert line["threshold_why"] in page.words
+    assert "−1.48 −1.57 to −1.39 at most −0.8" in page.words
+    assert "Hole PSNR on forget images, unlearned minus teacher" in page.words
+    assert made.made_verdicts()["sentence"] in page.words
+
+
+def test_the_deciding_policy_stands_before_the_other(page):
+    assert page.words.index("Policy noise decides.") < page.words.index("Beside it: policy like_unseen ✗ Failed")
+
+
+def test_real_policies_and_the_real_gate_can_be_shown(made, render, request):
+    metrics = made.made_metrics()
+    contents = gate.read_policies(request.config.rootpath / "mlflow" / "policies")
+    judged = {name: gate.judge(metrics, gate.parse_policy(name, content)) for name, content in contents.items()}
+    others = [verdict for name, verdict in judged.items() if name != "noise"]
+    verdicts = {
+        "deciding": "noise",
+        "verdicts": {name: verdict.as_dict() for name, verdict in judged.items()},
+        "sentence": gate.explain_difference(judged["noise"], others),
+    }
+    words = Page(render(made.made_facts(metrics=metrics, verdicts=verdicts))).words
+    assert "moved away from what a retrained model paints" in words
+
+
+def test_every_number_of_the_metrics_is_on_the_page(made, page):
+    expected = set(numbers_of(made.made_metrics()))
+    assert len(expected) > 100
+    assert [text for text in expected if text not in page.words] == []
+
+
+def test_ratios_to_the_reference_are_on_the_page(page):
+    assert "0.970 0.920 to 1.020" in page.words
+
+
+def test_set_sizes_cost_requests_and_lineage_are_on_the_page(made, page):
+    for text in ("1000 of 3600 images", "11.6 s", "1 min 33 s", "12.4%", "700 MiB", "digit-3, received 2024-05-02"):
+        assert text in page.words
+    for label, value in made.made_facts().lineage.items():
+        assert f"{label} {value}" in page.words
+
+
+def test_the_paper_objective_leading_elsewhere_is_said_with_numbers(page):
+    # 11.61 against 14.53 dB and a spread of .107 against .408: away from the retrained model, and all alike
+    assert "14.53 dB, the unlearned model's at 11.61 dB" in page.words
+    assert "moved the outputs away from those of a retrained model" in page.words
+    assert "more alike than those of a retrained model" in page.words
+
+
+def test_without_a_reference_the_page_says_that_nothing_is_known_of_it(made, render):
+    facts = made.made_facts(
+        metrics=made.made_metrics(reference=False), pictures=[made.made_grid("retain", "random", reference=False)]
+    )
+    words = Page(render(facts)).words
+    assert "No model was retrained without the forget set" in words
+    assert "no model was retrained." in words
+    assert "Unlearned − reference" not in words
+
+
+def test_a_metric_without_value_is_shown_as_a_dash(made, render):
+    metrics = made.made_metrics()
+    metrics["scores"]["teacher"]["forget"]["hole_psnr_db"] = {"value": None, "low": None, "high": None, "num_images": 0}
+    assert "Forget – 8.23 8.06 to 8.40" in Page(render(made.made_facts(metrics=metrics))).words
+
+
+def test_too_few_steps_and_no_map_are_said_in_words(made, render):
+    words = Page(render(made.made_facts(steps=[], embeddings=None))).words
+    assert "There are too few steps for a curve." in words
+    assert "There are too few images for a map." in words
+
+
+def test_the_page_asks_nothing_of_any_network(demo, page):
+    for tag, name, value in page.attributes:
+        if name in {"src", "href", "xlink:href", "action", "srcset", "data", "poster"}:
+            assert value.startswith(("#", "data:image/png;base64,")), (tag, name, value[:80])
+    style = "".join(re.findall(r"<style>(.*?)</style>", demo, re.DOTALL))
+    assert "@import" not in demo
+    assert "url(" not in style
+    assert not re.findall(r"url\(\s*['\"]?(?!#)", demo)
+    assert {tag for tag, *_ in page.attributes} & {"link", "iframe", "object", "embed", "base"} == set()
+
+
+def test_the_security_policy_names_the_only_script_that_may_run(demo):
+    script = re.search(r"<script>(.*?)</script>", demo, re.DOTALL).group(1)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', demo).group(1).replace("&#39;", "'")
+    assert "default-src 'none'" in policy
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert demo.count("<script") == 1
+
+
+def test_every_picture_has_words_that_say_what_it_shows(page):
+    pictures = [image for image in page.images if "src" in image]
+    assert len(pictures) == 4 * 2 * 3 * 5
+    assert all(image["alt"] for image in pictures)
+    assert "Forget, random image 1 of 3: completed by the unlearned model, 8.10 dB in the hole" in {
+        image["alt"] for image in pictures
+    }
+
+
+def test_withheld_forget_images_are_not_in_the_bytes(made, render):
+    facts = made.made_facts(show_forget_images=False)  # a caller that put them in all the same
+    text = render(facts)
+    checked = 0
+    for grid in facts.pictures:
+        for images in grid.rows.values():
+            for image in images:
+                encoded = base64.b64encode(encode_png(image)).decode()
+                assert (encoded in text) == (grid.set_name not in FORGET_SETS)
+                checked += 1
+    assert checked == 120
+    words = Page(text).words
+    assert "Forget images are withheld." in words
+    assert "Chosen: random of forget" not in words
+
+
+def test_shown_forget_images_are_in_the_bytes_and_nothing_is_said_to_be_withheld(made, demo):
+    image = made.made_grid("forget", "random").rows["unlearned"][0]
+    assert base64.b64encode(encode_png(image)).decode() in demo
+    assert "withheld.</strong>" not in demo
+
+
+def test_hostile_text_stays_text(made, render):
+    hostile = '"><script>alert(1)</script><img src=x onerror=alert(2)>$\\frac{1}{2}$]]>{{ 7*7 }}'
+    grid = made.made_grid("retain", "random")
+    verdicts = made.made_verdicts("fail")
+    verdicts["verdicts"]["noise"]["lines"][0].update(name=hostile, why=hostile, otherwise=hostile, measure=hostile)
+    verdicts["sentence"] = hostile
+    metrics = {**made.made_metrics(), "operator": hostile, "extractor": hostile}
+    for scores in metrics["scores"]["teacher"].values():
+        scores[hostile] = scores["own_loss"]
+    facts = made.made_facts(
+        metrics=metrics,
+        verdicts=verdicts,
+        pictures=[type(grid)(**{**vars(grid), "caption": hostile})],
+        steps=[{"step": 1, hostile: 2.0}, {"step": 2, hostile: 1.0}],
+        lineage={hostile: hostile},
+        requests=[type(made.made_facts().requests[0])(id=hostile, received=hostile, due=hostile)],
+        embeddings=type(made.made_embeddings())(**{**vars(made.made_embeddings()), "caption": hostile}),
+    )
+    text = render(facts)
+    page = Page(text)
+    assert text.count("<script") == 1
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert all(image.get("src", "data:").startswith("data:") for image in page.images)
+    assert page.faults == []
+    assert hostile in page.words
+
+
+def test_large_pictures_are_shrunk_until_the_page_is_below_five_megabytes(made, render):
+    grids = [
+        made.made_grid(name, chosen, num=8, side=224, channels=3)
+        for name in made.SETS
+        for chosen in ("random", "worst")
+    ]
+    text = render(made.made_facts(pictures=grids))  # noise: the worst that PNG can meet
+    assert len(text.encode()) < 5_000_000
+    assert re.search(r"To keep this page small, pictures are shrunk from 224 to \d+ pixels", Page(text).words)
+
+
+def test_equal_facts_give_equal_bytes(made, render, demo):
+    assert render(made.made_facts()) == demo
+
+
+def test_drawings_follow_the_colours_of_the_page(demo):
+    drawings = re.findall(r"<svg.*?</svg>", demo, re.DOTALL)
+    assert len(drawings) == 3
+    for drawing in drawings:
+        assert 'role="img"' in drawing
+        assert "var(--ink)" in drawing
+        assert re.findall(r"#[0-9a-f]{6}", drawing) == []
+
+
+def test_settings_of_matplotlib_are_left_as_they_were(made, render):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    render(made.made_facts())
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_a_failure_leaves_the_earlier_page(made, tmp_path):
+    out = tmp_path / "report.html"
+    out.write_text("earlier")
+    broken = made.made_facts(metrics={})
+    with pytest.raises(KeyError):
+        write_report(broken, out)
+    assert out.read_text() == "earlier"
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_one_point_alone_can_be_mapped(made, render):
+    lonely = made.made_embeddings()
+    lonely = type(lonely)(caption="one", points_N2=np.zeros((1, 2), np.float32), models=["teacher"], sets=["forget"])
+    assert "<svg" in render(made.made_facts(embeddings=lonely))

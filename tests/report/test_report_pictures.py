@@ -1,0 +1,87 @@
+import io
+
+import numpy as np
+from PIL import Image
+
+from i2i_unlearn.report import before_after_picture
+from i2i_unlearn.report.pictures import encode_png, grid_views, shown_grids
+
+
+def opened(png):
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def test_a_picture_comes_back_as_it_went_in():
+    for channels in (1, 3):
+        image = np.random.default_rng(0).integers(0, 256, (9, 7, channels), dtype=np.uint8)
+        assert (opened(encode_png(image)).reshape(image.shape) == image).all()
+
+
+def test_only_pictures_that_are_too_large_are_shrunk():
+    image = np.zeros((40, 80, 3), np.uint8)
+    assert opened(encode_png(image, 20)).shape == (10, 20, 3)
+    assert opened(encode_png(image, 80)).shape == (40, 80, 3)
+
+
+def test_sets_stand_in_reading_order_and_random_before_worst(made):
+    shown = shown_grids(made.made_facts())
+    assert [(grid.set_name, grid.chosen) for grid in shown[:3]] == [
+        ("forget", "random"),
+        ("forget", "worst"),
+        ("retain", "random"),
+    ]
+
+
+def test_grids_of_both_forget_sets_are_dropped_where_they_are_withheld(made):
+    shown = shown_grids(made.made_facts(show_forget_images=False))
+    assert {grid.set_name for grid in shown} == {"retain", "retain_holdout"}
+
+
+def test_many_large_pictures_keep_the_budget_by_showing_fewer(made, monkeypatch):
+    monkeypatch.setattr("i2i_unlearn.report.pictures.PICTURE_BUDGET_BYTES", 60_000)
+    views, cut = grid_views([made.made_grid("retain", "random", num=8, side=80, channels=1)])
+    # 64 x 64 bytes of noise x 5 columns = 20 kB a row: two rows fit
+    assert len(views[0].rows) == 2
+    assert cut == (
+        "To keep this page small, pictures are shrunk from 80 to 64 pixels and only the first 2 of 8 images of a set "
+        "are shown."
+    )
+
+
+def test_small_pictures_are_cut_in_no_way(made):
+    views, cut = grid_views([made.made_grid("retain", "random")])
+    assert cut == ""
+    assert views[0].pixelated
+    assert views[0].columns == ["Original", "Masked", "Teacher", "Unlearned", "Reference"]
+
+
+def flat(made, set_name, shade):
+    """A grid with one grey for all pictures, which can be looked for in the sheet."""
+    grid = made.made_grid(set_name, "random", num=5)
+    rows = {name: np.full_like(images, shade) for name, images in grid.rows.items()}
+    return type(grid)(**{**vars(grid), "rows": rows})
+
+
+def test_the_sheet_shows_forget_beside_retain(made):
+    facts = made.made_facts(pictures=[flat(made, "retain", 90), flat(made, "forget", 200)])
+    sheet = opened(before_after_picture(facts))[..., 0]
+    # 20 pictures each of about 0.92 x 130 = 120 pixels square; forget on the left
+    assert 0.95 < (sheet == 200).sum() / (20 * 120**2) < 1.05
+    assert 0.95 < (sheet == 90).sum() / (20 * 120**2) < 1.05
+    forget, retain = (np.nonzero((sheet == shade).sum(0) > 100)[0] for shade in (200, 90))  # more than letters have
+    assert forget.max() < retain.min()
+
+
+def test_the_sheet_without_forget_images_shows_the_rest(made):
+    facts = made.made_facts(pictures=[flat(made, "retain", 90), flat(made, "forget", 200)], show_forget_images=False)
+    sheet = opened(before_after_picture(facts))[..., 0]
+    assert (sheet == 90).any()
+    assert (sheet == 200).sum() < 200  # anti-aliased letters only
+
+
+def test_the_sheet_is_made_even_where_nothing_may_be_shown(made):
+    assert opened(before_after_picture(made.made_facts(pictures=[], show_forget_images=False))).size > 0
+
+
+def test_equal_facts_give_equal_sheets(made):
+    assert before_after_picture(made.made_facts()) == before_after_picture(made.made_facts())
