@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from i2i_unlearn.config import RegisterConfig, SplitConfig, load_params
 from i2i_unlearn.data import versioning
 from i2i_unlearn.data.images import read_index
-from i2i_unlearn.data.requests import ForgetRequest, read_ids, read_named_requests, select, with_ids, write_request
+from i2i_unlearn.data.requests import ForgetRequest, read_ids, read_request, select, with_ids, write_request
 from i2i_unlearn.data.roles import assign_roles
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import atomic_file
@@ -162,7 +162,7 @@ def _check(request: ForgetRequest, workspace: Workspace, config: SplitConfig) ->
             " selector"
         )
     others = [id_ for id_ in config.requests if id_ != request.id]
-    active, erased = read_named_requests(workspace.requests, others, config.erased)
+    active, erased = ([read_request(workspace.requests / f"{i}.yaml") for i in ids] for ids in (others, config.erased))
     assign_roles(index, [*active, request], erased, config)
     return int(selected.sum())
 
@@ -189,7 +189,9 @@ def changed_params(text: str, plan: _Plan, teacher: Mapping[str, str]) -> str:
 
 
 def _replace_items(items: Any, new: list[str]) -> None:
-    """Change a list in place, so that it keeps its style and comments."""
+    """Change a list in place, so that it keeps its style and comments; `[]` stays on its line."""
+    if not items:
+        items.fa.set_flow_style()
     for item in [item for item in items if item not in new]:
         items.remove(item)
     items.extend(item for item in new if item not in items)

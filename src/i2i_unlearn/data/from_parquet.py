@@ -83,8 +83,7 @@ def read_parquet(source: Path, *, name: str, source_split: SourceSplit | None, c
         file = _open(path)
         table = _examine(path, file, name, source_split, columns)
         row = 0
-        batches = file.iter_batches(ROWS_PER_BATCH, columns=sorted(table.present))
-        while (batch := _next_batch(batches, path)) is not None:
+        for batch in _batches(file, table):
             for values in batch.to_pylist():
                 yield _candidate(table, row, values)
                 row += 1
@@ -97,7 +96,15 @@ def _open(path: Path) -> pq.ParquetFile:
         raise _damaged(path, error) from None
 
 
-def _next_batch(batches: Iterator[pa.RecordBatch], path: Path) -> pa.RecordBatch | None:
+def _batches(file: pq.ParquetFile, table: _Table) -> Iterator[pa.RecordBatch]:
+    """Row group by row group: one iterator over the whole file would hold all of it in the end."""
+    for group in range(file.num_row_groups):
+        batches = file.iter_batches(ROWS_PER_BATCH, row_groups=[group], columns=sorted(table.present))
+        while (batch := _next(batches, table.path)) is not None:
+            yield batch
+
+
+def _next(batches: Iterator[pa.RecordBatch], path: Path) -> pa.RecordBatch | None:
     try:
         return next(batches, None)
     except (pa.ArrowException, OSError) as error:

@@ -1,0 +1,194 @@
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from i2i_unlearn.config import load_params
+from i2i_unlearn.data import filing, versioning
+from i2i_unlearn.data.filing import Workspace, file_request
+from i2i_unlearn.data.requests import make_request, read_request, write_request
+from i2i_unlearn.data.shards import Record, write_shards
+from i2i_unlearn.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+PARAMS = (ROOT / "params.yaml").read_text().replace("[digit-3]", "[first]")
+MODEL = load_params(ROOT / "params.yaml")["register"]["model_name"]
+
+
+@dataclass
+class Champion:
+    version: str = "4"
+    sha256: str = "f" * 64
+    requests: list = field(default_factory=list)
+
+
+def request(id_="second", **selector):
+    return make_request(
+        id=id_, received="2026-01-10", due="2026-02-10", basis="asked", selector=selector or {"labels": ["b"]}
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """60 images with labels a, b, c; the request `first` for label a is active."""
+    records = [Record(f"id-{i}", "abc"[i % 3], bytes([i]), subject="anna" if i < 3 else None) for i in range(60)]
+    write_shards(records, tmp_path / "data/images", "s")
+    write_request(request("first", labels=["a"]), tmp_path / "data/forget/first.yaml")
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    return Workspace(
+        images=str(tmp_path / "data/images"), requests=tmp_path / "data/forget", params=tmp_path / "params.yaml"
+    )
+
+
+def contents(workspace):
+    root = workspace.params.parent
+    return {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_request_is_written_and_active(workspace):
+    filed = file_request(request(), workspace, None)
+    assert (filed.num_selected, filed.moved, filed.source) == (20, (), "")
+    assert read_request(workspace.requests / "second.yaml") == request()
+    assert load_params(workspace.params)["split"]["requests"] == ["first", "second"]
+
+
+def test_only_the_two_lists_and_the_teacher_change_in_params(workspace):
+    file_request(request(), workspace, Champion(requests=["first"]))
+    expected = PARAMS.replace("requests: [first]", "requests: [second]").replace("erased: []", "erased: [first]")
+    expected = expected.replace("source: artifacts/original/model", f"source: models:/{MODEL}/4")
+    assert workspace.params.read_text() == expected.replace('sha256: ""', f'sha256: "{"f" * 64}"')
+
+
+def test_comments_and_quotes_of_changed_lines_stay(workspace):
+    plan = filing._Plan(["second"], ["first"], ("first",))
+    before = 'split:\n  requests: [first]  # now\n  erased: []\nsnapshot:\n  source: "a"  # frozen\n  sha256: "b"\n'
+    after = 'split:\n  requests: [second] # now\n  erased: [first]\nsnapshot:\n  source: "m"  # frozen\n  sha256: "d"\n'
+    assert filing.changed_params(before, plan, {"source": "m", "sha256": "d"}) == after
+
+
+def test_the_projects_own_params_keep_every_other_byte(workspace):
+    text = (ROOT / "params.yaml").read_text()
+    plan = filing._Plan(["digit-3", "new"], [], ())
+    assert filing.changed_params(text, plan, {}) == text.replace("[digit-3]", "[digit-3, new]")
+
+
+def test_what_the_champion_has_forgotten_becomes_erased_and_the_champion_the_teacher(workspace):
+    filed = file_request(request(), workspace, Champion(requests=["first"]))
+    params = load_params(workspace.params)
+    assert (params["split"]["requests"], params["split"]["erased"]) == (["second"], ["first"])
+    assert params["snapshot"] == {"source": f"models:/{MODEL}/4", "sha256": "f" * 64}
+    assert (filed.moved, filed.source) == (("first",), f"models:/{MODEL}/4")
+
+
+def test_a_champion_that_forgot_nothing_moves_nothing_but_is_the_teacher(workspace):
+    filed = file_request(request(), workspace, Champion(version="1"))
+    params = load_params(workspace.params)
+    assert (params["split"]["requests"], params["split"]["erased"]) == (["first", "second"], [])
+    assert params["snapshot"]["source"] == filed.source == f"models:/{MODEL}/1"
+
+
+def test_what_the_champion_forgot_on_another_branch_stays_forgotten(workspace):
+    write_request(request("other", labels=["c"]), workspace.requests / "other.yaml")
+    file_request(request(subjects=["anna"]), workspace, Champion(requests=["first", "other"]))
+    assert load_params(workspace.params)["split"]["erased"] == ["first", "other"]
+
+
+def test_a_list_over_several_lines_keeps_its_comments(workspace):
+    block = "requests:\n    # asked by phone\n    - first   # anna\n"
+    workspace.params.write_text(PARAMS.replace("requests: [first]\n", block))
+    file_request(request(), workspace, None)
+    text = workspace.params.read_text()
+    assert "# asked by phone" in text
+    assert "# anna" in text
+    assert load_params(workspace.params)["split"]["requests"] == ["first", "second"]
+
+
+def test_an_ids_file_is_copied_beside_the_request(workspace, tmp_path):
+    (tmp_path / "mine.txt").write_text("id-1\nid-2\n")
+    filed = file_request(request(ids_file="second.ids.txt"), workspace, None, ids_file=tmp_path / "mine.txt")
+    assert filed.num_selected == 2
+    assert (workspace.requests / "second.ids.txt").read_text() == "id-1\nid-2\n"
+    assert read_request(workspace.requests / "second.yaml").selector.wanted()["sample_id"] == ("id-1", "id-2")
+
+
+REFUSED = {
+    "matches nothing": (request(labels=["zebra"]), None, "label 'zebra' matches no image; labels found: a, b, c"),
+    "matches everything": (request(labels=["a", "b", "c"]), None, "selects all 60 images; nothing would be retained"),
+    "leaves nothing to train on": (request(labels=["b", "c"]), None, "select every training image that is left"),
+    "exists": (request("first"), None, "this request exists already and is kept; choose another id"),
+    "id used by the champion": (
+        request("old"),
+        Champion(requests=["old"]),
+        "request id 'old' is used already .params.yaml or the promoted model names it.",
+    ),
+    "only what is erased": (
+        request(labels=["a"]),
+        Champion(requests=["first"]),
+        "selects 20 images, but none that was trained on and is not erased already",
+    ),
+    "a forgotten request without its file": (
+        request(),
+        Champion(requests=["lost"]),
+        "lost.yaml: no such forget request",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_refused_request_changes_nothing(workspace, case):
+    given, champion, fault = REFUSED[case]
+    before = contents(workspace)
+    with pytest.raises(UserError, match=fault) as caught:
+        file_request(given, workspace, champion)
+    assert "\n" not in str(caught.value)
+    assert contents(workspace) == before
+
+
+def test_wrong_params_change_nothing(workspace):
+    workspace.params.write_text(PARAMS.replace("proxy_fraction: 0.0", "proxy_fraction: many"))
+    before = contents(workspace)
+    with pytest.raises(UserError, match="split.proxy_fraction='many'"):
+        file_request(request(), workspace, None)
+    assert contents(workspace) == before
+
+
+def test_a_failing_write_of_params_takes_the_request_back(workspace, tmp_path, monkeypatch):
+    (tmp_path / "mine.txt").write_text("id-1\n")
+    before = contents(workspace)
+    whole = filing.atomic_file
+
+    def full_disk(path):
+        if path == workspace.params:
+            raise UserError("the disk is full")
+        return whole(path)
+
+    monkeypatch.setattr(filing, "atomic_file", full_disk)
+    with pytest.raises(UserError, match="the disk is full"):
+        file_request(request(ids_file="second.ids.txt"), workspace, None, ids_file=tmp_path / "mine.txt")
+    assert contents(workspace) == before
+
+
+def test_a_failing_command_takes_everything_back(workspace, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # no git repository, no DVC project
+    before = contents(workspace)
+    with pytest.raises(UserError, match="`dvc add .*` failed and everything is as before: .*not inside of a DVC rep"):
+        file_request(request(), workspace, None, commit=True)
+    assert contents(workspace) == before
+
+
+def test_a_missing_program_is_told(monkeypatch):
+    with pytest.raises(UserError, match="`no-such-program` is not installed; install it, or run without --commit"):
+        versioning.run_all([["no-such-program", "add"]])
+
+
+def test_the_commands_name_what_changes_and_no_more(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    requests, params = Path("data/forget"), Path("params.yaml")
+    lines = [versioning.as_line(step) for step in versioning.commands("x", requests, params)]
+    assert lines == [
+        "dvc add data",
+        "git add data.dvc .gitignore params.yaml",
+        "git commit -m 'Add forget request x' -- data.dvc .gitignore params.yaml",
+    ]
+    Path("data.dvc").touch()
+    assert versioning.as_line(versioning.commands("x", requests, params)[1]) == "git add data.dvc params.yaml"

@@ -1,0 +1,310 @@
+import json
+
+import pandas as pd
+import pytest
+
+from i2i_unlearn.config import SplitConfig
+from i2i_unlearn.data.identity import create_key, hmac_id, load_key
+from i2i_unlearn.data.images import read_index
+from i2i_unlearn.data.manifest import ROLES, read_manifest
+from i2i_unlearn.data.requests import make_request, write_request
+from i2i_unlearn.data.shards import Record, write_shards
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.stages import split
+
+SETTINGS = {
+    "seed": 0,
+    "holdout_fraction": 0.3,
+    "requests": ["cats"],
+    "erased": [],
+    "proxy_labels": [],
+    "proxy_fraction": 0.0,
+    "unseen_target_fraction": 0.0,
+    "retain_cap_per_class": 0,
+}
+
+
+def config(**changes):
+    return SplitConfig(**{**SETTINGS, **changes})
+
+
+class World:
+    """Images and requests of one test, and what the split makes of them."""
+
+    def __init__(self, root):
+        self.root = root
+        self.key = str(create_key(str(root / "key")))
+
+    def images(self, *records, name="s"):
+        write_shards(records, self.root / "images", name)
+
+    def request(self, id_, **selector):
+        given = {"received": "2026-01-10", "due": "2026-02-10", "basis": "asked"}
+        write_request(make_request(id=id_, selector=selector, **given), self.root / f"forget/{id_}.yaml")
+
+    def split(self, **changes):
+        root = self.root
+        self.facts = split.run(
+            str(root / "images"), str(root / "forget"), root / "splits", config(**changes), hmac_key_file=self.key
+        )
+        self.manifest = read_manifest(root / "splits/manifest.parquet", str(root / "images"))
+        index = read_index(str(root / "images"))
+        return pd.Series(self.manifest.rows["role"].to_numpy(), index=index["sample_id"])
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def image(number, label, part="unknown", subject=None, content=None):
+    return Record(f"secret-{number}", label, content or f"bytes {number}".encode(), subject, part)
+
+
+@pytest.fixture
+def zoo(world):
+    """One image of each kind that matters, and 200 birds without a split."""
+    world.images(
+        image(1, "cat", "train"),
+        image(2, "cat", "val"),
+        image(3, "dog", "train", "anna"),
+        image(4, "dog", "val", "anna"),
+        image(5, "dog", "train"),
+        image(6, "dog", "val"),
+        *(image(100 + i, "bird") for i in range(200)),
+    )
+    world.request("cats", labels=["cat"])
+    world.request("anna", subjects=["anna"])
+    return world
+
+
+def named(roles):
+    return [roles[f"secret-{i}"] for i in range(1, 7)]
+
+
+# --- roles ---
+
+
+def test_an_active_request_makes_forget_and_forget_holdout(zoo):
+    roles = zoo.split()
+    assert named(roles) == ["forget", "forget_holdout", "retain", "retain_holdout", "retain", "retain_holdout"]
+    birds = roles[6:]
+    assert set(birds) == {"retain", "retain_holdout"}
+    # 200 draws with probability .3: standard deviation of the share is .032
+    assert abs((birds == "retain_holdout").mean() - 0.3) < 0.13
+
+
+def test_an_erased_request_takes_its_images_out_of_every_use(zoo):
+    roles = zoo.split(requests=["anna"], erased=["cats"])
+    assert named(roles)[:4] == ["erased", "erased", "forget", "forget_holdout"]
+    assert zoo.manifest.of(*(role for role in ROLES if role != "erased"))["row"].min() == 2
+
+
+def test_what_is_erased_stays_erased_when_a_new_request_selects_it_too(zoo):
+    zoo.request("all-dogs", labels=["dog"])
+    roles = zoo.split(requests=["all-dogs"], erased=["anna"])
+    assert named(roles)[2:] == ["erased", "erased", "forget", "forget_holdout"]
+
+
+def test_several_active_requests_are_forgotten_together(zoo):
+    assert named(zoo.split(requests=["cats", "anna"]))[:4] == ["forget", "forget_holdout", "forget", "forget_holdout"]
+
+
+def test_a_new_request_moves_no_image_between_train_and_holdout(zoo):
+    zoo.split()
+    before = zoo.manifest.rows["part"]
+    zoo.split(requests=["anna"], erased=["cats"], proxy_fraction=0.5, unseen_target_fraction=0.5)
+    assert zoo.manifest.rows["part"].equals(before)
+
+
+def test_every_image_has_one_role_and_the_facts_count_them(zoo):
+    roles = zoo.split(
+        requests=["cats", "anna"], proxy_fraction=0.3, unseen_target_fraction=0.5, retain_cap_per_class=20
+    )
+    assert {role: zoo.facts[f"num_{role}"] for role in ROLES} == {role: int((roles == role).sum()) for role in ROLES}
+    assert zoo.facts["num_images"] == len(roles) == 206
+    assert (zoo.facts["requests"], zoo.facts["erased"], zoo.facts["due"]) == ("anna,cats", "", "2026-02-10")
+
+
+def test_proxy_labels_name_the_proxy_retain_set(zoo):
+    roles = zoo.split(proxy_labels=["dog"])
+    assert named(roles)[2:] == ["proxy_retain", "retain_holdout", "proxy_retain", "retain_holdout"]
+    assert set(roles[6:]) == {"retain", "retain_holdout"}
+
+
+def test_fractions_move_only_what_they_name(zoo):
+    plain = zoo.split()
+    moved = zoo.split(proxy_fraction=0.5, unseen_target_fraction=0.5)
+    changes = {(before, after) for before, after in zip(plain, moved, strict=True) if before != after}
+    assert changes == {("retain", "proxy_retain"), ("retain_holdout", "unseen_target")}
+
+
+def test_a_larger_fraction_keeps_what_a_smaller_one_took(zoo):
+    small = zoo.split(proxy_fraction=0.2) == "proxy_retain"
+    large = zoo.split(proxy_fraction=0.6) == "proxy_retain"
+    assert large[small].all()
+
+
+def test_a_cap_leaves_so_many_of_each_class(zoo):
+    roles = zoo.split(retain_cap_per_class=10)
+    assert (roles[6:] == "retain").sum() == 10
+    assert named(roles)[2] == named(roles)[4] == "retain"  # two dogs are below the cap
+    assert (roles == "unused").sum() == zoo.facts["num_unused"]
+
+
+def test_adding_images_moves_no_other_image(zoo):
+    settings = {"proxy_fraction": 0.2, "unseen_target_fraction": 0.3}
+    before = zoo.split(**settings)
+    zoo.images(*(image(1000 + i, "bird") for i in range(50)), name="a-new-one")
+    after = zoo.split(**settings)
+    assert after[before.index].tolist() == before.tolist()
+
+
+def test_with_a_cap_one_more_image_moves_at_most_one_of_its_class(zoo):
+    before = zoo.split(retain_cap_per_class=100)
+    for i in range(8):
+        zoo.images(image(1000 + i, "bird", "train"), name=f"more-{i:02d}")
+        after = zoo.split(retain_cap_per_class=100)
+        assert (after[before.index] != before).sum() <= 1
+        before = after
+
+
+# --- the manifest ---
+
+
+def test_the_same_split_gives_the_same_bytes(zoo):
+    zoo.split()
+    first = (zoo.root / "splits/manifest.parquet").read_bytes()
+    zoo.split()
+    assert (zoo.root / "splits/manifest.parquet").read_bytes() == first
+
+
+def test_the_key_changes_the_codes_and_nothing_else(zoo):
+    zoo.split()
+    first = zoo.manifest.rows
+    zoo.key = str(create_key(str(zoo.root / "other-key")))
+    zoo.split()
+    second = zoo.manifest.rows
+    assert not set(first["hmac_id"]) & set(second["hmac_id"])
+    assert first.drop(columns="hmac_id").equals(second.drop(columns="hmac_id"))
+
+
+def test_rows_carry_the_code_of_their_sample_id(zoo):
+    zoo.split()
+    assert zoo.manifest.rows["hmac_id"][2] == hmac_id(load_key(zoo.key), "secret-3")
+
+
+def test_summary_holds_the_facts_and_neither_output_nor_log_names_a_sample(zoo, capfd):
+    zoo.split()
+    summary = (zoo.root / "splits/summary.json").read_text()
+    assert json.loads(summary) == zoo.facts
+    said = "".join(capfd.readouterr())
+    for secret in ("secret-", "anna"):
+        assert secret not in summary + said
+        assert secret.encode() not in (zoo.root / "splits/manifest.parquet").read_bytes()
+
+
+# --- refusals ---
+
+
+def refused(world, fault, **changes):
+    """A refused split says why in one line, names no sample, and leaves the earlier outputs as they were."""
+    out = world.root / "splits"
+    out.mkdir(exist_ok=True)
+    (out / "summary.json").write_text("earlier")
+    with pytest.raises(UserError, match=fault) as caught:
+        world.split(**changes)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert [path.read_text() for path in out.iterdir()] == ["earlier"]
+    assert sorted(p.name for p in world.root.iterdir() if p.name.startswith(".")) == []
+
+
+def test_a_missing_request_is_refused(zoo):
+    refused(zoo, "dogs.yaml: no such forget request; file it with `i2i-unlearn request add`", requests=["dogs"])
+
+
+def test_a_missing_erased_request_is_refused(zoo):
+    refused(zoo, "dogs.yaml: no such forget request", erased=["dogs"])
+
+
+def test_no_active_request_is_refused(zoo):
+    refused(zoo, "split.requests is empty", requests=[], erased=["cats"])
+
+
+def test_a_request_that_matches_nothing_is_refused(zoo):
+    zoo.request("zebras", labels=["zebra"])
+    refused(zoo, "label 'zebra' matches no image; labels found: bird, cat, dog", requests=["zebras"])
+
+
+def test_a_request_for_held_out_images_only_is_refused(zoo):
+    zoo.request("val-only", sample_ids=["secret-2", "secret-4"])
+    refused(zoo, "selects 2 images, but none that was trained on", requests=["cats", "val-only"])
+
+
+def test_a_request_for_what_is_erased_already_is_refused(zoo):
+    zoo.request("again", labels=["cat"])
+    refused(
+        zoo, "'again' selects 2 images, but none that .* is not erased already", requests=["again"], erased=["cats"]
+    )
+
+
+def test_requests_that_leave_no_training_image_are_refused(zoo):
+    zoo.request("rest", labels=["dog", "bird"])
+    refused(
+        zoo,
+        r"rest select every training image that is left \(\d+\); nothing would be retained",
+        requests=["cats", "rest"],
+    )
+
+
+def test_requests_that_leave_only_erased_images_are_refused(zoo):
+    zoo.request("rest", labels=["dog", "bird"])
+    refused(zoo, "select every training image that is left", requests=["rest"], erased=["cats"])
+
+
+def test_an_unknown_proxy_label_is_refused(zoo):
+    refused(zoo, "split.proxy_labels: 'zebra' matches no image; labels found: bird, cat, dog", proxy_labels=["zebra"])
+
+
+def test_a_missing_key_is_refused(zoo):
+    zoo.key = str(zoo.root / "no-key")
+    refused(zoo, "there is no key for sample ids; make one with `i2i-unlearn data key`")
+
+
+def test_missing_images_are_refused(world):
+    world.request("cats", labels=["cat"])
+    refused(world, "no image shard .* bring the demo's with `i2i-unlearn data embedded digits --out data`")
+
+
+# --- the same bytes under two ids ---
+
+
+def test_copies_selected_differently_are_refused_by_place(zoo):
+    zoo.images(image(900, "pet", "train", content=b"bytes 1"), name="t")
+    refused(
+        zoo, r"s\.parquet row 0 and t\.parquet row 0 hold the same image, but .* \(2 images are concerned\); select"
+    )
+
+
+def test_a_held_out_copy_of_a_forgotten_image_is_refused_too(zoo):
+    zoo.images(image(900, "pet", "val", content=b"bytes 1"), name="t")
+    refused(zoo, "hold the same image")
+
+
+def test_a_copy_of_an_erased_image_cannot_come_back(zoo):
+    zoo.images(image(900, "dog", "train", content=b"bytes 1"), name="t")
+    refused(zoo, "hold the same image", requests=["anna"], erased=["cats"])
+
+
+def test_copies_selected_alike_have_the_same_role(zoo):
+    zoo.images(image(900, "cat", "val", content=b"bytes 1"), image(901, "dog", "val", content=b"bytes 5"), name="t")
+    roles = zoo.split()
+    assert roles["secret-1"] == roles["secret-900"] == "forget"
+    assert roles["secret-5"] == roles["secret-901"] == "retain"
+
+
+def test_a_copy_of_a_proxy_image_is_a_proxy_image(zoo):
+    zoo.images(image(900, "bird", "train", content=b"bytes 5"), name="t")
+    roles = zoo.split(proxy_labels=["dog"])
+    assert roles["secret-5"] == roles["secret-900"] == "proxy_retain"
