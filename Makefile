@@ -1,0 +1,69 @@
+# `make` lists the targets. Needs GNU make, git and Python 3.11 or newer; everything else is installed into .venv/.
+
+PYTHON ?= python3
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+UI_PORT ?= 5000
+
+BIN := .venv/bin
+# Written last: an installation that failed or was interrupted leaves no stamp, and the next `make` goes on with it.
+STAMP := .venv/.installed
+
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+# One line that says what is wrong with $(PYTHON); empty if nothing is.
+python_problem = $(shell \
+    if ! $(PYTHON) -c 'pass' >/dev/null 2>&1; then \
+        echo "$(PYTHON) cannot be run; install Python 3.11 or newer or name another: make PYTHON=python3.12"; \
+    elif ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+        echo "$$($(PYTHON) --version 2>&1) is too old, 3.11 or newer is needed; name another: make PYTHON=python3.12"; \
+    elif ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+        echo "$(PYTHON) has no venv module; install it (Debian and Ubuntu: apt-get install python3-venv)"; \
+    fi)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint ui clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s%s\n", $$1, $$2 }' Makefile
+	@echo 'Settings, for example make demo PYTHON=python3.12:'
+	@echo '  PYTHON       the Python that makes .venv/ (python3)'
+	@echo '  PIP_ARGS     more options for pip install, such as --extra-index-url'
+	@echo '  PYTEST_ARGS  more options for pytest (test)'
+	@echo '  UI_PORT      port of the MLflow UI (ui; 5000)'
+
+setup: $(STAMP) ## make .venv/ and install the exact versions of constraints.txt
+	@echo "Ready: '. .venv/bin/activate' puts i2i-unlearn and dvc on the PATH."
+
+demo: $(STAMP) ## set up, then make a model forget the digit 3, from data to promotion
+	@$(BIN)/i2i-unlearn demo
+
+test: $(STAMP) ## set up, then run the tests
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP) ## set up, then check style and types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+ui: mlflow.db $(STAMP) ## open the MLflow UI on the demo's database
+	@echo "MLflow UI: http://127.0.0.1:$(UI_PORT) answers in about 20 seconds; Ctrl-C ends it"
+	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(UI_PORT)
+
+mlflow.db:
+	$(error mlflow.db is not there yet; run `make demo` first)
+
+clean: ## remove .venv/ and caches; data, artifacts and the registry stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache dist
+	find src components pipelines tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(if $(python_problem),$(error $(python_problem)))
+	@rm -f $(STAMP)
+	@# A .venv/ without a working pip (half made, or its Python is gone) or of an older Python is made anew.
+	@$(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	    || $(PYTHON) -m venv --clear .venv
+	@echo "Installing into .venv/; README.md says how much is downloaded"
+	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' $(PIP_ARGS)
+	@touch $(STAMP)
