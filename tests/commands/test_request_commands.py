@@ -1,0 +1,146 @@
+import json
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from i2i_unlearn.commands.request import app
+from i2i_unlearn.config import load_params
+from i2i_unlearn.data import champion
+from i2i_unlearn.data.requests import read_request
+from i2i_unlearn.data.shards import Record, write_shards
+from i2i_unlearn.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    """Run `i2i-unlearn request ...` in a project with 60 images of labels a, b, c; return its lines."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text().replace("[digit-3]", "[]"))
+    records = [Record(f"id-{i}", "abc"[i % 3], bytes([i]), subject="anna" if i < 4 else None) for i in range(60)]
+    write_shards(records, tmp_path / "data/images", "s")
+    (tmp_path / "data.dvc").touch()
+
+    def run(*words):
+        result = CliRunner().invoke(app, words)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.output.splitlines()
+
+    return run
+
+
+def test_adding_tells_what_was_selected_and_how_to_version_it(call):
+    lines = call(
+        "add", "anna-1", "--subject", "anna", "--received", "2026-01-31", "--basis", "asked", "--note", "by post"
+    )
+    assert lines == [
+        "wrote data/forget/anna-1.yaml: it selects 4 images and is due 2026-02-28",
+        "version it with:",
+        "  dvc add data",
+        "  git add data.dvc params.yaml",
+        "  git commit -m 'Add forget request anna-1' -- data.dvc params.yaml",
+    ]
+    request = read_request("data/forget/anna-1.yaml")
+    assert (request.basis, request.note, request.received) == ("asked", "by post", date(2026, 1, 31))
+    assert load_params()["split"]["requests"] == ["anna-1"]
+
+
+def test_a_request_is_received_today_unless_said_otherwise(call):
+    call("add", "r1", "--label", "a")
+    assert read_request("data/forget/r1.yaml").received == date.today()
+
+
+def test_labels_subjects_and_ids_add_up(call, tmp_path):
+    (tmp_path / "ids").write_text("id-59\n")
+    words = ("--label", "a", "--subject", "anna", "--sample-id", "id-4", "--sample-id", "id-5", "--ids-file", "ids")
+    # a: 0, 3, 6 ... 57 (20); anna: 0 1 2 3, of which 1 and 2 are new; id-4, id-5, id-59 are new
+    assert "it selects 25 images" in call("add", "r1", *words)[0]
+    assert Path("data/forget/r1.ids.txt").read_text() == "id-59\n"
+
+
+def test_a_later_last_day_needs_a_reason(call):
+    words = ("add", "r1", "--label", "a", "--received", "2026-01-10", "--due", "2026-04-10")
+    with pytest.raises(UserError, match="is later than one month after 2026-01-10: give extension_reason"):
+        call(*words)
+    assert "due 2026-04-10" in call(*words, "--extension-reason", "many images")[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("add", "r1"), "selector give at least one of labels, subjects, sample_ids, ids_file"),
+        (("add", "R 1", "--label", "a"), "id String should match pattern"),
+        (("add", "r1", "--label", "zebra"), "label 'zebra' matches no image"),
+        (("add", "r1", "--label", "a", "--label", "b", "--label", "c"), "selects all 60 images"),
+        (("add", "r1", "--ids-file", "nowhere"), "nowhere: the ids file cannot be read"),
+        (("add", "r1", "--label", "a", "--images", "elsewhere"), "elsewhere: no image shard"),
+        (("add", "r1", "--label", "a", "--params", "other.yaml"), "other.yaml: no such file"),
+        (("show", "r1"), "no such forget request; file it with `i2i-unlearn request add`"),
+    ],
+)
+def test_every_fault_is_one_line_and_nothing_is_written(call, words, fault):
+    params = Path("params.yaml").read_text()
+    with pytest.raises(UserError, match=fault) as caught:
+        call(*words)
+    assert "\n" not in str(caught.value)
+    assert Path("params.yaml").read_text() == params
+    assert not list(Path("data").rglob("r1*"))
+
+
+class Promoted:
+    version, sha256, requests = "3", "e" * 64, ("r1",)  # noqa: RUF012
+
+
+def test_a_second_request_moves_what_the_champion_has_forgotten(call, monkeypatch):
+    call("add", "r1", "--label", "a")
+    monkeypatch.setattr(champion, "find_champion", lambda _: Promoted)
+    lines = call("add", "r2", "--label", "b")
+    assert lines[1:3] == [
+        "forgotten by the promoted model, now in split.erased: r1",
+        "the next teacher: models:/digits-inpainter/3",
+    ]
+    params = load_params()
+    assert (params["split"]["requests"], params["split"]["erased"]) == (["r2"], ["r1"])
+
+
+def test_where_nothing_was_registered_no_database_is_made(call):
+    call("add", "r1", "--label", "a")
+    assert not Path("mlflow.db").exists()
+
+
+def test_the_list_shows_overdue_requests_first(call, monkeypatch):
+    today = date.today()
+    for name, label, days in (("late", "a", -40), ("fresh", "b", 0)):
+        call("add", name, "--label", label, "--received", str(today + timedelta(days=days)))
+    lines = call("list")
+    assert lines[0].split() == ["request", "received", "due", "days", "left", "state"]
+    assert lines[1].split()[0] == "late"
+    assert lines[1].endswith("active OVERDUE")
+    assert lines[2].endswith("active")
+    found = json.loads("\n".join(call("list", "--json")))
+    assert [(one["id"], one["state"], one["overdue"]) for one in found] == [
+        ("late", "active", True),
+        ("fresh", "active", False),
+    ]
+    monkeypatch.setattr(champion, "find_champion", lambda _: type("P", (), {"requests": ["late"]}))
+    assert [one["state"] for one in json.loads("\n".join(call("list", "--json")))] == ["active", "promoted"]
+
+
+def test_show_counts_the_selected_images_by_label_and_part(call):
+    call("add", "r1", "--subject", "anna", "--sample-id", "id-5")
+    lines = call("show", "r1")
+    assert "id: r1" in lines
+    head = lines.index("label  train  holdout")
+    counts = {row[0]: int(row[1]) + int(row[2]) for row in (line.split() for line in lines[head + 1 :])}
+    assert counts == {"a": 2, "b": 1, "c": 2}  # 0 3, 1, 2 5
+
+
+@pytest.mark.parametrize("command", ["add", "list", "show"])
+def test_every_command_has_an_example_in_its_help(call, command):
+    assert f"Example: i2i-unlearn request {command}" in " ".join(" ".join(call(command, "--help")).split())
