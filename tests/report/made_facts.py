@@ -179,7 +179,14 @@ def made_facts(**changes):
         pictures=[made_grid(name, chosen) for name in SETS for chosen in ("worst", "random")],
         embeddings=made_embeddings(),
         steps=[
-            {"step": step, "total": 3.0 / step + 0.2, "retain": 0.1 + 0.05 / step, "forget": 1.4 / step, "lr": 1e-3}
+            {
+                "step": step,
+                "total": 3.0 / step + 0.2,
+                "retain": 0.1 - 0.1 / step,
+                "forget": 1.4 / step,
+                "phase": "unlearn",
+                "learning_rate": 1e-3,
+            }
             for step in range(1, 151)
         ],
         lineage={

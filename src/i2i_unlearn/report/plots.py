@@ -36,7 +36,9 @@ _VARIABLES = {
     **{colour: f"--set-{name.replace('_', '-')}" for name, colour in SET_COLOURS.items()},
     **dict(zip(TERM_COLOURS, ("--ink", "--teacher", "--unlearned", "--reference", "--fourth", "--quiet"), strict=True)),
 }
-NOT_TERMS = frozenset({"step", "phase", "lr", "learning_rate", "seconds", "images_per_second", "gradient_norm", "grad_norm"})
+NOT_TERMS = frozenset(
+    {"step", "phase", "lr", "learning_rate", "seconds", "images_per_second", "gradient_norm", "grad_norm"}
+)
 _LONGEST_LABEL = 30
 _MOST_POINTS = 400  # of a curve: more than a screen shows
 
@@ -54,15 +56,20 @@ def loss_plot(steps: Sequence[Mapping[str, float]]) -> str | None:
         for name, colour in zip(names, _cycle(TERM_COLOURS), strict=False):
             points = [(step["step"], step[name]) for step in chosen if name in step]
             axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, label=_text(name))
-        values = [step[name] for step in chosen for name in names if name in step]
-        if min(values) > 0 and max(values) > 20 * min(values):
-            axes.set_yscale("log")
+        if _needs_log_scale([step[name] for step in chosen for name in names if name in step]):
+            axes.set_yscale("log", nonpositive="mask")  # the retain term begins at exactly 0
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.yaxis.set_minor_formatter(lambda value, _: "")
         axes.set_xlabel("step")
         axes.set_ylabel("loss")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return _svg(figure, "loss", "Loss of each term over the steps of unlearning")
+
+
+def _needs_log_scale(values: Sequence[float]) -> bool:
+    """Whether terms differ so much that one would lie on the axis. Ascending objectives are negative: linear."""
+    positive = [value for value in values if value > 0]
+    return min(values) >= 0 and bool(positive) and max(positive) > 20 * min(positive)
 
 
 def score_plot(metrics: Mapping[str, Any], metric: str = "hole_psnr_db") -> str | None:
@@ -101,7 +108,7 @@ def embedding_plot(embedding: EmbeddingMap) -> str:
         figure.legend(
             handles[::-1], labels[::-1], loc="outside lower center", ncols=max(len(labels), 1), markerscale=1.5
         )
-        return _svg(figure, "tsne", "t-SNE map of the embeddings of completed images, one panel for each model")
+        return _svg(figure, "tsne", "t-SNE map of embeddings, one panel for each model")
 
 
 def picture_sheet(
