@@ -275,8 +275,12 @@ def _random_model(config: ViTMAEConfig, generator: torch.Generator) -> ViTMAEFor
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator.initial_seed())
         model = ViTMAEForPreTraining(config)
-        # Made from scratch, the library leaves the decoder's position table at zero.
-        model.decoder.initialize_weights(model.vit.embeddings.patch_embeddings.num_patches)
+        # Made from scratch, the library leaves both position tables (constants!) and the class token at zero: the
+        # encoder's own initialisation returns at once when it sees that its projection was initialised before it.
+        embeddings = model.vit.embeddings
+        embeddings.patch_embeddings.projection._is_hf_initialized = False
+        embeddings.initialize_weights()
+        model.decoder.initialize_weights(embeddings.patch_embeddings.num_patches)
     return model
 
 
