@@ -88,6 +88,12 @@ def test_pixels_of_every_kind_of_image(kind):
     assert pixels.tolist() == expected.tolist()
 
 
+def test_the_inverted_inks_of_a_cmyk_jpeg_are_understood():
+    red = encoded(one_pixel("CMYK", (0, 255, 255, 0)), "JPEG", quality=100)
+    pixels = decode(red, image_size=(1, 1), num_channels=3, name="x").ravel().astype(int)
+    assert abs(pixels - [255, 0, 0]).max() <= 3  # JPEG rounds
+
+
 def test_the_middle_of_a_wide_image_is_cut_out():
     wide = encoded(grey([0, 100, 110, 255], [0, 120, 130, 255]))
     assert decode(wide, image_size=(2, 2), num_channels=1, name="x").tolist() == [[[100, 110], [120, 130]]]

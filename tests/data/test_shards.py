@@ -76,6 +76,17 @@ def test_other_images_under_the_same_name_are_refused(tmp_path):
     assert path.read_bytes() == content
 
 
+def test_shards_that_a_killed_run_did_not_place_are_added(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "BYTES_PER_GROUP", 1000)
+    monkeypatch.setattr(shards, "BYTES_PER_SHARD", 2000)
+    first = write_shards(records(10, size=400), tmp_path, "x")
+    content = first.paths[1].read_bytes()
+    first.paths[1].unlink()
+    again = write_shards(records(10, size=400), tmp_path, "x")
+    assert not again.unchanged
+    assert first.paths[1].read_bytes() == content
+
+
 def test_a_sample_id_that_occurs_twice_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(UserError, match="sample id 's-1' occurs twice; give every image its own id"):
         write_shards([*records(3), Record("s-1", "0", b"other")], tmp_path / "images", "x")

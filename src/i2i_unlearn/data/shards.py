@@ -174,16 +174,12 @@ def _with_final_names(aside: Path, name: str) -> list[Path]:
 
 
 def _move_in(parts: list[Path], out_folder: Path, existing: list[Path], num_images: int) -> Written:
-    final = tuple(out_folder / part.name for part in parts)
-    if existing:
-        same = [path.name for path in existing] == [path.name for path in final] and all(
-            digest_file(old) == digest_file(new) for old, new in zip(existing, parts, strict=True)
-        )
-        if not same:
-            raise UserError(
-                f"{existing[0]}: exists already and holds other images; choose another name or remove it first"
-            )
-        return Written(final, num_images, unchanged=True)
-    for part, path in zip(parts, final, strict=True):
-        part.rename(path)
-    return Written(final, num_images, unchanged=False)
+    """Put the shards in place; what is there already must be the same (a killed run may have placed some of them)."""
+    new = {part.name: part for part in parts}
+    for path in existing:
+        if path.name not in new or digest_file(path) != digest_file(new[path.name]):
+            raise UserError(f"{path}: exists already and holds other images; choose another name or remove it first")
+    for name in new.keys() - {path.name for path in existing}:
+        new[name].rename(out_folder / name)
+    final = tuple(out_folder / name for name in sorted(new))
+    return Written(final, num_images, unchanged=len(existing) == len(final))
