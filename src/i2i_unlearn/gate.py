@@ -86,11 +86,13 @@ class Line(_Strict):
     name: str
     measure: Measure
     at_least: FiniteFloat | None = None
+    if_below: str = ""
+    """What it means where the measurement is below `at_least`, as the end of a sentence."""
     at_most: FiniteFloat | None = None
+    if_above: str = ""
+    """What it means where the measurement is above `at_most`, as the end of a sentence."""
     why: str
     """The reason for the threshold."""
-    otherwise: str
-    """What it means where the line fails, as the end of a sentence."""
 
     @model_validator(mode="after")
     def _has_a_bound(self) -> Self:
@@ -98,12 +100,26 @@ class Line(_Strict):
             raise ValueError("give at_least, at_most, or both")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
             raise ValueError(f"at_least {self.at_least:g} is above at_most {self.at_most:g}")
+        for bound, value, key, meaning in (
+            ("at_least", self.at_least, "if_below", self.if_below),
+            ("at_most", self.at_most, "if_above", self.if_above),
+        ):
+            if (value is not None) != bool(meaning):
+                raise ValueError(f"{bound} and {key} come together: a bound, and what it means where it is broken")
         return self
 
     def bound(self) -> str:
         """The bound in words: at least -0.5."""
         parts = [] if self.at_least is None else [f"at least {self.at_least:g}"]
         return " and ".join(parts + ([] if self.at_most is None else [f"at most {self.at_most:g}"]))
+
+    def meaning(self, value: float | None) -> str:
+        """What it means where the line fails with `value`; where it does not, what a failure would mean."""
+        if value is not None and self.at_least is not None and value < self.at_least:
+            return self.if_below
+        if value is not None and self.at_most is not None and value > self.at_most:
+            return self.if_above
+        return ", or ".join(filter(None, (self.if_below, self.if_above)))
 
 
 class Policy(_Strict):
@@ -232,7 +248,7 @@ def _judge_line(metrics: Mapping[str, Any], line: Line) -> LineVerdict:
         outcome=outcome,
         why=f"{line.measure}: {why}",
         threshold_why=line.why,
-        otherwise=line.otherwise,
+        otherwise=line.meaning(value),
     )
 
 
@@ -247,7 +263,7 @@ def _decide(line: Line, value: float | None, low: float | None, high: float | No
     floor = -float("inf") if line.at_least is None else line.at_least
     ceiling = float("inf") if line.at_most is None else line.at_most
     if high < floor or low > ceiling:
-        return "fail", f"{found}, wanted {line.bound()}; {line.otherwise}"
+        return "fail", f"{found}, wanted {line.bound()}; {line.meaning(value)}"
     if low >= floor and high <= ceiling:
         return "pass", f"{found}, as wanted {line.bound()}"
     return "undecided", f"{found} straddles the bound, wanted {line.bound()}; more images would narrow the interval"

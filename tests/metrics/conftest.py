@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from i2i_unlearn.metrics.observations import Observations
 from i2i_unlearn.models.base import Embedding
-from torch import nn
 
 
 class Filler(nn.Module):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from i2i_unlearn.metrics import bootstrap
 from i2i_unlearn.metrics.bootstrap import Draws, Statistic, draw, measured, weighted_mean
 
@@ -56,7 +57,8 @@ def test_the_interval_covers_the_truth_in_about_95_of_100_samples():
     covered = 0
     for seed in range(300):
         found = measured(
-            draw({"m": mean_of(rng(seed).normal(0, 1, 80))}, num_images=80, num_draws=300, rng=rng(seed + 1000))["m"], 80
+            draw({"m": mean_of(rng(seed).normal(0, 1, 80))}, num_images=80, num_draws=300, rng=rng(seed + 1000))["m"],
+            80,
         )
         covered += found["low"] <= 0 <= found["high"]
     assert 0.90 <= covered / 300 <= 0.98
@@ -77,7 +79,10 @@ def test_a_model_against_itself_differs_by_exactly_nothing():
 
 
 def test_a_ratio_is_taken_draw_by_draw_and_not_by_zero():
-    assert Draws(6.0, np.array([6.0, 8.0])).divided_by(Draws(3.0, np.array([2.0, 4.0]))).samples_K.tolist() == [3.0, 2.0]
+    assert Draws(6.0, np.array([6.0, 8.0])).divided_by(Draws(3.0, np.array([2.0, 4.0]))).samples_K.tolist() == [
+        3.0,
+        2.0,
+    ]
     assert Draws(6.0, np.array([6.0])).divided_by(Draws(0.0, np.array([1.0]))) is None
     assert Draws(6.0, np.array([6.0])).divided_by(Draws(1.0, np.array([0.0]))) is None
 

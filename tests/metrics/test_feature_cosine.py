@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from i2i_unlearn.metrics.feature_cosine import cosine
 
 

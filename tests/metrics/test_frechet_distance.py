@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from i2i_unlearn.metrics import frechet_distance as module
 from i2i_unlearn.metrics import kernel_distance
 from i2i_unlearn.metrics.frechet_distance import frechet_distance, is_frechet_reliable
@@ -25,7 +26,9 @@ def test_two_gaussians_that_do_not_commute_have_the_closed_form():
     # trace (A B)^(1/2) = sum of the roots of the eigenvalues of A B
     a, b = np.array([[2.0, 0.8], [0.8, 1.0]]), np.array([[1.0, -0.5], [-0.5, 3.0]])
     expected = np.trace(a) + np.trace(b) - 2 * np.sqrt(np.linalg.eigvals(a @ b).real).sum()
-    assert frechet_distance(gaussian([0, 0], a, 40), gaussian([0, 0], b, 40, seed=1)) == pytest.approx(expected, abs=1e-6)
+    assert frechet_distance(gaussian([0, 0], a, 40), gaussian([0, 0], b, 40, seed=1)) == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 def test_identical_sets_are_at_distance_zero():

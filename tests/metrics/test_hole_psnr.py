@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from i2i_unlearn.compat_torchvision import ensure_torchvision
 from i2i_unlearn.metrics.hole_psnr import hole_error, of_errors, psnr_db
 

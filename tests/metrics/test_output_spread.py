@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from i2i_unlearn.metrics.output_spread import of_pixels
 
 
