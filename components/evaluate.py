@@ -1,0 +1,35 @@
+"""Step `evaluate`: see `i2i_unlearn.stages.evaluate`."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def evaluate(
+    images: str,
+    splits: dsl.Input[dsl.Dataset],
+    teacher: dsl.Input[dsl.Model],
+    unlearned: dsl.Input[dsl.Model],
+    reference: dsl.Input[dsl.Model],
+    policy: str,
+    operator: str,
+    keep_fraction: float,
+    show_forget_images: bool,
+    device: str,
+    seed: int,
+    settings: dict,
+    evaluation: dsl.Output[dsl.Artifact],
+    report: dsl.Output[dsl.HTML],
+    decision: dsl.Output[dsl.Markdown],
+    scores: dsl.Output[dsl.Metrics],
+) -> str:
+    """Score teacher, unlearned model and reference; return the gate's outcome: pass, fail or undecided."""
+    from i2i_unlearn import config, kfp_artifacts
+    from i2i_unlearn.stages import evaluate as stage
+
+    settings = config.EvaluateConfig(policy=policy, operator=operator, keep_fraction=keep_fraction, device=device,
+                                     show_forget_images=show_forget_images, seed=seed, **settings)  # fmt: skip
+    evaluation.metadata.update(stage.run(images, splits.path, f"{teacher.path}/model", unlearned.path, reference.path,
+                                         evaluation.path, settings))  # fmt: skip
+    return kfp_artifacts.show_evaluation(evaluation.path, report, decision, scores)

@@ -1,0 +1,87 @@
+"""What a component needs beside its stage: results shown in the Kubeflow UI. Decides nothing, imports no kfp."""
+
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from i2i_unlearn.files import read_json
+
+
+class OutputArtifact(Protocol):
+    """A place for one file: `dsl.HTML` or `dsl.Markdown`."""
+
+    path: str
+    metadata: dict[str, Any]
+
+
+class OutputMetrics(Protocol):
+    """`dsl.Metrics`."""
+
+    def log_metric(self, metric: str, value: float) -> None:
+        """Show `value` under the name `metric`."""
+
+
+class FinalStatus(Protocol):
+    """`dsl.PipelineTaskFinalStatus`."""
+
+    state: str
+    pipeline_job_resource_name: str
+    pipeline_task_name: str
+    error_message: str | None
+
+
+def show_evaluation(evaluation: str, report: OutputArtifact, decision: OutputArtifact, scores: OutputMetrics) -> str:
+    """Copy the report, the gate's decision and the scores from the folder `evaluation`; return the gate's outcome."""
+    folder = Path(evaluation)
+    metrics, verdicts = read_json(folder / "metrics.json"), read_json(folder / "verdicts.json")
+    shutil.copyfile(folder / "report.html", report.path)
+    Path(decision.path).write_text(decision_markdown(verdicts))
+    for name, value in flat_scores(metrics):
+        scores.log_metric(name, value)
+    return str(verdicts["verdicts"][verdicts["deciding"]]["outcome"])
+
+
+def flat_scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Each finite score of metrics.json as (`model.set.metric`, value), in the file's order."""
+    for model, sets in metrics["scores"].items():
+        for set_name, scores in sets.items():
+            for metric, score in scores.items():
+                if score["value"] is not None and math.isfinite(score["value"]):
+                    yield f"{model}.{set_name}.{metric}", score["value"]
+
+
+def decision_markdown(verdicts: Mapping[str, Any]) -> str:
+    """The deciding policy's verdict first, then the others, each line with its reason."""
+    deciding = verdicts["deciding"]
+    names = [deciding, *(name for name in verdicts["verdicts"] if name != deciding)]
+    parts = [f"# Gate: {verdicts['verdicts'][deciding]['outcome']}", verdicts.get("sentence") or ""]
+    parts += [_policy_markdown(name, verdicts["verdicts"][name]) for name in names]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _policy_markdown(name: str, verdict: Mapping[str, Any]) -> str:
+    head = [f"## Policy `{name}`: {verdict['outcome']}", "", "| Line | Outcome | Why |", "| --- | --- | --- |"]
+    return "\n".join([*head, *(f"| {line['name']} | {line['outcome']} | {line['why']} |" for line in verdict["lines"])])
+
+
+def show_final_state(status: FinalStatus, state: OutputArtifact, **run: str) -> None:
+    """Show how the run ended; `run` says which run it was."""
+    error = {"error": status.error_message} if status.error_message else {}
+    show_facts({"state": status.state, "run": status.pipeline_job_resource_name, **run, **error}, state)
+
+
+def show_facts(facts: Mapping[str, float | str], shown: OutputArtifact) -> Mapping[str, float | str]:
+    """Write facts as a table and as the artifact's metadata; return them."""
+    rows = [f"| {name} | {value} |" for name, value in facts.items()]
+    Path(shown.path).write_text("\n".join(["| Fact | Value |", "| --- | --- |", *rows]) + "\n")
+    shown.metadata.update(facts)
+    return facts
+
+
+def use_tracking_server(uri: str) -> None:
+    """Let this process talk to the MLflow server at `uri`; empty = to the one that the environment names."""
+    if uri:
+        os.environ["MLFLOW_TRACKING_URI"] = uri

@@ -1,0 +1,183 @@
+"""Compiles the pipeline, and runs a compiled pipeline on this machine.
+
+kfp.local 2.17 runs the whole package: exit handler, conditions, nested DAGs, artifacts with metadata. What a package
+says about pods (image, memory, accelerators, volumes, secrets) has no meaning here and is ignored. Retries are taken
+out: a failure on one machine is no evicted pod and would only come again after the back-off.
+"""
+
+import contextlib
+import difflib
+import importlib
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import yaml
+
+from i2i_unlearn.errors import GateRefused, UserError
+
+PIPELINE_MODULE = "pipelines.unlearning"
+_KINDS: dict[str, tuple[Callable[[str], Any], type, str]] = {
+    "STRING": (str, str, "text"),
+    "NUMBER_INTEGER": (int, int, "a whole number"),
+    "NUMBER_DOUBLE": (float, float, "a number"),
+    "BOOLEAN": (yaml.safe_load, bool, "true or false"),
+    "LIST": (yaml.safe_load, list, "a list such as [a, b]"),
+    "STRUCT": (yaml.safe_load, dict, "a mapping such as {key: value}"),
+}
+"""Of each parameter type of the run form: how its text is read, what comes out, and how a person calls it."""
+
+
+def compile_pipeline(out: Path, folder: Path) -> None:
+    """Compile pipelines/unlearning.py of the checkout `folder`, with its params.yaml and policies, to `out`.
+
+    Raises:
+        UserError: `folder` is no checkout of this project, or kfp is not installed.
+    """
+    if not (folder / "pipelines/unlearning.py").is_file() or not (folder / "components").is_dir():
+        raise UserError(f"{folder}: has no pipelines/unlearning.py and components/; run this from the project's folder")
+    require_kfp()
+    from kfp import compiler
+
+    sys.path.insert(0, str(folder))  # both folders are outside the installed package
+    try:
+        pipeline = importlib.import_module(PIPELINE_MODULE).unlearning
+    finally:
+        sys.path.remove(str(folder))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    compiler.Compiler().compile(pipeline, str(out))
+
+
+def run_package(package: Path, params: Sequence[str], out: Path) -> Path:
+    """Run every step of a compiled pipeline in a process of its own; return the folder that holds the steps' outputs.
+
+    Args:
+        package: The compiled YAML; nothing else of the project is read.
+        params: `key=value` for fields of the run form; the others keep their defaults.
+        out: Each run makes a new folder in it.
+
+    Raises:
+        UserError: the package or a parameter is wrong, or a step stopped; the message is that step's.
+        GateRefused: the step `promote` refused.
+    """
+    spec = read_package(package)
+    arguments = parse_params(params, spec)
+    require_kfp()
+    from kfp import components, local
+
+    before = set(out.glob("*"))
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(out), raise_on_error=True)
+    pipeline = components.load_component_from_text(yaml.safe_dump(without_retries(spec)))
+    with _remembered_refusals() as refusals, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one a step: its image is not used, its memory limit has no effect
+        try:
+            pipeline(**arguments)
+        except RuntimeError as error:  # kfp raises nothing finer for a failed step
+            raise _as_refusal(refusals, error) from None
+    return (set(out.glob("*")) - before).pop()
+
+
+def require_kfp() -> None:
+    """Raise UserError with the command that installs kfp, if it is missing."""
+    try:
+        importlib.import_module("kfp")
+    except ModuleNotFoundError:
+        raise UserError("kfp is not installed; install it with `pip install 'i2i-unlearn[kfp]'`") from None
+
+
+def read_package(package: Path) -> dict[str, Any]:
+    """The pipeline spec of a compiled package (its first YAML document).
+
+    Raises:
+        UserError: the file is missing or is no compiled pipeline.
+    """
+    try:
+        spec = next(yaml.safe_load_all(package.read_text()), None)
+    except FileNotFoundError:
+        raise UserError(f"{package}: no such file; write it with `i2i-unlearn pipeline compile`") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{package}: not valid YAML ({' '.join(str(error).split())}); compile it again") from None
+    if not isinstance(spec, dict) or not {"pipelineInfo", "root", "components", "deploymentSpec"} <= set(spec):
+        raise UserError(f"{package}: is no compiled pipeline; write one with `i2i-unlearn pipeline compile`")
+    return spec
+
+
+def form_fields(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The run form's fields by name: parameterType, description, defaultValue."""
+    fields: dict[str, dict[str, Any]] = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    return fields
+
+
+def parse_params(params: Sequence[str], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn `key=value` into the run form's types: text as it is, numbers, and YAML for the rest.
+
+    Raises:
+        UserError: one is not `key=value`, names no field, or has a value of another type.
+    """
+    fields = form_fields(spec)
+    arguments = {}
+    for param in params:
+        key, equals, value = param.partition("=")
+        if not equals:
+            raise UserError(f"--param {param!r} is not of the form key=value; write for example --param seed=1")
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(fields)}"
+            raise UserError(f"--param {key}: the pipeline has no such field; {hint}")
+        arguments[key] = _typed(key, value, fields[key]["parameterType"])
+    return arguments
+
+
+def _typed(key: str, value: str, parameter_type: str) -> Any:
+    read, kind, words = _KINDS[parameter_type]
+    try:
+        typed = read(value)
+    except (ValueError, yaml.YAMLError):
+        typed = None
+    if not isinstance(typed, kind):
+        raise UserError(f"--param {key}={value!r}: expected {words}; correct the value")
+    return typed
+
+
+def without_retries(spec: dict[str, Any]) -> dict[str, Any]:
+    """Remove the retry policy of every task, in place."""
+    dags = [spec["root"], *spec["components"].values()]
+    for component in dags:
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            task.pop("retryPolicy", None)
+    return spec
+
+
+class _Remembering:
+    """Writes through to a stream and keeps the lines in which a step says why it stopped."""
+
+    refusal = re.compile(r"i2i_unlearn\.errors\.(UserError|GateRefused): (.+)")
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.found: list[tuple[str, str]] = []
+
+    def write(self, text: str) -> int:
+        self.found.extend((match[1], match[2].strip()) for match in self.refusal.finditer(text))
+        return self.stream.write(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+@contextlib.contextmanager
+def _remembered_refusals() -> Iterator[list[tuple[str, str]]]:
+    remembering = _Remembering(sys.stdout)
+    with contextlib.redirect_stdout(remembering):
+        yield remembering.found
+
+
+def _as_refusal(refusals: list[tuple[str, str]], error: RuntimeError) -> Exception:
+    if not refusals:
+        plain = re.sub(r"\x1b\[\d+m", "", str(error))
+        return UserError(f"{plain} Its log above says why; correct that and run the same command again")
+    kind, message = refusals[0]
+    return GateRefused(message) if kind == "GateRefused" else UserError(message)

@@ -1,0 +1,82 @@
+"""Components are glue: rule 7 of the conventions, read from the source."""
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+
+from i2i_unlearn.config import CONFIGS
+
+ROOT = Path(__file__).parents[2]
+STAGES = ["snapshot", "split", "unlearn", "reference", "evaluate", "register", "promote"]
+STEPS = ["check", *STAGES, "final_state"]
+
+
+def function_of(step: str) -> ast.FunctionDef:
+    tree = ast.parse((ROOT / f"components/{step}.py").read_text())
+    (function,) = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return function
+
+
+def body_of(step: str) -> list[ast.stmt]:
+    """The statements after the docstring."""
+    function = function_of(step)
+    assert ast.get_docstring(function), f"{step} has no docstring"
+    return function.body[1:]
+
+
+def test_every_file_is_a_step_of_the_pipeline():
+    found = {path.stem for path in (ROOT / "components").glob("*.py")} - {"__init__", "image"}
+    assert found == set(STEPS)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_component_has_at_most_five_statements_and_decides_nothing(step):
+    body = body_of(step)
+    branches = (ast.If, ast.IfExp, ast.For, ast.While, ast.Try, ast.With, ast.comprehension, ast.BoolOp, ast.Match)
+    nodes = [node for statement in body for node in ast.walk(statement)]
+    assert sum(isinstance(node, ast.stmt) for node in nodes) <= 5
+    assert not [node for node in nodes if isinstance(node, branches)]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_component_imports_only_the_package_and_only_inside(step):
+    imported = [node for statement in body_of(step) for node in ast.walk(statement) if isinstance(node, ast.ImportFrom)]
+    assert imported
+    assert all(node.module.partition(".")[0] == "i2i_unlearn" for node in imported)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_component_calls_the_stage_of_its_name_with_arguments_that_it_takes(stage):
+    body = body_of(stage)
+    nodes = [node for statement in body for node in ast.walk(statement)]
+    stages = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "i2i_unlearn.stages"]
+    assert [(alias.name, alias.asname) for node in stages for alias in node.names] == [(stage, "stage")]
+    (call,) = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "stage.run"]
+    signature = inspect.signature(importlib.import_module(f"i2i_unlearn.stages.{stage}").run)
+    signature.bind(*call.args, **{keyword.arg: keyword.value for keyword in call.keywords})
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_component_builds_the_config_of_its_stage_from_the_form_and_the_settings(stage):
+    pipeline = importlib.import_module("pipelines.unlearning")
+    nodes = [node for statement in body_of(stage) for node in ast.walk(statement)]
+    name = CONFIGS[stage].__name__
+    (call,) = [
+        node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == name
+    ]
+    from_form = {keyword.arg for keyword in call.keywords if keyword.arg}
+    assert [ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg is None] == ["settings"]
+    assert from_form == pipeline.ON_FORM[stage]
+    assert from_form | set(pipeline.SETTINGS[stage]) == set(CONFIGS[stage].model_fields)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_component_installs_nothing_at_run_time(step):
+    spec = next(yaml.safe_load_all((ROOT / "pipelines/unlearning.yaml").read_text()))
+    container = spec["deploymentSpec"]["executors"][f"exec-{step.replace('_', '-')}"]["container"]
+    assert "pip" not in " ".join(container["command"])
+    assert container["image"].startswith("i2i-unlearn:")

@@ -1,0 +1,179 @@
+"""The compiled pipeline, read as Kubeflow reads it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "pipelines/unlearning.yaml"
+SPEC, PLATFORM = yaml.safe_load_all(PACKAGE.read_text())
+EXECUTORS = SPEC["deploymentSpec"]["executors"]
+KUBERNETES = PLATFORM["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+DVC_STAGES = {"snapshot", "split", "unlearn", "reference", "evaluate"}
+
+COMPILE_WITHOUT = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Missing(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "torchvision", "transformers", "mlflow", "sklearn", "matplotlib"}:
+            raise ModuleNotFoundError(f"{name} is not on this machine")
+
+sys.meta_path.insert(0, Missing())
+from i2i_unlearn.cli import app
+app(["pipeline", "compile", "--out", sys.argv[1]])
+"""
+
+
+def dags() -> dict[str, dict]:
+    """All DAGs of the pipeline by the name of their component."""
+    components = {"root": SPEC["root"], **SPEC["components"]}
+    return {name: component for name, component in components.items() if "dag" in component}
+
+
+def tasks() -> dict[str, dict]:
+    """All tasks by name, whatever DAG they are in."""
+    return {name: task for dag in dags().values() for name, task in dag["dag"]["tasks"].items()}
+
+
+def test_committed_yaml_is_what_the_sources_compile_to_on_a_machine_without_torch(tmp_path):
+    out = tmp_path / "unlearning.yaml"
+    environment = {key: value for key, value in os.environ.items() if key != "I2I_UNLEARN_IMAGE"}
+    subprocess.run([sys.executable, "-c", COMPILE_WITHOUT, str(out)], cwd=ROOT, env=environment, check=True)
+    assert out.read_text() == PACKAGE.read_text(), "stale; run: i2i-unlearn pipeline compile"
+
+
+def test_another_image_can_be_compiled_in(tmp_path):
+    out = tmp_path / "unlearning.yaml"
+    environment = {**os.environ, "I2I_UNLEARN_IMAGE": "registry.example/unlearn:7"}
+    subprocess.run([sys.executable, "-c", COMPILE_WITHOUT, str(out)], cwd=ROOT, env=environment, check=True)
+    compiled = next(yaml.safe_load_all(out.read_text()))
+    images = {executor["container"]["image"] for executor in compiled["deploymentSpec"]["executors"].values()}
+    assert images == {"registry.example/unlearn:7"}
+
+
+# --- the order of the steps ---
+
+
+def pipeline_edges() -> set[tuple[str, str]]:
+    return {(before, name) for name, task in tasks().items() for before in task.get("dependentTasks", [])}
+
+
+def dvc_edges() -> set[tuple[str, str]]:
+    """(producer, consumer) wherever a dependency is, holds, or lies in an output."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+    def paths(entries: list) -> list[Path]:
+        return [Path(next(iter(entry)) if isinstance(entry, dict) else entry) for entry in entries]
+
+    outs = {
+        name: paths([*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])])
+        for name, stage in stages.items()
+    }
+    return {
+        (producer, consumer)
+        for consumer, stage in stages.items()
+        for dep in paths(stage["deps"])
+        for producer, produced in outs.items()
+        if any(dep == out or dep in out.parents or out in dep.parents for out in produced)
+    }
+
+
+def test_dvc_and_the_pipeline_have_the_same_dag_from_split_to_evaluate():
+    def between(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
+        return {edge for edge in edges if set(edge) <= DVC_STAGES}
+
+    assert between(dvc_edges()) == between(pipeline_edges())
+    assert ("unlearn", "evaluate") in between(dvc_edges())
+
+
+def test_the_form_is_checked_before_anything_else():
+    order = pipeline_edges()
+    assert {("check", "snapshot"), ("check", "split")} <= order
+    assert not tasks()["check"].get("dependentTasks")
+
+
+def test_promotion_needs_both_the_wish_and_a_gate_that_passed():
+    promotion = [name for name, dag in dags().items() if "promote" in dag["dag"]["tasks"]]
+    conditions = []
+    while promotion != ["root"]:
+        (name,) = promotion
+        (task,) = [task for task in tasks().values() if task["componentRef"]["name"] == name]
+        conditions.append(task.get("triggerPolicy", {}).get("condition", ""))
+        promotion = [
+            outer
+            for outer, dag in dags().items()
+            if any(task["componentRef"]["name"] == name for task in dag["dag"]["tasks"].values())
+        ]
+    assert any("promote" in condition and "'on pass'" in condition for condition in conditions)
+    assert any("evaluate" in condition and "'pass'" in condition for condition in conditions)
+
+
+def test_the_final_state_is_written_even_after_a_failure():
+    assert tasks()["final-state"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    assert SPEC["root"]["dag"]["tasks"]["final-state"]["dependentTasks"] == ["exit-handler-1"]
+
+
+# --- pods ---
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, task in tasks().items() if "dag" not in name and "cachingOptions" in task]
+)
+def test_no_step_is_taken_from_the_cache(name):
+    assert not tasks()[name]["cachingOptions"].get("enableCache", False)
+
+
+@pytest.mark.parametrize("name", ["unlearn", "reference"])
+def test_a_long_step_is_tried_again_with_growing_pauses(name):
+    policy = tasks()[name]["retryPolicy"]
+    assert policy["maxRetryCount"] == 2
+    assert (policy["backoffDuration"], policy["backoffFactor"]) == ("60s", 2.0)
+
+
+@pytest.mark.parametrize("name", ["unlearn", "reference", "evaluate"])
+def test_hardware_comes_from_the_form(name):
+    resources = EXECUTORS[f"exec-{name}"]["container"]["resources"]
+    assert "accelerator_count" in resources["accelerator"]["resourceCount"]
+    assert "accelerator_type" in resources["accelerator"]["resourceType"]
+    assert "memory" in resources["resourceMemoryLimit"]
+    pod = KUBERNETES[f"exec-{name}"]
+    assert "node_selector" in pod["nodeSelector"]["nodeSelectorJson"]["componentInputParameter"]
+    assert "tolerations" in pod["tolerations"][0]["tolerationJson"]["componentInputParameter"]
+
+
+@pytest.mark.parametrize("name", ["check", "snapshot", "split", "register", "promote", "final-state"])
+def test_steps_that_do_not_compute_ask_for_no_accelerator(name):
+    assert "resources" not in EXECUTORS[f"exec-{name}"]["container"]
+
+
+def test_every_step_that_reads_a_path_of_the_form_has_the_volume_as_working_directory():
+    mounted = {name for name, pod in KUBERNETES.items() if [m["mountPath"] for m in pod["pvcMount"]] == ["/workspace"]}
+    assert mounted == {f"exec-{name}" for name in tasks() if f"exec-{name}" in EXECUTORS} - {"exec-final-state"}
+
+
+def test_only_split_sees_the_key_and_a_missing_secret_does_not_hang_the_pod():
+    holders = {name: pod["secretAsVolume"] for name, pod in KUBERNETES.items() if "secretAsVolume" in pod}
+    assert set(holders) == {"exec-split"}
+    assert [(mount["mountPath"], mount["optional"]) for mount in holders["exec-split"]] == [
+        ("/workspace/.secrets", True)
+    ]
+
+
+def test_every_parameter_that_a_step_asks_for_is_handed_down_through_all_dags():
+    # kfp 2.17 forgets resource parameters inside an exit handler; the backend then cannot start the step.
+    for name, dag in dags().items():
+        given = set(dag.get("inputDefinitions", {}).get("parameters", {}))
+        for task_name, task in dag["dag"]["tasks"].items():
+            platform = KUBERNETES.get(f"exec-{task_name}", {})
+            asked = set(re.findall(r"componentInputParameter': '([^']+)'", f"{task} {platform}"))
+            assert asked <= given, f"{task_name} in {name}"
+            container = EXECUTORS.get(f"exec-{task_name}", {}).get("container", {})
+            used = set(re.findall(r"\$\.inputs\.parameters\['([^']+)'\]", str(container.get("resources", ""))))
+            assert used <= set(task.get("inputs", {}).get("parameters", {})), f"{task_name} in {name}"
