@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PositiveInt, ValidationError
 
 from i2i_unlearn.errors import UserError
 
@@ -42,13 +42,21 @@ def _ids(value: Any) -> Any:
 Ids = Annotated[list[str], BeforeValidator(_ids)]
 
 
+def _whole(sizes: dict[str, int | float]) -> dict[str, int | float]:
+    """32.0 is the size 32: run forms send whole numbers as doubles."""
+    return {key: int(value) if float(value).is_integer() else value for key, value in sizes.items()}
+
+
+Sizes = Annotated[dict[str, int | float], AfterValidator(_whole)]
+
+
 class StageConfig(BaseModel):
     """Frozen; unknown, missing and mistyped keys are one UserError that lists them all.
 
     Numbers may come as strings or doubles (run forms send them so): 150, 150.0 and "150.0" are the same.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     section: ClassVar[str]
     not_in_digest: ClassVar[frozenset[str]] = frozenset({"checkpoint_uri"})
     """Fields that change where or how fast, never what."""
@@ -62,18 +70,36 @@ class StageConfig(BaseModel):
     @classmethod
     def from_params(cls, params: Mapping[str, Any], **more: Any) -> Self:
         """Build from the content of params.yaml: the section, the shared keys this class has, and `more`."""
-        if cls.section not in params:
-            raise UserError(f"params.yaml has no section `{cls.section}`; sections found: {', '.join(params)}")
-        section = params[cls.section]
-        if not isinstance(section, Mapping):
-            raise UserError(f"params.yaml: section `{cls.section}` must hold keys, found {section!r}")
         shared = {key: params[key] for key in SHARED_KEYS if key in cls.model_fields and key in params}
-        return cls(**shared, **section, **more)
+        return cls._from_section(params, {**shared, **more})
+
+    @classmethod
+    def _from_section(cls, params: Mapping[str, Any], given: Mapping[str, Any]) -> Self:
+        """Build from the section and from what is `given` outside it, which the section must not say again."""
+        section = _section(params, cls.section)
+        again = [key for key in section if key in given or key in SHARED_KEYS]
+        faults = [f"{cls.section}.{key} is set outside this section; remove it here" for key in again]
+        try:
+            config = cls(**{str(key): value for key, value in section.items() if key not in again}, **given)
+        except UserError as error:
+            raise UserError("; ".join([*faults, str(error)])) from None
+        if faults:
+            raise UserError("; ".join(faults))
+        return config
 
     def digest(self) -> str:
         """sha256 of everything that decides the result."""
         content = self.model_dump(mode="json", exclude=set(self.not_in_digest))
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _section(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    if name not in params:
+        raise UserError(f"params.yaml has no section `{name}`; sections found: {', '.join(params)}")
+    section = params[name]
+    if not isinstance(section, Mapping):
+        raise UserError(f"params.yaml: section `{name}` must hold keys, found {section!r}")
+    return section
 
 
 def _all_faults(section: str, error: ValidationError) -> str:
@@ -146,7 +172,7 @@ class PretrainConfig(TrainingConfig):
     image_size: PositiveInt
     """Pixels; height and width."""
     num_channels: Literal[1, 3]
-    architecture: dict[str, int | float]
+    architecture: Sizes
     """Sizes that the family understands."""
     average_decay: Annotated[float, Ge(0), Lt(1)]
     """Decay of the moving average of the weights that is saved; 0 = the last weights."""
@@ -194,10 +220,7 @@ class ReferenceConfig(TrainingConfig):
         """Take the training recipe from section `pretrain`: a reference trained otherwise would be no reference."""
         pretrain = PretrainConfig.from_params(params)
         recipe = pretrain.model_dump(include=set(TrainingConfig.model_fields) | {"holdout_fraction", "average_decay"})
-        section = params.get(cls.section)
-        if not isinstance(section, Mapping):
-            raise UserError(f"params.yaml: section `{cls.section}` must hold keys, found {section!r}")
-        return cls(**recipe, **section, **more)
+        return cls._from_section(params, {**recipe, **more})
 
 
 class EvaluateConfig(StageConfig):
@@ -270,11 +293,11 @@ def load_params(path: str | Path = "params.yaml") -> dict[str, Any]:
         params = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the command from the folder that holds params.yaml") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); correct that line") from None
     if not isinstance(params, dict):
         raise UserError(f"{path}: must hold keys and sections, found {type(params).__name__}")
-    unknown = sorted(set(params) - set(SHARED_KEYS) - set(CONFIGS))
+    unknown = sorted(str(key) for key in set(params) - set(SHARED_KEYS) - set(CONFIGS))
     if unknown:
         raise UserError(f"{path}: unknown keys {', '.join(unknown)}; known are {', '.join([*SHARED_KEYS, *CONFIGS])}")
     return params

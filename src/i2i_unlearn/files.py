@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and digests of what is in them."""
 
+import glob
 import hashlib
 import json
 import os
@@ -39,12 +40,12 @@ def atomic_folder(out: str | Path) -> Iterator[Path]:
 
 def _remove_leftovers(out: Path) -> None:
     """Remove what a killed run left beside `out`; put back an output that was moved aside but not yet replaced."""
-    for old in out.parent.glob(f".{out.name}.old.*"):
+    for old in out.parent.glob(f".{glob.escape(out.name)}.old.*"):
         if out.exists():
             shutil.rmtree(old, ignore_errors=True)
         else:
             old.rename(out)
-    for new in out.parent.glob(f".{out.name}.new.*"):
+    for new in out.parent.glob(f".{glob.escape(out.name)}.new.*"):
         shutil.rmtree(new, ignore_errors=True)
 
 

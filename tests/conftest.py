@@ -1,0 +1,244 @@
+"""A tiny project that all tests share: 16 x 16 images of three kinds, and what each stage makes of them."""
+
+import copy
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+TINY: dict[str, Any] = {
+    "num_threads": 1,
+    "operator_patch_size": 4,
+    "holdout_fraction": 0.25,
+    "split": {"requests": ["all-b"]},
+    "pretrain": {
+        "image_size": 16,
+        "architecture": {
+            "patch_size": 4,
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+            "decoder_hidden_size": 32,
+            "decoder_num_hidden_layers": 1,
+            "decoder_num_attention_heads": 2,
+            "decoder_intermediate_size": 64,
+            "initializer_range": 0.1,
+        },
+        "num_steps": 60,
+        "batch_size": 16,
+        "warmup_steps": 5,
+        "checkpoint_every_steps": 20,
+    },
+    "unlearn": {
+        "num_steps": 30,
+        "batch_size": 16,
+        "warmup_steps": 3,
+        "num_noise_draws": 16,
+        "checkpoint_every_steps": 10,
+    },
+}
+"""What differs from params.yaml."""
+
+REQUEST = {
+    "schema_version": 1,
+    "id": "all-b",
+    "received": "2026-01-01",
+    "due": "2026-02-01",
+    "basis": "test",
+    "selector": {"labels": ["b"]},
+}
+IMAGES_PER_LABEL = 40
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, section by section."""
+    result = copy.deepcopy(dict(base))
+    for key, value in changes.items():
+        nested = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if nested else value
+    return result
+
+
+def tiny_params(**changes: Any) -> dict[str, Any]:
+    """The content of a params.yaml with small numbers."""
+    return merged(merged(yaml.safe_load((ROOT / "params.yaml").read_text()), TINY), changes)
+
+
+def pixels_of(label: str, number: int) -> np.ndarray:
+    """A grey 16 x 16 image: a: rows, b: columns, c: rings; each with its own phase, brightness and grain."""
+    rng = np.random.default_rng([ord(label), number])
+    y, x = np.mgrid[:16, :16]
+    wave = {"a": y, "b": x, "c": np.hypot(y - 7.5, x - 7.5)}[label]
+    image = 128 + 90 * np.sin(wave * 0.9 + rng.uniform(0, 6)) + rng.normal(0, 8, (16, 16)) + rng.uniform(-20, 20)
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def write_images(folder: Path, labels: str = "abc", count: int = IMAGES_PER_LABEL, name: str = "tiny") -> Path:
+    """Image shards in `folder`."""
+    from i2i_unlearn.data.embedded import stored_png
+    from i2i_unlearn.data.shards import Record, write_shards
+
+    records = (
+        Record(f"{label}-{number}", label, stored_png(pixels_of(label, number)))
+        for number in range(count)
+        for label in labels
+    )
+    write_shards(records, folder, name)
+    return folder
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where the inputs of the stages lie, and how their settings are made."""
+
+    folder: Path
+
+    @property
+    def images(self) -> str:
+        return str(self.folder / "data/images")
+
+    @property
+    def requests(self) -> str:
+        return str(self.folder / "data/forget")
+
+    @property
+    def key(self) -> str:
+        return str(self.folder / "hmac.key")
+
+    def artifact(self, name: str) -> Path:
+        return self.folder / "artifacts" / name
+
+    @property
+    def splits(self) -> Path:
+        return self.artifact("splits")
+
+    @property
+    def teacher(self) -> Path:
+        return self.artifact("teacher/model")
+
+    def params(self, **changes: Any) -> dict[str, Any]:
+        """Content of params.yaml; paths lie in this project."""
+        own = {
+            "checkpoint_uri": str(self.folder / "checkpoints"),
+            "snapshot": {"source": str(self.folder / "artifacts/original/model")},
+        }
+        return merged(tiny_params(**own), changes)
+
+    def config(self, section: str, **changes: Any) -> Any:
+        """The settings of one stage; `changes` are keys of its section or shared ones."""
+        from i2i_unlearn.config import CONFIGS, SHARED_KEYS
+
+        shared = {key: changes.pop(key) for key in list(changes) if key in SHARED_KEYS}
+        recipe_keys = {"num_steps", "batch_size", "average_decay", "learning_rate", "precision"}
+        recipe = {key: changes.pop(key) for key in list(changes) if section == "reference" and key in recipe_keys}
+        nested = {"pretrain": recipe} if recipe else {}
+        return CONFIGS[section].from_params(self.params(**shared, **nested, **{section: changes}))
+
+    def split(self, out: Path, **changes: Any) -> Path:
+        from i2i_unlearn.stages import split
+
+        split.run(self.images, self.requests, out, self.config("split", **changes), hmac_key_file=self.key)
+        return out
+
+    def unlearn(self, out: Path, *, splits: Path | None = None, teacher: Path | None = None, **changes: Any) -> Any:
+        from i2i_unlearn.stages import unlearn
+
+        config = self.config("unlearn", **changes)
+        return unlearn.run(self.images, splits or self.splits, teacher or self.teacher, out, config)
+
+
+def make_project(folder: Path) -> Project:
+    """Images, the request to forget every b, and a key."""
+    project = Project(folder)
+    write_images(folder / "data/images")
+    (folder / "data/forget").mkdir()
+    (folder / "data/forget/all-b.yaml").write_text(yaml.safe_dump(REQUEST))
+    # A fixed key: the session's artifacts then are the same bytes whenever they are made.
+    (folder / "hmac.key").write_text(hashlib.sha256(b"tests").hexdigest() + "\n")
+    return project
+
+
+@pytest.fixture(scope="session")
+def bare_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Inputs alone: nothing was run."""
+    return make_project(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def taught(bare_project: Project) -> Project:
+    """Split, pretrained and snapshot. Read it, do not write to it."""
+    from i2i_unlearn.stages import pretrain, snapshot
+
+    project = bare_project
+    project.split(project.splits)
+    pretrain.run(project.images, project.artifact("original"), project.config("pretrain"))
+    snapshot.run(project.artifact("teacher"), project.config("snapshot"))
+    return project
+
+
+@pytest.fixture(scope="session")
+def tiny(taught: Project) -> Project:
+    """Every stage up to `reference` was run. Read it, do not write to it."""
+    from i2i_unlearn.stages import reference
+
+    taught.unlearn(taught.artifact("unlearned"))
+    reference.run(
+        taught.images, taught.splits, taught.teacher, taught.artifact("reference"), taught.config("reference")
+    )
+    return taught
+
+
+@pytest.fixture(scope="session")
+def params_with() -> Callable[..., dict[str, Any]]:
+    """`params_with(unlearn={"alpha": 1})`: the content of a tiny params.yaml with changes."""
+    return tiny_params
+
+
+@pytest.fixture(scope="session")
+def images_written() -> Callable[..., Path]:
+    """`images_written(folder, labels="abc", count=40)`: shards of tiny images."""
+    return write_images
+
+
+@pytest.fixture(scope="session")
+def project_made() -> Callable[[Path], Project]:
+    """`project_made(folder)`: a tiny project of one's own, to write to."""
+    return make_project
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Callable[..., Any]:
+    """`tiny_model(seed=0, **architecture)`: random weights, 16 x 16 pixels, patch 4."""
+
+    def make(seed: int = 0, *, image_size: int = 16, num_channels: int = 1, **architecture: Any) -> Any:
+        import torch
+
+        from i2i_unlearn.models import family_named
+
+        return (
+            family_named("mae")
+            .create(
+                {**TINY["pretrain"]["architecture"], **architecture},
+                image_size=image_size,
+                num_channels=num_channels,
+                generator=torch.Generator().manual_seed(seed),
+            )
+            .eval()
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def single_threaded() -> dict[str, str]:
+    """Environment for commands run as processes of their own."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
