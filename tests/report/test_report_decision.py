@@ -4,6 +4,7 @@ from rich.console import Console
 
 from i2i_unlearn.report import decision_markdown, summary_table
 from i2i_unlearn.report.scores import comparison_sentences
+from i2i_unlearn.report.verdict import verdict_sentence
 
 
 def printed(table, width=80):
@@ -46,6 +47,13 @@ def test_markdown_begins_with_the_decision_and_has_every_line(made):
     assert "| −1.48 | −1.57 to −1.39 | at most −0.8 | Passed |" in text
     assert "Policy `like_unseen` beside it: failed, 0 of 2 checks passed." in text
     assert made.made_verdicts()["sentence"] in text
+
+
+def test_many_faults_make_a_sentence_of_two_and_a_count(made):
+    verdicts = made.made_verdicts("fail")
+    lines = verdicts["verdicts"]["noise"]["lines"]
+    verdicts["verdicts"]["noise"]["lines"] = [lines[0] | {"otherwise": fault} for fault in ("a", "b", "b", "c", "d")]
+    assert verdict_sentence(verdicts) == "The model must not take the place of the old one: a; b (and 2 more)."
 
 
 def test_markdown_lets_no_text_out_of_its_cell(made):

@@ -76,7 +76,8 @@ def verdict_sentence(verdicts: Mapping[str, Any]) -> str:
     decisive = [line for line in lines if line["outcome"] == outcome]
     if outcome == "fail":
         meanings = list(dict.fromkeys(line["otherwise"] for line in decisive))
-        return f"The model must not take the place of the old one: {_some(meanings)}."
+        rest = f" (and {len(meanings) - _NAMED} more)" if len(meanings) > _NAMED else ""
+        return f"The model must not take the place of the old one: {'; '.join(meanings[:_NAMED])}{rest}."
     names = _some([line["name"] for line in decisive])
     return f"It cannot be decided whether the model passes: the evidence on {names} is not enough."
 
