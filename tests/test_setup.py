@@ -1,0 +1,146 @@
+"""Set-up: the Makefile's rules, tried with stand-ins for Python, and the exact versions of constraints.txt."""
+
+import os
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+
+PYTHON = """#!/bin/sh
+# Stands for python3 and for .venv/bin/python; each call is written down.
+echo "$*" >> calls
+case "$*" in
+    *version_info*) exit ${TOO_OLD:-0} ;;
+    *ensurepip*) exit ${NO_VENV:-0} ;;
+    "--version") echo "Python 3.9.2" ;;
+    "-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+    "-m pip install"*) exit ${PIP_FAILS:-0} ;;
+esac
+"""
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """What set-up reads, and a stand-in for Python."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "python").write_text(PYTHON)
+    (tmp_path / "python").chmod(0o755)
+    return tmp_path
+
+
+def make(clone, *arguments, **environment):
+    # MAKEFLAGS and MAKELEVEL of the `make test` that runs this are not for the make under test.
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    command = ["make", "PYTHON=./python", *arguments]
+    return subprocess.run(command, cwd=clone, env={**clean, **environment}, capture_output=True, text=True, check=False)
+
+
+def calls(clone):
+    path = clone / "calls"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def one_line(done):
+    assert done.returncode != 0
+    lines = (done.stdout + done.stderr).splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_set_up_installs_once_and_then_asks_neither_python_nor_pip(clone):
+    assert make(clone, "setup").returncode == 0
+    assert (clone / ".venv/.installed").exists()
+    before = calls(clone)
+    assert sum(call.startswith("-m pip install") for call in before) == 1
+    assert make(clone, "setup").returncode == 0
+    assert calls(clone) == before
+
+
+def test_options_for_pip_are_handed_on(clone):
+    make(clone, "setup", "PIP_ARGS=--no-index --find-links wheels")
+    install = next(call for call in calls(clone) if call.startswith("-m pip install"))
+    assert install.endswith("-c constraints.txt -e .[dev] --no-index --find-links wheels")
+
+
+def test_a_failed_installation_leaves_no_stamp_and_is_tried_again(clone):
+    assert make(clone, "setup").returncode == 0
+    os.utime(clone / "constraints.txt", (2**32, 2**32))  # newer than the stamp, as after a pull
+    assert make(clone, "setup", PIP_FAILS="1").returncode != 0
+    assert not (clone / ".venv/.installed").exists()
+    assert make(clone, "setup").returncode == 0
+    assert (clone / ".venv/.installed").exists()
+
+
+def test_a_half_made_environment_is_made_anew(clone):
+    (clone / ".venv/bin").mkdir(parents=True)
+    (clone / ".venv/bin/python").write_text("#!/bin/sh\nexit 1\n")  # no pip in it
+    (clone / ".venv/bin/python").chmod(0o755)
+    assert make(clone, "setup").returncode == 0
+    assert "-m venv --clear .venv" in calls(clone)
+
+
+def test_a_missing_python_gives_one_line(clone):
+    assert "no-such-python cannot be run" in one_line(make(clone, "demo", "PYTHON=no-such-python"))
+
+
+def test_an_old_python_gives_one_line(clone):
+    assert "Python 3.9.2 is too old, 3.11 or newer is needed" in one_line(make(clone, "demo", TOO_OLD="1"))
+
+
+def test_a_python_without_venv_gives_one_line(clone):
+    assert "has no venv module; install it" in one_line(make(clone, "test", NO_VENV="1"))
+    assert not (clone / ".venv").exists()
+
+
+def test_the_ui_without_a_database_gives_one_line(clone):
+    assert "mlflow.db is not there yet; run `make demo` first" in one_line(make(clone, "ui"))
+
+
+def test_make_alone_lists_every_target(clone):
+    listed = make(clone).stdout
+    phony = next(line for line in (clone / "Makefile").read_text().splitlines() if line.startswith(".PHONY:"))
+    for target in phony.split()[1:]:
+        assert f"make {target} " in listed
+    assert calls(clone) == []
+
+
+def pins():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(one.name): str(one.specifier) for one in requirements}
+
+
+def needed(name="i2i-unlearn", extras=("dev",), found=None):
+    """Name -> installed version of all that the package needs with these extras, on this system."""
+    found = {} if found is None else found
+    for text in metadata.requires(name) or []:
+        requirement = Requirement(text)
+        wanted = requirement.marker is None or any(
+            requirement.marker.evaluate({"extra": extra}) for extra in (*extras, "")
+        )
+        key = (canonicalize_name(requirement.name), frozenset(requirement.extras))
+        if wanted and key not in found:
+            found[key] = metadata.version(requirement.name)
+            needed(requirement.name, tuple(requirement.extras), found)
+    return found
+
+
+def test_every_package_that_is_installed_is_pinned_to_that_version():
+    installed = {name: Version(version).public for (name, _), version in needed().items() if name != "i2i-unlearn"}
+    pinned = pins()
+    differing = {name: version for name, version in installed.items() if pinned.get(name) != f"=={version}"}
+    # CUDA's libraries come with the CUDA build of torch, which pins them itself.
+    foreign = {name for name in differing if name.startswith(("nvidia-", "cuda-")) or name == "triton"}
+    assert {name: version for name, version in differing.items() if name not in foreign} == {}
+
+
+def test_pins_name_no_build_of_one_platform():
+    assert [pin for pin in pins().values() if "+" in pin] == []
