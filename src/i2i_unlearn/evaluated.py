@@ -39,6 +39,7 @@ class Evaluated:
         return {
             "kind": "unlearned",
             "model_sha256": self.model_sha256,
+            "unlearned_sha256": self.model_sha256,
             "teacher_sha256": self.teacher_sha256,
             "requests": ",".join(self.requests),
             "erased": ",".join(self.erased),

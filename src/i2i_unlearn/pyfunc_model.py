@@ -33,7 +33,7 @@ class Completion(PythonModel):
     def predict(
         self,
         context: Any,
-        model_input: np.ndarray,  # type: ignore[type-arg]
+        model_input: np.ndarray,
         params: dict[str, Any] | None = None,
     ) -> NDArray[np.uint8]:
         """Complete uint8 images (B, H, W, C); the same images give the same result, whatever was asked before."""

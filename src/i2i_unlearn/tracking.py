@@ -9,9 +9,11 @@ import logging
 import os
 import re
 import shutil
+import sys
 import tempfile
+import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -24,13 +26,23 @@ from i2i_unlearn.errors import UserError
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # else a new database tells each of its migrations
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 # MLflow's own defaults keep a user waiting for minutes when the server is down: here 1 + 2 + 4 s.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 try:
     from mlflow import MlflowClient
     from mlflow import artifacts as mlflow_artifacts
-    from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
+    from mlflow.entities import (
+        Dataset,
+        DatasetInput,
+        InputTag,
+        LoggedModelOutput,
+        LoggedModelStatus,
+        Metric,
+        Param,
+        RunTag,
+    )
     from mlflow.exceptions import MlflowException
     from mlflow.models import Model, ModelSignature, set_model
     from mlflow.pyfunc import save_model as save_pyfunc
@@ -53,7 +65,8 @@ __all__ = [
     "set_model",
 ]
 
-logging.getLogger("alembic").setLevel(logging.WARNING)
+for _name in ("alembic", "mlflow"):  # also where somebody imported mlflow before us
+    logging.getLogger(_name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
 
 CURVES = "steps/"
 """Prefix of the training curves' names."""
@@ -142,6 +155,30 @@ def fetch_version(uri: str, out: str | Path) -> None:
             shutil.copytree(model, aside, dirs_exist_ok=True)
 
 
+def attached_stream() -> Callable[[Mapping[str, Any]], None] | None:
+    """Log rows of steps.jsonl, while they are made, as curves of the run that MLFLOW_RUN_ID names; None if it is unset.
+
+    What is returned never raises: a training run does not end because a server is down. After the first failure it
+    says so once and logs no more; `register` adds the points that are missing.
+    """
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    client: MlflowClient | None = MlflowClient(tracking_uri=_uri()) if run_id else None
+
+    def stream(row: Mapping[str, Any]) -> None:
+        nonlocal client
+        if client is None or run_id is None:
+            return
+        now, step = int(time.time() * 1000), int(row["step"])
+        values = {key: value for key, value in row.items() if key != "step" and isinstance(value, int | float)}
+        try:
+            client.log_batch(run_id, [Metric(CURVES + key, value, now, step) for key, value in values.items()])
+        except (MlflowException, requests.RequestException) as error:
+            client = None
+            print(f"{_in_one_line(_uri(), error)}; training goes on without live curves", file=sys.stderr)
+
+    return stream if run_id else None
+
+
 @contextmanager
 def connect() -> Iterator["Server"]:
     """Talk to MLflow; what it refuses or cannot do becomes one line.
@@ -149,11 +186,15 @@ def connect() -> Iterator["Server"]:
     Raises:
         UserError: MLflow cannot be reached, or refuses what is asked.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(DEFAULT_DATABASE).resolve()}"
+    uri = _uri()
     try:
         yield Server(MlflowClient(tracking_uri=uri), uri)
     except (MlflowException, requests.RequestException) as error:
         raise UserError(_in_one_line(uri, error)) from error
+
+
+def _uri() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(DEFAULT_DATABASE).resolve()}"
 
 
 def _in_one_line(uri: str, error: Exception) -> str:
@@ -258,6 +299,7 @@ class Server:
                 run_id=record.run_id,
                 tags={key: value for key, value in tags.items() if value},
                 model_id=logged.id,
+                await_creation_for=0,  # its files are there already
             )
         )
 
@@ -357,7 +399,8 @@ class Record:
 
         A curve that was streamed while training keeps its points; missing ones are added.
         """
-        keys = sorted({key for line in steps for key in line} - {"step"})
+        numbers = {key for line in steps for key, value in line.items() if isinstance(value, int | float)}
+        keys = sorted(numbers - {"step"})  # a line also names its phase
         there = {key: self._steps_of(prefix + key) for key in keys}
         self._log(
             Metric(prefix + key, line[key], self._start + int(line["step"]), int(line["step"]))
@@ -403,14 +446,15 @@ class Record:
 
     def log_model(self, model_dir: Path, name: str, served: "Served") -> "Logged":
         """Log a model directory as a pyfunc, or find it where this run has logged it before."""
-        key = {"run_id": self.run_id, "model_sha256": files.digest_folder(model_dir)}
-        same = " and ".join(f"tags.{tag} = '{value}'" for tag, value in key.items())
+        tags = {"model_sha256": files.digest_folder(model_dir)}
         if not self.is_complete:  # else its version was deleted, maybe because the files are damaged
-            for model in self._client.search_logged_models([self.experiment_id], f"{same} and status = 'READY'"):
-                return Logged(str(model.model_id), model.tags["saved_sha256"])
+            same = f"source_run_id = '{self.run_id}' and tags.model_sha256 = '{tags['model_sha256']}'"
+            for model in self._client.search_logged_models([self.experiment_id], same):
+                if model.status == LoggedModelStatus.READY:
+                    return Logged(str(model.model_id), model.tags["saved_sha256"])
         params = {key: str(value) for key, value in served.model_config.items()}
         model = self._client.create_logged_model(
-            self.experiment_id, name, source_run_id=self.run_id, tags=key, params=params, model_type="image-to-image"
+            self.experiment_id, name, source_run_id=self.run_id, tags=tags, params=params, model_type="image-to-image"
         )
         with tempfile.TemporaryDirectory() as folder:
             about = Model(artifact_path=model.artifact_location, run_id=self.run_id, model_id=model.model_id)

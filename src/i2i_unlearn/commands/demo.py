@@ -58,9 +58,16 @@ def _register_and_show(params: dict[str, object], changed: bool) -> None:
 
     config = RegisterConfig.from_params(params)
     evaluation = Path("artifacts/evaluation")
-    register.run_original("artifacts/original/model", config)
+    card = register.read_card("mlflow/model_card.md.j2")
+    register.run_original("artifacts/original/model", config, card_template=card)
     version = register.run(
-        evaluation, "artifacts/unlearned", "artifacts/teacher/model", "artifacts/splits", config, params=params
+        evaluation,
+        "artifacts/unlearned",
+        "artifacts/teacher/model",
+        "artifacts/splits",
+        config,
+        params=params,
+        card_template=card,
     )
     refusal = ""
     promoted: dict[str, object] = {}

@@ -146,6 +146,7 @@ def register(
     original: Annotated[
         Path | None, typer.Option(help="Register this model directory as the original instead of an unlearned model.")
     ] = None,
+    card: Annotated[Path, typer.Option(help="Template of the model card.")] = Path("mlflow/model_card.md.j2"),
     params: Params = PARAMS,
 ) -> None:
     """Register the unlearned model in MLflow with its lineage; alias `candidate` only if the gate passed.
@@ -156,11 +157,12 @@ def register(
     from i2i_unlearn.stages import register as stage
 
     content = load_params(params)
-    config = RegisterConfig.from_params(content)
+    config, template = RegisterConfig.from_params(content), stage.read_card(card)
     if original is not None:
-        report(stage.run_original(original, config))
+        report(stage.run_original(original, config, card_template=template))
     else:
-        report(stage.run(evaluation, unlearned, teacher, splits, config, params=content))
+        facts = stage.run(evaluation, unlearned, teacher, splits, config, params=content, card_template=template)
+        report(facts)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
 from i2i_unlearn import files, lineage, tracking
@@ -71,6 +71,7 @@ def run(
     Raises:
         UserError: the folders do not belong together, or MLflow cannot be reached.
     """
+    template = _parse(card_template)
     found = read_evaluated(Path(evaluation), Path(unlearned), Path(teacher), Path(splits) / "manifest.parquet")
     run_key = digest({"model_name": config.model_name, "evaluation": found.evaluation_sha256, **found.identity()})
     with tracking.connect() as server:
@@ -93,7 +94,7 @@ def run(
                 **_teacher_version(server, config.model_name, found.teacher_sha256),
             }
             version = known or server.create_version(record, config.model_name, logged, found.identity() | tags)
-            card = _card(card_template, version, {**version.tags, **tags}, found.sentence)
+            card = _card(template, version, {**version.tags, **tags}, found.sentence)
             _finish(server, record, version, tags, card)
             _set_candidate(server, version, found.verdict["outcome"])
             advance()
@@ -101,7 +102,9 @@ def run(
         return _facts(server, config, version.number, record.run_id, AGAIN if again else NEW)
 
 
-def run_original(model: str | Path, config: RegisterConfig, *, repository: str | Path = ".") -> Facts:
+def run_original(
+    model: str | Path, config: RegisterConfig, *, card_template: str = CARD, repository: str | Path = "."
+) -> Facts:
     """Register the model that everything starts from; it becomes champion only if nobody is.
 
     The model is loaded and saved again, as `snapshot` does: registered original and teacher then have the same bytes.
@@ -112,29 +115,32 @@ def run_original(model: str | Path, config: RegisterConfig, *, repository: str |
     Raises:
         UserError: `model` is no model directory of a known family, or MLflow cannot be reached.
     """
+    template = _parse(card_template)
     with TemporaryDirectory() as folder, tracking.connect() as server:
         saved = Path(folder) / "model"
         load_model(model).save(saved)
         identity = {"kind": "original", "model_sha256": files.digest_folder(saved)}
+        revisions = _revisions(repository, "")
         known = next(iter(server.versions(config.model_name, **identity)), None)
-        version, run_id = (known, "") if known else _register_original(server, saved, config, identity, repository)
+        version, run_id = known, ""
+        if version is None:
+            version, run_id = _register_original(server, saved, config, {**identity, **revisions}, template)
         if server.at_alias(config.model_name, tracking.CHAMPION) is None:
             server.set_alias(version, tracking.CHAMPION)
         return _facts(server, config, version.number, run_id, ALREADY if known else NEW)
 
 
 def _register_original(
-    server: tracking.Server, saved: Path, config: RegisterConfig, identity: dict[str, str], repository: str | Path
+    server: tracking.Server, saved: Path, config: RegisterConfig, tags: dict[str, str], template: Template
 ) -> tuple[tracking.Version, str]:
-    run_key = digest({"model_name": config.model_name, **identity})
+    run_key = digest({"model_name": config.model_name, "kind": "original", "model_sha256": tags["model_sha256"]})
     record = server.find_record(config.experiment, run_key)
     record = record or server.new_record(config.experiment, run_key, "original")
     with record.writing(run_key), progress("Registering", 2) as advance:
         logged = _log_model(record, saved, config)
         advance(note="version")
-        tags = {**identity, **_revisions(repository, "")}
         version = server.create_version(record, config.model_name, logged, tags)
-        _finish(server, record, version, tags, _card(CARD, version, tags, ""))
+        _finish(server, record, version, tags, _card(template, version, tags, ""))
         advance()
     return version, record.run_id
 
@@ -213,17 +219,26 @@ def _teacher_version(server: tracking.Server, model_name: str, teacher_sha256: s
     return {"teacher_version": numbers[-1]} if numbers else {}
 
 
-def _card(template: str, version: tracking.Version, tags: Mapping[str, str], sentence: str) -> str:
-    """The model card: `template` (Jinja) filled with the version's tags.
+def read_card(path: str | Path) -> str:
+    """The model card's template in a file; a short one of our own where there is no such file."""
+    path = Path(path)
+    return path.read_text() if path.is_file() else CARD
+
+
+def _parse(template: str) -> Template:
+    """A model card's template (Jinja).
 
     Raises:
-        UserError: the template is not valid or asks for what is not there.
+        UserError: it is not valid.
     """
     try:
-        card = SandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(template)
-        return card.render(model_name=version.model_name, version=version.number, tags=tags, sentence=sentence)
+        return SandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(template)
     except TemplateError as error:
-        raise UserError(f"the model card's template is not valid ({error}); correct mlflow/model_card.md") from None
+        raise UserError(f"the model card's template is not valid ({error}); correct mlflow/model_card.md.j2") from None
+
+
+def _card(template: Template, version: tracking.Version, tags: Mapping[str, str], sentence: str) -> str:
+    return template.render(model_name=version.model_name, version=version.number, tags=tags, sentence=sentence)
 
 
 def _finish(

@@ -1,0 +1,72 @@
+"""One real MLflow database for all tests here: making one takes seconds. Each test has a model name of its own."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from i2i_unlearn.config import PromoteConfig, RegisterConfig
+from i2i_unlearn.stages import register
+from tests.registry.world import OPERATOR, Folders, Registered, make_folders, make_model
+
+
+@pytest.fixture(scope="session")
+def mlflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the database that all tests share."""
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture(autouse=True)
+def _in_mlflow_home(mlflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{mlflow_home}/mlflow.db")
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Model directory of the original."""
+    return make_model(tmp_path_factory.mktemp("teacher") / "model", seed=0)
+
+
+_names = (f"model-{number}" for number in itertools.count())
+
+
+@pytest.fixture
+def config() -> RegisterConfig:
+    """A model name that no other test uses."""
+    return RegisterConfig(model_name=next(_names), experiment="tests", **OPERATOR)
+
+
+@pytest.fixture
+def promote_config(tmp_path: Path) -> PromoteConfig:
+    return PromoteConfig(ledger=str(tmp_path / "promotions.jsonl"))
+
+
+@pytest.fixture
+def folders(tmp_path: Path, teacher: Path) -> Folders:
+    return make_folders(tmp_path / "artifacts", teacher)
+
+
+@pytest.fixture(scope="session")
+def template(mlflow_home: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a model with both versions, registered by the stages; tests copy it."""
+    config = RegisterConfig(model_name="template", experiment="tests", **OPERATOR)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{mlflow_home}/mlflow.db")
+        register.run_original(teacher, config)
+        register.run(*make_folders(tmp_path_factory.mktemp("template"), teacher).inputs, config)
+    return config.model_name
+
+
+@pytest.fixture
+def registered(template: str, config: RegisterConfig) -> Registered:
+    """Both versions under a name of the test's own; the files are shared, so leave them alone."""
+    client = MlflowClient()
+    client.create_registered_model(config.model_name)
+    for number, alias in (("1", "champion"), ("2", "candidate")):
+        old = client.get_model_version(template, number)
+        new = client.create_model_version(config.model_name, old.source, run_id=old.run_id, tags=old.tags)
+        client.set_registered_model_alias(config.model_name, alias, new.version)
+    return Registered(config)

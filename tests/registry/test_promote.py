@@ -1,0 +1,296 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from i2i_unlearn import files, ledger, tracking
+from i2i_unlearn.config import PromoteConfig, RegisterConfig
+from i2i_unlearn.errors import GateRefused, UserError
+from i2i_unlearn.stages import promote, register
+from tests.registry.world import Folders, Registered, make_folders
+
+
+@pytest.fixture
+def refused(registered: Registered, promote_config: PromoteConfig):
+    """Promote, expect a refusal that says `why`, and see that nothing has changed."""
+
+    def refused(why: str, **how: object) -> None:
+        champion = registered.alias("champion")
+        with pytest.raises(GateRefused, match=why):
+            promote.run(promote_config, registered.config, **how)
+        assert registered.alias("champion") == champion
+        assert ledger.read(promote_config.ledger) == []
+
+    return refused
+
+
+def test_the_candidate_becomes_champion_and_the_record_says_so(registered: Registered, promote_config: PromoteConfig):
+    facts = promote.run(promote_config, registered.config, by="Ada", reason="request digit-3")
+    assert (facts["version"], facts["outcome"], facts["replaced"]) == ("2", "promoted", "1")
+    assert registered.alias("champion") == "2"
+    (record,) = ledger.read(promote_config.ledger)
+    assert record["event"] == "promote"
+    assert (record["version"], record["replaced_version"], record["gate"]) == ("2", "1", "pass")
+    assert (record["requests"], record["by"], record["reason"]) == ("digit-3", "Ada", "request digit-3")
+    assert record["model_sha256"] == registered.tags("2")["model_sha256"]
+    assert record["replaced_sha256"] == registered.tags("1")["model_sha256"]
+    assert record["accepted_undecided"] is False
+
+
+def test_promoting_the_champion_again_says_so_and_records_nothing(
+    registered: Registered, promote_config: PromoteConfig
+):
+    promote.run(promote_config, registered.config)
+    for version in (None, "2"):
+        facts = promote.run(promote_config, registered.config, version=version)
+        assert facts["outcome"] == "already champion"
+        assert "already champion" in facts["message"]
+    assert len(ledger.read(promote_config.ledger)) == 1
+
+
+def test_a_newer_version_that_failed_is_mentioned_beside_the_present_champion(
+    registered: Registered, promote_config: PromoteConfig
+):
+    promote.run(promote_config, registered.config)
+    registered.copy("2", gate="fail")
+    assert "version 3 is not promoted (gate fail)" in promote.run(promote_config, registered.config)["message"]
+
+
+def test_a_failed_gate_is_refused(registered: Registered, refused):
+    registered.tag("2", gate="fail")
+    refused(r"version 2: the gate did not pass \(policy noise: fail\)")
+
+
+def test_no_candidate_is_refused_with_the_newest_versions_gate(registered: Registered, refused):
+    with tracking.connect() as server:
+        server.drop_alias(registered.name, "candidate")
+    registered.tag("2", gate="fail")
+    refused("has no candidate: the newest version 2 has gate fail")
+
+
+def test_an_undecided_gate_is_refused_with_the_way_to_accept_it(registered: Registered, refused):
+    registered.tag("2", gate="undecided")
+    refused("--accept-undecided --by NAME --reason TEXT", version="2")
+
+
+@pytest.mark.parametrize(("by", "reason"), [("", ""), ("Ada", " "), ("", "holdout is small")])
+def test_accepting_the_undecided_needs_a_name_and_a_reason(
+    registered: Registered, promote_config: PromoteConfig, by: str, reason: str
+):
+    with pytest.raises(UserError, match="--by NAME --reason TEXT"):
+        promote.run(promote_config, registered.config, accept_undecided=True, by=by, reason=reason)
+
+
+def test_a_failed_gate_is_not_accepted_as_undecided(registered: Registered, refused):
+    registered.tag("2", gate="fail")
+    refused("did not pass", version="2", accept_undecided=True, by="Ada", reason="because")
+
+
+def test_the_original_is_refused_once_another_is_champion(registered: Registered, promote_config: PromoteConfig):
+    promote.run(promote_config, registered.config)
+    with pytest.raises(GateRefused, match=r"version 1 was not evaluated \(it is original\)"):
+        promote.run(promote_config, registered.config, version="1")
+    assert registered.alias("champion") == "2"
+
+
+def test_a_teacher_that_is_not_champion_is_refused(registered: Registered, refused):
+    third = registered.copy("2", teacher_sha256="a" * 64, teacher_version="7")
+    refused("was unlearned from version 7, but the champion is version 1; unlearn from models:/", version=third)
+
+
+def test_a_version_of_before_the_present_champion_is_refused(registered: Registered, promote_config: PromoteConfig):
+    third = registered.copy("2")
+    promote.run(promote_config, registered.config, version="2")
+    with pytest.raises(GateRefused, match=r"unlearned from version 1, but the champion is version 2"):
+        promote.run(promote_config, registered.config, version=third)
+
+
+def test_a_version_that_forgets_to_leave_out_what_the_champion_has_forgotten_is_refused(
+    registered: Registered, refused
+):
+    registered.tag("1", requests="digit-5", erased="digit-7")
+    registered.tag("2", requests="digit-3", erased="digit-7")
+    refused("does not count digit-5 as forgotten")
+
+
+def test_no_champion_is_refused_with_the_command_that_makes_one(registered: Registered, refused):
+    with tracking.connect() as server:
+        server.drop_alias(registered.name, "champion")
+    refused("no champion; register the original with `i2i-unlearn register --original`")
+
+
+def test_unknown_versions_are_told_with_those_that_exist(registered: Registered, promote_config: PromoteConfig):
+    for version in ("9", "latest", "1.0"):
+        with pytest.raises(UserError, match="registered are: 1, 2"):
+            promote.run(promote_config, registered.config, version=version)
+
+
+def test_a_model_nobody_registered_is_told(config: RegisterConfig, promote_config: PromoteConfig):
+    with pytest.raises(UserError, match="has no version; register one"):
+        promote.run(promote_config, config)
+
+
+@pytest.mark.parametrize(
+    ("tag", "why"),
+    [
+        ("model_sha256", "its weights in MLflow"),
+        ("saved_sha256", "its files in MLflow"),
+        ("evaluation_sha256", "its evaluation in MLflow"),
+        ("manifest_sha256", "its split manifest in MLflow"),
+    ],
+)
+def test_a_tag_that_was_changed_by_hand_is_refused(registered: Registered, refused, tag: str, why: str):
+    registered.tag("2", **{tag: "0" * 64})
+    refused(f"{why} .*differs from what was evaluated")
+
+
+def test_a_gate_that_was_set_to_pass_by_hand_is_refused(
+    teacher: Path, folders: Folders, config: RegisterConfig, promote_config: PromoteConfig
+):
+    register.run_original(teacher, config)
+    register.run(*folders.evaluate("fail").inputs, config)
+    Registered(config).tag("2", gate="pass")
+    with pytest.raises(GateRefused, match="its gate in MLflow .*differs"):
+        promote.run(promote_config, config, version="2")
+
+
+@pytest.fixture
+def own(mlflow_home: Path, teacher: Path, tmp_path: Path, config: RegisterConfig) -> tuple[Registered, Path, Path]:
+    """Versions whose files no other test uses: and the folders of version 2's files and of its run's artifacts."""
+    register.run_original(teacher, config)
+    facts = register.run(*make_folders(tmp_path / "own", teacher, seed=17).inputs, config)
+    with tracking.connect() as server:
+        model_id = server.version(config.model_name, "2").logged.id
+    artifacts = mlflow_home / "mlflow-artifacts"
+    return Registered(config), artifacts / "models" / model_id / "artifacts", artifacts / facts["run_id"] / "artifacts"
+
+
+def test_one_changed_byte_anywhere_is_refused(own: tuple[Registered, Path, Path], promote_config: PromoteConfig):
+    registered, version, run = own
+    places = {
+        version / "artifacts/model/model.safetensors": "its weights",
+        version / "artifacts/model/config.json": "its weights",
+        version / "code/i2i_unlearn/models/mae.py": "its files",
+        version / "pyfunc_model.py": "its files",
+        version / "MLmodel": "its files",
+        run / "evaluation/metrics.json": "its evaluation",
+        run / "evaluation/verdicts.json": "its evaluation",
+    }
+    for path, what in places.items():
+        good = path.read_bytes()
+        path.write_bytes(good[:-2] + bytes([good[-2] ^ 1]) + good[-1:])
+        with pytest.raises(GateRefused, match=f"version 2: {what} in MLflow .*differs from what was evaluated"):
+            promote.run(promote_config, registered.config)
+        path.write_bytes(good)
+    assert registered.alias("champion") == "1"
+    assert promote.run(promote_config, registered.config)["outcome"] == "promoted"
+
+
+def test_damaged_files_are_mended_by_deleting_the_version_and_registering_again(
+    own: tuple[Registered, Path, Path], tmp_path: Path, teacher: Path, promote_config: PromoteConfig
+):
+    from mlflow import MlflowClient
+
+    registered, version, _ = own
+    (version / "artifacts/model/model.safetensors").write_bytes(b"damaged")
+    MlflowClient().delete_model_version(registered.name, "2")
+    facts = register.run(*Folders(tmp_path / "own", teacher).inputs, registered.config)
+    assert (facts["version"], facts["registered"]) == ("3", "new")
+    assert promote.run(promote_config, registered.config)["version"] == "3"
+
+
+def test_folders_at_hand_must_be_what_was_registered(
+    registered: Registered, promote_config: PromoteConfig, refused, tmp_path: Path, teacher: Path
+):
+    same = make_folders(tmp_path / "same", teacher)
+    other = make_folders(tmp_path / "other", teacher, seed=5)
+    refused("other/unlearned: is not what version 2 was registered with", unlearned=other.root / "unlearned")
+    refused("other/evaluation: is not what version 2", evaluation=other.root / "evaluation")
+    evaluation, unlearned, *_ = same.inputs
+    facts = promote.run(promote_config, registered.config, unlearned=unlearned, evaluation=evaluation)
+    assert facts["outcome"] == "promoted"
+
+
+def test_whoever_comes_second_is_told_what_they_lost_to(
+    registered: Registered, promote_config: PromoteConfig, monkeypatch: pytest.MonkeyPatch
+):
+    third = registered.copy("2")
+    download = tracking.Server.download
+
+    def somebody_is_faster(server: tracking.Server, version: tracking.Version, folder: Path) -> Path:
+        registered.set_alias("champion", third)
+        return download(server, version, folder)
+
+    monkeypatch.setattr(tracking.Server, "download", somebody_is_faster)
+    with pytest.raises(GateRefused, match=r"version 2 lost to version 3: the champion was version 1"):
+        promote.run(promote_config, registered.config)
+    assert registered.alias("champion") == third
+    assert ledger.read(promote_config.ledger) == []
+
+
+def test_an_alias_taken_away_meanwhile_is_refused(
+    registered: Registered, promote_config: PromoteConfig, monkeypatch: pytest.MonkeyPatch
+):
+    digest_folder = files.digest_folder
+
+    def somebody_takes_it_away(folder: Path) -> str:
+        with tracking.connect() as server:
+            server.drop_alias(registered.name, "champion")
+        return digest_folder(folder)
+
+    monkeypatch.setattr(files, "digest_folder", somebody_takes_it_away)
+    with pytest.raises(GateRefused, match="lost to somebody who took the alias away"):
+        promote.run(promote_config, registered.config)
+    assert registered.alias("champion") is None
+
+
+def test_nothing_is_promoted_without_a_record(registered: Registered, tmp_path: Path):
+    damaged = tmp_path / "promotions.jsonl"
+    damaged.write_text("no json\n")
+    with pytest.raises(UserError, match="line 1 is not valid JSON"):
+        promote.run(PromoteConfig(ledger=str(damaged)), registered.config)
+    with pytest.raises(UserError, match="cannot be written"):
+        promote.run(PromoteConfig(ledger=str(tmp_path / "no" / "x.jsonl")), registered.config)
+    assert registered.alias("champion") == "1"
+
+
+def test_an_undecided_version_is_promoted_by_a_named_person_and_that_is_recorded(
+    teacher: Path, folders: Folders, config: RegisterConfig, promote_config: PromoteConfig
+):
+    register.run_original(teacher, config)
+    register.run(*folders.evaluate("undecided").inputs, config)
+    with pytest.raises(GateRefused, match="the newest version 2 has gate undecided"):
+        promote.run(promote_config, config)
+    facts = promote.run(promote_config, config, accept_undecided=True, by="Ada", reason="holdout is small")
+    assert (facts["version"], facts["outcome"]) == ("2", "promoted")
+    (record,) = ledger.read(promote_config.ledger)
+    assert (record["accepted_undecided"], record["by"], record["reason"]) == (True, "Ada", "holdout is small")
+
+
+def test_a_second_request_follows_the_first(
+    teacher: Path, folders: Folders, tmp_path: Path, config: RegisterConfig, promote_config: PromoteConfig
+):
+    register.run_original(teacher, config)
+    register.run(*folders.inputs, config)
+    promote.run(promote_config, config)
+    second = make_folders(tmp_path / "second", folders.model, seed=2, requests=("digit-5",), erased=("digit-3",))
+    assert register.run(*second.inputs, config)["version"] == "3"
+    assert promote.run(promote_config, config)["replaced"] == "2"
+    champion = tracking.champion(config.model_name)
+    assert champion == tracking.Champion("3", files.digest_folder(second.model), ["digit-3", "digit-5"])
+    assert [json.loads(line)["version"] for line in Path(promote_config.ledger).read_text().splitlines()] == ["2", "3"]
+
+
+def test_the_teacher_as_if_it_were_unlearned_is_registered_as_failed_and_never_promoted(
+    teacher: Path, folders: Folders, config: RegisterConfig, promote_config: PromoteConfig
+):
+    register.run_original(teacher, config)
+    shutil.rmtree(folders.model)
+    shutil.copytree(teacher, folders.model)
+    facts = register.run(*folders.evaluate("fail").inputs, config)
+    assert (facts["version"], facts["gate"], facts["alias"]) == ("2", "fail", "")
+    for version in (None, "2"):
+        with pytest.raises(GateRefused, match="gate"):
+            promote.run(promote_config, config, version=version)
+    assert tracking.champion(config.model_name).version == "1"

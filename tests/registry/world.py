@@ -1,0 +1,147 @@
+"""A tiny teacher and unlearned model, folders as the stages write them, and what is registered of them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from mlflow import MlflowClient
+
+from i2i_unlearn import files, tracking
+from i2i_unlearn.config import RegisterConfig
+from i2i_unlearn.data.manifest import SplitManifest, write_manifest
+from i2i_unlearn.models.mae import MaskedAutoencoder
+
+SIZE = 8
+ARCHITECTURE = {
+    "patch_size": 4,
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "decoder_hidden_size": 8,
+    "decoder_num_hidden_layers": 1,
+    "decoder_num_attention_heads": 2,
+    "decoder_intermediate_size": 16,
+    "initializer_range": 0.1,
+}
+OPERATOR = {"operator": "half_left", "keep_fraction": 0.5, "operator_patch_size": 4, "seed": 0}
+SAMPLE_ID = "mnist-train-0815"
+SUBJECT = "Erika Mustermann"
+FORGET_IMAGE = bytes(range(200, 256)) * 3
+
+
+def make_model(folder: Path, seed: int) -> Path:
+    """A model directory with random weights."""
+    generator = torch.Generator().manual_seed(seed)
+    MaskedAutoencoder.create(ARCHITECTURE, image_size=SIZE, num_channels=1, generator=generator).save(folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What the stages before `register` leave behind."""
+
+    root: Path
+    teacher: Path
+
+    @property
+    def inputs(self) -> tuple[Path, Path, Path, Path]:
+        return self.root / "evaluation", self.root / "unlearned", self.teacher, self.root / "splits"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "unlearned" / "model"
+
+    def evaluate(self, outcome: str = "pass", psnr: float = 8.0) -> "Folders":
+        """Write an evaluation that the gate judges so."""
+        evaluation = self.root / "evaluation"
+        (evaluation / "pictures").mkdir(parents=True, exist_ok=True)
+        score = {"value": psnr, "low": psnr - 0.1, "high": psnr + 0.1, "num_images": 10}
+        metrics = {
+            "schema_version": 1,
+            "operator": "half_left",
+            "models": {"teacher": files.digest_folder(self.teacher), "unlearned": files.digest_folder(self.model)},
+            "manifest_sha256": files.digest_file(self.root / "splits" / "manifest.parquet"),
+            "scores": {"unlearned": {"forget": {"hole_psnr_db": score, "own_loss": {**score, "low": None}}}},
+            "differences": {"unlearned-teacher": {"forget": {"hole_psnr_db": score}}},
+            "ratios": {"unlearned/reference": {"retain": {"own_loss": score}}},
+            "cost": {"unlearn_s": 3.0, "reference_s": None},
+        }
+        verdict = {"policy": "noise", "purpose": "p", "outcome": outcome, "lines": []}
+        verdicts = {"schema_version": 1, "deciding": "noise", "verdicts": {"noise": verdict}, "sentence": "A sentence."}
+        files.write_json(evaluation / "metrics.json", metrics)
+        files.write_json(evaluation / "verdicts.json", verdicts)
+        files.write_json(evaluation / "summary.json", {"gate": outcome})
+        (evaluation / "report.html").write_text("<html>report</html>")
+        (evaluation / "pictures" / "retain.png").write_bytes(b"picture")
+        (evaluation / "evidence.npz").write_bytes(FORGET_IMAGE)
+        return self
+
+
+def make_folders(
+    root: Path, teacher: Path, *, seed: int = 1, requests: tuple[str, ...] = ("digit-3",), erased: tuple[str, ...] = ()
+) -> Folders:
+    """Split and unlearned model, and a passing evaluation. Other seeds are other weights."""
+    rows = pd.DataFrame(
+        {
+            "shard": "digits-00000.parquet",
+            "row": range(4),
+            "part": "train",
+            "role": ["forget", "retain", "retain", "retain"],
+            "hmac_id": [f"{number:032x}" for number in range(4)],
+        }
+    )
+    (root / "splits").mkdir(parents=True)
+    manifest = root / "splits" / "manifest.parquet"
+    write_manifest(SplitManifest(rows, {"digits-00000.parquet": "f" * 64}, requests, erased, "d" * 64), manifest)
+    model = make_model(root / "unlearned" / "model", seed)
+    summary = {
+        "objective": "encoder_l2",
+        "seconds": 3.0,
+        "model_sha256": files.digest_folder(model),
+        "teacher_sha256": files.digest_folder(teacher),
+        "manifest_sha256": files.digest_file(manifest),
+    }
+    files.write_json(root / "unlearned" / "summary.json", summary)
+    steps = [{"step": step, "total": 1.0 / step, "forget": 0.5} for step in range(1, 4)]
+    (root / "unlearned" / "steps.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    return Folders(root, teacher).evaluate()
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Version 1 is the original and champion, version 2 an unlearned model that passed and is candidate."""
+
+    config: RegisterConfig
+
+    @property
+    def name(self) -> str:
+        return self.config.model_name
+
+    def alias(self, alias: str) -> str | None:
+        """Number of the version that has it."""
+        with tracking.connect() as server:
+            version = server.at_alias(self.name, alias)
+        return version and version.number
+
+    def set_alias(self, alias: str, number: str) -> None:
+        with tracking.connect() as server:
+            server.set_alias(server.version(self.name, number), alias)
+
+    def tags(self, number: str) -> dict[str, str]:
+        with tracking.connect() as server:
+            return dict(server.version(self.name, number).tags)
+
+    def tag(self, number: str, **tags: str) -> None:
+        """Tag a version by hand, as a person can in the MLflow UI."""
+        with tracking.connect() as server:
+            server.tag(server.version(self.name, number), tags)
+
+    def copy(self, number: str, **tags: str) -> str:
+        """A further version with the files of another and other tags; return its number."""
+        client = MlflowClient()
+        old = client.get_model_version(self.name, number)
+        new = client.create_model_version(self.name, old.source, run_id=old.run_id, tags={**old.tags, **tags})
+        return str(new.version)
