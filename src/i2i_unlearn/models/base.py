@@ -20,16 +20,19 @@ class Embedding:
     """E(T(x)): one or more feature maps (a U-Net has one per skip connection).
 
     `maps[i]` is (B, ...). `valid_BN`, where given, belongs to token maps (B, N, D): True = a real token, False =
-    padding that stands in where images of one batch have different numbers of visible patches.
+    padding at the end, where images of one batch have different numbers of visible patches.
     """
 
     maps: tuple[Tensor, ...]
     valid_BN: Tensor | None = None
 
     def __getitem__(self, rows: Tensor | slice) -> "Embedding":
-        """The embeddings of some images of the batch."""
-        valid_BN = None if self.valid_BN is None else self.valid_BN[rows]
-        return Embedding(tuple(feature[rows] for feature in self.maps), valid_BN)
+        """The embeddings of some images of the batch, as if these alone had been encoded."""
+        if self.valid_BN is None:
+            return Embedding(tuple(feature[rows] for feature in self.maps))
+        valid_BN = self.valid_BN[rows]
+        longest = int(valid_BN.sum(1).max())  # padding that only the other images need goes
+        return Embedding(tuple(feature[rows][:, :longest] for feature in self.maps), valid_BN[:, :longest])
 
     def squared_distance(self, target: "Embedding") -> Tensor:
         """Mean squared difference of each image, (B,): over tokens and channels, then over maps.

@@ -12,12 +12,14 @@ Shape letters: B batch, N patches, K kept patches, D embedding size, P pixels of
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from transformers.utils import logging as transformers_logging
@@ -28,6 +30,7 @@ from i2i_unlearn.models.base import Embedding
 from i2i_unlearn.models.directory import read_config
 
 transformers_logging.disable_progress_bar()  # a bar for reading one file of a few megabytes hides our own
+transformers_logging.set_verbosity_error()  # it tells missing tensors by a table; we refuse them in one line
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class MaskedAutoencoder(nn.Module):
         """E(T(x)): class token, then the visible patches in raster order: one map (B, 1 + K, D)."""
         layout = self._layout(visible_BHW)
         patches_BKP = _gather(self._patchify(self._to_model(images_BCHW)), layout.ids_BK)
+        if layout.valid_BK is not None:  # padding holds hidden patches: they must not show in the output
+            patches_BKP = patches_BKP.masked_fill(~layout.valid_BK.unsqueeze(-1), 0)
         tokens = self._embed(patches_BKP, layout.ids_BK)
         attend = None
         valid = None
@@ -174,20 +179,22 @@ class MaskedAutoencoder(nn.Module):
         Raises:
             UserError: an unknown key, or sizes that do not divide.
         """
-        known = {name for name in vars(ViTMAEConfig()) if not name.startswith("_")}
+        where = "pretrain.architecture"
+        given = {"image_size": image_size, "num_channels": num_channels}
+        known = {name for name in vars(ViTMAEConfig()) if not name.startswith("_") and name not in given}
         unknown = sorted(set(architecture) - known)
         if unknown:
-            raise UserError(f"pretrain.architecture: {', '.join(unknown)} is not known to the family mae; remove it")
-        config = ViTMAEConfig(image_size=image_size, num_channels=num_channels, **architecture)
-        _check_sizes(config)
+            raise UserError(f"{where}: {', '.join(unknown)} is not known to the family mae; remove it")
+        with _faults_in(where):
+            config = ViTMAEConfig(**given, **architecture)
+        _check_sizes(config, where)
         half = (0.5,) * num_channels
         return cls(_random_model(config, generator), half, half)
 
     @classmethod
     def load_architecture(cls, folder: str | Path, *, generator: torch.Generator) -> Self:
         """The architecture of a model directory with new random weights."""
-        config = ViTMAEConfig.from_pretrained(folder, local_files_only=True)
-        _check_sizes(config)
+        config = _config_of(folder)
         return cls(_random_model(config, generator), *_read_normalisation(Path(folder), config.num_channels))
 
     @classmethod
@@ -201,15 +208,20 @@ class MaskedAutoencoder(nn.Module):
         if config.get("model_type") != cls.model_type:
             raise UserError(f"{folder}: model_type={config.get('model_type')!r} is not of the family mae (vit_mae)")
         model, info = ViTMAEForPreTraining.from_pretrained(
-            folder, output_loading_info=True, local_files_only=True, use_safetensors=True
+            folder,
+            config=_config_of(folder),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told below, in one line
+            local_files_only=True,
+            use_safetensors=True,
         )
-        faults = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in info[kind])
+        misshaped = (name for name, *_ in info["mismatched_keys"])
+        faults = sorted({*info["missing_keys"], *misshaped})
         if faults:
             raise UserError(
                 f"{folder}: model.safetensors lacks or misshapes {len(faults)} tensors, first {faults[0]}; "
                 "fetch the directory again"
             )
-        _check_sizes(model.config)
         return cls(model, *_read_normalisation(Path(folder), model.config.num_channels))
 
     def save(self, folder: str | Path) -> None:
@@ -255,10 +267,32 @@ def _attention(attention: Any, tokens: Tensor, attend: Tensor | None) -> Tensor:
     return attention.o_proj(mixed.transpose(1, 2).flatten(2))
 
 
-def _check_sizes(config: ViTMAEConfig) -> None:
+@contextmanager
+def _faults_in(where: str) -> Iterator[None]:
+    """Tell what the library says of a setting in one line, with the place where the setting stands."""
+    try:
+        yield
+    except StrictDataclassError as error:
+        raise UserError(f"{where}: {' '.join(str(error).split())}; correct it") from None
+
+
+def _config_of(folder: str | Path) -> ViTMAEConfig:
+    where = f"{folder}/config.json"
+    with _faults_in(where):
+        config = ViTMAEConfig.from_pretrained(folder, local_files_only=True)
+    _check_sizes(config, where)
+    return config
+
+
+def _check_sizes(config: ViTMAEConfig, where: str) -> None:
+    for name in ("image_size", "patch_size", "num_attention_heads", "decoder_num_attention_heads"):
+        value = getattr(config, name)
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"{where}: {name}={value!r} must be a whole number above 0")
     if config.image_size % config.patch_size:
         raise UserError(
-            f"image_size={config.image_size} is not a multiple of patch_size={config.patch_size}; change one of them"
+            f"{where}: image_size={config.image_size} is not a multiple of patch_size={config.patch_size}; change one"
+            " of them"
         )
     for width, heads in (
         ("hidden_size", "num_attention_heads"),
@@ -266,7 +300,8 @@ def _check_sizes(config: ViTMAEConfig) -> None:
     ):
         if getattr(config, width) % getattr(config, heads) or getattr(config, width) % 4:
             raise UserError(
-                f"{width}={getattr(config, width)} must be a multiple of 4 and of {heads}={getattr(config, heads)}"
+                f"{where}: {width}={getattr(config, width)} must be a multiple of 4 and of"
+                f" {heads}={getattr(config, heads)}"
             )
 
 

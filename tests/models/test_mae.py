@@ -1,0 +1,477 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.models import FAMILIES, load_architecture, load_model
+from i2i_unlearn.models.mae import MaskedAutoencoder, _block
+from i2i_unlearn.operators import make_operator
+from i2i_unlearn.sampling import to_float
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def some_images(num, channels=1, size=16, seed=5):
+    return torch.rand(num, channels, size, size, generator=generator(seed)) * 2 - 1
+
+
+def masks(name, num, *, keep_fraction=0.75, size=16, seed=0):
+    return make_operator(name, keep_fraction, 4).draw(num, size, size, generator(seed))
+
+
+def ragged_masks():
+    """Four masks of 16 patches that leave 15, 1, 8 and 0 of them visible."""
+    visible = torch.zeros(4, 16, 16, dtype=torch.bool)
+    visible[0] = True
+    visible[0, 15, 15] = False  # one hidden pixel hides its patch
+    visible[1, 4:8, 8:12] = True
+    visible[2, :8] = True
+    return visible
+
+
+def completed(model, images, visible):
+    with torch.no_grad():
+        return model.complete(images, visible, generator=generator())
+
+
+def embedded(model, images, visible):
+    with torch.no_grad():
+        return model.encode(images, visible)
+
+
+# --- what a new model holds ---
+
+
+def sine_table(width, side):
+    """(side^2, width): MAE's table for a square grid: sines and cosines of the column, then of the row."""
+    frequencies = 1 / 10000 ** (np.arange(width // 4) / (width // 4))
+    return np.array(
+        [
+            [f(place * frequency) for place in (column, row) for f in (math.sin, math.cos) for frequency in frequencies]
+            for row in range(side)
+            for column in range(side)
+        ]
+    )
+
+
+def test_a_new_model_knows_where_patches_are_in_encoder_and_decoder(tiny_model):
+    model = tiny_model(decoder_hidden_size=16).model
+    for table, width in ((model.vit.embeddings.position_embeddings, 32), (model.decoder.decoder_pos_embed, 16)):
+        assert not table.requires_grad
+        assert torch.allclose(table[0, 1:], torch.from_numpy(sine_table(width, 4)).float(), atol=1e-6)
+        assert bool((table[0, 0] == 0).all())  # the class token has no place
+
+
+def test_a_new_model_has_no_tensor_of_zeros_but_biases(tiny_model):
+    zero = {name for name, tensor in tiny_model().state_dict().items() if not tensor.any()}
+    assert all(name.endswith(".bias") for name in zero)
+
+
+def test_new_weights_are_a_function_of_the_generator_alone(tiny_model):
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    one = tiny_model(3).state_dict()
+    assert before.equal(torch.random.get_rng_state())
+    torch.manual_seed(2)
+    same, other = tiny_model(3).state_dict(), tiny_model(4).state_dict()
+    assert all(one[name].equal(same[name]) for name in one)
+    assert not one["model.vit.layers.0.mlp.fc1.weight"].equal(other["model.vit.layers.0.mlp.fc1.weight"])
+
+
+def test_a_position_changes_what_is_encoded(tiny_model):
+    model = tiny_model()
+    image = torch.zeros(1, 1, 16, 16)
+    first, second = (torch.zeros(1, 16, 16, dtype=torch.bool) for _ in range(2))
+    first[:, :4, :4] = True
+    second[:, :4, 4:8] = True
+    one, other = embedded(model, image, first), embedded(model, image, second)
+    assert float(one.squared_distance(other)) > 0.01
+
+
+# --- encoder and decoder against the library ---
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("norm_pix_loss", [False, True])
+@pytest.mark.parametrize("qkv_bias", [True, False])
+def test_centre_hole_equals_the_librarys_own_forward(tiny_model, channels, norm_pix_loss, qkv_bias):
+    ours = tiny_model(num_channels=channels, norm_pix_loss=norm_pix_loss, qkv_bias=qkv_bias)
+    library = ours.model
+    images, visible = some_images(5, channels), masks("center_hole", 5)
+    # The library keeps int(L * (1 - mask_ratio)) patches, those of the smallest noise: 4 of 16 patches are hidden.
+    hidden_patches = ~visible[:, ::4, ::4].flatten(1)
+    library.config.mask_ratio = (4 - 0.5) / 16
+    noise = 1000.0 * hidden_patches + torch.arange(16)
+    pixels = (images + 1) / 2 * 2 - 1  # ours are made with mean and deviation one half: the model sees [-1, 1]
+    with torch.no_grad():
+        expected = library(pixels, noise=noise, output_hidden_states=True)
+        encoded = ours.encode(images, visible)
+        decoded = ours.decode(encoded, visible)
+        loss = ours.training_loss(images, visible, generator=generator())
+        last = library.vit(pixels, noise=noise).last_hidden_state
+    assert expected.mask.bool().equal(hidden_patches)
+    assert torch.allclose(encoded.maps[0], last, atol=1e-6)
+    assert torch.allclose(decoded, library.unpatchify(expected.logits), atol=1e-6)
+    assert torch.allclose(loss.mean(), expected.loss, rtol=1e-5)
+
+
+def test_merged_query_key_value_equals_the_librarys_block(tiny_model):
+    model = tiny_model().model
+    tokens = torch.randn(3, 9, 32, generator=generator())
+    for layer in (*model.vit.layers, *model.decoder.decoder_layers):
+        with torch.no_grad():
+            expected = layer(tokens)
+            expected = expected[0] if isinstance(expected, tuple) else expected
+            assert torch.allclose(_block(layer, tokens, None), expected, atol=1e-6)
+
+
+def test_merged_query_key_value_has_the_librarys_gradients(tiny_model):
+    layer = tiny_model().model.vit.layers[0]
+    tokens = torch.randn(2, 5, 32, generator=generator())
+    gradients = []
+    for forward in (lambda: layer(tokens), lambda: _block(layer, tokens, None)):
+        layer.zero_grad()
+        output = forward()
+        (output[0] if isinstance(output, tuple) else output).square().sum().backward()
+        gradients.append({name: parameter.grad.clone() for name, parameter in layer.named_parameters()})
+    for name, gradient in gradients[0].items():
+        assert torch.allclose(gradient, gradients[1][name], rtol=1e-4, atol=1e-5), name
+
+
+# --- masks ---
+
+
+@pytest.mark.parametrize("name", ["free_form", "random_patches", "center_hole", "half_up"])
+def test_a_batch_equals_one_image_at_a_time(tiny_model, name):
+    model, images, visible = tiny_model(), some_images(8), masks(name, 8)
+    alone = torch.cat([completed(model, images[i : i + 1], visible[i : i + 1]) for i in range(8)])
+    assert torch.allclose(completed(model, images, visible), alone, atol=1e-6)
+
+
+def test_ragged_masks_equal_one_image_at_a_time(tiny_model):
+    model, images, visible = tiny_model(), some_images(4), ragged_masks()
+    together = embedded(model, images, visible)
+    assert together.valid_BN.sum(1).tolist() == [16, 2, 9, 1]  # the class token and the visible patches
+    with torch.no_grad():
+        losses = model.training_loss(images, visible, generator=generator())
+    for i in range(3):  # alone, the fourth image would leave nothing visible, which is refused
+        alone = embedded(model, images[i : i + 1], visible[i : i + 1])
+        tokens = together.maps[0][i][together.valid_BN[i]]
+        assert torch.allclose(tokens, alone.maps[0][0], atol=1e-6)
+        with torch.no_grad():
+            loss = model.training_loss(images[i : i + 1], visible[i : i + 1], generator=generator())
+        assert torch.allclose(losses[i], loss[0], rtol=1e-5)
+
+
+def test_rows_of_a_ragged_embedding_are_the_embedding_of_those_rows(tiny_model):
+    # Images 1 and 2 have at most 8 visible patches: without image 0 nothing pads them to 15.
+    model, images, visible = tiny_model(), some_images(4), ragged_masks()
+    together, alone = embedded(model, images, visible)[1:3], embedded(model, images[1:3], visible[1:3])
+    assert together.maps[0].shape == alone.maps[0].shape == (2, 9, 32)
+    assert together.valid_BN.equal(alone.valid_BN)
+    assert float(together.squared_distance(alone).max()) < 1e-10
+
+
+def test_one_shared_mask_equals_its_copies(tiny_model):
+    model, images, shared = tiny_model(), some_images(6), masks("center_hole", 6)
+    copies = shared.contiguous()
+    assert shared.stride(0) == 0
+    assert copies.stride(0) != 0
+    assert torch.allclose(embedded(model, images, shared).maps[0], embedded(model, images, copies).maps[0], atol=1e-6)
+    assert torch.allclose(completed(model, images, shared), completed(model, images, copies), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["center_hole", "outpaint", "random_patches", "free_form", "half_left", "ragged"])
+def test_hidden_pixels_have_no_influence(tiny_model, name):
+    model, images = tiny_model(), some_images(4)
+    visible = (
+        ragged_masks() if name == "ragged" else masks(name, 4, keep_fraction=0.75 if name == "center_hole" else 0.5)
+    )
+    others = torch.where(visible.unsqueeze(1), images, 100 * some_images(4, seed=6))
+    one, other = embedded(model, images, visible), embedded(model, others, visible)
+    assert one.maps[0].equal(other.maps[0])  # to the bit, padding too
+    assert completed(model, images, visible).equal(completed(model, others, visible))
+
+
+def test_visible_pixels_have_influence(tiny_model):
+    model, images, visible = tiny_model(), some_images(1), masks("center_hole", 1)
+    others = images.clone()
+    others[:, :, 0, 0] += 0.5
+    hole = ~visible.unsqueeze(1)
+    assert not completed(model, images, visible)[hole].equal(completed(model, others, visible)[hole])
+
+
+def test_a_patch_counts_as_visible_only_if_all_of_it_is(tiny_model):
+    model, images = tiny_model(), some_images(1)
+    visible = torch.ones(1, 16, 16, dtype=torch.bool)
+    visible[0, 5, 5] = visible[0, 8, 0] = False
+    assert embedded(model, images, visible).maps[0].shape[1] == 1 + 16 - 2
+
+
+def test_completing_keeps_what_is_visible_and_stays_within_the_range(tiny_model):
+    model, images, visible = tiny_model(), some_images(4), masks("free_form", 4)
+    with torch.no_grad():
+        model.model.decoder.decoder_pred.bias.fill_(0.9)  # so that something has to be clamped
+    filled = completed(model, images, visible)
+    kept = visible.unsqueeze(1)
+    assert filled[kept].equal(images[kept])
+    assert float(filled.max()) == 1.0
+    assert float(filled.min()) >= -1.0
+
+
+def test_an_operator_that_leaves_no_whole_patch_is_refused(tiny_model):
+    model = tiny_model()
+    visible = torch.ones(2, 16, 16, dtype=torch.bool)
+    visible[:, ::4, ::4] = False
+    with pytest.raises(UserError, match="leaves no patch of 4 px wholly visible"):
+        model.encode(some_images(2), visible)
+
+
+def test_the_loss_is_that_of_hidden_patches_alone(tiny_model):
+    # With a decoder that predicts one value c everywhere, the loss is the mean of (c - x)^2 over the hole.
+    model, images, visible = tiny_model(), some_images(3), masks("center_hole", 3)
+    with torch.no_grad():
+        model.model.decoder.decoder_pred.weight.zero_()
+        model.model.decoder.decoder_pred.bias.fill_(0.25)
+        loss = model.training_loss(images, visible, generator=generator())
+    expected = (images[:, 0, 4:12, 4:12] - 0.25).square().mean((1, 2))
+    assert torch.allclose(loss, expected, atol=1e-6)
+
+
+def test_bfloat16_changes_the_outcome_only_a_little(tiny_model):
+    for name in ("center_hole", "free_form"):
+        model, images, visible = tiny_model(), some_images(4), masks(name, 4)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rough = completed(model, images, visible)
+        assert torch.allclose(rough.float(), completed(model, images, visible), atol=0.05)
+
+
+# --- parts ---
+
+
+def test_the_encoder_is_all_of_vit_and_nothing_else(tiny_model):
+    model = tiny_model()
+    encoder = dict(model.encoder_parameters())
+    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert set(encoder) == {name for name in trainable if name.startswith("model.vit.")}
+    assert all(encoder[name] is trainable[name] for name in encoder)
+    assert len(encoder) == 3 + 2 * 16 + 2  # class token and projection, two blocks, the last norm
+
+
+def test_freezing_the_decoder_does_not_change_what_the_encoder_is(tiny_model):
+    model = tiny_model()
+    before = [name for name, _ in model.encoder_parameters()]
+    model.requires_grad_(False)
+    assert [name for name, _ in model.encoder_parameters()] == before
+
+
+def test_decoding_does_not_depend_on_any_encoder_weight(tiny_model):
+    model, images, visible = tiny_model(), some_images(2), masks("center_hole", 2)
+    embedding = embedded(model, images, visible)
+    before = model.decode(embedding, visible)
+    with torch.no_grad():
+        for _, parameter in model.encoder_parameters():
+            parameter.add_(1.0)
+    assert model.decode(embedding, visible).equal(before)
+
+
+# --- directories ---
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_model):
+    tiny_model().save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_loading_what_was_saved_gives_the_same_model(folder, tiny_model):
+    model, loaded = tiny_model(), load_model(folder)
+    assert isinstance(loaded, MaskedAutoencoder)
+    assert not loaded.training
+    state = loaded.state_dict()
+    assert all(tensor.equal(state[name]) for name, tensor in model.state_dict().items())
+    images, visible = some_images(3), masks("free_form", 3)
+    assert completed(loaded, images, visible).equal(completed(model, images, visible))
+
+
+def test_saving_twice_gives_the_same_bytes(folder, tmp_path):
+    load_model(folder).save(tmp_path / "again")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    ]
+    for path in folder.iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+def test_plain_transformers_opens_the_directory(folder, tiny_model):
+    from transformers import AutoModelForPreTraining, ViTMAEForPreTraining
+
+    images, visible = some_images(3), masks("center_hole", 3)
+    expected = embedded(tiny_model(), images, visible).maps[0]
+    noise = 1000.0 * ~visible[:, ::4, ::4].flatten(1) + torch.arange(16)
+    for opener in (ViTMAEForPreTraining, AutoModelForPreTraining):
+        library, info = opener.from_pretrained(folder, output_loading_info=True, mask_ratio=(4 - 0.5) / 16)
+        assert type(library) is ViTMAEForPreTraining
+        assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+        with torch.no_grad():
+            found = library.eval().vit(images, noise=noise).last_hidden_state
+        assert torch.allclose(found, expected, atol=1e-6)
+    assert all(name.startswith(("vit.", "decoder.")) for name in load_file(folder / "model.safetensors"))
+
+
+def test_the_normalisation_of_a_directory_is_used_and_kept(folder, tmp_path, tiny_model):
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "image_mean": [0.25], "image_std": [0.125]}))
+    model = load_model(folder)
+    images, visible = some_images(2), masks("center_hole", 2)
+    # Pixels in [0, 1] become (p - 1/4) * 8. A model made with one half each sees 2 p - 1 = x.
+    seen = ((images + 1) / 2 - 0.25) * 8
+    found, expected = embedded(model, images, visible), embedded(tiny_model(), seen, visible)
+    assert torch.allclose(found.maps[0], expected.maps[0], atol=1e-5)
+    decoded, plain = model.decode(found, visible), tiny_model().decode(expected, visible)
+    assert torch.allclose(decoded, (plain / 8 + 0.25) * 2 - 1, atol=1e-5)
+    model.save(tmp_path / "again")
+    assert json.loads((tmp_path / "again/preprocessor_config.json").read_text())["image_mean"] == [0.25]
+
+
+def test_the_librarys_image_processor_agrees_with_our_pixels(folder, tiny_model):
+    from transformers import AutoImageProcessor
+
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    processor = AutoImageProcessor.from_pretrained(folder)
+    found = processor(pixels[..., None], return_tensors="pt", input_data_format="channels_last").pixel_values
+    ours = tiny_model()._to_model(to_float(torch.from_numpy(pixels)[None, None]))
+    assert torch.allclose(found, ours, atol=1e-5)
+
+
+def test_the_architecture_of_a_directory_with_other_weights(folder):
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "image_mean": [0.25], "image_std": [0.125]}))
+    (folder / "model.safetensors").write_bytes(b"not read")
+    model = load_architecture(folder, generator=generator(9))
+    again = load_architecture(folder, generator=generator(9))
+    assert model.model.config.hidden_size == 32
+    assert (model.mean_C11.item(), model.deviation_C11.item()) == (0.25, 0.125)
+    assert all(tensor.equal(again.state_dict()[name]) for name, tensor in model.state_dict().items())
+
+
+# --- refusals ---
+
+SIZES = {
+    "patch_size": 4,
+    "hidden_size": 32,
+    "num_attention_heads": 2,
+    "decoder_hidden_size": 32,
+    "decoder_num_attention_heads": 2,
+}
+
+
+def refused(folder):
+    with pytest.raises(UserError) as error:
+        load_model(folder)
+    message = str(error.value)
+    assert str(folder) in message
+    assert "\n" not in message
+    return message
+
+
+def change_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_directory_of_another_family_is_refused_with_the_known_ones(folder):
+    change_config(folder, model_type="bert")
+    assert "model_type='bert' is of no known family; known: vit_mae (mae)" in refused(folder)
+    with pytest.raises(UserError, match="is not of the family mae"):
+        MaskedAutoencoder.load(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "preprocessor_config.json"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    assert name in refused(folder)
+
+
+def test_a_missing_directory_is_refused(tmp_path):
+    assert "give a model directory" in refused(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, 0.5, -1])
+def test_truncated_weights_are_refused(folder, keep):
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else keep])
+    assert "model.safetensors cannot be read" in refused(folder)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "", "null"])
+def test_a_broken_config_is_refused(folder, content):
+    (folder / "config.json").write_text(content)
+    assert "config.json" in refused(folder)
+
+
+def test_missing_tensors_are_refused(folder):
+    from safetensors.torch import save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["vit.layernorm.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "lacks or misshapes 1 tensors, first vit.layernorm.weight" in refused(folder)
+
+
+def test_weights_of_another_size_are_refused(folder):
+    change_config(folder, intermediate_size=128)
+    assert "model.safetensors" in refused(folder)
+
+
+def test_an_image_size_that_the_patches_do_not_divide_is_refused(folder):
+    change_config(folder, image_size=18)
+    assert "image_size=18 is not a multiple of patch_size=4" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", "{}", '{"image_mean": 3, "image_std": [0.5]}', '{"image_mean": [0.5, 0.5], "image_std": [1]}'],
+)
+def test_a_broken_normalisation_is_refused(folder, content):
+    (folder / "preprocessor_config.json").write_text(content)
+    assert "preprocessor_config.json" in refused(folder)
+
+
+def test_a_pickle_is_never_read(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert "no model.safetensors in it" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"hiden_size": 32}, "pretrain.architecture: hiden_size is not known"),
+        ({"patch_size": 5}, "image_size=16 is not a multiple of patch_size=5"),
+        ({"hidden_size": 30}, "hidden_size=30 must be a multiple of 4 and of num_attention_heads=2"),
+        ({"num_attention_heads": 3}, "hidden_size=32 must be a multiple of 4 and of num_attention_heads=3"),
+        ({"decoder_hidden_size": 12, "decoder_num_attention_heads": 8}, "decoder_hidden_size=12 must be"),
+        ({"image_size": 16}, "pretrain.architecture: image_size"),
+        ({"num_channels": 1}, "pretrain.architecture: num_channels"),
+        ({"patch_size": 0}, "patch_size=0"),
+        ({"num_attention_heads": 0}, "num_attention_heads=0"),
+        ({"patch_size": -4}, "patch_size=-4"),
+        ({"hidden_size": 32.5}, "hidden_size"),
+        ({"layer_norm_eps": "x"}, "layer_norm_eps"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(changes, told):
+    with pytest.raises(UserError) as error:
+        FAMILIES["mae"].create({**SIZES, **changes}, image_size=16, num_channels=1, generator=generator())
+    assert told in str(error.value)
+    assert str(error.value).startswith("pretrain.architecture: ")
+    assert "\n" not in str(error.value)
