@@ -31,7 +31,7 @@ class ChosenSet:
 
     def facts(self) -> dict[str, Any]:
         """Entry of `sets` in metrics.json."""
-        chosen = "all" if len(self.rows) == self.num_images else "random" if len(self.rows) else "none"
+        chosen = "none" if not len(self.rows) else "all" if len(self.rows) == self.num_images else "random"
         return {"num_images": self.num_images, "num_scored": len(self.rows), "chosen": chosen}
 
 

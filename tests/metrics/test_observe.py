@@ -1,0 +1,93 @@
+import pytest
+import torch
+
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.metrics.hole_psnr import hole_error
+from i2i_unlearn.metrics.observe import SetObserver, masks_of
+from i2i_unlearn.metrics.output_spread import MOST_PIXELS
+from i2i_unlearn.operators import make_operator
+
+CPU = torch.device("cpu")
+PLACES = [("a.parquet", 0), ("a.parquet", 7), ("b.parquet", 7)]
+
+
+def images(num=12, size=8, seed=0):
+    return torch.rand(num, 1, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def centre(num=12, size=8):
+    return make_operator("center_hole", 0.75, 2).draw(num, size, size, torch.Generator())
+
+
+def observe(models, thumbnails, parts, *, seed=0):
+    observer = SetObserver(models, thumbnails, set_name="forget", seed=seed, device=CPU)
+    for images_BCHW, visible_BHW in parts:
+        observer.see(images_BCHW, visible_BHW)
+    return observer.observations()
+
+
+def test_a_mask_belongs_to_its_image_whatever_the_others():
+    operator = make_operator("random_patches", 0.5, 2)
+    together = masks_of(PLACES, operator, 8, 8, seed=3)
+    alone = torch.cat([masks_of([place], operator, 8, 8, seed=3) for place in reversed(PLACES)]).flip(0)
+    assert torch.equal(together, alone)
+    assert not torch.equal(together[0], together[1])
+    assert not torch.equal(together[1], together[2])
+    assert not torch.equal(together, masks_of(PLACES, operator, 8, 8, seed=4))
+
+
+def test_a_fixed_operator_gives_one_mask_without_copies():
+    assert masks_of(PLACES, make_operator("center_hole", 0.75, 2), 8, 8, seed=0).stride(0) == 0
+
+
+def test_notes_the_errors_the_features_and_the_closeness_to_the_reference(filler, thumbnails):
+    models = {"teacher": filler(), "unlearned": filler(bias=0.5), "reference": filler(bias=-0.5)}
+    seen = observe(models, thumbnails, [(images(), centre())])
+    for name, model in models.items():
+        completed = model.complete(images(), centre(), generator=torch.Generator())
+        expected = hole_error(completed, images(), centre())
+        assert seen[name].hole_error_N == pytest.approx(expected.numpy())
+        assert seen[name].features_ND == pytest.approx(thumbnails(completed).numpy())
+        assert seen[name].original_features_ND == pytest.approx(thumbnails(images()).numpy())
+    # outputs differ by the biases: (0.5 / 2)^2 and (1 / 2)^2 in [0, 1] pixels
+    assert seen["teacher"].reference_error_N == pytest.approx(0.0625)
+    assert seen["unlearned"].reference_error_N == pytest.approx(0.25)
+    assert seen["reference"].reference_error_N is None
+
+
+def test_without_a_reference_there_is_no_closeness_to_it(filler, thumbnails):
+    seen = observe({"teacher": filler(), "unlearned": filler()}, thumbnails, [(images(), centre())])
+    assert seen["teacher"].reference_error_N is None
+
+
+def test_the_size_of_batches_changes_nothing(filler, thumbnails):
+    models = {"teacher": filler(), "unlearned": filler(bias=0.2)}
+    whole = observe(models, thumbnails, [(images(), centre())])
+    split = observe(models, thumbnails, [(images()[:5], centre(5)), (images()[5:], centre(7))])
+    for name in models:
+        for column in ("hole_error_N", "own_loss_N", "features_ND", "pixels_NP", "hidden_NP"):
+            assert getattr(whole[name], column) == pytest.approx(getattr(split[name], column), abs=1e-6)
+
+
+def test_models_are_given_the_same_random_numbers(filler, thumbnails):
+    models = {"teacher": filler(noise=0.3), "unlearned": filler(noise=0.3)}
+    seen = observe(models, thumbnails, [(images(), centre())])
+    assert (seen["teacher"].features_ND == seen["unlearned"].features_ND).all()
+    assert (seen["teacher"].own_loss_N == seen["unlearned"].own_loss_N).all()
+    other = observe(models, thumbnails, [(images(), centre())], seed=1)
+    assert (seen["teacher"].features_ND != other["teacher"].features_ND).any()
+
+
+def test_keeps_the_hidden_pixels_but_never_more_than_the_limit(filler, thumbnails):
+    seen = observe({"teacher": filler(), "unlearned": filler()}, thumbnails, [(images(), centre())])
+    assert seen["teacher"].pixels_NP.shape == (12, 16)  # the hole of an 8 x 8 image has 4 x 4 pixels
+    assert seen["teacher"].hidden_NP.all()
+    large = {"teacher": filler(size=64), "unlearned": filler(size=64)}
+    seen = observe(large, thumbnails, [(images(2, 64), centre(2, 64))])
+    assert seen["teacher"].pixels_NP.shape == (2, MOST_PIXELS)
+
+
+def test_outputs_that_are_not_finite_are_refused_by_model_and_set(filler, thumbnails):
+    models = {"teacher": filler(), "unlearned": filler(bias=float("nan"))}
+    with pytest.raises(UserError, match="the unlearned model's outputs on the set forget are not finite"):
+        observe(models, thumbnails, [(images(), centre())])

@@ -1,0 +1,426 @@
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from i2i_unlearn.data.images import load_pixels, to_float
+from i2i_unlearn.data.manifest import read_manifest, write_manifest
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.files import digest_file, digest_folder, read_json, write_json
+from i2i_unlearn.gate import read_policies
+from i2i_unlearn.metrics import embedding_map, extractors, kernel_distance
+from i2i_unlearn.models import load_model
+from i2i_unlearn.operators import make_operator
+from i2i_unlearn.report import page
+from i2i_unlearn.report.facts import ReportFacts
+from i2i_unlearn.stages import evaluate
+
+POLICIES = Path(__file__).parents[2] / "mlflow" / "policies"
+FAST = "thumbnails"
+
+
+class Thumbnails:
+    """An extractor that costs nothing: the image shrunk to 6 x 6, and one. Too many features for a Frechet distance."""
+
+    num_features = 37
+
+    def __call__(self, images_BCHW):
+        small = torch.nn.functional.adaptive_avg_pool2d(images_BCHW.mean(1, keepdim=True), 6).flatten(1)
+        return torch.cat((small, torch.ones(len(small), 1)), 1)
+
+
+SETTINGS = {"extractor": FAST, "num_bootstrap": 100, "batch_size": 16}
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Settings with the costless extractor, and without the map, which takes as long as all the rest."""
+    monkeypatch.setitem(extractors.EXTRACTORS, FAST, lambda device: Thumbnails())
+    monkeypatch.setattr(embedding_map, "_FEWEST_POINTS", 10**9)
+    return SETTINGS
+
+
+def run_on(tiny, out, changes):
+    """The stage on the tiny project; `changes` replaces paths and settings."""
+    paths = {
+        "images": tiny.images,
+        "splits": tiny.splits,
+        "teacher": tiny.teacher,
+        "unlearned": tiny.artifact("unlearned"),
+        "reference": tiny.artifact("reference"),
+    }
+    settings = {"policies": read_policies(POLICIES), **{key: changes[key] for key in changes if key not in paths}}
+    paths |= {key: changes[key] for key in changes if key in paths}
+    return evaluate.run(**paths, out=out, config=tiny.config("evaluate", **settings))
+
+
+@pytest.fixture
+def evaluated(tiny, tmp_path):
+    """`evaluated(**changes)` runs the stage and returns its folder and its facts."""
+
+    def call(out=None, **changes):
+        out = out or tmp_path / "evaluation"
+        return out, run_on(tiny, out, changes)
+
+    return call
+
+
+@dataclass(frozen=True)
+class Done:
+    """One run with everything in it."""
+
+    out: Path
+    facts: dict
+    report: ReportFacts
+
+
+@pytest.fixture(scope="module")
+def done(tiny, tmp_path_factory):
+    """Evaluated once, with map and forget images, for all tests that only look."""
+    out, reports = tmp_path_factory.mktemp("done") / "evaluation", []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(extractors.EXTRACTORS, FAST, lambda device: Thumbnails())
+        real = page.render
+        patch.setattr(page, "render", lambda facts: reports.append(facts) or real(facts))
+        facts = run_on(tiny, out, {**SETTINGS, "show_forget_images": True})
+    return Done(out, facts, reports[0])
+
+
+@pytest.fixture
+def copied(tiny, tmp_path):
+    """`copied("unlearned")`: a stage's output to spoil."""
+
+    def copy(name):
+        return Path(shutil.copytree(tiny.artifact(name), tmp_path / f"copied-{name}"))
+
+    return copy
+
+
+def found(out, name):
+    return read_json(out / name)
+
+
+# --- what is measured ---
+
+
+def test_the_embedded_extractor_scores_every_model_on_every_set(evaluated):
+    out, facts = evaluated(num_bootstrap=50, max_images=20)
+    metrics, verdicts = found(out, "metrics.json"), found(out, "verdicts.json")
+    assert set(metrics["scores"]) == {"teacher", "unlearned", "reference"}
+    for scores in metrics["scores"].values():
+        assert set(scores) == {"forget", "retain", "forget_holdout", "retain_holdout"}
+        for by_metric in scores.values():
+            assert {"hole_psnr_db", "feature_cosine", "kid_efficientnet_lite0", "own_loss"} < set(by_metric)
+            assert all(score["low"] <= score["high"] for score in by_metric.values())
+    assert verdicts["deciding"] == "noise"
+    assert set(verdicts["verdicts"]) == {"noise", "like_unseen"}
+    assert facts["gate"] == verdicts["verdicts"]["noise"]["outcome"]
+    assert facts == found(out, "summary.json")
+    assert {path.name for path in out.iterdir()} == {
+        "metrics.json",
+        "verdicts.json",
+        "summary.json",
+        "report.html",
+        "pictures",
+    }
+
+
+def test_scores_are_those_of_models_and_images_worked_out_apart(done, tiny):
+
+    model = load_model(tiny.artifact("unlearned") / "model")
+    rows = read_manifest(tiny.splits / "manifest.parquet").of("forget")
+    images = to_float(load_pixels(tiny.images, rows, image_size=(16, 16), num_channels=1, description=""))
+    visible = make_operator("center_hole", 0.75, 4).draw(len(images), 16, 16, torch.Generator())
+    with torch.no_grad():
+        completed = model.complete(images, visible, generator=torch.Generator())
+    hole = ((completed - images)[:, 0, 4:12, 4:12] / 2).numpy()
+    scores = found(done.out, "metrics.json")["scores"]["unlearned"]["forget"]
+    assert scores["hole_psnr_db"]["value"] == pytest.approx(10 * np.log10(1 / np.mean(hole**2)), abs=1e-4)
+    spread = ((completed + 1) / 2)[:, 0, 4:12, 4:12].numpy().std(0).mean()
+    assert scores["output_spread"]["value"] == pytest.approx(spread, abs=1e-5)
+    thumbnails = Thumbnails()
+    h = kernel_distance.paired_kernel(thumbnails(images).numpy(), thumbnails(completed).numpy())
+    kid = h.sum() / (len(h) * (len(h) - 1))
+    assert len(images) < 2 * thumbnails.num_features
+    assert scores[f"kid_{FAST}"]["value"] == pytest.approx(kid, rel=1e-3, abs=1e-7)
+
+
+def test_the_same_inputs_give_the_same_metrics(done, evaluated, fast):
+    assert found(evaluated(**fast)[0], "metrics.json") == found(done.out, "metrics.json")
+
+
+def test_the_size_of_batches_changes_nothing_but_rounding(done, evaluated, fast):
+    other = found(evaluated(**{**fast, "batch_size": 7})[0], "metrics.json")
+    for model, sets in found(done.out, "metrics.json")["scores"].items():
+        for metric, score in sets["retain"].items():
+            assert score == pytest.approx(other["scores"][model]["retain"][metric], rel=1e-4, abs=1e-6)
+
+
+def test_random_masks_are_the_same_for_every_model(evaluated, fast, copied, tiny):
+    # The teacher beside itself: any difference would come from masks or random numbers.
+    unlearned = as_unlearned(tiny, copied("unlearned"), tiny.teacher)
+    out, _ = evaluated(unlearned=unlearned, operator="random_patches", keep_fraction=0.5, **fast)
+    for metrics in found(out, "metrics.json")["differences"]["unlearned-teacher"].values():
+        assert {score["value"] for score in metrics.values()} == {0.0}
+
+
+def test_a_cap_takes_a_random_subset_and_says_so(evaluated, fast, tiny, monkeypatch):
+    read = []
+    real = evaluate.iter_encoded
+    monkeypatch.setattr(evaluate, "iter_encoded", lambda images, rows: read.append(rows) or real(images, rows))
+    out, _ = evaluated(max_images=9, **fast)
+    sets = found(out, "metrics.json")["sets"]
+    assert sets["retain"]["num_scored"] == 9 < sets["retain"]["num_images"]
+    assert sets["retain"]["chosen"] == "random"
+    assert found(out, "metrics.json")["scores"]["teacher"]["retain"]["hole_psnr_db"]["num_images"] == 9
+
+    whole = read_manifest(tiny.splits / "manifest.parquet").of("retain")
+    chosen = read[1]
+    assert list(chosen["row"]) == sorted(chosen["row"])
+    assert list(chosen["row"]) != list(whole["row"][:9])
+
+
+def test_cost_comes_from_the_summaries(evaluated, fast, copied):
+    unlearned, reference = copied("unlearned"), copied("reference")
+    for folder, seconds in ((unlearned, 10.0), (reference, 80.0)):
+        summary = {**read_json(folder / "summary.json"), "seconds": seconds, "peak_memory_bytes": 12345}
+        write_json(folder / "summary.json", summary)
+    out, facts = evaluated(unlearned=unlearned, reference=reference, **fast)
+    assert found(out, "metrics.json")["cost"] == {
+        "unlearn_s": 10.0,
+        "reference_s": 80.0,
+        "share_of_reference": 0.125,
+        "peak_memory_bytes": 12345,
+    }
+    assert facts["share_of_reference"] == 0.125
+
+
+def test_metrics_name_what_was_evaluated_by_digest(done, tiny):
+    metrics = found(done.out, "metrics.json")
+    assert metrics["models"]["unlearned"] == digest_folder(tiny.artifact("unlearned") / "model")
+    assert metrics["models"]["teacher"] == digest_folder(tiny.teacher)
+    assert metrics["manifest_sha256"] == digest_file(tiny.splits / "manifest.parquet")
+
+
+# --- what is decided ---
+
+
+def as_unlearned(tiny, folder, model):
+    """Let the stage output `folder` hold `model`, as if it had been the result."""
+    shutil.rmtree(folder / "model")
+    shutil.copytree(model, folder / "model")
+    summary = {**read_json(folder / "summary.json"), "model_sha256": digest_folder(model)}
+    write_json(folder / "summary.json", summary)
+    return folder
+
+
+def test_evaluating_the_teacher_as_unlearned_fails(evaluated, fast, copied, tiny):
+    out, facts = evaluated(unlearned=as_unlearned(tiny, copied("unlearned"), tiny.teacher), **fast)
+    verdict = found(out, "verdicts.json")["verdicts"]["noise"]
+    assert facts["gate"] == verdict["outcome"] == "fail"
+    outcomes = {line["name"]: line["outcome"] for line in verdict["lines"]}
+    assert outcomes.pop("forgetting") == "fail"
+    assert set(outcomes.values()) == {"pass"}
+
+
+@pytest.mark.parametrize("absent", ["no path", "kind none"])
+def test_without_a_reference_lines_that_need_it_are_undecided(evaluated, fast, tmp_path, absent):
+    reference = ""
+    if absent == "kind none":
+        reference = tmp_path / "reference"
+        reference.mkdir()
+        write_json(reference / "summary.json", {"kind": "none"})
+    out, facts = evaluated(reference=reference, **fast)
+    metrics = found(out, "metrics.json")
+    assert set(metrics["scores"]) == {"teacher", "unlearned"}
+    assert set(metrics["differences"]) == {"unlearned-teacher"}
+    assert "reference_psnr_db" not in metrics["scores"]["teacher"]["forget"]
+    assert metrics["cost"]["share_of_reference"] is None
+    assert "share_of_reference" not in facts
+    verdicts = found(out, "verdicts.json")["verdicts"]
+    outcomes = {line["name"]: line["outcome"] for line in verdicts["like_unseen"]["lines"]}
+    assert outcomes["forgetting as by retraining"] == outcomes["spread of outputs"] == "undecided"
+    assert all(line["value"] is not None for line in verdicts["noise"]["lines"])
+
+
+def test_a_sentence_says_why_policies_differ(evaluated, fast):
+    line = {
+        "name": "anything",
+        "measure": {"model": "unlearned", "set": "forget", "metric": "hole_psnr_db"},
+        "at_least": -100,
+        "if_below": "it is nothing",
+        "why": "always holds",
+    }
+    easy = {"schema_version": 1, "name": "easy", "purpose": "to pass", "lines": [line]}
+    hard = {**easy, "name": "hard", "lines": [{**line, "at_least": 99}]}
+    out, facts = evaluated(policy="easy", policies={"easy": easy, "hard": hard}, **fast)
+    verdicts = found(out, "verdicts.json")
+    assert verdicts["deciding"] == "easy"
+    assert verdicts["sentence"].startswith("Policy easy says pass, but hard says fail, because anything is ")
+    assert facts["sentence"] == verdicts["sentence"]
+
+
+# --- what is shown ---
+
+
+def test_the_report_gets_pictures_of_every_set_a_map_and_curves(done, tiny):
+    facts = done.report
+    grids = {(grid.set_name, grid.chosen) for grid in facts.pictures}
+    sets = ("forget", "retain", "forget_holdout", "retain_holdout")
+    assert grids == {(name, chosen) for name in sets for chosen in ("random", "worst")}
+    for grid in facts.pictures:
+        assert list(grid.rows) == ["original", "masked", "teacher", "unlearned", "reference"]
+        hidden = grid.rows["masked"][:, 4:12, 4:12]
+        assert (hidden == 128).all()
+        outside = np.ones((16, 16), dtype=bool)
+        outside[4:12, 4:12] = False
+        for model in ("teacher", "unlearned", "reference"):
+            assert (grid.rows[model][:, outside] == grid.rows["original"][:, outside]).all()
+    assert set(facts.embeddings.models) == {"teacher", "unlearned"}
+    assert len(facts.steps) == len((tiny.artifact("unlearned") / "steps.jsonl").read_text().splitlines())
+    assert [request.id for request in facts.requests] == ["all-b"]
+    assert facts.requests[0].due == "2026-02-01"
+
+
+def test_forget_images_reach_no_output_unless_they_may_be_shown(evaluated, fast, monkeypatch, tiny):
+    kept, real = [], page.render
+    monkeypatch.setattr(page, "render", lambda facts: kept.append(facts) or real(facts))
+    out, _ = evaluated(show_forget_images=False, **fast)
+    assert {grid.set_name for grid in kept[0].pictures} == {"retain", "retain_holdout"}
+    assert not kept[0].show_forget_images
+
+    rows = read_manifest(tiny.splits / "manifest.parquet").of("forget", "forget_holdout")
+    forgotten = load_pixels(tiny.images, rows, image_size=(16, 16), num_channels=1, description="").numpy()
+    for grid in kept[0].pictures:
+        for original in grid.rows["original"]:
+            assert not (forgotten[:, 0] == original[..., 0]).all((1, 2)).any()
+    assert (out / "report.html").is_file()
+
+
+def test_no_output_holds_a_sample_id(done):
+    for name in ("metrics.json", "verdicts.json", "summary.json", "report.html"):
+        text = (done.out / name).read_text()
+        assert '"b-1"' not in text
+        assert ">b-1<" not in text
+
+
+def test_every_output_is_plain_json(done):
+    for name in ("metrics.json", "verdicts.json", "summary.json"):
+        json.loads((done.out / name).read_text(), parse_constant=pytest.fail)
+
+
+# --- bad input: one line, and earlier outputs stay ---
+
+
+def refused(evaluated, tmp_path, words, **changes):
+    out = tmp_path / "earlier"
+    out.mkdir()
+    (out / "kept.txt").write_text("as before")
+    with pytest.raises(UserError, match=words) as caught:
+        evaluated(out, **changes)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in out.iterdir()] == ["kept.txt"]
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} == set()
+
+
+def test_a_missing_teacher_is_refused(evaluated, fast, tmp_path):
+    refused(evaluated, tmp_path, "nowhere: no config.json in it", teacher=tmp_path / "nowhere", **fast)
+
+
+def test_a_missing_manifest_is_refused(evaluated, fast, tmp_path):
+    refused(evaluated, tmp_path, "no split manifest there; make it with", splits=tmp_path / "nowhere", **fast)
+
+
+def test_a_missing_reference_is_refused(evaluated, fast, tmp_path):
+    refused(evaluated, tmp_path, "summary.json: no such file", reference=tmp_path / "nowhere", **fast)
+
+
+def test_other_images_than_those_of_the_manifest_are_refused(evaluated, fast, tmp_path, images_written):
+    images = images_written(tmp_path / "images", count=10)
+    refused(evaluated, tmp_path, "made of other images than those in", images=str(images), **fast)
+
+
+def test_a_model_unlearned_from_another_teacher_is_refused(evaluated, fast, tmp_path, tiny):
+    words = "made with teacher_sha256=[0-9a-f]{12}, but evaluate is given [0-9a-f]{12}; run `i2i-unlearn unlearn` again"
+    refused(evaluated, tmp_path, words, teacher=tiny.artifact("reference") / "model", **fast)
+
+
+def test_weights_other_than_those_the_stage_wrote_are_refused(evaluated, fast, tmp_path, copied, tiny):
+    unlearned = copied("unlearned")
+    shutil.copy(tiny.teacher / "model.safetensors", unlearned / "model/model.safetensors")
+    refused(evaluated, tmp_path, "made with model_sha256=", unlearned=unlearned, **fast)
+
+
+def test_a_model_unlearned_for_another_operator_is_refused(evaluated, fast, tmp_path, copied):
+    unlearned = copied("unlearned")
+    write_json(unlearned / "summary.json", {**read_json(unlearned / "summary.json"), "operator": "half_left"})
+    words = "made with operator=half_left, but evaluate is given center_hole"
+    refused(evaluated, tmp_path, words, unlearned=unlearned, **fast)
+
+
+def test_models_of_other_image_sizes_are_refused(evaluated, fast, tmp_path, copied, tiny_model):
+    reference = copied("reference")
+    shutil.rmtree(reference / "model")
+    tiny_model(image_size=24).save(reference / "model")
+    words = "the reference model takes images of 24x24 pixels and 1 channels, the teacher of 16x16"
+    refused(evaluated, tmp_path, words, reference=reference, **fast)
+
+
+def test_a_damaged_log_is_refused(evaluated, fast, tmp_path, copied):
+    unlearned = copied("unlearned")
+    (unlearned / "steps.jsonl").write_text('{"step": 1}\n{"st')
+    refused(evaluated, tmp_path, "steps.jsonl: not valid JSON lines", unlearned=unlearned, **fast)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"policy": "nose"}, "evaluate.policy='nose' is not known; policies given: like_unseen, noise"),
+        ({"extractor": "fid"}, "evaluate.extractor='fid' is not known"),
+        ({"operator": "crop"}, "operator='crop' is not known"),
+        ({"policies": {"noise": {"name": "noise"}}}, "policy noise: schema_version: is missing"),
+    ],
+)
+def test_wrong_settings_are_refused(evaluated, fast, tmp_path, changes, words):
+    refused(evaluated, tmp_path, words, **{**fast, **changes})
+
+
+def test_a_broken_model_is_refused_by_name(evaluated, fast, tmp_path, copied, tiny):
+
+    model = load_model(tiny.teacher)
+    for parameter in model.parameters():
+        parameter.data.fill_(float("nan"))
+    unlearned = copied("unlearned")
+    model.save(tmp_path / "broken")
+    as_unlearned(tiny, unlearned, tmp_path / "broken")
+    refused(
+        evaluated,
+        tmp_path,
+        "the unlearned model's outputs on the set forget are not finite",
+        unlearned=unlearned,
+        **fast,
+    )
+
+
+def test_a_set_without_images_is_not_scored_and_the_rest_is(evaluated, fast, tiny, tmp_path, copied):
+    manifest = read_manifest(tiny.splits / "manifest.parquet")
+    rows: pd.DataFrame = manifest.rows.copy()
+    rows.loc[rows["role"] == "forget_holdout", "role"] = "unused"
+    (tmp_path / "splits").mkdir()
+    write_manifest(replace(manifest, rows=rows), tmp_path / "splits/manifest.parquet")
+    folders = {}
+    for name in ("unlearned", "reference"):
+        folders[name] = copied(name)
+        summary = read_json(folders[name] / "summary.json")
+        summary["manifest_sha256"] = digest_file(tmp_path / "splits/manifest.parquet")
+        write_json(folders[name] / "summary.json", summary)
+    out, _ = evaluated(splits=tmp_path / "splits", **folders, **fast)
+    metrics = found(out, "metrics.json")
+    assert metrics["sets"]["forget_holdout"] == {"num_images": 0, "num_scored": 0, "chosen": "none"}
+    assert "forget_holdout" not in metrics["scores"]["teacher"]
+    assert "retain_holdout" in metrics["scores"]["teacher"]
