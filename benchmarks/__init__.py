@@ -1,0 +1,1 @@
+"""Speed and quality, measured. Never asserted in tests: the machine is noisy."""
