@@ -17,7 +17,6 @@ def register(
     keep_fraction: float,
     seed: int,
     params: dict,
-    card_template: str,
     kfp_run_id: str,
     mlflow_tracking_uri: str,
     settings: dict,
@@ -31,5 +30,5 @@ def register(
     facts = stage.run(evaluation.path, unlearned.path, f"{teacher.path}/model", splits.path,
                       config.RegisterConfig(model_name=model_name, experiment=experiment, operator=operator,
                                             keep_fraction=keep_fraction, seed=seed, **settings),
-                      params=params, card_template=card_template, kfp_run_id=kfp_run_id)  # fmt: skip
+                      params=params, kfp_run_id=kfp_run_id)  # fmt: skip
     return kfp_artifacts.show_facts(facts, registered)["version"]

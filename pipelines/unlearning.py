@@ -25,7 +25,6 @@ from i2i_unlearn.gate import read_policies
 ROOT = Path(__file__).parent.parent
 PARAMS = load_params(ROOT / "params.yaml")
 POLICIES = read_policies(ROOT / "mlflow/policies")
-CARD_TEMPLATE = (ROOT / "mlflow/model_card.md.j2").read_text()
 
 WORKDIR = "/workspace"
 """Working directory of the image. The volume is mounted there, so that a relative path (data/images, promotions.jsonl)
@@ -229,7 +228,6 @@ def unlearning(
             keep_fraction=keep_fraction,
             seed=seed,
             params=form.outputs["Output"],
-            card_template=CARD_TEMPLATE,
             kfp_run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             mlflow_tracking_uri=mlflow_tracking_uri,
             settings=SETTINGS["register"],

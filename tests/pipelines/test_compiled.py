@@ -123,6 +123,12 @@ def test_the_final_state_is_written_even_after_a_failure():
 # --- pods ---
 
 
+def test_no_text_looks_like_a_template_of_the_workflow_engine():
+    # Argo, which runs Kubeflow's pods, would try to resolve {{ ... }} and fail; {{$ ... }} is Kubeflow's own. So a
+    # Jinja template (the model card's) cannot travel in the package.
+    assert not re.findall(r"\{\{(?!\$)", PACKAGE.read_text())
+
+
 @pytest.mark.parametrize(
     "name", [name for name, task in tasks().items() if "dag" not in name and "cachingOptions" in task]
 )
