@@ -69,6 +69,11 @@ def test_sizes_of_the_architecture_are_whole_numbers_however_they_come(params_wi
     assert architecture["initializer_range"] == 0.1  # as it was
 
 
+def test_a_switch_of_the_architecture_stays_a_switch(params_with):
+    params = params_with(pretrain={"architecture": {"norm_pix_loss": True}})
+    assert PretrainConfig.from_params(params).architecture["norm_pix_loss"] is True
+
+
 @pytest.mark.parametrize("value", [30.5, "30.5", -1, 0, "", None, [30]])
 def test_what_is_no_number_of_steps_is_refused(params_with, value):
     with pytest.raises(UserError, match=r"^unlearn\.num_steps="):

@@ -42,12 +42,12 @@ def _ids(value: Any) -> Any:
 Ids = Annotated[list[str], BeforeValidator(_ids)]
 
 
-def _whole(sizes: dict[str, int | float]) -> dict[str, int | float]:
+def _whole(sizes: dict[str, bool | int | float]) -> dict[str, bool | int | float]:
     """32.0 is the size 32: run forms send whole numbers as doubles."""
-    return {key: int(value) if float(value).is_integer() else value for key, value in sizes.items()}
+    return {key: int(v) if isinstance(v, float) and v.is_integer() else v for key, v in sizes.items()}
 
 
-Sizes = Annotated[dict[str, int | float], AfterValidator(_whole)]
+Sizes = Annotated[dict[str, bool | int | float], AfterValidator(_whole)]
 
 
 class StageConfig(BaseModel):
