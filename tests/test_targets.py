@@ -1,0 +1,160 @@
+import pytest
+import torch
+
+from i2i_unlearn.models.base import Embedding
+from i2i_unlearn.noise import fit_noise
+from i2i_unlearn.operators import make_operator
+from i2i_unlearn.randomness import generator_for
+from i2i_unlearn.sampling import Sampler, single_pool, to_float
+from i2i_unlearn.targets import CHUNK, TeacherTargets
+
+NUM_IMAGES = 12
+BATCH = 5
+BYTES_PER_IMAGE = (1 + 12) * 32 * 4  # class token and 12 visible patches of 16, 32 channels, float32
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny_model):
+    return tiny_model(1).requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def images():
+    shape = (NUM_IMAGES, 1, 16, 16)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture
+def made(teacher, images):
+    """`made(operator, num_noise_draws, cache_bytes)`: targets and a function that gives the batch of a step."""
+
+    def make(operator="center_hole", num_noise_draws=0, cache_bytes=0, seed=0):
+        drawn = make_operator(operator, 0.75, 4)
+        noise = fit_noise(to_float(images), covariance="diagonal", mean="zero", patch_size=0)
+        targets = TeacherTargets(
+            teacher,
+            drawn,
+            noise,
+            {"retain": images},
+            seed=seed,
+            num_noise_draws=num_noise_draws,
+            cache_bytes=cache_bytes,
+        )
+        sampler = Sampler({"retain": single_pool(images, BATCH)}, drawn, seed)
+        return targets, lambda step: sampler.batches(step)["retain"]
+
+    return make
+
+
+def held_bytes(targets):
+    return sum(feature.nbytes for features in targets._cache.values() for feature in features)
+
+
+@pytest.mark.parametrize("budget", [0, 1, 3, NUM_IMAGES - 1, NUM_IMAGES, 100])
+def test_cached_equals_recomputed_within_any_budget(made, teacher, budget):
+    targets, batch_of = made(cache_bytes=budget * BYTES_PER_IMAGE + 7)
+    for step in range(6):
+        batch = batch_of(step)
+        expected = teacher.encode(batch.images_BCHW, batch.visible_BHW).maps[0]
+        assert torch.allclose(targets.of_images("retain", batch).maps[0], expected, atol=1e-6)
+    assert held_bytes(targets) == min(budget, NUM_IMAGES) * BYTES_PER_IMAGE
+
+
+@pytest.mark.parametrize("operator", ["random_patches", "free_form"])
+def test_nothing_is_cached_where_every_batch_has_other_masks(made, teacher, operator):
+    targets, batch_of = made(operator, cache_bytes=10**9)
+    for step in range(3):
+        batch = batch_of(step)
+        found = targets.of_images("retain", batch)
+        expected = teacher.encode(batch.images_BCHW, batch.visible_BHW)
+        assert found.maps[0].equal(expected.maps[0])
+    assert held_bytes(targets) == 0
+
+
+def test_a_cached_image_is_not_encoded_again(made, teacher, monkeypatch):
+    targets, batch_of = made(cache_bytes=10**9)
+    first = targets.of_images("retain", batch_of(0))
+    monkeypatch.setattr(teacher, "encode", None)  # would fail if it were called
+    assert targets.of_images("retain", batch_of(0)).maps[0].equal(first.maps[0])
+
+
+def test_the_mean_over_draws_is_the_mean_over_those_draws(made, teacher):
+    targets, batch_of = made(num_noise_draws=CHUNK + 7)  # more than one pass of the teacher
+    batch = batch_of(0)
+    found = targets.of_noise(batch).maps[0]
+    generator = generator_for(0, "noise mean")
+    noise = torch.cat([targets._noise.draw(count, generator) for count in (CHUNK, 7)])
+    expected = teacher.encode(noise, batch.visible_BHW[:1].expand(len(noise), -1, -1)).maps[0].mean(0, keepdim=True)
+    assert found.shape == (1, 13, 32)  # one image serves the whole batch
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_the_mean_is_the_same_at_every_step_and_fresh_noise_is_not(made):
+    averaged, batch_of = made(num_noise_draws=4)
+    assert averaged.of_noise(batch_of(0)).maps[0].equal(averaged.of_noise(batch_of(1)).maps[0])
+    fresh, _ = made()
+    assert fresh.of_noise(batch_of(0)).maps[0].shape == (BATCH, 13, 32)
+    assert not fresh.of_noise(batch_of(0)).maps[0].equal(fresh.of_noise(batch_of(1)).maps[0])
+
+
+def test_fresh_noise_is_a_function_of_seed_and_step(made):
+    for operator in ("center_hole", "random_patches"):
+        targets, batch_of = made(operator)
+        again, _ = made(operator)
+        again.of_noise(batch_of(0))
+        other, _ = made(operator, seed=1)
+        found = targets.of_noise(batch_of(3)).maps[0]
+        assert found.equal(again.of_noise(batch_of(3)).maps[0])
+        assert not found.equal(other.of_noise(batch_of(3)).maps[0])
+
+
+def test_more_draws_come_closer_to_the_expectation(made):
+    # The mean over n draws of n-independent noise deviates by 1 / sqrt(n): 16 times the draws, a quarter of the error.
+    _, batch_of = made()
+    truth = made(num_noise_draws=4096, seed=99)[0].of_noise(batch_of(0))
+
+    def error(draws):
+        found = (made(num_noise_draws=draws, seed=seed)[0].of_noise(batch_of(0)) for seed in range(8))
+        return sum(float(embedding.squared_distance(truth)) for embedding in found) ** 0.5
+
+    assert error(16) / error(256) == pytest.approx(4, rel=0.4)
+
+
+def test_the_mean_target_has_the_gradient_of_fresh_noise_by_hand():
+    # Embedding 1, noise targets 0 and 4: d (e - t)^2 = 2 (e - t) is 2 and -6, on average -2. Mean target 2: the same.
+    def gradient(target):
+        embedding = torch.ones(1, 1, 1, requires_grad=True)
+        Embedding((embedding,)).squared_distance(Embedding((torch.full((1, 1, 1), target),))).mean().backward()
+        return embedding.grad.item()
+
+    assert (gradient(0.0), gradient(4.0)) == (2.0, -6.0)
+    assert gradient(2.0) == (gradient(0.0) + gradient(4.0)) / 2
+
+
+def test_the_mean_target_has_the_expected_gradient_of_fresh_noise(made, teacher, tiny_model):
+    draws = 6
+    targets, batch_of = made(num_noise_draws=draws)
+    batch, student = batch_of(0), tiny_model(5)
+    noise = targets._noise.draw(draws, generator_for(0, "noise mean"))
+    each = teacher.encode(noise, batch.visible_BHW[:1].expand(draws, -1, -1))
+
+    def gradients(target):
+        student.zero_grad()
+        student.encode(batch.images_BCHW, batch.visible_BHW).squared_distance(target).mean().backward()
+        return {name: parameter.grad.clone() for name, parameter in student.encoder_parameters()}
+
+    single = [gradients(each[i : i + 1]) for i in range(draws)]
+    for name, gradient in gradients(targets.of_noise(batch)).items():
+        average = torch.stack([of_one[name] for of_one in single]).mean(0)
+        assert torch.allclose(gradient, average, rtol=1e-3, atol=1e-6), name
+
+
+@pytest.mark.parametrize("operator", ["center_hole", "free_form"])
+def test_targets_carry_no_gradient_even_where_the_teacher_could(teacher, made, operator):
+    teacher.requires_grad_(True)
+    try:
+        targets, batch_of = made(operator, num_noise_draws=3, cache_bytes=10**9)
+        for embedding in (targets.of_images("retain", batch_of(0)), targets.of_noise(batch_of(0))):
+            assert not embedding.maps[0].requires_grad
+    finally:
+        teacher.requires_grad_(False)
