@@ -7,6 +7,7 @@ checkpoint is written whole or not at all: renamed into place on a file system, 
 import json
 import posixpath
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -48,6 +49,7 @@ class Checkpoints:
         Raises:
             UserError: it is damaged.
         """
+        self._remove_leftovers()
         if not self._fs.exists(self._path):
             return None
         try:
@@ -71,6 +73,13 @@ class Checkpoints:
         else:
             self._fs.makedirs(posixpath.dirname(self._path), exist_ok=True)
             self._fs.pipe_file(self._path, content)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a run left that was killed while it wrote the checkpoint."""
+        if "file" in _protocols(self._fs):
+            folder, name = posixpath.split(self._path)
+            for left in Path(folder).glob(f".{name}.new.*"):
+                left.unlink(missing_ok=True)
 
     def delete(self) -> None:
         """Remove it; the run is complete."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from i2i_unlearn.checkpoints import Checkpoint
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.objectives.base import Batch, Objective, Phase, State, Targets
+from i2i_unlearn.randomness import derive_seed
 
 BETAS = (0.9, 0.95)  # of MAE's and MAGE's training (METHOD section 5)
 NUM_LOG_ROWS = 200  # enough for a smooth curve, small enough for a checkpoint's header
@@ -39,6 +40,8 @@ class Schedule:
     """Decay of the moving average of the weights; 0 = none."""
     checkpoint_every_steps: int = 0
     """0 = never."""
+    seed: int = 0
+    """Of what layers draw, e.g. dropout."""
 
     def rate(self, step: int) -> float:
         """Learning rate of `step`, counted from 0."""
@@ -157,7 +160,9 @@ def _step(
     state = State(run.step, phase, run.memory)
     parameters = [parameter for _, parameter in run.parameters]
     run.optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(parameters[0].device.type, dtype=torch.bfloat16, enabled=schedule.precision == "bf16"):
+    device = parameters[0].device
+    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=schedule.precision == "bf16")
+    with _own_stream(schedule.seed, run.step, device), autocast:
         terms = objective.terms(batches.batches(run.step), run.student, targets, state)
     total = objective.backward(terms, parameters, state)
     norm = nn.utils.clip_grad_norm_(parameters, schedule.clip_norm or math.inf)
@@ -172,6 +177,14 @@ def _step(
     run.step += 1
     _update_average(run, schedule.average_decay)
     return {"step": run.step, "phase": phase.name, "learning_rate": rate, **values}
+
+
+@contextmanager
+def _own_stream(seed: int, step: int, device: torch.device) -> Iterator[None]:
+    """Dropout draws from torch's global stream: give each step one of its own, and put the old one back."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(seed, "layers", step))
+        yield
 
 
 def _phase_at(phases: list[Phase], step: int) -> Phase:

@@ -41,6 +41,7 @@ def schedule_of(config: TrainingConfig, average_decay: float = 0.0) -> Schedule:
         precision=config.precision,
         average_decay=average_decay,
         checkpoint_every_steps=config.checkpoint_every_steps,
+        seed=config.seed,
     )
 
 
