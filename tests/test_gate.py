@@ -163,13 +163,23 @@ def test_the_sentence_names_the_other_policys_failed_lines_with_numbers():
     mine = judge(found, policy(line("forgetting", at_most=-0.8), name="noise"))
     other = judge(found, policy(line("as retrained", at_least=-0.3), line("fine", at_most=0), name="like_unseen"))
     assert explain_difference(mine, [other]) == (
-        "Policy noise says pass, but like_unseen says fail, because as retrained is -1.5 (wanted at least -0.3): "
-        "it is too low."
+        "Policy noise says pass, but like_unseen says fail: "
+        "as retrained (unlearned minus teacher) is -1.5 dB where at least -0.3 is wanted, so it is too low."
     )
     assert explain_difference(other, [mine]) == (
-        "Policy like_unseen says fail (as retrained is -1.5 (wanted at least -0.3): it is too low), "
-        "but noise says pass, as all of its own lines hold."
+        "Policy like_unseen says fail (as retrained (unlearned minus teacher) is -1.5 dB where at least -0.3 is wanted, "
+        "so it is too low), but noise says pass, as all of its own lines hold."
     )
+
+
+def test_the_sentence_stays_short_where_many_lines_failed():
+    found = metrics(-1.5, -1.6, -1.4)
+    mine = judge(found, policy(line(at_most=0), name="noise"))
+    other = judge(found, policy(*(line(f"line {i}", at_least=0) for i in range(5)), name="hard"))
+    sentence = explain_difference(mine, [other])
+    assert "line 2" in sentence
+    assert "line 3" not in sentence
+    assert sentence.endswith("; and 2 more.")
 
 
 def test_no_sentence_where_policies_agree():

@@ -29,6 +29,7 @@ from i2i_unlearn.metrics.names import (
 )
 
 SCHEMA_VERSION = 1
+_MOST_LINES = 3  # in the sentence on differing verdicts; all of them are in the verdict
 
 Outcome = Literal["pass", "fail", "undecided"]
 ModelName = Literal["teacher", "unlearned", "reference"]
@@ -279,7 +280,7 @@ def explain_difference(deciding: Verdict, others: Sequence[Verdict]) -> str:
 
 
 def _explain(verdict: Verdict) -> str:
-    reasons = f", because {_of_lines(verdict)}" if verdict.outcome != "pass" else ", as all of its own lines hold"
+    reasons = f": {_of_lines(verdict)}" if verdict.outcome != "pass" else ", as all of its own lines hold"
     return f"{verdict.policy} says {verdict.outcome}{reasons}"
 
 
@@ -287,8 +288,11 @@ def _of_lines(verdict: Verdict) -> str:
     """The lines that made the outcome, with numbers; where lines failed, what that means."""
     decisive = [line for line in verdict.lines if line.outcome == verdict.outcome]
     parts = []
-    for line in decisive:
-        found = "was not measured" if line.value is None else f"is {line.value:.3g}"
-        meaning = f": {line.otherwise}" if line.outcome == "fail" else ""
-        parts.append(f"{line.name} {found} (wanted {line.bound}){meaning}")
-    return ", and ".join(parts)
+    for line in decisive[:_MOST_LINES]:
+        compared = line.measure.rpartition(", ")[2]
+        unit = " dB" if "_db," in line.measure else ""
+        found = "was not measured" if line.value is None else f"is {line.value:.3g}{unit}"
+        meaning = f", so {line.otherwise}" if line.outcome == "fail" else ""
+        parts.append(f"{line.name} ({compared}) {found} where {line.bound} is wanted{meaning}")
+    more = len(decisive) - len(parts)
+    return "; ".join([*parts, f"and {more} more"] if more > 0 else parts)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from i2i_unlearn import report
 from i2i_unlearn.data.images import load_pixels, to_float
 from i2i_unlearn.data.manifest import read_manifest, write_manifest
 from i2i_unlearn.errors import UserError
@@ -39,9 +40,10 @@ SETTINGS = {"extractor": FAST, "num_bootstrap": 100, "batch_size": 16}
 
 @pytest.fixture
 def fast(monkeypatch):
-    """Settings with the costless extractor, and without the map, which takes as long as all the rest."""
+    """Settings with the costless extractor, and without map and picture sheet, which take as long as all the rest."""
     monkeypatch.setitem(extractors.EXTRACTORS, FAST, lambda device: Thumbnails())
     monkeypatch.setattr(embedding_map, "_FEWEST_POINTS", 10**9)
+    monkeypatch.setattr(report, "before_after_picture", lambda facts: b"")
     return SETTINGS
 
 
@@ -261,7 +263,7 @@ def test_a_sentence_says_why_policies_differ(evaluated, fast):
     out, facts = evaluated(policy="easy", policies={"easy": easy, "hard": hard}, **fast)
     verdicts = found(out, "verdicts.json")
     assert verdicts["deciding"] == "easy"
-    assert verdicts["sentence"].startswith("Policy easy says pass, but hard says fail, because anything is ")
+    assert verdicts["sentence"].startswith("Policy easy says pass, but hard says fail: anything (unlearned) is ")
     assert facts["sentence"] == verdicts["sentence"]
 
 
