@@ -18,14 +18,17 @@ def unlearn(
     device: str,
     seed: int,
     checkpoint_uri: str,
+    mlflow_tracking_uri: str,
     settings: dict,
     unlearned: dsl.Output[dsl.Model],
 ):
     """Make the model forget the forget set; a retry goes on from the last checkpoint."""
-    from i2i_unlearn.config import UnlearnConfig
+    from i2i_unlearn import config, kfp_artifacts
     from i2i_unlearn.stages import unlearn as stage
 
-    config = UnlearnConfig(objective=objective, alpha=alpha, num_steps=num_steps, operator=operator,
-                           keep_fraction=keep_fraction, device=device, seed=seed, checkpoint_uri=checkpoint_uri,
-                           **settings)  # fmt: skip
-    unlearned.metadata.update(stage.run(images, splits.path, f"{teacher.path}/model", unlearned.path, config))
+    settings = config.UnlearnConfig(objective=objective, alpha=alpha, num_steps=num_steps, operator=operator,
+                                    keep_fraction=keep_fraction, device=device, seed=seed,
+                                    checkpoint_uri=checkpoint_uri, **settings)  # fmt: skip
+    stream = kfp_artifacts.live_curves(mlflow_tracking_uri)
+    unlearned.metadata.update(stage.run(images, splits.path, f"{teacher.path}/model", unlearned.path, settings,
+                                        stream=stream))  # fmt: skip

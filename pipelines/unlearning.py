@@ -189,6 +189,7 @@ def unlearning(
             device=device,
             seed=seed,
             checkpoint_uri=checkpoint_uri,
+            mlflow_tracking_uri=mlflow_tracking_uri,
             settings=SETTINGS["unlearn"],
         )
         retrained = retrain_reference(

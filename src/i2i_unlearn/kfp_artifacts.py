@@ -1,9 +1,9 @@
-"""What a component needs beside its stage: results shown in the Kubeflow UI. Decides nothing, imports no kfp."""
+"""What a component needs beside its stage: results shown in the Kubeflow UI, MLflow reached. Imports no kfp."""
 
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,3 +85,13 @@ def use_tracking_server(uri: str) -> None:
     """Let this process talk to the MLflow server at `uri`; empty = to the one that the environment names."""
     if uri:
         os.environ["MLFLOW_TRACKING_URI"] = uri
+
+
+def live_curves(uri: str) -> Callable[[Mapping[str, Any]], None] | None:
+    """Where a training run sends its rows while it lasts: the MLflow run that Kubeflow's plugin opened, if it did."""
+    use_tracking_server(uri)
+    if "MLFLOW_RUN_ID" not in os.environ:
+        return None
+    from i2i_unlearn.tracking import attached_stream  # imports mlflow: only where there is a run to write to
+
+    return attached_stream()
