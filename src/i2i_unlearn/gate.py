@@ -28,7 +28,6 @@ from i2i_unlearn.metrics.names import (
     ratio_name,
 )
 
-SCHEMA_VERSION = 1
 _MOST_LINES = 3  # in the sentence on differing verdicts; all of them are in the verdict
 
 Outcome = Literal["pass", "fail", "undecided"]
