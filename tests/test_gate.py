@@ -168,7 +168,8 @@ def test_the_sentence_names_the_other_policys_failed_lines_with_numbers():
     )
     assert explain_difference(other, [mine]) == (
         "Policy like_unseen says fail "
-        "(as retrained (unlearned minus teacher) is -1.5 dB where at least -0.3 is wanted, so it is too low), but noise says pass, as all of its own lines hold."
+        "(as retrained (unlearned minus teacher) is -1.5 dB where at least -0.3 is wanted, so it is too low), "
+        "but noise says pass, as all of its own lines hold."
     )
 
 
