@@ -28,7 +28,7 @@ def check_export(unlearned: Path, teacher: Path, changing: set[str]) -> None:
     if left:
         raise UserError(
             f"{len(left)} of {len(changing)} tensors still equal the teacher's after unlearning, first {left[0]}; "
-            "raise num_steps or learning_rate"
+            "raise num_steps, learning_rate or alpha"
         )
     moved = sorted(set(new) - changing - same)
     if moved:

@@ -11,6 +11,7 @@ from i2i_unlearn.data.images import load_pixels, read_index
 from i2i_unlearn.data.manifest import digest_images, fingerprints
 from i2i_unlearn.data.parts import training_part
 from i2i_unlearn.engine import pick_device
+from i2i_unlearn.errors import UserError
 from i2i_unlearn.models import family_named
 from i2i_unlearn.objectives.own_loss import OwnLoss
 from i2i_unlearn.operators import make_operator
@@ -37,6 +38,10 @@ def run(images: str, out: str | Path, config: PretrainConfig) -> Facts:
     index = read_index(images)
     part = training_part(index, holdout_fraction=config.holdout_fraction, seed=config.seed)
     rows = index[part == "train"].reset_index(drop=True)
+    if not len(rows):
+        raise UserError(
+            f"{images}: none of its {len(index)} images is to be trained on; lower holdout_fraction or bring more"
+        )
     pixels_BCHW = load_pixels(
         images, rows, image_size=model.image_size, num_channels=model.num_channels, description="reading images"
     )

@@ -54,6 +54,7 @@ def run(images: str, splits: str | Path, teacher: str | Path, out: str | Path, c
             config,
             manifest=digest_file(manifest_path),
             architecture=digest_file(Path(teacher) / "config.json"),
+            normalisation=digest_file(Path(teacher) / "preprocessor_config.json"),
         ),
         student=model.to(device),
         objective=OwnLoss(derive_seed(seed, "loss")),
@@ -62,6 +63,11 @@ def run(images: str, splits: str | Path, teacher: str | Path, out: str | Path, c
         schedule=schedule_of(config, config.average_decay),
         config=config,
         out=out,
-        facts=lambda _: {"kind": config.kind, "num_images": len(rows), "device": device.type},
+        facts=lambda _: {
+            "kind": config.kind,
+            "num_images": len(rows),
+            "device": device.type,
+            "manifest_sha256": digest_file(manifest_path),
+        },
         begun=begun,
     )
