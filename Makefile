@@ -49,7 +49,9 @@ lint: $(STAMP) ## set up, then check style and types
 
 ui: mlflow.db $(STAMP) ## open the MLflow UI on the demo's database
 	@echo "MLflow UI: http://127.0.0.1:$(UI_PORT) answers in about 20 seconds; Ctrl-C ends it"
-	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(UI_PORT)
+	@# For looking at: one worker of 250 MB is enough, and no runners of jobs. The warnings are about MLflow's own code.
+	@PYTHONWARNINGS=ignore MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+	    $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(UI_PORT) --workers 1
 
 mlflow.db:
 	$(error mlflow.db is not there yet; run `make demo` first)

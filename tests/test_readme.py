@@ -1,0 +1,143 @@
+"""The documentation tells the truth: commands exist, links lead somewhere, the run form is the compiled pipeline's."""
+
+import ast
+import importlib.util
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from i2i_unlearn.cli import app
+from i2i_unlearn.config import CONFIGS, load_params
+from i2i_unlearn.gate import parse_policy
+from i2i_unlearn.runner import form_fields, read_package
+
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    str(page.relative_to(ROOT)): page.read_text()
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+NOT_MEASURED = "NOT MEASURED YET"
+"""Stands in a page where a number is still to come."""
+
+
+def shell_lines(text: str) -> Iterator[str]:
+    """Commands in the blocks marked `sh` and in running text, one by one, without comments and variables."""
+    blocks = [content.replace("\\\n", " ") for kind, content in FENCED.findall(text) if kind == "sh"]
+    inline = re.findall(r"`([^`\n]+)`", FENCED.sub("", text))
+    for line in [line for block in blocks for line in block.splitlines()] + inline:
+        for command in re.sub(r"(^|\s)#.*", "", line).split("&&"):
+            bare = re.sub(r"^(\s*[A-Z0-9_]+=\S*)+\s", "", command).strip()
+            if bare:
+                yield bare
+
+
+def commands(program: str) -> list[tuple[str, str]]:
+    """(page, command) of every call of `program`."""
+    return [
+        (page, line) for page, text in PAGES.items() for line in shell_lines(text) if line.startswith(f"{program} ")
+    ]
+
+
+def parse(line: str) -> None:
+    """Let the command line read `line`, without running anything."""
+    command, context = get_command(app), None
+    arguments = shlex.split(line)[1:]
+    while hasattr(command, "get_command") and arguments and not arguments[0].startswith("-"):
+        context = command.make_context(command.name, [], parent=context, resilient_parsing=True)
+        name = arguments.pop(0)
+        command = command.get_command(context, name)
+        assert command is not None, f"there is no command {name}"
+    only_named = not arguments or "--help" in arguments
+    command.make_context(command.name, arguments, parent=context, resilient_parsing=only_named)
+
+
+@pytest.mark.parametrize(("page", "line"), commands("i2i-unlearn"))
+def test_every_command_in_the_docs_is_one_that_exists(page, line):
+    parse(line)
+
+
+def test_a_command_that_does_not_exist_would_be_found():
+    with pytest.raises(Exception, match="No such option"):
+        parse("i2i-unlearn promote --force")
+    with pytest.raises(AssertionError, match="no command forget"):
+        parse("i2i-unlearn forget")
+
+
+@pytest.mark.parametrize(("page", "line"), commands("make"))
+def test_every_make_target_in_the_docs_is_one_that_exists(page, line):
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    settings = set(re.findall(r"^(\w+) \?=", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for word in shlex.split(line)[1:]:
+        assert word.partition("=")[0] in (settings if "=" in word else targets)
+
+
+@pytest.mark.parametrize(("page", "line"), commands("python -m") + commands(".venv/bin/python -m"))
+def test_every_module_that_the_docs_run_exists(page, line):
+    assert importlib.util.find_spec(shlex.split(line)[2]) is not None
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_to_a_file(page):
+    text = FENCED.sub("", PAGES[page])
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    relative = [link.partition("#")[0] for link in links if "://" not in link and not link.startswith("#")]
+    assert [link for link in relative if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_of_the_project_in_the_docs_exists(page):
+    """Paths below the folders that are under version control, but for patterns."""
+    folders = r"(?:src|components|pipelines|mlflow|tests|benchmarks|docs|\.ci)/"
+    # mlflow/ without a file name behind it may be anything of MLflow's.
+    paths = re.findall(rf"`({folders}[\w./-]+)`", FENCED.sub("", PAGES[page]))
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_parameter_in_the_docs_is_one_of_params_yaml(page):
+    params = load_params(ROOT / "params.yaml")
+    named = re.findall(rf"`({'|'.join(CONFIGS)})\.([a-z_]+)`", PAGES[page])
+    fields = {section: {*config.model_fields, *params[section]} for section, config in CONFIGS.items()}
+    assert [f"{section}.{key}" for section, key in named if key not in fields[section]] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_example_of_a_policy_or_of_python_is_valid(page):
+    for kind, content in FENCED.findall(PAGES[page]):
+        if kind == "yaml":
+            parse_policy("mine", yaml.safe_load(content))
+        elif kind == "python":
+            ast.parse(content)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_number_is_left_to_be_measured(page):
+    assert NOT_MEASURED not in PAGES[page]
+
+
+def form_table() -> str:
+    """The table that README.md must hold: the fields in the order of pipelines/unlearning.py."""
+    fields = form_fields(read_package(ROOT / "pipelines/unlearning.yaml"))
+    tree = ast.parse((ROOT / "pipelines/unlearning.py").read_text())
+    pipeline = next(one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == "unlearning")
+    rows = [_row(name, fields[name]) for name in (argument.arg for argument in pipeline.args.args)]
+    return "\n".join(["| field | default | meaning |", "| --- | --- | --- |", *rows])
+
+
+def _row(name: str, field: dict) -> str:
+    default = field["defaultValue"]
+    if field["parameterType"] == "NUMBER_INTEGER":
+        default = int(default)
+    text = default if isinstance(default, str) else json.dumps(default)
+    return f"| `{name}` | {f'`{text}`' if text else '(empty)'} | {' '.join(field['description'].split())} |"
+
+
+def test_the_readme_shows_the_run_form_as_it_is():
+    assert form_table() in PAGES["README.md"], f"put this table into README.md:\n{form_table()}"
