@@ -33,12 +33,18 @@ TINY: dict[str, Any] = {
             "decoder_intermediate_size": 64,
             "initializer_range": 0.1,
         },
-        "num_steps": 60,
+        "num_steps": 200,  # 2 s: enough to complete the waves
         "batch_size": 16,
+        "average_decay": 0.0,
+        "learning_rate": 0.004,
         "warmup_steps": 5,
-        "checkpoint_every_steps": 20,
+        "checkpoint_every_steps": 50,
     },
     "unlearn": {
+        "alpha": 2.0,
+        "noise_covariance": "identity",
+        "noise_mean": "zero",
+        "learning_rate": 0.001,
         "num_steps": 30,
         "batch_size": 16,
         "warmup_steps": 3,
@@ -138,8 +144,8 @@ class Project:
         from i2i_unlearn.config import CONFIGS, SHARED_KEYS
 
         shared = {key: changes.pop(key) for key in list(changes) if key in SHARED_KEYS}
-        recipe_keys = {"num_steps", "batch_size", "average_decay", "learning_rate", "precision"}
-        recipe = {key: changes.pop(key) for key in list(changes) if section == "reference" and key in recipe_keys}
+        own = {"kind", "seed_offset"}  # the reference's recipe stands in the section pretrain
+        recipe = {key: changes.pop(key) for key in list(changes) if section == "reference" and key not in own}
         nested = {"pretrain": recipe} if recipe else {}
         return CONFIGS[section].from_params(self.params(**shared, **nested, **{section: changes}))
 
@@ -195,6 +201,29 @@ def tiny(taught: Project) -> Project:
         taught.images, taught.splits, taught.teacher, taught.artifact("reference"), taught.config("reference")
     )
     return taught
+
+
+@pytest.fixture(scope="session")
+def damage_images() -> Callable[..., str]:
+    """`damage_images(project, folder, splits, keep=("forget",))`: images of which only those roles can be read."""
+
+    def damage(project: Project, folder: Path, splits: Path, *, keep: tuple[str, ...]) -> str:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from i2i_unlearn.data.manifest import read_manifest
+
+        roles = read_manifest(splits / "manifest.parquet").rows["role"]
+        table = pq.read_table(f"{project.images}/tiny.parquet")
+        images = zip(table["image"].to_pylist(), roles, strict=True)
+        kept = pa.array([image if role in keep else b"gone" for image, role in images], pa.binary())
+        place = table.schema.get_field_index("image")
+        folder.mkdir()
+        damaged = table.set_column(place, table.schema.field(place), kept)
+        pq.write_table(damaged, folder / "tiny.parquet")
+        return str(folder)
+
+    return damage
 
 
 @pytest.fixture(scope="session")

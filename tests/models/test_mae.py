@@ -262,6 +262,14 @@ def test_the_encoder_is_all_of_vit_and_nothing_else(tiny_model):
     assert len(encoder) == 3 + 2 * 16 + 2  # class token and projection, two blocks, the last norm
 
 
+def test_position_tables_are_constants_in_a_loaded_model_too(tmp_path, tiny_model):
+    tiny_model().save(tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    frozen = {name for name, parameter in loaded.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"model.vit.embeddings.position_embeddings", "model.decoder.decoder_pos_embed"}
+    assert [name for name, _ in loaded.encoder_parameters()] == [name for name, _ in tiny_model().encoder_parameters()]
+
+
 def test_freezing_the_decoder_does_not_change_what_the_encoder_is(tiny_model):
     model = tiny_model()
     before = [name for name, _ in model.encoder_parameters()]

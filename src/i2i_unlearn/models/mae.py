@@ -53,6 +53,9 @@ class MaskedAutoencoder(nn.Module):
         """`mean` and `deviation` per channel turn pixels in [0, 1] into what the model was trained on."""
         super().__init__()
         self.model = model
+        # The sine tables are constants; the library forgets so when it loads weights.
+        model.vit.embeddings.position_embeddings.requires_grad_(False)
+        model.decoder.decoder_pos_embed.requires_grad_(False)
         config = model.config
         self.image_size = (config.image_size, config.image_size)
         self.num_channels: int = config.num_channels
@@ -100,9 +103,9 @@ class MaskedAutoencoder(nn.Module):
         return per_patch_BN.sum(1) / hidden_BN.sum(1).clamp(min=1)
 
     def encoder_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """All of the ViT encoder; the decoder shares nothing with it. Position embeddings are constants."""
+        """All of the ViT encoder but its constants; the decoder shares nothing with it."""
         for name, parameter in self.model.vit.named_parameters(prefix="model.vit"):
-            if parameter.requires_grad or "position_embeddings" not in name:
+            if "position_embeddings" not in name:
                 yield name, parameter
 
     # --- patches and tokens ---
