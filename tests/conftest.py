@@ -2,8 +2,11 @@
 
 import copy
 import hashlib
+import json
 import os
-from collections.abc import Callable, Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -267,7 +270,124 @@ def tiny_model() -> Callable[..., Any]:
     return make
 
 
+# --- the command line as processes of their own ---
+
+SERVER = """
+import json, os, resource, signal, sys, traceback
+from i2i_unlearn import cli
+from i2i_unlearn.stages import pretrain, reference, snapshot, split, unlearn
+
+def end_at(moment):
+    count = 0
+    def hook(event, arguments):
+        nonlocal count
+        if event == moment["event"] and moment["contains"] in " ".join(map(str, arguments[:2])):
+            count += 1
+            if count == moment.get("nth", 1):
+                os.kill(os.getpid(), moment.get("signal", signal.SIGKILL))
+    sys.addaudithook(hook)
+
+def child(job):
+    os.chdir(job["folder"])
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.environ.update(job["environment"])
+    sys.argv = ["i2i-unlearn", *job["arguments"]]
+    if job["file_bytes"]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_bytes"], job["file_bytes"]))
+    if job["moment"]:
+        end_at(job["moment"])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+for line in sys.stdin:
+    job = json.loads(line)
+    pid = os.fork()
+    if not pid:
+        code = child(job)
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    """Negative: the signal that ended it."""
+    out: str
+    err: str
+
+
+class CommandLine:
+    """Runs `i2i-unlearn`, each call in a process of its own.
+
+    The processes are forked from one that has imported torch already, which takes seconds.
+    """
+
+    def __init__(self, scratch: Path) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "100"}
+        self._scratch = scratch
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def __call__(
+        self,
+        folder: Path,
+        *arguments: str | Path,
+        moment: Mapping[str, Any] | None = None,
+        file_bytes: int = 0,
+        **environment: str,
+    ) -> Ended:
+        """Run in `folder`.
+
+        `moment` = {event, contains, nth, signal}: send the process a signal (SIGKILL) right before the nth audit event
+        of that name with that text in its arguments. `file_bytes`: no file may grow larger: a disk that is full.
+        """
+        job = {
+            "folder": str(folder),
+            "arguments": list(map(str, arguments)),
+            "moment": moment,
+            "file_bytes": file_bytes,
+            "environment": environment,
+            "out": str(self._scratch / "out"),
+            "err": str(self._scratch / "err"),
+        }
+        self._server.stdin.write(json.dumps(job) + "\n")
+        self._server.stdin.flush()
+        code = int(self._server.stdout.readline())
+        return Ended(code, (self._scratch / "out").read_text(), (self._scratch / "err").read_text())
+
+    def close(self) -> None:
+        self._server.stdin.close()
+        self._server.wait(timeout=60)
+        self._server.stdout.close()
+
+
 @pytest.fixture(scope="session")
-def single_threaded() -> dict[str, str]:
-    """Environment for commands run as processes of their own."""
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+def command_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    """`command_line(folder, "unlearn", "--out", out)` -> code, out, err."""
+    line = CommandLine(tmp_path_factory.mktemp("command-line"))
+    yield line
+    line.close()
+
+
+@pytest.fixture(scope="session")
+def params_written() -> Callable[..., Path]:
+    """`params_written(folder, project, **changes)`: write the params.yaml of a tiny project."""
+
+    def write(folder: Path, project: Project, **changes: Any) -> Path:
+        path = folder / "params.yaml"
+        path.write_text(yaml.safe_dump(project.params(**changes), sort_keys=False))
+        return path
+
+    return write

@@ -54,7 +54,9 @@ def main() -> None:
         sys.exit(_say("error", error, 1))
     except GateRefused as refusal:
         sys.exit(_say("refused", refusal, 3))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        if isinstance(end, SystemExit) and end.code != 130:  # what typer makes of Ctrl-C
+            raise
         sys.exit(_say("stopped", "run the same command again to go on", 130))
     except OSError as error:
         if error.filename is None:
