@@ -1,5 +1,6 @@
 """Families of image-to-image generators, by name. A new family = a file and a line in `FAMILIES`."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from i2i_unlearn.compat_torchvision import ensure_torchvision
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.models.directory import read_config
 
-ensure_torchvision()  # before transformers, which imports it
+if importlib.util.find_spec("torchvision"):  # a GPU box may do without
+    ensure_torchvision()  # before transformers, which imports it
 from i2i_unlearn.models.mae import MaskedAutoencoder  # noqa: E402
 
 FAMILIES: dict[str, Any] = {  # Any: classes that meet models.base.ImageToImage and are torch modules

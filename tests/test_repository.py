@@ -1,0 +1,381 @@
+"""The repository guards itself: what review would forget."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from i2i_unlearn.cli import app
+from i2i_unlearn.config import CONFIGS, SHARED_KEYS, PretrainConfig, ReferenceConfig
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src/i2i_unlearn"
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def python(program, folder=ROOT):
+    """What a program prints in a process of its own."""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def tracked(*patterns):
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [Path(line) for line in listed.stdout.splitlines() if (ROOT / line).is_file()]
+
+
+# --- mlflow/ and the package mlflow ---
+
+
+def test_mlflow_folder_holds_no_python():
+    assert not list((ROOT / "mlflow").rglob("*.py"))
+
+
+def test_import_from_the_root_finds_the_real_mlflow():
+    pytest.importorskip("mlflow")
+    program = "import importlib.util; print(importlib.util.find_spec('mlflow').origin)"
+    found = python(program).strip()
+    assert found.endswith("mlflow/__init__.py")
+    assert not Path(found).is_relative_to(ROOT / "mlflow")
+
+
+def test_one_module_imports_mlflow():
+    importers = {path for path, names in imported_by_file().items() if "mlflow" in {root_of(name) for name in names}}
+    assert importers == {PACKAGE / "tracking.py"}
+
+
+# --- DVC ---
+
+
+def commands():
+    group = typer.main.get_command(app)
+    return group.commands
+
+
+def test_every_dvc_stage_is_a_command_and_a_section_of_the_parameters():
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for name, stage in STAGES.items():
+        program, verb, *_ = stage["cmd"].split()
+        assert (program, verb) == ("i2i-unlearn", name)
+        assert name in commands()
+        assert name in CONFIGS
+        assert name in params
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_dvc_stage_depends_on_the_parameters_that_its_config_holds(name):
+    config = CONFIGS[name]
+    shared = {key for key in SHARED_KEYS if key in config.model_fields} - config.not_in_digest
+    sections = {name, "pretrain"} if config is ReferenceConfig else {name}
+    assert set(STAGES[name]["params"]) == sections | shared
+
+
+def test_the_recipe_of_the_reference_is_that_of_pretrain():
+    # This is why its stage depends on the section pretrain.
+    recipe = set(ReferenceConfig.model_fields) - {"kind", "seed_offset"}
+    assert recipe <= set(PretrainConfig.model_fields)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_dvc_stage_would_be_taken_by_its_command(name):
+    _, verb, *arguments = STAGES[name]["cmd"].split()
+    commands()[verb].make_context(verb, arguments)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_what_a_dvc_stage_reads_is_there_or_made_by_another_stage(name):
+    made = {Path(next(iter(out)) if isinstance(out, dict) else out) for out in outs_of_all()}
+    for dependency in map(Path, STAGES[name]["deps"]):
+        if dependency.parts[0] == "artifacts":
+            assert any(dependency == out or out in dependency.parents or dependency in out.parents for out in made)
+        elif dependency.parts[0] != "data":  # brought by `data embedded`, tracked by data.dvc
+            assert (ROOT / dependency).exists(), dependency
+
+
+def outs_of_all():
+    return [out for stage in STAGES.values() for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_outputs_lie_in_the_folder_that_the_command_writes(name):
+    words = STAGES[name]["cmd"].split()
+    folder = Path(words[words.index("--out") + 1])
+    for kind in ("outs", "metrics", "plots"):
+        for out in STAGES[name].get(kind, []):
+            path = Path(next(iter(out)) if isinstance(out, dict) else out)
+            assert path == folder or folder in path.parents
+            assert isinstance(out, dict), f"{path} is not persistent: DVC would delete it before the command runs"
+            assert out[str(path)]["persist"] is True
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_paths_in_the_command_are_dependencies(name):
+    words = STAGES[name]["cmd"].split()
+    given = {word: value for word, value in zip(words, words[1:], strict=False) if word.startswith("--")}
+    dependencies = [Path(dependency) for dependency in STAGES[name]["deps"]]
+    for option, value in given.items():
+        if option != "--out":
+            assert any(Path(value) == known or Path(value) in known.parents for known in dependencies), (option, value)
+
+
+# Code that decides no number: how things are read, told and stored.
+PLUMBING = {
+    *("checkpoints.py", "compat_torchvision.py", "config.py", "errors.py", "files.py", "progress.py", "tracking.py"),
+    "objectives/base.py",
+}
+BORROWED = {
+    "pretrain": {"data/manifest.py"},  # the digest that names the checkpoint
+    "snapshot": {"stages/training.py"},  # the type of the facts
+    "evaluate": {"engine.py", "data/shards.py"},  # threads and device; the layout of shards
+}
+"""Modules of which a stage takes only plumbing."""
+
+
+def imported(path):
+    """Full names that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def imported_by_file():
+    return {path: imported(path) for path in PACKAGE.rglob("*.py")}
+
+
+def root_of(name):
+    return name.partition(".")[0]
+
+
+def files_of(names):
+    """Files of the package that these names stand for."""
+    for name in names:
+        if root_of(name) == "i2i_unlearn":
+            path = ROOT / "src" / Path(*name.split("."))
+            if path.with_suffix(".py").exists():
+                yield path.with_suffix(".py")
+            elif (path / "__init__.py").exists():
+                yield path / "__init__.py"
+
+
+def reached_from(start, stop):
+    """Files of the package that `start` imports, and what these import, without going through `stop`."""
+    found, todo = set(), [start]
+    while todo:
+        path = todo.pop()
+        inside = path.relative_to(PACKAGE).as_posix()
+        if path not in found and inside not in stop:
+            found.add(path)
+            todo += files_of(imported(path))
+    return found
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_code_that_a_dvc_stage_runs_is_among_its_dependencies(name):
+    stop = PLUMBING | BORROWED.get(name, set())
+    dependencies = [ROOT / dependency for dependency in STAGES[name]["deps"]]
+    for path in reached_from(PACKAGE / f"stages/{name}.py", stop):
+        if path.name == "__init__.py" and path.parent in (PACKAGE, PACKAGE / "stages"):
+            continue
+        assert any(path == known or known in path.parents for known in dependencies), path.relative_to(ROOT)
+
+
+def test_the_plumbing_is_there():
+    for name in PLUMBING.union(*BORROWED.values()):
+        assert (PACKAGE / name).is_file()
+
+
+# --- imports ---
+
+CORE = ["models", "objectives", "operators.py", "noise.py", "targets.py", "engine.py"]
+CORE_NEEDS = {"torch", "numpy", "transformers", "safetensors", "fsspec"}
+COMES_WITH = {"huggingface_hub", "torchvision"}  # of transformers' own; torchvision only where it is installed
+OPTIONAL = ["kfp", "kubernetes", "mlflow", "dvc", "mlxtend", "skimage", "efficientnet_lite_pytorch"]
+
+
+def core_files():
+    for name in CORE:
+        path = PACKAGE / name
+        yield from sorted(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+def test_the_core_imports_the_familys_library_and_little_else():
+    # A GPU box may have little else.
+    for start in core_files():
+        for path in reached_from(start, set()):
+            foreign = {root_of(name) for name in imported(path)} - set(sys.stdlib_module_names) - {"i2i_unlearn"}
+            assert foreign <= CORE_NEEDS | COMES_WITH, path
+
+
+REFUSE = """
+import importlib.machinery, sys
+
+class Finder(importlib.machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.partition(".")[0] not in REFUSED:  # as if it were not installed
+            return super().find_spec(name, path, target)
+
+sys.meta_path = [Finder if finder is importlib.machinery.PathFinder else finder for finder in sys.meta_path]
+"""
+
+
+def test_the_core_works_where_little_else_is_installed():
+    refused = [
+        *OPTIONAL,
+        *("pandas", "pyarrow", "pydantic", "typer", "rich", "jinja2", "matplotlib", "sklearn", "PIL", "ruamel"),
+        *("torchmetrics", "torchvision"),
+    ]
+    modules = [str(path.relative_to(ROOT / "src").with_suffix("")).replace("/", ".") for path in core_files()]
+    program = f"""
+REFUSED = {refused!r}
+{REFUSE}
+import importlib
+for name in {modules!r}:
+    importlib.import_module(name.removesuffix(".__init__"))
+import torch
+from i2i_unlearn.models import family_named
+sizes = dict(patch_size=4, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+sizes |= dict(decoder_hidden_size=8, decoder_num_hidden_layers=1, decoder_num_attention_heads=2)
+make = family_named("mae").create
+model = make(sizes | dict(decoder_intermediate_size=8), image_size=8, num_channels=1, generator=torch.Generator())
+print(tuple(model.complete(torch.zeros(1, 1, 8, 8), torch.ones(1, 8, 8).bool(), generator=None).shape))
+"""
+    assert python(program) == "(1, 1, 8, 8)\n"
+
+
+def test_the_package_imports_without_what_is_optional():
+    program = f"""
+REFUSED = {OPTIONAL!r}
+{REFUSE}
+import importlib, json, pkgutil
+import i2i_unlearn
+from i2i_unlearn.errors import UserError
+faults = {{}}
+for module in pkgutil.walk_packages(i2i_unlearn.__path__, "i2i_unlearn."):
+    try:
+        importlib.import_module(module.name)
+    except UserError as error:
+        faults[module.name] = str(error)
+print(json.dumps(faults))
+"""
+    faults = json.loads(python(program).splitlines()[-1])
+    # What is about MLflow says how to install it; all else imports.
+    assert "i2i_unlearn.tracking" in faults
+    for name, message in faults.items():
+        assert "pip install 'i2i-unlearn[mlflow]'" in message, name
+
+
+def test_no_module_imports_a_test_or_a_tool_for_developers():
+    tools = {"pytest", "mypy", "ruff", "build", "hatchling", "playwright"}
+    tools |= {"tests", "benchmarks", "components", "pipelines"}  # not in the wheel
+    for path, names in imported_by_file().items():
+        assert not tools & {root_of(name) for name in names}, path
+
+
+# --- distribution ---
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, ROOT]
+    ended = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (path,) = out.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+def test_the_wheel_contains_only_the_package(wheel):
+    packed = {Path(name) for name in wheel.namelist() if ".dist-info/" not in name}
+    assert packed == {path.relative_to("src") for path in tracked("src")}
+
+
+def test_the_wheel_contains_the_templates(wheel):
+    used = set()
+    for path in PACKAGE.rglob("*"):
+        if path.is_file() and path.suffix not in (".py", ".pyc"):
+            used.add(path.relative_to(ROOT / "src").as_posix())
+    assert used
+    assert used <= set(wheel.namelist())
+
+
+def test_the_wheel_brings_the_command_and_the_licence(wheel):
+    names = wheel.namelist()
+    (entry_points,) = [name for name in names if name.endswith("entry_points.txt")]
+    assert "i2i-unlearn = i2i_unlearn.cli:main" in wheel.read(entry_points).decode()
+    assert any(name.endswith("LICENSE") for name in names)
+
+
+# --- versions ---
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def constraints():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line.partition("#")[0].strip() for line in lines]
+    return [Requirement(pin) for pin in pins if pin]
+
+
+def test_constraints_are_exact_pins_each_once():
+    pins = constraints()
+    for pin in pins:
+        assert re.fullmatch(r"==[^*,]+", str(pin.specifier)), pin
+    names = [canonicalize_name(pin.name) for pin in pins]
+    assert len(set(names)) == len(names)
+
+
+def test_constraints_satisfy_the_ranges_of_the_project():
+    pins = {canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in constraints()}
+    groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    for line in (line for group in groups for line in group):
+        wanted = Requirement(line)
+        name = canonicalize_name(wanted.name)
+        if name != canonicalize_name(PROJECT["name"]):
+            assert name in pins, f"{name} is not pinned"
+            assert wanted.specifier.contains(Version(pins[name]), prereleases=True), (line, pins[name])
+
+
+# --- what must not be in it ---
+
+
+def test_no_pickle_and_no_shell_string_in_the_package():
+    for path in PACKAGE.rglob("*.py"):
+        names = {root_of(name) for name in imported(path)}
+        assert not names & {"pickle", "cloudpickle", "joblib", "dill"}, path
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "shell":
+                pytest.fail(f"{path}:{node.value.lineno}: a shell string")
+            if isinstance(node, ast.Assert):
+                pytest.fail(f"{path}:{node.lineno}: an assert is no check of input")
+            bare = isinstance(node, ast.ExceptHandler) and node.type is None
+            assert not bare, f"{path}:{node.lineno}: a bare except"
+
+
+def test_no_large_file_is_tracked():
+    # Data belongs to DVC.
+    for path in tracked():
+        assert (ROOT / path).stat().st_size < 2**20, path
