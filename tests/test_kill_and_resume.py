@@ -210,21 +210,6 @@ def finish(folder, *command):
     assert process.wait(timeout=240) == 0, (folder / "log.txt").read_text()
 
 
-def test_the_command_killed_from_outside_goes_on(command_line, taught, place, params_written):
-    # Long enough to be caught in the middle: some seconds for the steps alone.
-    params_written(
-        place, taught, checkpoint_uri="checkpoints", pretrain={"num_steps": 500, "checkpoint_every_steps": 20}
-    )
-    arguments = list(map(str, arguments_of("pretrain", taught)))
-    command = [BIN / "i2i-unlearn", *arguments]
-    kill_once(lambda: list(place.glob("checkpoints/*.safetensors")), place, *command)
-    finish(place, *command)
-    assert "pretrain: going on after step" in (place / "log.txt").read_text()
-    assert nothing_is_left(place)
-    assert command_line(place, *arguments[:-1], "undisturbed").code == 0
-    assert same(place / "out", place / "undisturbed")
-
-
 @pytest.fixture
 def repository(tmp_path, taught, params_written):
     """A copy of the project under DVC; everything that `unlearn` needs is there."""
@@ -238,28 +223,25 @@ def repository(tmp_path, taught, params_written):
     for name in ("splits", "teacher"):
         shutil.copytree(taught.artifact(name), tmp_path / "artifacts" / name)
     params_written(
-        tmp_path, taught, checkpoint_uri="checkpoints", unlearn={"num_steps": 500, "checkpoint_every_steps": 20}
+        tmp_path, taught, checkpoint_uri="checkpoints", unlearn={"num_steps": 250, "checkpoint_every_steps": 10}
     )
     finish(tmp_path, sys.executable, "-m", "dvc", "init", "--no-scm", "-q")
     return tmp_path
 
 
-def test_dvc_repro_killed_from_outside_goes_on(command_line, repository):
+def test_dvc_repro_and_the_command_go_on_from_each_other_wherever_they_were_killed(command_line, repository):
+    arguments = ["unlearn", "--splits", "artifacts/splits", "--teacher", "artifacts/teacher/model"]
     repro = [sys.executable, "-m", "dvc", "repro", "unlearn"]
     kill_once(lambda: list(repository.glob("checkpoints/*.safetensors")), repository, *repro)
     assert not (repository / "artifacts/unlearned").exists()
+
+    (checkpoint,) = repository.glob("checkpoints/*.safetensors")
+    before = checkpoint.stat().st_mtime_ns
+    command = [BIN / "i2i-unlearn", *arguments, "--out", "artifacts/unlearned"]
+    kill_once(lambda: checkpoint.stat().st_mtime_ns != before, repository, *command)
     finish(repository, *repro)
-    assert "unlearn: going on after step" in (repository / "log.txt").read_text()
+
+    assert (repository / "log.txt").read_text().count("unlearn: going on after step") == 2
     assert nothing_is_left(repository)
-    undisturbed = repository / "undisturbed"
-    stage = [
-        "unlearn",
-        "--images",
-        "data/images",
-        "--splits",
-        "artifacts/splits",
-        "--teacher",
-        "artifacts/teacher/model",
-    ]
-    assert command_line(repository, *stage, "--out", undisturbed).code == 0
-    assert same(repository / "artifacts/unlearned", undisturbed)
+    assert command_line(repository, *arguments, "--out", "undisturbed").code == 0
+    assert same(repository / "artifacts/unlearned", repository / "undisturbed")
