@@ -76,3 +76,11 @@ def test_resampling_does_not_shift_the_value():
     counts = np.random.default_rng(0).multinomial(60, np.full(60, 1 / 60), 2000).astype(float)
     samples = kid(x, y, counts)
     assert np.mean(samples) == pytest.approx(kid(x, y)[0], abs=0.15 * np.std(samples))
+
+
+def test_a_handful_of_images_has_a_value_but_no_interval():
+    # Of two images a draw may hold one alone: no pairs, 0 / 0.
+    x, y = features(2), features(2, shift=0.3, seed=1)
+    assert not of_kernel(paired_kernel(x, y)).has_interval
+    assert np.isfinite(kid(x, y)).all()
+    assert of_kernel(paired_kernel(features(10), features(10, seed=1))).has_interval

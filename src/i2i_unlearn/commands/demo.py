@@ -78,8 +78,6 @@ def _register_and_show(params: dict[str, object], changed: bool) -> None:
     verdicts = read_json(evaluation / "verdicts.json")
     console = Console()
     console.print(summary_table(read_json(evaluation / "metrics.json"), verdicts))
-    if verdicts["sentence"]:
-        console.print(verdicts["sentence"])
     if refusal:
         console.print(f"Not promoted: {refusal}")
     else:

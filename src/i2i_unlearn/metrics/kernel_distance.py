@@ -22,6 +22,9 @@ from i2i_unlearn.metrics.bootstrap import Floats, Statistic
 from i2i_unlearn.metrics.frechet_distance import is_frechet_reliable
 from i2i_unlearn.metrics.observations import Array, Observations
 
+FEWEST_FOR_INTERVAL = 10
+"""Resampling fewer images says little, and may draw one image alone, which has no pairs."""
+
 
 def polynomial_kernel(one_ND: Floats, other_ND: Floats) -> Floats:
     """The kernel k of each pair of rows."""
@@ -44,7 +47,7 @@ def of_kernel(h_NN: Floats) -> Statistic:
         pairs_K = counts_KN.sum(1) ** 2 - (counts_KN**2).sum(1)
         return np.asarray(np.einsum("kn,kn->k", counts_KN @ h_NN, counts_KN) / pairs_K)
 
-    return Statistic(of)
+    return Statistic(of, has_interval=len(h_NN) >= FEWEST_FOR_INTERVAL)
 
 
 def statistic(seen: Observations) -> Statistic | None:

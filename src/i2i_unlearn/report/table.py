@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -17,11 +18,16 @@ _STYLES = {"pass": "bold green", "fail": "bold red", "undecided": "bold yellow"}
 def summary_table(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> Table:
     """Hole PSNR with its interval on forget, retain and unseen for each model; the verdicts stand below."""
     table = Table(
-        title="Hole PSNR in dB (95 % interval)", title_justify="left", caption_justify="left", caption_style=""
+        title="Hole PSNR in dB (95 % interval)",
+        title_justify="left",
+        caption_justify="left",
+        caption_style="",
+        box=SIMPLE_HEAD,  # without side lines, three models with intervals fit into 80 columns
+        pad_edge=False,
     )
     scores = metrics["scores"]
     models = in_order(scores, MODELS)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for model in models:
         table.add_column(MODELS.get(model, model).lower(), justify="right", no_wrap=True)
     for name, label in _ROWS.items():
