@@ -75,7 +75,7 @@ def unlearning(
     keep_fraction: float = PARAMS["keep_fraction"],
     reference: str = PARAMS["reference"]["kind"],
     gate_policy: str = PARAMS["evaluate"]["policy"],
-    show_forget_images: bool = PARAMS["evaluate"]["show_forget_images"],
+    show_forget_images: bool = False,  # params.yaml speaks of the demo's public digits; a form may name any images
     model_name: str = PARAMS["register"]["model_name"],
     experiment: str = PARAMS["register"]["experiment"],
     promote: str = "never",
@@ -102,7 +102,7 @@ def unlearning(
         erased: Ids of the requests carried out and promoted earlier, separated by commas; their images are not used
             for anything again. Empty if this is the first unlearning.
         model: The model that is to forget: a registered version (models:/NAME/VERSION, a number and not an alias) or
-            the folder or URI of a model directory.
+            the path of a model directory; a relative path lies on the volume.
         model_sha256: Expected sha256 of the model directory; the run stops if the model is another one. Empty to
             accept any.
         objective: What the training minimises. One of: encoder_l2.
@@ -116,8 +116,8 @@ def unlearning(
             (costs as much as the original training).
         gate_policy: Name of the policy that decides whether the result passes; the other policies' verdicts are
             shown beside it. One of: like_unseen, noise.
-        show_forget_images: Whether the report may show images that are to be forgotten. Leave it off for images of
-            persons.
+        show_forget_images: Whether the report, which MLflow and Kubeflow keep, shows images that are to be forgotten.
+            Switch it on only for images that are public anyway.
         model_name: Name under which the unlearned model becomes a new version in the MLflow registry.
         experiment: MLflow experiment that records the run with its parameters, metrics and report.
         promote: Whether to make the new version the champion. One of: never (a person decides later), on pass (at

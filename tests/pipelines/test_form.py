@@ -62,6 +62,18 @@ def test_defaults_are_those_of_params_yaml():
     assert defaults["gate_policy"] == PARAMS["evaluate"]["policy"]
 
 
+def test_images_that_are_to_be_forgotten_are_shown_only_on_request_whatever_the_demo_does():
+    assert PARAMS["evaluate"]["show_forget_images"]  # the demo's digits are public
+    assert FIELDS["show_forget_images"]["defaultValue"] is False
+    assert check()["evaluate"]["show_forget_images"] is False
+    assert check({"show_forget_images": True})["evaluate"]["show_forget_images"] is True
+
+
+def test_the_model_is_described_as_what_the_snapshot_takes():
+    assert "models:/NAME/VERSION" in FIELDS["model"]["description"]
+    assert "URI" not in FIELDS["model"]["description"]
+
+
 def test_defaults_run_on_a_cluster_without_accelerators():
     assert FIELDS["accelerator_count"]["defaultValue"] == "0"
     assert FIELDS["node_selector"]["defaultValue"] == {}

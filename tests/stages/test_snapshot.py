@@ -82,6 +82,13 @@ def test_an_alias_is_refused(taught, tmp_path, uri):
     assert told in refused(taught, tmp_path / "out", uri)
 
 
+@pytest.mark.parametrize("address", ["s3://bucket/model", "https://host/model", "file:///model"])
+def test_an_address_is_refused_before_anything_looks_like_a_missing_folder(taught, tmp_path, address):
+    told = refused(taught, tmp_path / "out", address)
+    assert told.startswith(f"snapshot.source={address}: an address is not read; copy the model into a folder")
+    assert "models:/NAME/VERSION" in told
+
+
 def test_a_model_of_another_family_is_refused(taught, source, tmp_path):
     (source / "config.json").write_text(json.dumps({"model_type": "vit"}))
     assert "model_type='vit' is of no known family; known: vit_mae (mae)" in refused(taught, tmp_path / "out", source)

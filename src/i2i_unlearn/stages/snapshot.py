@@ -15,15 +15,11 @@ def run(out: str | Path, config: SnapshotConfig) -> Facts:
     The model is loaded and saved again, so that what goes on is a whole model of a known family, in safetensors only.
 
     Raises:
-        UserError: the source is missing, damaged, of no known family, an alias, or its digest is not the expected one.
+        UserError: the source is missing, damaged, of no known family, an address, an alias, or its digest is not the
+            expected one.
     """
     with atomic_folder(out) as aside:
-        source = config.source
-        if source.startswith("models:"):
-            from i2i_unlearn.tracking import fetch_version  # imports mlflow: only where the registry is asked
-
-            fetch_version(source, aside / "fetched")
-            source = str(aside / "fetched")
+        source = _local(config.source, aside / "fetched")
         model = load_model(source)
         found = digest_folder(source)
         if config.sha256 and config.sha256 != found:
@@ -40,6 +36,21 @@ def run(out: str | Path, config: SnapshotConfig) -> Facts:
         write_json(aside / "summary.json", summary)
         _remove(aside / "fetched")
     return summary
+
+
+def _local(source: str, fetched: Path) -> str:
+    """The model directory that `source` means; a registry version is copied to `fetched` first."""
+    if source.startswith("models:"):
+        from i2i_unlearn.tracking import fetch_version  # imports mlflow: only where the registry is asked
+
+        fetch_version(source, fetched)
+        return str(fetched)
+    if "://" in source:
+        raise UserError(
+            f"snapshot.source={source}: an address is not read; copy the model into a folder and name that, "
+            "or register it and write models:/NAME/VERSION"
+        )
+    return source
 
 
 def _remove(folder: Path) -> None:
