@@ -24,8 +24,9 @@ from i2i_unlearn.noise import fit_noise
 from i2i_unlearn.objectives import make_objective
 from i2i_unlearn.objectives.base import Batch, Objective, Phase, State, Targets
 from i2i_unlearn.operators import make_operator
+from i2i_unlearn.pixels import to_float
 from i2i_unlearn.randomness import generator_for
-from i2i_unlearn.sampling import Sampler, single_pool, to_float
+from i2i_unlearn.sampling import Sampler, single_pool
 from i2i_unlearn.stages.training import schedule_of
 from i2i_unlearn.targets import TeacherTargets
 

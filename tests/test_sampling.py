@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from i2i_unlearn.data.images import to_float as to_float_of_the_data
 from i2i_unlearn.operators import hide, make_operator
-from i2i_unlearn.sampling import Pool, Sampler, single_pool, to_float
+from i2i_unlearn.pixels import to_float
+from i2i_unlearn.sampling import Pool, Sampler, single_pool
 
 
 def numbered(count, start=0):
@@ -73,15 +73,3 @@ def test_pixels_belong_to_the_rows_and_masks_are_drawn_once_per_image():
     assert batch.images_BCHW.equal(to_float(numbered(9)[batch.rows_B]))
     assert batch.visible_BHW.stride(0) == 0  # a fixed mask stays one mask
     assert hide(batch.images_BCHW, batch.visible_BHW)[:, :, :, 1].eq(0).all()
-
-
-def test_bytes_become_minus_one_to_one():
-    found = to_float(torch.tensor([0, 51, 255], dtype=torch.uint8))
-    assert found.dtype == torch.float32
-    assert found.tolist() == pytest.approx([-1.0, -0.6, 1.0])
-
-
-def test_the_conversion_is_that_of_the_data():
-    every = torch.arange(256, dtype=torch.uint8)
-    assert to_float(every).equal(to_float_of_the_data(every))
-    assert every.tolist() == list(range(256))  # nothing was changed in place

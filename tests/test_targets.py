@@ -4,8 +4,9 @@ import torch
 from i2i_unlearn.models.base import Embedding
 from i2i_unlearn.noise import fit_noise
 from i2i_unlearn.operators import make_operator
+from i2i_unlearn.pixels import to_float
 from i2i_unlearn.randomness import generator_for
-from i2i_unlearn.sampling import Sampler, single_pool, to_float
+from i2i_unlearn.sampling import Sampler, single_pool
 from i2i_unlearn.targets import CHUNK, TeacherTargets
 
 NUM_IMAGES = 12

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from i2i_unlearn.data.images import to_float, to_uint8
 from i2i_unlearn.models import load_model
 from i2i_unlearn.operators import make_operator
+from i2i_unlearn.pixels import to_float, to_uint8
 from i2i_unlearn.tracking import PythonModel, set_model
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from i2i_unlearn.objectives.base import Batch
 from i2i_unlearn.operators import Operator
+from i2i_unlearn.pixels import to_float
 from i2i_unlearn.randomness import derive_seed, generator_for
 
 
@@ -74,11 +75,6 @@ class Sampler:
             order = torch.randperm(size, generator=generator)
             self._orders[name, part] = (epoch, order)
         return order
-
-
-def to_float(images: Tensor) -> Tensor:
-    """uint8 [0, 255] -> float32 [-1, 1]."""
-    return images.float().div_(127.5).sub_(1)
 
 
 def _to_device(visible_BHW: Tensor, device: torch.device) -> Tensor:

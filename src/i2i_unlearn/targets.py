@@ -15,8 +15,8 @@ from i2i_unlearn.models.base import Embedding, ImageToImage
 from i2i_unlearn.noise import Noise
 from i2i_unlearn.objectives.base import Batch
 from i2i_unlearn.operators import Operator
+from i2i_unlearn.pixels import to_float
 from i2i_unlearn.randomness import generator_for
-from i2i_unlearn.sampling import to_float
 
 CHUNK = 128  # images in one teacher pass; fixed, so that a restarted run gets the same bits
 

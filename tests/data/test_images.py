@@ -4,10 +4,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from i2i_unlearn.data.embedded import stored_png
-from i2i_unlearn.data.images import iter_encoded, list_shards, load_pixels, read_index, to_float, to_uint8
+from i2i_unlearn.data.images import iter_encoded, list_shards, load_pixels, read_index
 from i2i_unlearn.data.shards import Record, write_shards
 from i2i_unlearn.errors import UserError
 
@@ -178,19 +177,3 @@ def test_a_broken_image_is_named_by_its_place(tmp_path):
     write_shards([Record("someone", "a", png(1)[:-25])], tmp_path, "a")
     with pytest.raises(UserError, match=r"^a\.parquet row 0: the image cannot be decoded"):
         load(tmp_path, rows(("a.parquet", 0)))
-
-
-# --- range ---
-
-
-def test_black_is_minus_one_and_white_is_one():
-    assert to_float(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]
-
-
-def test_every_byte_survives_the_way_to_floats_and_back():
-    every = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(to_uint8(to_float(every)), every)
-
-
-def test_what_lies_outside_the_range_is_clamped():
-    assert to_uint8(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]

@@ -2,6 +2,7 @@ import subprocess
 import sys
 import textwrap
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -98,6 +99,27 @@ def test_a_sample_id_of_another_shard_is_refused(tmp_path):
     with pytest.raises(UserError, match="sample id 's-0' occurs twice"):
         write_shards(records(1), tmp_path, "y")
     assert names(tmp_path) == ["x.parquet"]
+
+
+@pytest.mark.parametrize("keep", [0, 100, -20])
+def test_a_damaged_shard_beside_it_is_told_and_nothing_is_written(tmp_path, keep):
+    path = write_shards(records(3), tmp_path, "x").paths[0]
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"shard x\.parquet is truncated or damaged .*; bring the images again"):
+        write_shards(records(1, prefix="t"), tmp_path, "y")
+    assert names(tmp_path) == ["x.parquet"]
+
+
+def test_a_table_beside_it_that_is_no_shard_is_told(tmp_path):
+    pq.write_table(pa.table({"number": [1]}), tmp_path / "x.parquet")
+    with pytest.raises(UserError, match=r"x\.parquet is no image shard \(it has no column sample_id, "):
+        write_shards(records(1), tmp_path, "y")
+    assert names(tmp_path) == ["x.parquet"]
+
+
+def test_hidden_files_beside_it_do_not_count(tmp_path):
+    (tmp_path / ".x.parquet").write_bytes(b"half")
+    assert write_shards(records(1), tmp_path, "y").num_images == 1
 
 
 def test_no_image_at_all_is_refused(tmp_path):

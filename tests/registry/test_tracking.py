@@ -16,10 +16,10 @@ from mlflow.exceptions import MlflowException
 
 from i2i_unlearn import files, tracking
 from i2i_unlearn.config import PromoteConfig, RegisterConfig
-from i2i_unlearn.data.images import to_float, to_uint8
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.models import load_model
 from i2i_unlearn.operators import make_operator
+from i2i_unlearn.pixels import to_float, to_uint8
 from i2i_unlearn.stages import promote, register
 from tests.registry.world import SIZE, Folders, Registered, make_folders
 

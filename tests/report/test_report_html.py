@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from i2i_unlearn import gate
+from i2i_unlearn.metrics.names import FORGET_SETS
 from i2i_unlearn.report import write_report
-from i2i_unlearn.report.pictures import FORGET_SETS, encode_png
+from i2i_unlearn.report.pictures import encode_png
 from i2i_unlearn.report.words import number, plain_number
 
 VOID = {"meta", "img", "input", "br", "hr", "link"}

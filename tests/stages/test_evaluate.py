@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from i2i_unlearn import report
-from i2i_unlearn.data.images import load_pixels, to_float
+from i2i_unlearn.data.images import load_pixels
 from i2i_unlearn.data.manifest import read_manifest, write_manifest
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import digest_file, digest_folder, read_json, write_json
@@ -17,6 +17,7 @@ from i2i_unlearn.gate import read_policies
 from i2i_unlearn.metrics import embedding_map, extractors, kernel_distance
 from i2i_unlearn.models import load_model
 from i2i_unlearn.operators import make_operator
+from i2i_unlearn.pixels import to_float
 from i2i_unlearn.report import page
 from i2i_unlearn.report.facts import ReportFacts
 from i2i_unlearn.stages import evaluate

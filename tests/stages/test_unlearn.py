@@ -13,7 +13,7 @@ from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import digest_file, digest_folder
 from i2i_unlearn.models import load_model
 from i2i_unlearn.operators import make_operator
-from i2i_unlearn.sampling import to_float
+from i2i_unlearn.pixels import to_float
 from i2i_unlearn.stages import unlearn
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from i2i_unlearn.data.shards import SourceSplit
+from i2i_unlearn.data.layout import SourceSplit
 from i2i_unlearn.data.source import SPLIT_WORDS, Candidate
 from i2i_unlearn.errors import UserError
 

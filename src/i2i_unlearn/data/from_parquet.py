@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from i2i_unlearn.data.shards import SourceSplit
+from i2i_unlearn.data.layout import SourceSplit
 from i2i_unlearn.data.source import SPLIT_WORDS, UNLABELLED, Candidate
 from i2i_unlearn.errors import UserError
 

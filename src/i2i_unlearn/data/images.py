@@ -4,33 +4,29 @@ Images are named by the URI of a folder (a path, s3://..., gs://...); shards are
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import fsspec
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from i2i_unlearn.data.decoding import decode
-from i2i_unlearn.data.shards import SCHEMA, SCHEMA_VERSION, SOURCE_SPLITS, VERSION_KEY
+from i2i_unlearn.data.layout import BRING_AGAIN, SOURCE_SPLITS, filesystem_of, open_shard, read_from
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.progress import progress
 
 if TYPE_CHECKING:  # importing torch takes seconds, and the index needs none of it
     from torch import Tensor
 
-__all__ = ["decode", "iter_encoded", "list_shards", "load_pixels", "read_index", "shard_bytes", "to_float", "to_uint8"]
+__all__ = ["decode", "iter_encoded", "list_shards", "load_pixels", "read_index", "shard_bytes"]
 
 INDEX_COLUMNS = ("sample_id", "label", "subject", "source_split", "sha256")
 BRING_DATA = (
     "bring the demo's with `i2i-unlearn data embedded digits --out data`, your own with `i2i-unlearn data import`,"
     " tracked ones with `dvc pull`"
 )
-BRING_AGAIN = "bring the images again (`dvc pull --force`, or import them anew)"
 
 
 def list_shards(images: str) -> list[str]:
@@ -39,7 +35,7 @@ def list_shards(images: str) -> list[str]:
     Raises:
         UserError: there are none, or the URI cannot be opened.
     """
-    filesystem, root = _filesystem(images)
+    filesystem, root = filesystem_of(images)
     prefix = root.rstrip("/") + "/"
     names = [str(path).removeprefix(prefix) for path in filesystem.find(root) if str(path).endswith(".parquet")]
     shards = sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
@@ -56,8 +52,8 @@ def read_index(images: str) -> pd.DataFrame:
     """
     tables: list[pd.DataFrame] = []
     for shard in list_shards(images):
-        with _open_shard(images, shard) as file:
-            table = _read(images, shard, partial(file.read, columns=list(INDEX_COLUMNS))).to_pandas()
+        with open_shard(images, shard) as file:
+            table = read_from(images, shard, partial(file.read, columns=list(INDEX_COLUMNS))).to_pandas()
         table.insert(0, "shard", shard)
         table.insert(1, "row", np.arange(len(table)))
         tables.append(table)
@@ -84,7 +80,7 @@ def _check_unique(index: pd.DataFrame) -> None:
 
 def shard_bytes(images: str, shard: str) -> int:
     """Size of a shard's file."""
-    filesystem, root = _filesystem(images)
+    filesystem, root = filesystem_of(images)
     return int(filesystem.size(f"{root.rstrip('/')}/{shard}"))
 
 
@@ -97,7 +93,7 @@ def iter_encoded(images: str, rows: pd.DataFrame) -> Iterator[bytes]:
         UserError: a shard is missing or damaged, or a row is not there.
     """
     for shard, run in _runs(rows):
-        with _open_shard(images, shard) as file:
+        with open_shard(images, shard) as file:
             yield from _encoded_of_shard(images, shard, file, run)
 
 
@@ -121,7 +117,7 @@ def _encoded_of_shard(images: str, shard: str, file: pq.ParquetFile, rows: list[
                 f"{images}: {shard} has no row {row}; the images have changed, run `i2i-unlearn split` again"
             )
         if group != current:
-            table = _read(images, shard, partial(file.read_row_group, group, columns=["image", "sha256"]))
+            table = read_from(images, shard, partial(file.read_row_group, group, columns=["image", "sha256"]))
             encoded, digests = table["image"].to_pylist(), table["sha256"].to_pylist()
             current, first = group, int(ends[group]) - len(encoded)
         image = encoded[row - first]
@@ -154,58 +150,3 @@ def load_pixels(
             )
             advance()
     return torch.from_numpy(pixels_NCHW)
-
-
-def to_float(pixels: "Tensor") -> "Tensor":
-    """From uint8 [0, 255] to float32 [-1, 1]; `to_uint8(to_float(x)) == x`."""
-    return pixels.float() / 127.5 - 1
-
-
-def to_uint8(pixels: "Tensor") -> "Tensor":
-    """From float [-1, 1] to uint8 [0, 255]; what lies outside is clamped."""
-    import torch
-
-    return ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-def _filesystem(images: str) -> tuple[Any, str]:
-    try:
-        return fsspec.core.url_to_fs(str(images))  # type: ignore[no-any-return]
-    except (ImportError, ValueError) as error:
-        raise UserError(f"{images}: this kind of address cannot be opened ({error})") from None
-
-
-@contextmanager
-def _open_shard(images: str, shard: str) -> Iterator[pq.ParquetFile]:
-    filesystem, root = _filesystem(images)
-    try:
-        handle = filesystem.open(f"{root.rstrip('/')}/{shard}", "rb")
-    except FileNotFoundError:
-        raise UserError(f"{images}: shard {shard} is missing; {BRING_AGAIN}") from None
-    with handle:
-        file = _read(images, shard, partial(pq.ParquetFile, handle))
-        _check_schema(images, shard, file.schema_arrow)
-        yield file
-
-
-def _read(images: str, shard: str, read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).partition(". ")[0]
-        raise UserError(f"{images}: shard {shard} is truncated or damaged ({reason}); {BRING_AGAIN}") from None
-
-
-def _check_schema(images: str, shard: str, schema: pa.Schema) -> None:
-    missing = [name for name in SCHEMA.names if name not in schema.names]
-    if missing:
-        raise UserError(
-            f"{images}: {shard} is no image shard (it has no column {', '.join(missing)}); make one of it with"
-            " `i2i-unlearn data import`"
-        )
-    version = (schema.metadata or {}).get(VERSION_KEY, b"1").decode()
-    if version != str(SCHEMA_VERSION):
-        raise UserError(
-            f"{images}: {shard} has schema version {version}, this program reads {SCHEMA_VERSION}; install a newer"
-            " i2i-unlearn"
-        )

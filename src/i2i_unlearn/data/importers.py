@@ -12,7 +12,8 @@ from typing import Literal
 from i2i_unlearn.data.decoding import open_image
 from i2i_unlearn.data.from_folder import count_files, read_folder
 from i2i_unlearn.data.from_parquet import Columns, count_rows, read_parquet
-from i2i_unlearn.data.shards import Record, SourceSplit, Written, write_shards
+from i2i_unlearn.data.layout import SourceSplit
+from i2i_unlearn.data.shards import Record, Written, write_shards
 from i2i_unlearn.data.source import SPLIT_WORDS, Candidate
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.progress import progress

@@ -1,7 +1,7 @@
-"""Image shards: the one layout that image data have here, and how it is written.
+"""How image shards (`layout`) are written.
 
-A shard is a Parquet file with the columns of `SCHEMA`. Images stay encoded as they came. Row groups are small, so that
-reading one image never costs more than `ROWS_PER_GROUP` of them, and writing needs no more memory than one row group.
+Row groups are small, so that reading one image never costs more than `ROWS_PER_GROUP` of them, and writing needs no
+more memory than one row group.
 """
 
 import hashlib
@@ -11,30 +11,16 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from i2i_unlearn.data.layout import SCHEMA, SourceSplit, open_shard, read_from
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import digest_file, disk_full_as_user_error
 
-SourceSplit = Literal["train", "val", "unknown"]
-SOURCE_SPLITS: tuple[SourceSplit, ...] = ("train", "val", "unknown")
-SCHEMA_VERSION = 1
-VERSION_KEY = b"i2i_unlearn.image_shard"
-SCHEMA = pa.schema(
-    [
-        pa.field("sample_id", pa.string(), nullable=False),
-        pa.field("label", pa.string(), nullable=False),
-        pa.field("subject", pa.string()),
-        pa.field("source_split", pa.string(), nullable=False),
-        pa.field("sha256", pa.string(), nullable=False),
-        pa.field("image", pa.binary(), nullable=False),
-    ],
-    metadata={VERSION_KEY: str(SCHEMA_VERSION).encode()},
-)
 ROWS_PER_GROUP = 256
 BYTES_PER_GROUP = 32 * 2**20  # photographs of 10 MB each: a row group of 256 would hold 2.5 GB
 BYTES_PER_SHARD = 2**30
@@ -71,7 +57,7 @@ def write_shards(records: Iterable[Record], out_folder: str | Path, name: str) -
 
     Raises:
         UserError: a sample id occurs twice (here or in another shard of the folder), no record came, shards of this
-            name exist with other content, or the disk is full.
+            name exist with other content, another shard of the folder is damaged, or the disk is full.
     """
     out_folder = Path(out_folder)
     out_folder.mkdir(parents=True, exist_ok=True)
@@ -160,10 +146,12 @@ def _seen_ids(folder: Path) -> Iterator[_SeenIds]:
 
 
 def _remember_other_shards(seen: _SeenIds, folder: Path, own: list[Path]) -> None:
-    for path in sorted(set(folder.glob("*.parquet")) - set(own)):
-        for batch in pq.ParquetFile(path).iter_batches(columns=["sample_id"]):
-            for sample_id in batch.column(0).to_pylist():
-                seen.add(sample_id)
+    for path in sorted(set(folder.glob("[!.]*.parquet")) - set(own)):
+        with open_shard(str(folder), path.name) as file:
+            for group in range(file.num_row_groups):
+                read = partial(file.read_row_group, group, columns=["sample_id"])
+                for sample_id in read_from(str(folder), path.name, read)["sample_id"].to_pylist():
+                    seen.add(sample_id)
 
 
 def _with_final_names(aside: Path, name: str) -> list[Path]:

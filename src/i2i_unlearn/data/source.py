@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from i2i_unlearn.data.shards import SourceSplit
+from i2i_unlearn.data.layout import SourceSplit
 
 # What is not trained on by convention is held out here.
 SPLIT_WORDS: dict[str, SourceSplit] = {

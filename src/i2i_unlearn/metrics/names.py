@@ -2,6 +2,8 @@
 
 MODELS = ("teacher", "unlearned", "reference")
 SETS = ("forget", "retain", "forget_holdout", "retain_holdout")
+FORGET_SETS = ("forget", "forget_holdout")
+"""Sets of images that may have to be kept out of sight."""
 PAIRS = (("unlearned", "teacher"), ("unlearned", "reference"), ("reference", "teacher"))
 """Two models compared on the same images: (of, against). `differences` and `ratios` hold these."""
 

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from i2i_unlearn.data.images import to_uint8
 from i2i_unlearn.metrics.hole_psnr import psnr_db
+from i2i_unlearn.metrics.names import FORGET_SETS
 from i2i_unlearn.metrics.observe import Seen
 from i2i_unlearn.operators import hide
+from i2i_unlearn.pixels import to_uint8
 from i2i_unlearn.report.facts import PictureGrid
 
 NUM_PICTURES = 8
-FORGET_SETS = ("forget", "forget_holdout")
 
 
 @dataclass(frozen=True)

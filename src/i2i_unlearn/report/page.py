@@ -11,10 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from i2i_unlearn.files import atomic_file
+from i2i_unlearn.metrics.names import FORGET_SETS
 from i2i_unlearn.report import scores, words
 from i2i_unlearn.report.claims import not_claimed
 from i2i_unlearn.report.facts import ReportFacts
-from i2i_unlearn.report.pictures import FORGET_SETS, GridView, grid_views, shown_grids
+from i2i_unlearn.report.pictures import GridView, grid_views, shown_grids
 from i2i_unlearn.report.plots import embedding_plot, loss_plot, score_plot
 from i2i_unlearn.report.verdict import decision
 

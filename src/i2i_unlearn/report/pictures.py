@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from i2i_unlearn.metrics.names import FORGET_SETS
 from i2i_unlearn.report.facts import PictureGrid, ReportFacts
 from i2i_unlearn.report.words import COLUMN_MEANINGS, COLUMNS, SETS, in_order, number
 
-FORGET_SETS = frozenset({"forget", "forget_holdout"})
 PICTURE_BUDGET_BYTES = 2_600_000
 """PNG bytes on the page; base64 adds a third, plots and text little, and the page is to stay below 5 MB."""
 _SIDES = (256, 192, 128, 96, 64)

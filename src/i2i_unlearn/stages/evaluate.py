@@ -25,15 +25,16 @@ from torch import Tensor
 
 from i2i_unlearn import gate
 from i2i_unlearn.config import EvaluateConfig
-from i2i_unlearn.data.images import decode, iter_encoded, to_float
+from i2i_unlearn.data.images import decode, iter_encoded
 from i2i_unlearn.engine import num_threads, pick_device
 from i2i_unlearn.files import atomic_folder, write_json
 from i2i_unlearn.metrics.embedding_map import NUM_IMAGES, EmbeddingCollector
 from i2i_unlearn.metrics.extractors import Extractor, load_extractor
-from i2i_unlearn.metrics.names import MODELS
+from i2i_unlearn.metrics.names import FORGET_SETS, MODELS
 from i2i_unlearn.metrics.observe import SetObserver, masks_of
-from i2i_unlearn.metrics.pictures import FORGET_SETS, PictureCollector
+from i2i_unlearn.metrics.pictures import PictureCollector
 from i2i_unlearn.metrics.scores import Scores
+from i2i_unlearn.pixels import to_float
 from i2i_unlearn.progress import Advance, progress
 from i2i_unlearn.randomness import derive_seed
 from i2i_unlearn.report.facts import EmbeddingMap, PictureGrid, ReportFacts, RequestFacts

@@ -19,7 +19,8 @@ from i2i_unlearn.models import load_model
 from i2i_unlearn.noise import Noise, fit_noise
 from i2i_unlearn.objectives import make_objective
 from i2i_unlearn.operators import make_operator
-from i2i_unlearn.sampling import Pool, Sampler, single_pool, to_float
+from i2i_unlearn.pixels import to_float
+from i2i_unlearn.sampling import Pool, Sampler, single_pool
 from i2i_unlearn.stages.training import Facts, Stream, run_digest, schedule_of, train_and_write
 from i2i_unlearn.targets import TeacherTargets
 
