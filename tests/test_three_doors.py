@@ -211,7 +211,7 @@ def test_the_weights_are_not_those_of_the_teacher(doors):
 def test_the_pipeline_leaves_the_artifacts_that_the_user_interface_shows(doors):
     evaluate = doors.pipeline_run / "evaluate"
     assert (evaluate / "report").read_text().lstrip().lower().startswith("<!doctype html")
-    assert (evaluate / "decision").read_text().startswith("# Gate: pass")
+    assert (evaluate / "decision").read_text().startswith("## ✓ Passed: ")
     shown = json.loads((evaluate / "executor_output.json").read_text())
     metadata = shown["artifacts"]["scores"]["artifacts"][0]["metadata"]
     assert {"teacher.forget.hole_psnr_db", "unlearned.retain.hole_psnr_db"} <= set(metadata)

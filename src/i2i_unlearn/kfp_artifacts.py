@@ -35,10 +35,12 @@ class FinalStatus(Protocol):
 
 def show_evaluation(evaluation: str, report: OutputArtifact, decision: OutputArtifact, scores: OutputMetrics) -> str:
     """Copy the report, the gate's decision and the scores from the folder `evaluation`; return the gate's outcome."""
+    from i2i_unlearn.report.verdict import decision_markdown  # not for the steps that have no decision to show
+
     folder = Path(evaluation)
     metrics, verdicts = read_json(folder / "metrics.json"), read_json(folder / "verdicts.json")
     shutil.copyfile(folder / "report.html", report.path)
-    Path(decision.path).write_text(decision_markdown(verdicts))
+    Path(decision.path).write_text(decision_markdown(metrics, verdicts), encoding="utf-8")
     for name, value in flat_scores(metrics):
         scores.log_metric(name, value)
     return str(verdicts["verdicts"][verdicts["deciding"]]["outcome"])
@@ -51,20 +53,6 @@ def flat_scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             for metric, score in scores.items():
                 if score["value"] is not None and math.isfinite(score["value"]):
                     yield f"{model}.{set_name}.{metric}", score["value"]
-
-
-def decision_markdown(verdicts: Mapping[str, Any]) -> str:
-    """The deciding policy's verdict first, then the others, each line with its reason."""
-    deciding = verdicts["deciding"]
-    names = [deciding, *(name for name in verdicts["verdicts"] if name != deciding)]
-    parts = [f"# Gate: {verdicts['verdicts'][deciding]['outcome']}", verdicts.get("sentence") or ""]
-    parts += [_policy_markdown(name, verdicts["verdicts"][name]) for name in names]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _policy_markdown(name: str, verdict: Mapping[str, Any]) -> str:
-    head = [f"## Policy `{name}`: {verdict['outcome']}", "", "| Line | Outcome | Why |", "| --- | --- | --- |"]
-    return "\n".join([*head, *(f"| {line['name']} | {line['outcome']} | {line['why']} |" for line in verdict["lines"])])
 
 
 def show_final_state(status: FinalStatus, state: OutputArtifact, **run: str) -> None:

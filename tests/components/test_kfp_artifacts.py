@@ -2,23 +2,36 @@
 
 import json
 import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 from i2i_unlearn import kfp_artifacts
+from i2i_unlearn.report.verdict import decision_markdown
 
 METRICS = {
+    "sets": {"forget": {"num_images": 16, "num_scored": 12}},
     "scores": {
         "teacher": {"forget": {"hole_psnr_db": {"value": 9.5, "low": 9.0, "high": 10.0}, "kid_x": {"value": None}}},
         "unlearned": {"retain": {"hole_psnr_db": {"value": float("nan")}, "own_loss": {"value": 0.25}}},
-    }
+    },
 }
+
+
+def line(name: str, outcome: str, why: str) -> dict:
+    """A line of a verdict, as the gate writes it."""
+    measure = "forget hole_psnr_db, unlearned minus teacher"
+    told = {"bound": "at most -0.8", "why": f"{measure}: {why}", "threshold_why": "measured", "otherwise": "it recalls"}
+    return {"name": name, "measure": measure, "value": -1.5, "low": -1.6, "high": -1.4, "outcome": outcome, **told}
+
+
 VERDICTS = {
     "deciding": "noise",
     "verdicts": {
-        "like_unseen": {"outcome": "undecided", "lines": [{"name": "spread", "outcome": "undecided", "why": "few"}]},
-        "noise": {"outcome": "pass", "lines": [{"name": "forgetting", "outcome": "pass", "why": "-1.5 dB"}]},
+        "like_unseen": {"purpose": "p", "outcome": "undecided", "lines": [line("spread", "undecided", "too few")]},
+        "noise": {"purpose": "p", "outcome": "pass", "lines": [line("forgetting", "pass", "-1.5 is below -0.8")]},
     },
     "sentence": "They differ.",
 }
@@ -48,10 +61,11 @@ def test_evaluation_becomes_html_markdown_and_metrics_and_the_outcome_is_the_dec
     report, decision, scores = Shown(tmp_path / "a"), Shown(tmp_path / "b"), Logged()
     assert kfp_artifacts.show_evaluation(str(tmp_path), report, decision, scores) == "pass"
     assert (tmp_path / "a").read_text() == "<!doctype html>"
-    lines = (tmp_path / "b").read_text().splitlines()
-    assert lines[:3] == ["# Gate: pass", "", "They differ."]
-    assert lines.index("## Policy `noise`: pass") < lines.index("## Policy `like_unseen`: undecided")
-    assert "| forgetting | pass | -1.5 dB |" in lines
+    shown = (tmp_path / "b").read_text()
+    assert shown == decision_markdown(METRICS, VERDICTS)  # the words of the report
+    assert shown.startswith("## ✓ Passed: The model no longer completes the images it was asked to forget")
+    assert "12 forget images were scored" in shown
+    assert shown.index("| forgetting") < shown.index("Policy `like_unseen` beside it: undecided")
     assert scores.values == {"teacher.forget.hole_psnr_db": 9.5, "unlearned.retain.own_loss": 0.25}
 
 
@@ -76,3 +90,9 @@ def test_an_empty_address_leaves_the_environments_server(monkeypatch):
 def test_without_an_open_mlflow_run_nothing_is_streamed(monkeypatch):
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     assert kfp_artifacts.live_curves("") is None
+
+
+def test_showing_results_loads_neither_torch_nor_matplotlib():
+    program = "import sys, i2i_unlearn.kfp_artifacts, i2i_unlearn.report.verdict; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "matplotlib", "mlflow", "kfp"} & set(loaded)
