@@ -186,7 +186,7 @@ def doors(tmp_path_factory) -> Doors:
         printed = pool.submit(open_pipeline, project, home)
         dvc, verbs = open_dvc(project), open_verbs(project)  # not at once: they share a folder of checkpoints
     said = printed.result()
-    (pipeline_run,) = (home / "runs").iterdir()
+    (pipeline_run,) = (home / "runs").glob("*/unlearning-*")
     return Doors(
         dvc=dvc,
         verbs=verbs,

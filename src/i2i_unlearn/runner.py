@@ -8,16 +8,18 @@ out: a failure on one machine is no evicted pod and would only come again after 
 import contextlib
 import difflib
 import importlib
-import re
 import sys
+import time
+import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 
-from i2i_unlearn.errors import GateRefused, UserError
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.run_log import RunLog
 
 PIPELINE_MODULE = "pipelines.unlearning"
 _KINDS: dict[str, tuple[Callable[[str], Any], type, str]] = {
@@ -54,10 +56,13 @@ def compile_pipeline(out: Path, folder: Path) -> None:
 def run_package(package: Path, params: Sequence[str], out: Path) -> Path:
     """Run every step of a compiled pipeline in a process of its own; return the folder that holds the steps' outputs.
 
+    All that the steps print goes to log.txt in the run's folder; stderr gets its path, a line when a step starts and
+    when it ends, and how far the long ones are.
+
     Args:
         package: The compiled YAML; nothing else of the project is read.
         params: `key=value` for fields of the run form; the others keep their defaults.
-        out: Each run makes a new folder in it.
+        out: Each run makes a new folder in it: its log, and the folder that is returned.
 
     Raises:
         UserError: the package or a parameter is wrong, or a step stopped; the message is that step's.
@@ -68,16 +73,27 @@ def run_package(package: Path, params: Sequence[str], out: Path) -> Path:
     require_kfp()
     from kfp import components, local
 
-    before = set(out.glob("*"))
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(out), raise_on_error=True)
     pipeline = components.load_component_from_text(yaml.safe_dump(without_retries(spec)))
-    with _remembered_refusals() as refusals, warnings.catch_warnings():
+    folder = _new_folder(out)
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder), raise_on_error=True)
+    log = folder / "log.txt"
+    with log.open("w", buffering=1, encoding="utf-8") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one a step: its image is not used, its memory limit has no effect
+        run_log = RunLog(file, sys.stderr)
+        run_log.say(f"log: {log}")
         try:
-            pipeline(**arguments)
-        except RuntimeError as error:  # kfp raises nothing finer for a failed step
-            raise _as_refusal(refusals, error) from None
-    return (set(out.glob("*")) - before).pop()
+            with contextlib.redirect_stdout(run_log):
+                pipeline(**arguments)
+        except RuntimeError:  # kfp raises nothing finer for a failed step
+            raise run_log.reason(log) from None
+    return next(path for path in folder.iterdir() if path.is_dir())
+
+
+def _new_folder(out: Path) -> Path:
+    """A folder in `out` that no other run has, even one that starts in the same second."""
+    folder = out / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+    folder.mkdir(parents=True)
+    return folder
 
 
 def require_kfp() -> None:
@@ -149,35 +165,3 @@ def without_retries(spec: dict[str, Any]) -> dict[str, Any]:
         for task in component.get("dag", {}).get("tasks", {}).values():
             task.pop("retryPolicy", None)
     return spec
-
-
-class _Remembering:
-    """Writes through to a stream and keeps the lines in which a step says why it stopped."""
-
-    refusal = re.compile(r"i2i_unlearn\.errors\.(UserError|GateRefused): (.+)")
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-        self.found: list[tuple[str, str]] = []
-
-    def write(self, text: str) -> int:
-        self.found.extend((match[1], match[2].strip()) for match in self.refusal.finditer(text))
-        return self.stream.write(text)
-
-    def flush(self) -> None:
-        self.stream.flush()
-
-
-@contextlib.contextmanager
-def _remembered_refusals() -> Iterator[list[tuple[str, str]]]:
-    remembering = _Remembering(sys.stdout)
-    with contextlib.redirect_stdout(remembering):
-        yield remembering.found
-
-
-def _as_refusal(refusals: list[tuple[str, str]], error: RuntimeError) -> Exception:
-    if not refusals:
-        plain = re.sub(r"\x1b\[\d+m", "", str(error))
-        return UserError(f"{plain} Its log above says why; correct that and run the same command again")
-    kind, message = refusals[0]
-    return GateRefused(message) if kind == "GateRefused" else UserError(message)

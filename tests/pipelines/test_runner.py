@@ -1,5 +1,9 @@
 """Running a compiled package on this machine: its parameters, and how a stopped step is told."""
 
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +23,7 @@ PACKAGE = Path(__file__).parents[2] / "pipelines/unlearning.yaml"
 def stop(kind: str, message: str, tries: str):
     from i2i_unlearn import errors
 
+    print("said by the step")
     with open(tries, "a") as file:
         file.write("x")
     if kind:
@@ -64,9 +69,57 @@ def test_the_message_of_the_step_that_stopped_is_the_message_of_the_run(package,
     assert (tmp_path / "tries").read_text() == "x"  # not tried four times with pauses of minutes between
 
 
-def test_a_step_that_crashes_is_named(package, tmp_path):
-    with pytest.raises(UserError, match="'stop'"):
+def command(package: Path, folder: Path, **params: str) -> subprocess.CompletedProcess[str]:
+    given = {"tries": str(folder / "tries"), "out": str(folder / "state"), **params}
+    fields = [word for key, value in given.items() for word in ("--param", f"{key}={value}")]
+    program = [sys.executable, "-m", "i2i_unlearn.cli", "pipeline", "run", "--package", str(package)]
+    return subprocess.run(
+        [*program, "--out", str(folder / "runs"), *fields], capture_output=True, text=True, check=False
+    )
+
+
+def without_seconds(text: str) -> list[str]:
+    return re.sub(r"\d+\.\d s", "N s", text).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "line"),
+    [("UserError", 1, "i2i-unlearn: error: wrong"), ("GateRefused", 3, "i2i-unlearn: refused: wrong")],
+)
+def test_a_refusal_is_one_line_after_the_steps_and_its_exit_code(package, tmp_path, kind, code, line):
+    done = command(package, tmp_path, kind=kind, message="wrong")
+    (log,) = (tmp_path / "runs").glob("*/log.txt")
+    steps = ["stop: started", "stop: stopped after N s", "last: started", "last: done in N s"]
+    assert without_seconds(done.stderr) == [f"log: {log}", *steps, line]
+    assert (done.returncode, done.stdout) == (code, "")
+    assert all(text in log.read_text() for text in ("said by the step", "Traceback", f"errors.{kind}: wrong"))
+
+
+def test_a_run_that_succeeds_prints_its_steps_and_where_the_outputs_are(package, tmp_path):
+    done = command(package, tmp_path)
+    (log,) = (tmp_path / "runs").glob("*/log.txt")
+    steps = ["stop: started", "stop: done in N s", "last: started", "last: done in N s"]
+    assert without_seconds(done.stderr) == [f"log: {log}", *steps]
+    assert done.stdout.startswith(f"outputs: {log.parent}")
+    assert done.returncode == 0
+
+
+def test_a_step_that_crashes_is_named_with_its_log_and_only_then_a_traceback_is_shown(package, tmp_path, capsys):
+    with pytest.raises(UserError, match=r"the step 'stop' broke off; .*log\.txt holds all") as caught:
         run_tiny(package, tmp_path, kind="NoSuchError")
+    told = capsys.readouterr().err.splitlines()
+    assert told.count("Traceback (most recent call last):") == 1
+    assert told[-1] == "AttributeError: module 'i2i_unlearn.errors' has no attribute 'NoSuchError'"
+    assert "\n" not in str(caught.value)
+
+
+def test_runs_at_the_same_time_in_one_folder_do_not_meet(package, tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: command(package, tmp_path), range(2)))
+    said = {done.stdout for done in both}
+    assert [done.returncode for done in both] == [0, 0]
+    assert len(said) == 2
+    assert len(list((tmp_path / "runs").glob("*/tiny-*/stop"))) == 2
 
 
 # --- parameters ---
