@@ -179,10 +179,13 @@ def test_what_is_no_json_is_never_written(tmp_path):
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize(("content", "told"), [(None, "no such file"), ("{", "not valid JSON"), ("", "not valid JSON")])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(None, "no such file"), (b"{", "not valid JSON"), (b"", "not valid JSON"), (b'"\xe9"', "not valid JSON")],
+)
 def test_json_that_cannot_be_read_names_the_file(tmp_path, content, told):
     if content is not None:
-        (tmp_path / "x.json").write_text(content)
+        (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(UserError, match=told) as error:
         read_json(tmp_path / "x.json")
     assert str(tmp_path / "x.json") in str(error.value)

@@ -219,6 +219,9 @@ def test_a_folder_without_policies_or_with_a_broken_one_is_refused(tmp_path):
     (tmp_path / "p.yaml").write_text("lines: [")
     with pytest.raises(UserError, match="not valid YAML"):
         read_policies(tmp_path)
+    (tmp_path / "p.yaml").write_bytes(b"name: \xe9")
+    with pytest.raises(UserError, match="not valid YAML"):
+        read_policies(tmp_path)
     (tmp_path / "p.yaml").write_text("- 1\n")
     with pytest.raises(UserError, match="must hold keys, found list"):
         read_policies(tmp_path)

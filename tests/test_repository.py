@@ -139,6 +139,7 @@ def test_paths_in_the_command_are_dependencies(name):
 # Code that decides no number: how things are read, told and stored.
 PLUMBING = {
     *("checkpoints.py", "compat_torchvision.py", "config.py", "errors.py", "files.py", "progress.py", "tracking.py"),
+    "summaries.py",
     "objectives/base.py",
 }
 BORROWED = {

@@ -290,7 +290,7 @@ def load_params(path: str | Path = "params.yaml") -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        params = yaml.safe_load(path.read_text())
+        params = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the command from the folder that holds params.yaml") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -10,7 +10,9 @@ from typing import Any
 from i2i_unlearn import files
 from i2i_unlearn.data.manifest import read_manifest
 from i2i_unlearn.errors import UserError
+from i2i_unlearn.metrics.names import FINDINGS_VERSION
 from i2i_unlearn.models.directory import read_config
+from i2i_unlearn.summaries import read_summary
 
 FINDINGS = ("metrics.json", "verdicts.json")
 
@@ -59,18 +61,18 @@ def read_evaluated(evaluation: Path, unlearned: Path, teacher: Path, manifest_pa
     """Read what the stages wrote.
 
     Raises:
-        UserError: something is missing, or was made from other inputs than the rest.
+        UserError: something is missing, was made by another stage, or from other inputs than the rest.
     """
-    metrics, verdicts = files.read_json(evaluation / "metrics.json"), files.read_json(evaluation / "verdicts.json")
-    summary = files.read_json(unlearned / "summary.json")
+    metrics, verdict, sentence = _read_findings(evaluation)
+    summary = read_summary(unlearned, "unlearn")
     manifest = read_manifest(manifest_path)
     found = Evaluated(
         evaluation=evaluation,
         unlearned=unlearned,
         manifest_path=manifest_path,
         metrics=metrics,
-        verdict=verdicts["verdicts"][verdicts["deciding"]],
-        sentence=verdicts.get("sentence") or "",
+        verdict=verdict,
+        sentence=sentence,
         summary=summary,
         model_sha256=_digest_model(unlearned / "model"),
         teacher_sha256=_digest_model(teacher),
@@ -82,6 +84,35 @@ def read_evaluated(evaluation: Path, unlearned: Path, teacher: Path, manifest_pa
     )
     _check_belongs(found)
     return found
+
+
+def _read_findings(evaluation: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Content of metrics.json, the deciding policy's verdict, and the sentence on the others."""
+    metrics, verdicts = (_read_version(evaluation / name) for name in FINDINGS)
+    for keys in (("models", "unlearned"), ("models", "teacher"), ("manifest_sha256",)):
+        _text_at(metrics, keys, evaluation / FINDINGS[0])
+    deciding = ("verdicts", _text_at(verdicts, ("deciding",), evaluation / FINDINGS[1]))
+    for key in ("policy", "outcome"):
+        _text_at(verdicts, (*deciding, key), evaluation / FINDINGS[1])
+    return metrics, verdicts["verdicts"][deciding[1]], verdicts.get("sentence") or ""
+
+
+def _read_version(path: Path) -> dict[str, Any]:
+    content = files.read_json(path)
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != FINDINGS_VERSION:
+        raise UserError(
+            f"{path}: schema version {version}, this program reads {FINDINGS_VERSION}; run `i2i-unlearn evaluate` again"
+        )
+    return dict(content)
+
+
+def _text_at(content: Any, keys: tuple[str, ...], path: Path) -> str:
+    for key in keys:
+        content = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(content, str):
+        raise UserError(f"{path}: has no {'.'.join(keys)}; run `i2i-unlearn evaluate` again")
+    return content
 
 
 def digest_evaluation(evaluation: Path) -> str:

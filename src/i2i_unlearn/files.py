@@ -85,7 +85,7 @@ def disk_full_as_user_error(path: Path) -> Iterator[None]:
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` whole or not at all, with sorted keys, so that equal content gives equal bytes."""
     with atomic_file(path) as aside:
-        aside.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        aside.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: str | Path) -> Any:
@@ -95,10 +95,10 @@ def read_json(path: str | Path) -> Any:
         UserError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stage that writes it (see `i2i-unlearn --help`)") from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); run the stage that writes it again") from None
 
 

@@ -213,8 +213,8 @@ def read_policies(folder: str | Path) -> dict[str, dict[str, Any]]:
     contents = {}
     for path in paths:
         try:
-            content = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); correct that line") from None
         if not isinstance(content, dict):
             raise UserError(f"{path}: must hold keys, found {type(content).__name__}")

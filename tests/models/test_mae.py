@@ -446,10 +446,23 @@ def test_an_image_size_that_the_patches_do_not_divide_is_refused(folder):
 
 @pytest.mark.parametrize(
     "content",
-    ["{", "[]", "{}", '{"image_mean": 3, "image_std": [0.5]}', '{"image_mean": [0.5, 0.5], "image_std": [1]}'],
+    [
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"image_mean": 3, "image_std": [0.5]}',
+        b'{"image_mean": [0.5, 0.5], "image_std": [1]}',
+        b'{"image_mean": ["a"], "image_std": [0.5]}',
+        b'{"image_mean": [null], "image_std": [0.5]}',
+        b'{"image_mean": [NaN], "image_std": [0.5]}',
+        b'{"image_mean": [0.5], "image_std": [Infinity]}',
+        b'{"image_mean": [0.5], "image_std": [0]}',
+        b'{"image_mean": [0.5], "image_std": [-1]}',
+        b'{"image_mean": [0.5], "image_std": [0.5], "note": "\xe9"}',
+    ],
 )
 def test_a_broken_normalisation_is_refused(folder, content):
-    (folder / "preprocessor_config.json").write_text(content)
+    (folder / "preprocessor_config.json").write_bytes(content)
     assert "preprocessor_config.json" in refused(folder)
 
 

@@ -225,8 +225,28 @@ def test_the_original_has_the_bytes_that_snapshot_gives_the_teacher(
         (lambda f: (f.root / "evaluation/verdicts.json").unlink(), "verdicts.json: no such file"),
         (lambda f: (f.root / "unlearned/summary.json").write_text("{"), "summary.json: not valid JSON"),
         (lambda f: (f.model / "model.safetensors").unlink(), "no model.safetensors in it"),
+        (
+            lambda f: (f.root / "unlearned/summary.json").write_text('{"kind": "retrain"}'),
+            "unlearned: not made by `i2i-unlearn unlearn` .its summary.json has no objective, teacher_sha256",
+        ),
+        (
+            lambda f: (f.root / "evaluation/metrics.json").write_text("{}"),
+            "metrics.json: schema version None, this program reads 1; run `i2i-unlearn evaluate` again",
+        ),
+        (
+            lambda f: (f.root / "evaluation/metrics.json").write_text('{"schema_version": 1, "models": []}'),
+            "metrics.json: has no models.unlearned; run `i2i-unlearn evaluate` again",
+        ),
+        (lambda f: (f.root / "evaluation/verdicts.json").write_text("[]"), "verdicts.json: schema version None"),
+        (
+            lambda f: (f.root / "evaluation/verdicts.json").write_text('{"schema_version": 1, "deciding": "noise"}'),
+            "verdicts.json: has no verdicts.noise.policy",
+        ),
     ],
-    ids=["weights", "teacher", "manifest", "no verdict", "torn summary", "no weights"],
+    ids=[
+        *("weights", "teacher", "manifest", "no verdict", "torn summary", "no weights"),
+        *("another stage", "empty metrics", "no models", "verdicts that are a list", "no verdicts"),
+    ],
 )
 def test_folders_that_do_not_belong_together_are_told(tmp_path: Path, config: RegisterConfig, break_it, told: str):
     folders = make_folders(tmp_path / "artifacts", make_model(tmp_path / "teacher", seed=0))

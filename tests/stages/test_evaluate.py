@@ -353,6 +353,16 @@ def test_a_model_unlearned_from_another_teacher_is_refused(evaluated, fast, tmp_
     refused(evaluated, tmp_path, words, teacher=tiny.artifact("reference") / "model", **fast)
 
 
+@pytest.mark.parametrize(
+    ("given", "made_by", "lacking"),
+    [("unlearned", "reference", "objective, teacher_sha256"), ("reference", "original", "kind")],
+)
+def test_a_folder_of_another_stage_is_refused(evaluated, fast, tmp_path, tiny, given, made_by, lacking):
+    stage = {"unlearned": "unlearn"}.get(given, given)
+    words = f"{made_by}: not made by `i2i-unlearn {stage}` .its summary.json has no {lacking}"
+    refused(evaluated, tmp_path, words, **{given: tiny.artifact(made_by)}, **fast)
+
+
 def test_weights_other_than_those_the_stage_wrote_are_refused(evaluated, fast, tmp_path, copied, tiny):
     unlearned = copied("unlearned")
     shutil.copy(tiny.teacher / "model.safetensors", unlearned / "model/model.safetensors")

@@ -1,5 +1,7 @@
 """The words of metrics.json: models, sets, pairs and metrics. Imports nothing, so that the gate stays light."""
 
+FINDINGS_VERSION = 1
+"""Schema version of metrics.json and verdicts.json."""
 MODELS = ("teacher", "unlearned", "reference")
 SETS = ("forget", "retain", "forget_holdout", "retain_holdout")
 FORGET_SETS = ("forget", "forget_holdout")

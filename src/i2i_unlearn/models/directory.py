@@ -18,8 +18,8 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         if not (folder / name).is_file():
             raise UserError(f"{folder}: no {name} in it; give a model directory (config.json and model.safetensors)")
     try:
-        content = json.loads((folder / "config.json").read_text())
-    except json.JSONDecodeError as error:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{folder}/config.json: not valid JSON ({error}); fetch the directory again") from None
     if not isinstance(content, dict):
         raise UserError(f"{folder}/config.json: must hold keys, found {type(content).__name__}")

@@ -11,6 +11,7 @@ Shape letters: B batch, N patches, K kept patches, D embedding size, P pixels of
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -325,12 +326,14 @@ def _random_model(config: ViTMAEConfig, generator: torch.Generator) -> ViTMAEFor
 def _read_normalisation(folder: Path, num_channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     path = folder / "preprocessor_config.json"
     try:
-        content = json.loads(path.read_text())
-        mean, deviation = tuple(content["image_mean"]), tuple(content["image_std"])
+        content = json.loads(path.read_text(encoding="utf-8"))
+        mean, deviation = (tuple(float(value) for value in content[key]) for key in ("image_mean", "image_std"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; it holds the mean and deviation the model was trained with") from None
-    except (KeyError, TypeError, json.JSONDecodeError):
+    except (KeyError, TypeError, ValueError, OverflowError):  # not JSON, not UTF-8, no numbers
         raise UserError(f"{path}: image_mean and image_std cannot be read; fetch the directory again") from None
     if len(mean) != num_channels or len(deviation) != num_channels:
         raise UserError(f"{path}: image_mean has {len(mean)} values for a model of {num_channels} channels")
+    if not all(math.isfinite(value) for value in (*mean, *deviation)) or min(deviation) <= 0:
+        raise UserError(f"{path}: image_mean and image_std must be finite and image_std above 0; correct them")
     return mean, deviation

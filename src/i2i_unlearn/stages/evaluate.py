@@ -30,7 +30,7 @@ from i2i_unlearn.engine import num_threads, pick_device
 from i2i_unlearn.files import atomic_folder, write_json
 from i2i_unlearn.metrics.embedding_map import NUM_IMAGES, EmbeddingCollector
 from i2i_unlearn.metrics.extractors import Extractor, load_extractor
-from i2i_unlearn.metrics.names import FORGET_SETS, MODELS
+from i2i_unlearn.metrics.names import FINDINGS_VERSION, FORGET_SETS, MODELS
 from i2i_unlearn.metrics.observe import SetObserver, masks_of
 from i2i_unlearn.metrics.pictures import PictureCollector
 from i2i_unlearn.metrics.scores import Scores
@@ -40,7 +40,6 @@ from i2i_unlearn.randomness import derive_seed
 from i2i_unlearn.report.facts import EmbeddingMap, PictureGrid, ReportFacts, RequestFacts
 from i2i_unlearn.stages.evaluate_inputs import ChosenSet, Inputs, read_inputs
 
-SCHEMA_VERSION = 1
 _AFTERWARDS = 0.15  # share of the time that intervals, map and page take after the last image, for the progress bar
 
 
@@ -176,7 +175,7 @@ class _Evaluation:
     def _metrics(self) -> dict[str, Any]:
         inputs, config = self._inputs, self._config
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": FINDINGS_VERSION,
             "operator": config.operator,
             "keep_fraction": config.keep_fraction,
             "extractor": config.extractor,
@@ -207,7 +206,7 @@ def _verdicts(metrics: Mapping[str, Any], policies: Mapping[str, gate.Policy]) -
     """The content of verdicts.json; the deciding policy comes first."""
     deciding, *others = [gate.judge(metrics, policy) for policy in policies.values()]
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": FINDINGS_VERSION,
         "deciding": deciding.policy,
         "verdicts": {verdict.policy: verdict.as_dict() for verdict in (deciding, *others)},
         "sentence": gate.explain_difference(deciding, others),

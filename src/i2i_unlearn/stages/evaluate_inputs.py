@@ -18,6 +18,7 @@ from i2i_unlearn.metrics.names import MIN_IMAGES, SETS
 from i2i_unlearn.models import load_model
 from i2i_unlearn.operators import Operator, make_operator
 from i2i_unlearn.randomness import derive_seed
+from i2i_unlearn.summaries import read_summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ def read_inputs(
     manifest_path = splits / "manifest.parquet"
     manifest = read_manifest(manifest_path, images)
     sets = _choose_sets(manifest_path, manifest, config)
-    unlearn_summary = read_json(unlearned / "summary.json")
+    unlearn_summary = read_summary(unlearned, "unlearn")
     reference_summary = _reference_summary(reference)
     folders = {"teacher": teacher, "unlearned": unlearned / "model"}
     if reference is not None and reference_summary:
@@ -141,8 +142,8 @@ def _reference_summary(reference: Path | None) -> dict[str, Any]:
     """Empty where no reference was trained."""
     if reference is None:
         return {}
-    summary: dict[str, Any] = read_json(reference / "summary.json")
-    return {} if summary.get("kind") == "none" else summary
+    summary = read_summary(reference, "reference")
+    return {} if summary["kind"] == "none" else summary
 
 
 def _check_alike(models: Mapping[str, Any]) -> None:
@@ -182,10 +183,8 @@ def _due(splits: Path) -> str:
 def _read_steps(path: Path) -> list[dict[str, float]]:
     """Rows of the log; none where the unlearning wrote no log."""
     try:
-        lines = path.read_text().splitlines()
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
         return []
-    try:
-        return [json.loads(line) for line in lines]
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid JSON lines ({error}); run `i2i-unlearn unlearn` again") from None
