@@ -11,6 +11,8 @@ STAMP := .venv/.installed
 
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
+# Threads that wait for each other sleep: where other processes want the cores, waiting busily costs far more.
+export OMP_WAIT_POLICY := PASSIVE
 
 # One line that says what is wrong with $(PYTHON); empty if nothing is.
 python_problem = $(shell \
@@ -40,7 +42,7 @@ demo: $(STAMP) ## set up, then make a model forget the digit 3, from data to pro
 	@$(BIN)/i2i-unlearn demo
 
 test: $(STAMP) ## set up, then run the tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP) ## set up, then check style and types
 	@$(BIN)/ruff check

@@ -135,6 +135,7 @@ def train(
             store.save(_checkpoint(run))
     student.eval()
     _load_average(run)
+    _check_weights(run)
     return run.log
 
 
@@ -185,6 +186,16 @@ def _own_stream(seed: int, step: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "layers", step))
         yield
+
+
+def _check_weights(run: Run) -> None:
+    """The loss is looked at before each update; the last update shows in the weights alone."""
+    bad = [name for name, parameter in run.parameters if not parameter.isfinite().all()]
+    if bad:
+        raise UserError(
+            f"step {run.step}: {len(bad)} tensors not finite, first {bad[0]}; lower learning_rate or set clip_norm. "
+            "Earlier outputs were left as they are"
+        )
 
 
 def _phase_at(phases: list[Phase], step: int) -> Phase:

@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import typer
 
 app = typer.Typer()
 
 KEY_FILE = Path(".secrets/hmac.key")
+EVALUATION = Path("artifacts/evaluation")
 
 
 @app.command()
@@ -27,7 +29,9 @@ def demo() -> None:
     if not KEY_FILE.exists() and "I2I_UNLEARN_HMAC_KEY_FILE" not in os.environ:
         create_key(str(KEY_FILE))
     changed = _reproduce()
-    _register_and_show(params, changed)
+    changed |= _register_promote_show(params)
+    if not changed:
+        typer.echo("Nothing to do: all of this was up to date.")
 
 
 def _reproduce() -> bool:
@@ -47,21 +51,20 @@ def _stamps() -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in Path("artifacts").glob("*/summary.json")}
 
 
-def _register_and_show(params: dict[str, object], changed: bool) -> None:
+def _register_promote_show(params: dict[str, Any]) -> bool:
+    """Print table, verdict, version and the report's place; True if anything was registered or promoted."""
     from rich.console import Console
 
-    from i2i_unlearn.config import PromoteConfig, RegisterConfig
-    from i2i_unlearn.errors import GateRefused
+    from i2i_unlearn.config import RegisterConfig
     from i2i_unlearn.files import read_json
     from i2i_unlearn.report.table import summary_table
-    from i2i_unlearn.stages import promote, register
+    from i2i_unlearn.stages import register
 
     config = RegisterConfig.from_params(params)
-    evaluation = Path("artifacts/evaluation")
     card = register.read_card("mlflow/model_card.md.j2")
-    register.run_original("artifacts/original/model", config, card_template=card)
+    original = register.run_original("artifacts/original/model", config, card_template=card)
     version = register.run(
-        evaluation,
+        EVALUATION,
         "artifacts/unlearned",
         "artifacts/teacher/model",
         "artifacts/splits",
@@ -69,19 +72,23 @@ def _register_and_show(params: dict[str, object], changed: bool) -> None:
         params=params,
         card_template=card,
     )
-    refusal = ""
-    promoted: dict[str, object] = {}
-    try:
-        promoted = dict(promote.run(PromoteConfig.from_params(params), config, version=str(version["version"])))
-    except GateRefused as error:
-        refusal = str(error)
-    verdicts = read_json(evaluation / "verdicts.json")
-    console = Console()
-    console.print(summary_table(read_json(evaluation / "metrics.json"), verdicts))
+    alias, refusal, promoted = _promote(params, str(version["version"]))
+    Console().print(summary_table(read_json(EVALUATION / "metrics.json"), read_json(EVALUATION / "verdicts.json")))
+    typer.echo(f"MLflow: {config.model_name} version {version['version']}, {alias}")
     if refusal:
-        console.print(f"Not promoted: {refusal}")
-    else:
-        console.print(f"MLflow: {config.model_name} version {version['version']}, alias {promoted.get('alias', '')}")
-    console.print(f"Report: {evaluation / 'report.html'}")
-    if not changed:
-        console.print("Nothing to do: all of this was up to date.")
+        typer.echo(f"Not promoted: {refusal}")
+    typer.echo(f"Report: {EVALUATION / 'report.html'}")
+    return promoted or "new" in (original["registered"], version["registered"])
+
+
+def _promote(params: dict[str, Any], version: str) -> tuple[str, str, bool]:
+    """Its alias in words, why it was refused (empty if it was not), and whether the champion changed."""
+    from i2i_unlearn.config import PromoteConfig, RegisterConfig
+    from i2i_unlearn.errors import GateRefused
+    from i2i_unlearn.stages import promote
+
+    try:
+        facts = promote.run(PromoteConfig.from_params(params), RegisterConfig.from_params(params), version=version)
+    except GateRefused as refusal:
+        return "no alias", str(refusal), False
+    return f"alias {facts['alias']}", "", facts["outcome"] == "promoted"

@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
+import i2i_unlearn
 from i2i_unlearn.checkpoints import Checkpoints
 from i2i_unlearn.config import TrainingConfig
 from i2i_unlearn.engine import Batches, Schedule, num_threads, train
-from i2i_unlearn.files import atomic_folder, digest_folder, write_json
+from i2i_unlearn.files import atomic_folder, digest_file, digest_folder, write_json
 from i2i_unlearn.objectives.base import Objective, Targets
 from i2i_unlearn.progress import Advance, progress
 
@@ -25,9 +26,18 @@ Stream = Callable[[Mapping[str, Any]], None]
 
 
 def run_digest(stage: str, config: TrainingConfig, **inputs: str) -> str:
-    """Names a run by all that decides its result: the key of its checkpoint."""
-    content = {"stage": stage, "config": config.digest(), **inputs}
+    """Names a run by all that decides its result, code included: the key of its checkpoint."""
+    content = {"stage": stage, "config": config.digest(), "code": _code_digest(), **inputs}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _code_digest() -> str:
+    """sha256 of the package's source and torch's version: a checkpoint of other code is not gone on from."""
+    total = hashlib.sha256(torch.__version__.encode())
+    package = Path(i2i_unlearn.__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        total.update(f"{digest_file(path)}  {path.relative_to(package).as_posix()}\n".encode())
+    return total.hexdigest()
 
 
 def schedule_of(config: TrainingConfig, average_decay: float = 0.0) -> Schedule:

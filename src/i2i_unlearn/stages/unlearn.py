@@ -11,14 +11,14 @@ from torch import Tensor
 from i2i_unlearn.config import UnlearnConfig
 from i2i_unlearn.data.images import load_pixels
 from i2i_unlearn.data.manifest import FORGET, PROXY_RETAIN, RETAIN, UNSEEN_TARGET, SplitManifest, read_manifest
-from i2i_unlearn.engine import pick_device
+from i2i_unlearn.engine import num_threads, pick_device
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.export import check_export
 from i2i_unlearn.files import digest_file, digest_folder
 from i2i_unlearn.models import load_model
 from i2i_unlearn.noise import Noise, fit_noise
 from i2i_unlearn.objectives import make_objective
-from i2i_unlearn.operators import make_operator
+from i2i_unlearn.operators import Operator, make_operator
 from i2i_unlearn.pixels import to_float
 from i2i_unlearn.sampling import Pool, Sampler, single_pool
 from i2i_unlearn.stages.training import Facts, Stream, run_digest, schedule_of, train_and_write
@@ -50,15 +50,6 @@ def run(
     manifest = read_manifest(manifest_path, images)
     pools = _pools(images, manifest, model, objective.needs, config, device)
     student = copy.deepcopy(model).to(device)
-    targets = TeacherTargets(
-        model.to(device).requires_grad_(False),
-        operator,
-        _noise(pools["forget"].images_BCHW, model, config),
-        {name: pool.images_BCHW for name, pool in pools.items()},
-        seed=config.seed,
-        num_noise_draws=config.num_noise_draws,
-        cache_bytes=config.cache_bytes,
-    )
     inputs = {"manifest_sha256": digest_file(manifest_path), "teacher_sha256": digest_folder(teacher)}
 
     def facts(model_folder: Path) -> Facts:
@@ -69,7 +60,7 @@ def run(
             "objective": config.objective,
             "alpha": config.alpha,
             "device": device.type,
-            "num_forget": pools["forget"].parts[0][0],
+            "num_forget": len(pools[FORGET].images_BCHW),
         }
 
     return train_and_write(
@@ -78,7 +69,7 @@ def run(
         student=student,
         objective=objective,
         batches=Sampler(pools, operator, config.seed),
-        targets=targets,
+        targets=_targets(model.to(device).requires_grad_(False), operator, pools, config),
         schedule=schedule_of(config),
         config=config,
         out=out,
@@ -128,6 +119,20 @@ def _retain_pool(pixels: Any, config: UnlearnConfig) -> Pool:
     counts = {RETAIN: config.batch_size - num_proxy, PROXY_RETAIN: num_proxy}
     parts = {role: pixels(role) for role, count in counts.items() if count}
     return Pool(torch.cat(list(parts.values())), tuple((len(part), counts[role]) for role, part in parts.items()))
+
+
+def _targets(teacher: Any, operator: Operator, pools: dict[str, Pool], config: UnlearnConfig) -> TeacherTargets:
+    with num_threads(config.num_threads):  # the covariance is a matrix product: its bits depend on them too
+        noise = _noise(pools[FORGET].images_BCHW, teacher, config)
+    return TeacherTargets(
+        teacher,
+        operator,
+        noise,
+        {name: pool.images_BCHW for name, pool in pools.items()},
+        seed=config.seed,
+        num_noise_draws=config.num_noise_draws,
+        cache_bytes=config.cache_bytes,
+    )
 
 
 def _noise(forget: Tensor, model: Any, config: UnlearnConfig) -> Noise:

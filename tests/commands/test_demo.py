@@ -1,0 +1,65 @@
+"""The demo on few steps and few images: refused by the gate it still shows everything, and a repeat does nothing."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.timeout(900)  # seven processes that import torch, on a machine that may be busy
+
+ROOT = Path(__file__).parents[2]
+QUICK = {
+    "pretrain": {"num_steps": 10},
+    "unlearn": {"num_steps": 3, "alpha": 0.0001, "learning_rate": 1e-6},  # nothing is forgotten: the gate must refuse
+    "evaluate": {"max_images": 30, "num_bootstrap": 20},
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    for name in ("dvc.yaml", "data.dvc", ".dvcignore"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
+    for name in ("src", "mlflow"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    params = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"num_threads": 1}
+    for section, changes in QUICK.items():
+        params[section] |= changes
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    subprocess.run(["git", "init", "-q", folder], check=True)
+    return folder
+
+
+def demo(project: Path) -> subprocess.CompletedProcess:
+    environment = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "I2I_UNLEARN_HMAC_KEY_FILE")}
+    return subprocess.run(
+        [Path(sys.executable).parent / "i2i-unlearn", "demo"],
+        cwd=project, env=environment | {"OMP_NUM_THREADS": "1"}, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+
+
+def test_a_refused_demo_shows_table_and_reason_and_its_repeat_finds_nothing_to_do(project):
+    first = demo(project)
+    assert first.returncode == 0, first.stderr
+    lines = first.stdout.splitlines()
+    rows = [line.split()[0] for line in lines if " … " in line]
+    assert rows == ["forget", "retain", "unseen"]
+    assert any(line.startswith("Gate: failed (policy noise") for line in lines)
+    assert "MLflow: digits-inpainter version 2, no alias" in lines
+    assert "Not promoted: version 2: the gate did not pass (policy noise: fail)" in lines
+    assert "Report: artifacts/evaluation/report.html" in lines
+    assert (project / "artifacts/evaluation/report.html").is_file()
+    assert not any("Nothing to do" in line for line in lines)
+    assert oct((project / ".secrets/hmac.key").stat().st_mode)[-3:] == "600"
+
+    before = {path: path.stat().st_mtime_ns for path in (project / "artifacts").rglob("*") if path.is_file()}
+    again = demo(project)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[-1] == "Nothing to do: all of this was up to date."
+    assert "MLflow: digits-inpainter version 2, no alias" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in before} == before
