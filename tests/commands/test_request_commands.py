@@ -78,6 +78,11 @@ def test_a_later_last_day_needs_a_reason(call):
         (("add", "R 1", "--label", "a"), "id String should match pattern"),
         (("add", "r1", "--label", "zebra"), "label 'zebra' matches no image"),
         (("add", "r1", "--label", "a", "--label", "b", "--label", "c"), "selects all 60 images"),
+        (
+            ("add", "r1", "--sample-id", "id-5", "--sample-id", "id-7", "--sample-id", "id-5"),
+            r"1 of 3 sample ids repeat an earlier one \(the first is entry 3: 'id-5'\); list each once",
+        ),
+        (("add", "r1", "--label", "a", "--label", "a"), "1 of 2 labels repeat an earlier one"),
         (("add", "r1", "--ids-file", "nowhere"), "nowhere: the ids file cannot be read"),
         (("add", "r1", "--label", "a", "--images", "elsewhere"), "elsewhere: no image shard"),
         (("add", "r1", "--label", "a", "--params", "other.yaml"), "other.yaml: no such file"),

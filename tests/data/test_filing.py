@@ -111,6 +111,14 @@ def test_an_ids_file_is_copied_beside_the_request(workspace, tmp_path):
     assert read_request(workspace.requests / "second.yaml").selector.wanted()["sample_id"] == ("id-1", "id-2")
 
 
+def test_an_ids_file_with_repeats_is_refused_and_nothing_is_changed(workspace, tmp_path):
+    (tmp_path / "mine.txt").write_text("id-1\nid-2\n\nid-2\nid-3\nid-1\n")
+    before = contents(workspace)
+    with pytest.raises(UserError, match=r"2 of 5 sample ids repeat an earlier one \(the first is entry 3: 'id-2'\)"):
+        file_request(request(ids_file="second.ids.txt"), workspace, None, ids_file=tmp_path / "mine.txt")
+    assert contents(workspace) == before
+
+
 REFUSED = {
     "matches nothing": (request(labels=["zebra"]), None, "label 'zebra' matches no image; labels found: a, b, c"),
     "matches everything": (request(labels=["a", "b", "c"]), None, "selects all 60 images; nothing would be retained"),

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -268,7 +269,10 @@ def test_the_same_source_twice_is_unchanged(bring, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "fault"),
     [
-        ({"name": "a/b"}, "shard name 'a/b' cannot be a file's name; choose one with --name"),
+        *(
+            ({"name": name}, rf"shard name {re.escape(repr(name))} is not allowed: .*; choose one with --name")
+            for name in ("a/b", "*", "a?", "[ab]", ".hidden", "..", "a b", "\u00e9", "a\n")
+        ),
         ({"source_split": "best"}, "source split 'best' is not known; choose one of: train"),
         ({"layout": "parquet"}, r"no Parquet file \(\*.parquet\) found; name a file or a folder"),
     ],

@@ -77,18 +77,19 @@ def file_request(
         commit: also run the commands that version the request, from the current folder.
 
     Raises:
-        UserError: the request exists, selects nothing, everything, or only what is erased, params.yaml cannot be
+        UserError: the request exists, repeats an entry, selects nothing, everything, or only what is erased, params.yaml cannot be
             changed, or a command failed. Nothing is changed then.
     """
     path = workspace.requests / f"{request.id}.yaml"
     if path.exists():
         raise UserError(f"{path}: this request exists already and is kept; choose another id")
     request = with_ids(request, read_ids(ids_file)) if ids_file else request
+    _check_no_repeats(request)
     params = load_params(workspace.params)
     plan = _plan(request.id, SplitConfig.from_params(params), champion)
     teacher = _teacher(RegisterConfig.from_params(params).model_name, champion)
     num_selected = _check(request, workspace, SplitConfig.from_params(_replaced(params, plan)))
-    new_params = changed_params(workspace.params.read_text(), plan, teacher)
+    new_params = changed_params(workspace.params.read_text(encoding="utf-8"), plan, teacher)
     steps = versioning.commands(request.id, workspace.requests, workspace.params)
     with restored_on_error(*_touched(request, workspace)), versioning.unstaged_on_error(steps if commit else []):
         if ids_file:
@@ -99,6 +100,18 @@ def file_request(
         if commit:
             versioning.run_all(steps)
     return Filed(num_selected, plan.moved, teacher.get("source", ""), steps)
+
+
+def _check_no_repeats(request: ForgetRequest) -> None:
+    """A repeat is a slip of whoever made the list; the entry that should stand there would not be forgotten."""
+    for column, values in request.selector.wanted().items():
+        first: dict[str, int] = {}
+        repeats = [place for place, value in enumerate(values) if first.setdefault(value, place) != place]
+        if repeats:
+            raise UserError(
+                f"forget request {request.id!r}: {len(repeats)} of {len(values)} {column.replace('_', ' ')}s repeat an"
+                f" earlier one (the first is entry {repeats[0] + 1}: {values[repeats[0]]!r}); list each once"
+            )
 
 
 def _copy(source: Path, target: Path) -> None:

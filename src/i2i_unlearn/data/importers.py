@@ -4,6 +4,7 @@ Every image is decoded once. What cannot be decoded is told, one line each; the 
 them if the user said so.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from i2i_unlearn.errors import UserError
 from i2i_unlearn.progress import progress
 
 Layout = Literal["auto", "folder", "parquet"]
+_SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # also part of search patterns: no wildcards
 
 
 @dataclass
@@ -67,15 +69,18 @@ def import_images(
         tell: is given one line for every broken image.
 
     Raises:
-        UserError: the source is missing or of another layout, an image is broken (unless `skip_broken`), a sample id
+        UserError: the name is not allowed, the source is missing or of another layout, an image is broken (unless `skip_broken`), a sample id
             occurs twice, or the shard exists with other content. Nothing is written then.
     """
     source = Path(source)
     if not source.exists():
         raise UserError(f"{source}: no such file or folder; give the images' folder or Parquet file")
     name = settings.name or source.resolve().stem
-    if not name or "/" in name or name.startswith("."):
-        raise UserError(f"shard name {name!r} cannot be a file's name; choose one with --name")
+    if not _SHARD_NAME.fullmatch(name):
+        raise UserError(
+            f"shard name {name!r} is not allowed: letters a-z A-Z, digits, '_', '-' and '.', which it must not begin"
+            " with; choose one with --name"
+        )
     candidates, total = _open_source(source, name, settings)
     broken = _Broken(tell)
     with progress(f"import {name}", total) as advance:
