@@ -100,6 +100,12 @@ def test_every_fault_of_a_request_file_is_one_line(tmp_path, old, new, fault):
     assert "\n" not in str(caught.value)
 
 
+def test_a_request_file_that_is_not_utf_8_is_told(tmp_path):
+    (tmp_path / "r1.yaml").write_bytes(GOOD.encode() + b"note: caf\xe9\n")
+    with pytest.raises(UserError, match=r"r1\.yaml: not valid YAML"):
+        read_request(tmp_path / "r1.yaml")
+
+
 def test_all_faults_are_told_at_once(tmp_path):
     (tmp_path / "r1.yaml").write_text("id: r1\nnot: x\nselector: {labels: [dog]}\n")
     with pytest.raises(

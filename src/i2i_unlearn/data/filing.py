@@ -77,8 +77,8 @@ def file_request(
         commit: also run the commands that version the request, from the current folder.
 
     Raises:
-        UserError: the request exists, repeats an entry, selects nothing, everything, or only what is erased, params.yaml cannot be
-            changed, or a command failed. Nothing is changed then.
+        UserError: the request exists, repeats an entry, selects nothing, everything, or only what is erased,
+            params.yaml cannot be changed, or a command failed. Nothing is changed then.
     """
     path = workspace.requests / f"{request.id}.yaml"
     if path.exists():

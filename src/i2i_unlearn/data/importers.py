@@ -69,8 +69,8 @@ def import_images(
         tell: is given one line for every broken image.
 
     Raises:
-        UserError: the name is not allowed, the source is missing or of another layout, an image is broken (unless `skip_broken`), a sample id
-            occurs twice, or the shard exists with other content. Nothing is written then.
+        UserError: the name is not allowed, the source is missing or of another layout, an image is broken (unless
+            `skip_broken`), a sample id occurs twice, or the shard exists with other content. Nothing is written then.
     """
     source = Path(source)
     if not source.exists():
