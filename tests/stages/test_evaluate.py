@@ -119,7 +119,10 @@ def test_the_embedded_extractor_scores_every_model_on_every_set(evaluated):
         assert set(scores) == {"forget", "retain", "forget_holdout", "retain_holdout"}
         for by_metric in scores.values():
             assert {"hole_psnr_db", "feature_cosine", "kid_efficientnet_lite0", "own_loss"} < set(by_metric)
-            assert all(score["low"] <= score["high"] for score in by_metric.values())
+            # Of fewer than ten images (the forget holdout may be that small) a KID has no interval.
+            few = {"kid_efficientnet_lite0"} if by_metric["hole_psnr_db"]["num_images"] < 10 else set()
+            assert {name for name, score in by_metric.items() if score["low"] is None} == few
+            assert all(score["low"] <= score["high"] for name, score in by_metric.items() if name not in few)
     assert verdicts["deciding"] == "noise"
     assert set(verdicts["verdicts"]) == {"noise", "like_unseen"}
     assert facts["gate"] == verdicts["verdicts"]["noise"]["outcome"]
