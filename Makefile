@@ -11,8 +11,6 @@ STAMP := .venv/.installed
 
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
-# Threads that wait for each other sleep: where other processes want the cores, waiting busily costs far more.
-export OMP_WAIT_POLICY := PASSIVE
 
 # One line that says what is wrong with $(PYTHON); empty if nothing is.
 python_problem = $(shell \
