@@ -169,8 +169,12 @@ def test_the_size_of_batches_changes_nothing_but_rounding(done, evaluated, fast)
 
 def test_random_masks_are_the_same_for_every_model(evaluated, fast, copied, tiny):
     # The teacher beside itself: any difference would come from masks or random numbers.
-    unlearned = as_unlearned(tiny, copied("unlearned"), tiny.teacher)
-    out, _ = evaluated(unlearned=unlearned, operator="random_patches", keep_fraction=0.5, **fast)
+    unlearned, reference = as_unlearned(tiny, copied("unlearned"), tiny.teacher), copied("reference")
+    for folder in (unlearned, reference):
+        summary = read_json(folder / "summary.json") | {"operator": "random_patches", "keep_fraction": 0.5}
+        write_json(folder / "summary.json", summary)
+    parts = {"unlearned": unlearned, "reference": reference}
+    out, _ = evaluated(**parts, operator="random_patches", keep_fraction=0.5, **fast)
     for metrics in found(out, "metrics.json")["differences"]["unlearned-teacher"].values():
         assert {score["value"] for score in metrics.values()} == {0.0}
 
