@@ -57,22 +57,27 @@ def _register_promote_show(params: dict[str, Any]) -> bool:
 
     from i2i_unlearn.config import RegisterConfig
     from i2i_unlearn.files import read_json
+    from i2i_unlearn.progress import progress
     from i2i_unlearn.report.table import summary_table
     from i2i_unlearn.stages import register
 
     config = RegisterConfig.from_params(params)
     card = register.read_card("mlflow/model_card.md.j2")
-    original = register.run_original("artifacts/original/model", config, card_template=card)
-    version = register.run(
-        EVALUATION,
-        "artifacts/unlearned",
-        "artifacts/teacher/model",
-        "artifacts/splits",
-        config,
-        params=params,
-        card_template=card,
-    )
-    alias, refusal, promoted = _promote(params, str(version["version"]))
+    with progress("registry", 3) as advance:
+        original = register.run_original("artifacts/original/model", config, card_template=card)
+        advance(note="original")
+        version = register.run(
+            EVALUATION,
+            "artifacts/unlearned",
+            "artifacts/teacher/model",
+            "artifacts/splits",
+            config,
+            params=params,
+            card_template=card,
+        )
+        advance(note="unlearned")
+        alias, refusal, promoted = _promote(params, str(version["version"]))
+        advance(note="promotion")
     Console().print(summary_table(read_json(EVALUATION / "metrics.json"), read_json(EVALUATION / "verdicts.json")))
     typer.echo(f"MLflow: {config.model_name} version {version['version']}, {alias}")
     if refusal:
