@@ -172,7 +172,8 @@ def main() -> None:
     arguments = parser.parse_args()
     runs = [measure(arguments.steps) for _ in range(arguments.repeats)]
     median = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    cpu = f"CPU, threads: {load_params()['num_threads']}"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
     print(f"unlearning loop of params.yaml on {device}: {median['images_per_s']:.0f} images/s")
     print(f"once, before the first step: filling the target cache {median['fill']:.2f} s")
     print("part       ms a step   share")
