@@ -22,7 +22,7 @@ from i2i_unlearn.models import family_named
 from i2i_unlearn.models.base import Embedding
 from i2i_unlearn.noise import fit_noise
 from i2i_unlearn.objectives import make_objective
-from i2i_unlearn.objectives.base import Batch, Objective, Phase, State, Targets
+from i2i_unlearn.objectives.base import Batch, Objective, Phase, Settings, State, Targets
 from i2i_unlearn.operators import make_operator
 from i2i_unlearn.pixels import to_float
 from i2i_unlearn.randomness import generator_for
@@ -141,7 +141,7 @@ def measure(steps: int) -> dict[str, float]:
     with num_threads(config.num_threads):
         train(
             student,
-            TimedObjective(make_objective(config.objective, config.alpha), clock),
+            TimedObjective(make_objective(config.objective, Settings(alpha=config.alpha)), clock),
             TimedBatches(sampler, clock),
             TimedTargets(targets, clock),
             schedule_of(config),

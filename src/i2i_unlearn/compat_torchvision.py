@@ -15,9 +15,14 @@ _libraries: list[Any] = []  # a Library withdraws its operators when it is garba
 
 
 def ensure_torchvision() -> None:
-    """Import torchvision, mended if its operators are missing. Cheap after the first call."""
+    """Import torchvision, mended if its operators are missing; nothing where it is not installed (a GPU box may do so).
+
+    Cheap after the first call.
+    """
     try:
         import torchvision  # noqa: F401  the import itself is the test
+    except ModuleNotFoundError:
+        return
     except RuntimeError as error:
         if "torchvision::nms does not exist" not in str(error):
             raise

@@ -7,6 +7,7 @@ params.yaml has one section a stage, named like its verb, and above them the key
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -42,12 +43,19 @@ def _ids(value: Any) -> Any:
 Ids = Annotated[list[str], BeforeValidator(_ids)]
 
 
-def _whole(sizes: dict[str, bool | int | float]) -> dict[str, bool | int | float]:
-    """32.0 is the size 32: run forms send whole numbers as doubles."""
-    return {key: int(v) if isinstance(v, float) and v.is_integer() else v for key, v in sizes.items()}
+Size = bool | int | float | str
 
 
-Sizes = Annotated[dict[str, bool | int | float], AfterValidator(_whole)]
+def _whole(value: Size) -> Size:
+    """32.0 and "32" are the size 32: run forms send whole numbers as doubles or text."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = float(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WholeSize = Annotated[Size, AfterValidator(_whole)]
+Sizes = dict[str, WholeSize | list[WholeSize]]
 
 
 class StageConfig(BaseModel):
@@ -173,7 +181,7 @@ class PretrainConfig(TrainingConfig):
     """Pixels; height and width."""
     num_channels: Literal[1, 3]
     architecture: Sizes
-    """Sizes that the family understands."""
+    """Sizes and choices that the family understands."""
     average_decay: Annotated[float, Ge(0), Lt(1)]
     """Decay of the moving average of the weights that is saved; 0 = the last weights."""
 
@@ -193,8 +201,16 @@ class UnlearnConfig(TrainingConfig):
 
     section = "unlearn"
     objective: str
+    scope: Literal["auto", "encoder", "all"]
+    """Weights that are trained; auto = as the objective's paper has it."""
     alpha: NonNegative
     """Weight of the forget term (dimensionless; the retain term weighs 1)."""
+    epsilon: Fraction
+    """epsilon_constraint: allowed forget term, as a share of the way from its least value (0) to the original's (1)."""
+    first_phase: OpenFraction
+    """Objectives of two phases: share of the steps that the first one takes."""
+    timestep_emphasis: NonNegative
+    """Diffusion: how much the forget set's timesteps lean towards the start of sampling; 0 = uniform."""
     noise_covariance: Literal["identity", "diagonal", "full"]
     noise_mean: Literal["zero", "forget"]
     proxy_ratio: Fraction

@@ -36,5 +36,8 @@ def check_export(unlearned: Path, teacher: Path, changing: set[str]) -> None:
 
 
 def _names(folder: Path) -> set[str]:
-    with safe_open(folder / "model.safetensors", "pt") as file:
-        return set(file.keys())
+    names: set[str] = set()
+    for path in folder.rglob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            names |= {f"{path.relative_to(folder)}: {name}" for name in file.keys()}  # noqa: SIM118  not a dict
+    return names

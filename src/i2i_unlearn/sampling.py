@@ -3,7 +3,7 @@
 Shape letters: B batch, C channels, H, W pixels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -30,13 +30,18 @@ def single_pool(images_BCHW: Tensor, batch_size: int) -> Pool:
     return Pool(images_BCHW, ((len(images_BCHW), batch_size),))
 
 
-class Sampler:
-    """Draws the batches of a step: without replacement within an epoch, masks once per image."""
+Draw = Callable[[str, int, torch.Generator], tuple[Tensor, ...]]
+"""What the encoder sees of chance: name of the set, number of images -> one row an image (models/base.py)."""
 
-    def __init__(self, pools: Mapping[str, Pool], operator: Operator, seed: int) -> None:
+
+class Sampler:
+    """Draws the batches of a step: without replacement within an epoch, masks and `draw` once per image."""
+
+    def __init__(self, pools: Mapping[str, Pool], operator: Operator, seed: int, draw: Draw | None = None) -> None:
         self.pools = pools
         self.operator = operator
         self.seed = seed
+        self._draw = draw
         self._orders: dict[tuple[str, int], tuple[int, Tensor]] = {}
 
     def batches(self, step: int) -> dict[str, Batch]:
@@ -48,7 +53,10 @@ class Sampler:
         images_BCHW = pool.images_BCHW[rows_B.to(pool.images_BCHW.device)]
         height, width = images_BCHW.shape[-2:]
         visible_BHW = self.operator.draw(len(rows_B), height, width, generator_for(self.seed, "masks", name, step))
-        return Batch(to_float(images_BCHW), _to_device(visible_BHW, images_BCHW.device), rows_B, step)
+        device = images_BCHW.device
+        drawn = self._draw(name, len(rows_B), generator_for(self.seed, "draws", name, step)) if self._draw else ()
+        draws = tuple(part.to(device) for part in drawn)
+        return Batch(to_float(images_BCHW), _to_device(visible_BHW, device), rows_B, step, draws)
 
     def _rows(self, name: str, pool: Pool, step: int) -> Tensor:
         parts, start = [], 0

@@ -52,8 +52,8 @@ class TeacherTargets:
     @torch.no_grad()
     def of_images(self, name: str, batch: Batch) -> Embedding:
         """E_0(T(x)); from the cache where the operator is fixed, for as many rows of the set as the budget allows."""
-        if not self._operator.fixed or not self._free_bytes:
-            return self._teacher.encode(batch.images_BCHW, batch.visible_BHW)
+        if not self._operator.fixed or not self._free_bytes or batch.draws:
+            return self._teacher.encode(batch.images_BCHW, batch.visible_BHW, batch.draws)
         if name not in self._cache:
             self._cache[name] = self._fill(name, batch.visible_BHW[:1])
         cached = self._cache[name]
@@ -65,12 +65,16 @@ class TeacherTargets:
     @torch.no_grad()
     def of_noise(self, batch: Batch) -> Embedding:
         """E_0(T(n)), or its mean over draws where the operator is fixed."""
-        if self._num_noise_draws and self._operator.fixed:
+        if self._num_noise_draws and self._operator.fixed and not batch.draws:
             if self._mean is None:
                 self._mean = self._mean_over_draws(batch)
             return self._mean
+        return self._teacher.encode(self.noise_images(batch), batch.visible_BHW, batch.draws)
+
+    def noise_images(self, batch: Batch) -> Tensor:
+        """n: one for each image of the batch, on its device."""
         noise_BCHW = self._noise.draw(len(batch.rows_B), generator_for(self._seed, "noise", batch.step))
-        return self._teacher.encode(noise_BCHW.to(batch.images_BCHW), batch.visible_BHW)
+        return noise_BCHW.to(batch.images_BCHW)
 
     def _fill(self, name: str, visible_1HW: Tensor) -> tuple[Tensor, ...]:
         """Embeddings of the first rows of a set, as many as fit into what is left of the budget."""

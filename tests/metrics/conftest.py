@@ -19,7 +19,7 @@ class Filler(nn.Module):
         self.bias, self.noise = bias, noise
         self.image_size, self.num_channels = (size, size), num_channels
 
-    def encode(self, images_BCHW, visible_BHW):
+    def encode(self, images_BCHW, visible_BHW, draws=()):
         shown = visible_BHW.unsqueeze(1)
         mean = (images_BCHW * shown).sum((1, 2, 3)) / (shown.sum((1, 2, 3)) * images_BCHW.shape[1])
         return Embedding((torch.stack((mean, mean + self.bias), 1).unsqueeze(1),))

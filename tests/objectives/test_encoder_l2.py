@@ -4,8 +4,8 @@ import torch
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.models.base import Embedding
 from i2i_unlearn.objectives import OBJECTIVES, make_objective
-from i2i_unlearn.objectives.base import Batch, Phase, State
-from i2i_unlearn.objectives.encoder_l2 import EncoderL2, encoder_l2, join_masks
+from i2i_unlearn.objectives.base import Batch, Phase, Settings, State, join_masks
+from i2i_unlearn.objectives.encoder_l2 import EncoderL2, encoder_l2
 from i2i_unlearn.operators import make_operator
 
 STATE = State(0, Phase("unlearn", 1), {})
@@ -45,7 +45,7 @@ def test_the_total_by_hand():
     # 1 + 0.5 * 5
     parameter = torch.nn.Parameter(torch.zeros(()))
     terms = {"retain": parameter + 1, "forget": 3 * parameter + 5}
-    assert EncoderL2(0.5).backward(terms, [parameter], STATE).item() == 3.5
+    assert EncoderL2(Settings(alpha=0.5)).backward(terms, [parameter], STATE).item() == 3.5
     assert parameter.grad.item() == 1 + 0.5 * 3
 
 
@@ -73,7 +73,7 @@ def test_both_sets_in_one_pass_give_the_terms_of_each_alone(tiny_model, operator
             forget_target,
         )
     batches = {"retain": retain, "forget": forget}
-    terms = EncoderL2(2.0).terms(batches, student, GivenTargets(retain_target, forget_target), STATE)
+    terms = EncoderL2(Settings(alpha=2.0)).terms(batches, student, GivenTargets(retain_target, forget_target), STATE)
     for name in ("retain", "forget"):
         assert terms[name].item() == pytest.approx(alone[name].item(), rel=1e-5)
 
@@ -83,7 +83,9 @@ def test_a_student_that_is_the_teacher_has_nothing_to_retain(tiny_model):
     retain, forget = batch(4), batch(4, seed=1)
     with torch.no_grad():
         target = model.encode(retain.images_BCHW, retain.visible_BHW)
-    terms = EncoderL2(2.0).terms({"retain": retain, "forget": forget}, model, GivenTargets(target, target), STATE)
+    terms = EncoderL2(Settings(alpha=2.0)).terms(
+        {"retain": retain, "forget": forget}, model, GivenTargets(target, target), STATE
+    )
     assert terms["retain"].item() < 1e-12
     assert terms["forget"].item() > 1e-3
 
@@ -98,7 +100,7 @@ def test_the_gradient_is_that_of_retain_plus_alpha_times_forget(tiny_model, alph
             teacher.encode(batches["forget"].images_BCHW, batches["forget"].visible_BHW),
         )
     parameters = [parameter for _, parameter in student.encoder_parameters()]
-    objective = EncoderL2(alpha)
+    objective = EncoderL2(Settings(alpha=alpha))
 
     def gradients(weights):
         terms = objective.terms(batches, student, targets, STATE)
@@ -118,7 +120,7 @@ def test_the_decoder_gets_no_gradient(tiny_model):
     retain, forget = batch(3), batch(3, seed=1)
     with torch.no_grad():
         target = tiny_model(2).encode(retain.images_BCHW, retain.visible_BHW)
-    objective = EncoderL2(1.0)
+    objective = EncoderL2(Settings(alpha=1.0))
     terms = objective.terms({"retain": retain, "forget": forget}, student, GivenTargets(target, target), STATE)
     objective.backward(terms, [], STATE)
     encoder = {name for name, _ in student.encoder_parameters()}
@@ -126,27 +128,27 @@ def test_the_decoder_gets_no_gradient(tiny_model):
 
 
 def test_it_says_what_it_needs():
-    objective = make_objective("encoder_l2", 0.5)
+    objective = make_objective("encoder_l2", Settings(alpha=0.5))
     assert (objective.scope, objective.needs) == ("encoder", {"retain", "forget"})
     assert objective.phases(30) == [Phase("unlearn", 30)]
 
 
 def test_without_targets_it_is_a_bug():
     with pytest.raises(TypeError, match="needs the teacher's targets"):
-        EncoderL2(1.0).terms({}, None, None, STATE)
+        EncoderL2(Settings(alpha=1.0)).terms({}, None, None, STATE)
 
 
 def test_an_unknown_objective_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match=f"'l2' is not known; choose one of: {', '.join(sorted(OBJECTIVES))}"):
-        make_objective("l2", 1.0)
+        make_objective("l2", Settings(alpha=1.0))
 
 
 def test_a_mask_that_both_sets_share_stays_one_mask():
     hole, half = make_operator("center_hole", 0.75, 4), make_operator("half_left", 0.75, 4)
     one, two = hole.draw(2, 16, 16, None), hole.draw(3, 16, 16, None)
-    joined = join_masks(one, two)
+    joined = join_masks([one, two])
     assert joined.stride(0) == 0
     assert joined.equal(torch.cat((one, two)))
-    different = join_masks(one, half.draw(3, 16, 16, None))
+    different = join_masks([one, half.draw(3, 16, 16, None)])
     assert different.stride(0) != 0
     assert different[:2].equal(one)

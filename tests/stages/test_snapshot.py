@@ -97,7 +97,7 @@ def test_a_model_of_another_family_is_refused(taught, source, tmp_path):
 def test_truncated_weights_are_refused(taught, source, tmp_path):
     path = source / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    assert "model.safetensors cannot be read" in refused(taught, tmp_path / "out", source)
+    assert "its weights cannot be read" in refused(taught, tmp_path / "out", source)
 
 
 def test_a_missing_source_is_refused(taught, tmp_path):

@@ -9,7 +9,7 @@ Shape letters: B batch, N tokens, D embedding size, C channels, H, W pixels.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,19 +20,23 @@ class Embedding:
     """E(T(x)): one or more feature maps (a U-Net has one per skip connection).
 
     `maps[i]` is (B, ...). `valid_BN`, where given, belongs to token maps (B, N, D): True = a real token, False =
-    padding at the end, where images of one batch have different numbers of visible patches.
+    padding at the end, where images of one batch have different numbers of visible patches. `context` is what the
+    decoder needs beside the maps and no encoder changes (a diffusion model's noisy image and timestep), each (B, ...);
+    distances leave it out.
     """
 
     maps: tuple[Tensor, ...]
     valid_BN: Tensor | None = None
+    context: tuple[Tensor, ...] = ()
 
     def __getitem__(self, rows: Tensor | slice) -> "Embedding":
         """The embeddings of some images of the batch, as if these alone had been encoded."""
+        context = tuple(part[rows] for part in self.context)
         if self.valid_BN is None:
-            return Embedding(tuple(feature[rows] for feature in self.maps))
+            return Embedding(tuple(feature[rows] for feature in self.maps), None, context)
         valid_BN = self.valid_BN[rows]
         longest = int(valid_BN.sum(1).max())  # padding that only the other images need goes
-        return Embedding(tuple(feature[rows][:, :longest] for feature in self.maps), valid_BN[:, :longest])
+        return Embedding(tuple(feature[rows][:, :longest] for feature in self.maps), valid_BN[:, :longest], context)
 
     def squared_distance(self, target: "Embedding") -> Tensor:
         """Mean squared difference of each image, (B,): over tokens and channels, then over maps.
@@ -57,8 +61,19 @@ class ImageToImage(Protocol):
     """(height, width) in pixels."""
     num_channels: int
 
-    def encode(self, images_BCHW: Tensor, visible_BHW: Tensor) -> Embedding:
-        """E(T(x)). Hidden pixels have no influence."""
+    def draw(self, num: int, generator: torch.Generator, *, emphasis: float = 0.0) -> tuple[Tensor, ...]:
+        """What E sees of chance beside T(x), one row an image: () for most families.
+
+        A diffusion model draws timestep and noise; `emphasis` above 0 favours timesteps where sampling starts. Drawn
+        once and given to student and teacher alike.
+        """
+        ...
+
+    def encode(self, images_BCHW: Tensor, visible_BHW: Tensor, draws: tuple[Tensor, ...] = ()) -> Embedding:
+        """E(T(x)). Hidden pixels have no influence (in diffusion models: but through the noisy image of `draws`).
+
+        Without `draws`, a family that needs them takes the same fixed ones for every image.
+        """
         ...
 
     def decode(self, embedding: Embedding, visible_BHW: Tensor) -> Tensor:
@@ -69,8 +84,18 @@ class ImageToImage(Protocol):
         """Keep visible pixels as they are and fill the hidden ones by D(E(T(x))), clamped to [-1, 1]."""
         ...
 
-    def training_loss(self, images_BCHW: Tensor, visible_BHW: Tensor, *, generator: torch.Generator) -> Tensor:
-        """The loss that the family is trained with, per image: (B,)."""
+    def training_loss(
+        self,
+        images_BCHW: Tensor,
+        visible_BHW: Tensor,
+        *,
+        generator: torch.Generator,
+        truth_BCHW: Tensor | None = None,
+    ) -> Tensor:
+        """The loss that the family is trained with, per image: (B,).
+
+        `truth_BCHW`, where given, is what the hidden pixels are to become in place of the image's own.
+        """
         ...
 
     def encoder_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -79,7 +104,7 @@ class ImageToImage(Protocol):
 
     @classmethod
     def create(
-        cls, architecture: Mapping[str, int | float], *, image_size: int, num_channels: int, generator: torch.Generator
+        cls, architecture: Mapping[str, Any], *, image_size: int, num_channels: int, generator: torch.Generator
     ) -> Self:
         """A model with random weights.
 

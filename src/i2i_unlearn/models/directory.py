@@ -14,9 +14,12 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         UserError: the directory or one of its files is missing, or config.json is not JSON.
     """
     folder = Path(folder)
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise UserError(f"{folder}: no {name} in it; give a model directory (config.json and model.safetensors)")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no config.json in it; give a model directory (config.json and model.safetensors)")
+    if not any(folder.rglob("*.safetensors")):
+        raise UserError(
+            f"{folder}: no model.safetensors in it; give a model directory (config.json and model.safetensors)"
+        )
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -22,13 +22,16 @@ import torch
 import torch.nn.functional as F
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
-from transformers import ViTMAEConfig, ViTMAEForPreTraining
-from transformers.utils import logging as transformers_logging
 
+from i2i_unlearn.compat_torchvision import ensure_torchvision
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import write_json
 from i2i_unlearn.models.base import Embedding
 from i2i_unlearn.models.directory import read_config
+
+ensure_torchvision()  # before transformers, which imports it
+from transformers import ViTMAEConfig, ViTMAEForPreTraining  # noqa: E402
+from transformers.utils import logging as transformers_logging  # noqa: E402
 
 transformers_logging.disable_progress_bar()  # a bar for reading one file of a few megabytes hides our own
 transformers_logging.set_verbosity_error()  # it tells missing tensors by a table; we refuse them in one line
@@ -67,7 +70,11 @@ class MaskedAutoencoder(nn.Module):
 
     # --- E, D and what is made of them ---
 
-    def encode(self, images_BCHW: Tensor, visible_BHW: Tensor) -> Embedding:
+    def draw(self, num: int, generator: torch.Generator, *, emphasis: float = 0.0) -> tuple[Tensor, ...]:
+        """The encoder sees nothing of chance."""
+        return ()
+
+    def encode(self, images_BCHW: Tensor, visible_BHW: Tensor, draws: tuple[Tensor, ...] = ()) -> Embedding:
         """E(T(x)): class token, then the visible patches in raster order: one map (B, 1 + K, D)."""
         layout = self._layout(visible_BHW)
         patches_BKP = _gather(self._patchify(self._to_model(images_BCHW)), layout.ids_BK)
@@ -92,10 +99,17 @@ class MaskedAutoencoder(nn.Module):
         filled_BCHW = self.decode(self.encode(images_BCHW, visible_BHW), visible_BHW).clamp(-1, 1)
         return torch.where(visible_BHW.unsqueeze(1), images_BCHW, filled_BCHW)
 
-    def training_loss(self, images_BCHW: Tensor, visible_BHW: Tensor, *, generator: torch.Generator) -> Tensor:
+    def training_loss(
+        self,
+        images_BCHW: Tensor,
+        visible_BHW: Tensor,
+        *,
+        generator: torch.Generator,
+        truth_BCHW: Tensor | None = None,
+    ) -> Tensor:
         """Mean squared error over the hidden patches of each image, (B,); sec. 3, "Reconstruction target"."""
         predicted_BNP = self._predict(self.encode(images_BCHW, visible_BHW), visible_BHW)
-        target_BNP = self._patchify(self._to_model(images_BCHW))
+        target_BNP = self._patchify(self._to_model(images_BCHW if truth_BCHW is None else truth_BCHW))
         if self.model.config.norm_pix_loss:
             mean, variance = target_BNP.mean(-1, keepdim=True), target_BNP.var(-1, keepdim=True)
             target_BNP = (target_BNP - mean) / (variance + 1e-6).sqrt()
@@ -176,7 +190,7 @@ class MaskedAutoencoder(nn.Module):
 
     @classmethod
     def create(
-        cls, architecture: Mapping[str, int | float], *, image_size: int, num_channels: int, generator: torch.Generator
+        cls, architecture: Mapping[str, Any], *, image_size: int, num_channels: int, generator: torch.Generator
     ) -> Self:
         """Random weights. `architecture` holds keys of ViTMAEConfig.
 

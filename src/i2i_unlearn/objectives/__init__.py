@@ -3,16 +3,16 @@
 from collections.abc import Callable
 
 from i2i_unlearn.errors import UserError
-from i2i_unlearn.objectives.base import Objective
+from i2i_unlearn.objectives.base import Objective, Settings
 from i2i_unlearn.objectives.encoder_l2 import EncoderL2
 
-OBJECTIVES: dict[str, Callable[[float], Objective]] = {
+OBJECTIVES: dict[str, Callable[[Settings], Objective]] = {
     "encoder_l2": EncoderL2,
 }
-"""Name -> method object made from alpha."""
+"""Name -> method object made from its settings."""
 
 
-def make_objective(name: str, alpha: float) -> Objective:
+def make_objective(name: str, settings: Settings) -> Objective:
     """The objective called `name`.
 
     Raises:
@@ -20,4 +20,4 @@ def make_objective(name: str, alpha: float) -> Objective:
     """
     if name not in OBJECTIVES:
         raise UserError(f"unlearn.objective={name!r} is not known; choose one of: {', '.join(sorted(OBJECTIVES))}")
-    return OBJECTIVES[name](alpha)
+    return OBJECTIVES[name](settings)

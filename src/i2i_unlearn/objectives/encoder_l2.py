@@ -15,13 +15,11 @@ Li, Hsu, Chen, Marculescu, "Machine Unlearning for Image-to-Image Generative Mod
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from i2i_unlearn.models.base import Embedding, ImageToImage
-from i2i_unlearn.objectives.base import Batch, Phase, State, Targets
+from i2i_unlearn.objectives.base import Batch, Phase, Settings, State, Targets, encode_together
 
 
 def encoder_l2(
@@ -37,11 +35,11 @@ def encoder_l2(
 class EncoderL2:
     """Retain what the teacher encodes; send the forget set to encoded noise. The decoder is never touched."""
 
-    scope: Literal["encoder", "all"] = "encoder"
     needs = frozenset({"retain", "forget"})
 
-    def __init__(self, alpha: float) -> None:
-        self.alpha = alpha
+    def __init__(self, settings: Settings) -> None:
+        self.alpha = settings.alpha
+        self.scope = settings.scope_or("encoder")
 
     def phases(self, num_steps: int) -> Sequence[Phase]:
         """One phase."""
@@ -53,16 +51,12 @@ class EncoderL2:
         """Both sets go through the student in one batch: half the calls, the same numbers."""
         if targets is None:
             raise TypeError("encoder_l2 needs the teacher's targets")
-        retain, forget = batches["retain"], batches["forget"]
-        both = student.encode(
-            torch.cat((retain.images_BCHW, forget.images_BCHW)), join_masks(retain.visible_BHW, forget.visible_BHW)
-        )
-        num_retain = len(retain.images_BCHW)
+        retain, forget = encode_together(student, batches["retain"], batches["forget"])
         return encoder_l2(
-            both[:num_retain],
-            targets.of_images("retain", retain),
-            both[num_retain:],
-            targets.of_noise(forget),
+            retain,
+            targets.of_images("retain", batches["retain"]),
+            forget,
+            targets.of_noise(batches["forget"]),
         )
 
     def backward(self, terms: Mapping[str, Tensor], parameters: Iterable[nn.Parameter], state: State) -> Tensor:
@@ -70,11 +64,3 @@ class EncoderL2:
         total = terms["retain"] + self.alpha * terms["forget"]
         total.backward()
         return total
-
-
-def join_masks(one_BHW: Tensor, other_BHW: Tensor) -> Tensor:
-    """Masks of two batches in one; a mask shared by all images stays one expanded mask, which models use."""
-    shared = one_BHW.stride(0) == 0 and other_BHW.stride(0) == 0
-    if shared and one_BHW[0].equal(other_BHW[0]):
-        return one_BHW[:1].expand(len(one_BHW) + len(other_BHW), -1, -1)
-    return torch.cat((one_BHW, other_BHW))

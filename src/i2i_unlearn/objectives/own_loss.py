@@ -4,19 +4,18 @@ L(theta) = mean_x loss_theta(x, T)
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 from torch import Tensor, nn
 
 from i2i_unlearn.models.base import ImageToImage
-from i2i_unlearn.objectives.base import Batch, Phase, State, Targets
+from i2i_unlearn.objectives.base import Batch, Phase, Scope, State, Targets
 from i2i_unlearn.randomness import generator_for
 
 
 class OwnLoss:
     """Minimise the family's training loss over the set `train`."""
 
-    scope: Literal["encoder", "all"] = "all"
+    scope: Scope = "all"
     needs = frozenset({"train"})
 
     def __init__(self, seed: int) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from i2i_unlearn.files import digest_file, digest_folder
 from i2i_unlearn.models import load_model
 from i2i_unlearn.noise import Noise, fit_noise
 from i2i_unlearn.objectives import make_objective
+from i2i_unlearn.objectives.base import Settings
 from i2i_unlearn.operators import Operator, make_operator
 from i2i_unlearn.pixels import to_float
 from i2i_unlearn.sampling import Pool, Sampler, single_pool
@@ -44,7 +46,7 @@ def run(
     begun = time.monotonic()
     device = pick_device(config.device)
     operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
-    objective = make_objective(config.objective, config.alpha)
+    objective = make_objective(config.objective, _settings(config))
     model = load_model(teacher)
     manifest_path = Path(splits) / "manifest.parquet"
     manifest = read_manifest(manifest_path, images)
@@ -68,7 +70,7 @@ def run(
         digest=run_digest("unlearn", config, **inputs),
         student=student,
         objective=objective,
-        batches=Sampler(pools, operator, config.seed),
+        batches=Sampler(pools, operator, config.seed, partial(_draw, model, config.timestep_emphasis)),
         targets=_targets(model.to(device).requires_grad_(False), operator, pools, config),
         schedule=schedule_of(config),
         config=config,
@@ -77,6 +79,22 @@ def run(
         begun=begun,
         stream=stream,
     )
+
+
+def _settings(config: UnlearnConfig) -> Settings:
+    return Settings(
+        alpha=config.alpha,
+        scope=config.scope,
+        epsilon=config.epsilon,
+        first_phase=config.first_phase,
+        seed=config.seed,
+    )
+
+
+def _draw(model: Any, emphasis: float, name: str, num: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Chance of one batch; only the forget set's leans towards the start of sampling."""
+    draws: tuple[Tensor, ...] = model.draw(num, generator, emphasis=emphasis if name == FORGET else 0.0)
+    return draws
 
 
 def _pools(
