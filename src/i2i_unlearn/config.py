@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PositiveInt, ValidationError
 
 from i2i_unlearn.errors import UserError
@@ -41,6 +41,7 @@ def _ids(value: Any) -> Any:
 
 
 Ids = Annotated[list[str], BeforeValidator(_ids)]
+AtLeastOne = MinLen(1)
 
 
 Size = bool | int | float | str
@@ -262,6 +263,19 @@ class EvaluateConfig(StageConfig):
     """Put forget images into the report. Only for data that is public anyway, as in the demo."""
 
 
+class SweepConfig(StageConfig):
+    """Section `sweep`: the points of a sweep are the objectives times the values of the dial that each has."""
+
+    section = "sweep"
+    objectives: Annotated[Ids, AtLeastOne]
+    alphas: Annotated[list[NonNegative], BeforeValidator(_ids), AtLeastOne]
+    """Values of unlearn.alpha."""
+    epsilons: Annotated[list[Fraction], BeforeValidator(_ids), AtLeastOne]
+    """Values of unlearn.epsilon, for the objective epsilon_constraint, which has no alpha."""
+    num_workers: PositiveInt
+    """Points computed side by side: processes on a laptop, pods on a cluster."""
+
+
 class RegisterConfig(StageConfig):
     """Section `register`."""
 
@@ -292,6 +306,7 @@ CONFIGS: dict[str, type[StageConfig]] = {
         UnlearnConfig,
         ReferenceConfig,
         EvaluateConfig,
+        SweepConfig,
         RegisterConfig,
         PromoteConfig,
     )

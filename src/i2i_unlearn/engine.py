@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from i2i_unlearn.checkpoints import Checkpoint
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.errors import Diverged, UserError
 from i2i_unlearn.objectives.base import Batch, Objective, Phase, State, Targets
 from i2i_unlearn.randomness import derive_seed
 
@@ -117,7 +117,7 @@ def train(
     The weights left in `student` are the moving average's if the schedule has one.
 
     Raises:
-        UserError: the loss is not finite; names the step and the terms.
+        Diverged: the loss is not finite; names the step and the terms.
     """
     run = _start(student, objective, schedule)
     _resume(run, store)
@@ -170,7 +170,7 @@ def _step(
     values = {name: value.item() for name, value in {"total": total, **terms, "grad_norm": norm}.items()}
     if not all(math.isfinite(value) for value in values.values()):
         found = ", ".join(f"{name}={value:g}" for name, value in values.items())
-        raise UserError(
+        raise Diverged(
             f"step {run.step + 1}: the loss is not finite ({found}); lower learning_rate or set clip_norm. "
             "Earlier outputs were left as they are"
         )
@@ -192,7 +192,7 @@ def _check_weights(run: Run) -> None:
     """The loss is looked at before each update; the last update shows in the weights alone."""
     bad = [name for name, parameter in run.parameters if not parameter.isfinite().all()]
     if bad:
-        raise UserError(
+        raise Diverged(
             f"step {run.step}: {len(bad)} tensors not finite, first {bad[0]}; lower learning_rate or set clip_norm. "
             "Earlier outputs were left as they are"
         )

@@ -1,8 +1,12 @@
-"""The two ways a command ends that are not our bug."""
+"""The ways a command ends that are not our bug."""
 
 
 class UserError(Exception):
     """Input is wrong. The message is one line: what was wrong, what was found, what to do. Exit code 1."""
+
+
+class Diverged(UserError):
+    """Training left the finite numbers: these settings lead nowhere. Of a sweep's point, that is a result."""
 
 
 class GateRefused(Exception):  # noqa: N818  a refusal is a decision, not an error

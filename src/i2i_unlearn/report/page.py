@@ -42,13 +42,13 @@ def write_report(facts: ReportFacts, out: Path) -> None:
 
 def render(facts: ReportFacts) -> str:
     """The page as text. Everything from `facts` is escaped; only our own style, script and drawings are not."""
-    script = _asset("page.js")
+    script = asset("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
-            style=Markup(_asset("page.css")),
+            style=Markup(asset("page.css")),
             script=Markup(script),
             # No request can leave the page, and no other script can run on it, even if some text escaped the escaping.
             security=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
@@ -123,7 +123,7 @@ def _drawing(svg: str | None) -> Markup | None:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     return Environment(
         loader=PackageLoader("i2i_unlearn.report", "templates"),
         autoescape=True,
@@ -134,8 +134,8 @@ def _environment() -> Environment:
 
 
 @cache
-def _asset(name: str) -> str:
-    loader = _environment().loader
+def asset(name: str) -> str:
+    loader = environment().loader
     if loader is None:
         raise TypeError("the environment was made without a loader")
-    return loader.get_source(_environment(), name)[0]
+    return loader.get_source(environment(), name)[0]

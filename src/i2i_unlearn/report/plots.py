@@ -50,12 +50,12 @@ def loss_plot(steps: Sequence[Mapping[str, float]]) -> str | None:
         return None
     stride = -(-len(steps) // _MOST_POINTS)
     chosen = [*steps[::stride]] if (len(steps) - 1) % stride == 0 else [*steps[::stride], steps[-1]]
-    with _style("loss") as figure:
+    with styled_figure("loss") as figure:
         figure.set_size_inches(7.2, 3.2)
         axes = figure.add_subplot()
         for name, colour in zip(names, _cycle(TERM_COLOURS), strict=False):
             points = [(step["step"], step[name]) for step in chosen if name in step]
-            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, label=_text(name))
+            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, label=short_text(name))
         if _needs_log_scale([step[name] for step in chosen for name in names if name in step]):
             axes.set_yscale("log", nonpositive="mask")  # the retain term begins at exactly 0
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -63,7 +63,7 @@ def loss_plot(steps: Sequence[Mapping[str, float]]) -> str | None:
         axes.set_xlabel("step")
         axes.set_ylabel("loss")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        return _svg(figure, "loss", "Loss of each term over the steps of unlearning")
+        return inline_svg(figure, "loss", "Loss of each term over the steps of unlearning")
 
 
 def _needs_log_scale(values: Sequence[float]) -> bool:
@@ -80,35 +80,35 @@ def score_plot(metrics: Mapping[str, Any], metric: str = "hole_psnr_db") -> str 
     if not sets:
         return None
     words = metric_words(metric)
-    with _style(f"score-{metric}") as figure:
+    with styled_figure(f"score-{metric}") as figure:
         figure.set_size_inches(7.2, 0.9 + 0.55 * len(sets))
         axes = figure.add_subplot()
         for index, model in enumerate(models):
             offset = (index - (len(models) - 1) / 2) * 0.22
             _whiskers(axes, [scores[model].get(name, {}).get(metric) for name in sets], offset, model)
-        axes.set_yticks(range(len(sets)), [_text(SETS.get(name, name)) for name in sets])
+        axes.set_yticks(range(len(sets)), [short_text(SETS.get(name, name)) for name in sets])
         axes.set_ylim(len(sets) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(f"{words.title} ({words.unit})" if words.unit else words.title)
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        return _svg(figure, f"score-{metric}", f"{words.title} of each model on each set, with 95 % intervals")
+        return inline_svg(figure, f"score-{metric}", f"{words.title} of each model on each set, with 95 % intervals")
 
 
 def embedding_plot(embedding: EmbeddingMap) -> str:
     """The t-SNE map, a panel for each model; the points of the other models stay behind in grey."""
     models, sets = np.asarray(embedding.models), np.asarray(embedding.sets)
     panels = in_order(dict.fromkeys(embedding.models), MODELS)
-    with _style("tsne") as figure:
+    with styled_figure("tsne") as figure:
         figure.set_size_inches(9.6, 9.6 / max(len(panels), 2) + 0.5)
         every = figure.subplots(1, max(len(panels), 1), squeeze=False)[0]
         for axes, model in zip(every, panels, strict=False):
             _panel(axes, embedding.points_N2, models == model, sets)
-            axes.set_title(_text(MODELS.get(model, model)))
+            axes.set_title(short_text(MODELS.get(model, model)))
         handles, labels = every[0].get_legend_handles_labels()
         figure.legend(
             handles[::-1], labels[::-1], loc="outside lower center", ncols=max(len(labels), 1), markerscale=1.5
         )
-        return _svg(figure, "tsne", "t-SNE map of embeddings, one panel for each model")
+        return inline_svg(figure, "tsne", "t-SNE map of embeddings, one panel for each model")
 
 
 def picture_sheet(
@@ -119,7 +119,7 @@ def picture_sheet(
 
     num_rows = max((len(images) for _, columns in blocks for images in columns.values()), default=0)
     widths = [len(columns) for _, columns in blocks]
-    with _style("sheet") as figure:
+    with styled_figure("sheet") as figure:
         FigureCanvasAgg(figure)
         figure.set_layout_engine("none")
         figure.patch.set_facecolor("white")
@@ -167,7 +167,7 @@ def _whiskers(axes: "Axes", scores: Sequence[Mapping[str, Any] | None], offset: 
         marker={"teacher": "o", "unlearned": "D", "reference": "s"}.get(model, "v"),
         markersize=6,
         color=colour,
-        label=_text(MODELS.get(model, model)),
+        label=short_text(MODELS.get(model, model)),
     )
 
 
@@ -185,7 +185,7 @@ def _panel(axes: "Axes", points_N2: NDArray[np.float32], mine: NDArray[np.bool_]
             color=SET_COLOURS.get(name, QUIET),
             marker=SET_MARKERS.get(name, "o"),
             linewidths=0,
-            label=_text(SETS.get(name, name)),
+            label=short_text(SETS.get(name, name)),
         )
     axes.spines[:].set_visible(True)
     axes.set_xticks([])
@@ -198,7 +198,7 @@ def _panel(axes: "Axes", points_N2: NDArray[np.float32], mine: NDArray[np.bool_]
 
 
 @contextmanager
-def _style(salt: str) -> "Iterator[Figure]":
+def styled_figure(salt: str) -> "Iterator[Figure]":
     """An empty figure in the page's style. matplotlib's settings are put back afterwards."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -232,7 +232,7 @@ def _style(salt: str) -> "Iterator[Figure]":
         yield Figure(layout="constrained", facecolor="none")
 
 
-def _svg(figure: "Figure", name: str, label: str) -> str:
+def inline_svg(figure: "Figure", name: str, label: str) -> str:
     """The figure as an inline SVG element that screen readers announce by `label` (plain text of ours)."""
     buffer = io.StringIO()
     figure.savefig(
@@ -258,7 +258,7 @@ def _page_font(match: "re.Match[str]") -> str:
     return f"font-size: {size.group()}" if size else ""
 
 
-def _text(text: str) -> str:
+def short_text(text: str) -> str:
     """A label that matplotlib does not hide (leading underscore) and that leaves room for the plot."""
     flat = " ".join(text.split()).lstrip("_") or "?"
     return flat if len(flat) <= _LONGEST_LABEL else f"{flat[: _LONGEST_LABEL - 1]}…"
