@@ -1,4 +1,4 @@
-"""Teacher embeddings: recomputed, cached within a byte budget, or averaged over noise draws.
+"""What the teacher gives: recomputed, cached within a byte budget, or averaged over noise draws.
 
 Two facts make targets cheap. The teacher is frozen, so with a fixed operator E_0(T(x)) of an image never changes: it is
 computed once. And the gradient of mean ||e - E_0(T(n))||^2 with respect to e depends on n only through the expectation
@@ -7,18 +7,21 @@ step. An objective cannot tell, except by speed.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from i2i_unlearn.likeness import nearest, pooled
 from i2i_unlearn.models.base import Embedding, ImageToImage
 from i2i_unlearn.noise import Noise
 from i2i_unlearn.objectives.base import Batch
 from i2i_unlearn.operators import Operator
 from i2i_unlearn.pixels import to_float
 from i2i_unlearn.randomness import generator_for
+from i2i_unlearn.target_cache import CHUNK, RowCache, in_chunks
 
-CHUNK = 128  # images in one teacher pass; fixed, so that a restarted run gets the same bits
+FORGET, UNSEEN = "forget", "unseen_target"
 
 
 class TeacherTargets:
@@ -45,22 +48,34 @@ class TeacherTargets:
         self._images = images
         self._seed = seed
         self._num_noise_draws = num_noise_draws
-        self._free_bytes = cache_bytes
-        self._cache: dict[str, tuple[Tensor, ...]] = {}
+        self._cache = RowCache(cache_bytes)
         self._mean: Embedding | None = None
+        self._like: Tensor | None = None
 
     @torch.no_grad()
     def of_images(self, name: str, batch: Batch) -> Embedding:
         """E_0(T(x)); from the cache where the operator is fixed, for as many rows of the set as the budget allows."""
-        if not self._operator.fixed or not self._free_bytes or batch.draws:
-            return self._teacher.encode(batch.images_BCHW, batch.visible_BHW, batch.draws)
-        if name not in self._cache:
-            self._cache[name] = self._fill(name, batch.visible_BHW[:1])
-        cached = self._cache[name]
-        rows_B = batch.rows_B.to(batch.images_BCHW.device)
-        if bool((rows_B < len(cached[0])).all()):
-            return Embedding(tuple(feature[rows_B] for feature in cached))
-        return self._teacher.encode(batch.images_BCHW, batch.visible_BHW)
+        cached = self._cached(name, batch, "embedding") if self._repeats(batch) else None
+        return Embedding(cached) if cached else self._embed(batch)
+
+    @torch.no_grad()
+    def outputs(self, name: str, batch: Batch) -> Tensor:
+        """D_0(E_0(T(x))): images (B, C, H, W) as the teacher paints them, not clamped; cached like `of_images`."""
+        cached = self._cached(name, batch, "output") if self._repeats(batch) else None
+        return cached[0] if cached else self._teacher.decode(self._embed(batch), batch.visible_BHW)
+
+    @torch.no_grad()
+    def like_unseen(self, batch: Batch) -> Embedding:
+        """E_0(T(u)), u the unseen image most like each forget image, under the forget image's own mask and draws.
+
+        Where the operator is fixed, alike is what looks alike by its visible part: the teacher then answers as it would
+        if it met that part for the first time. Drawn masks would ask for a search at every step; there, whole images
+        are compared, once.
+        """
+        rows_B = self._like_rows(batch.visible_BHW[:1])[batch.rows_B]
+        unseen = self._images[UNSEEN]
+        images_BCHW = to_float(unseen[rows_B.to(unseen.device)])
+        return self.of_images(UNSEEN, replace(batch, images_BCHW=images_BCHW, rows_B=rows_B))
 
     @torch.no_grad()
     def of_noise(self, batch: Batch) -> Embedding:
@@ -69,29 +84,41 @@ class TeacherTargets:
             if self._mean is None:
                 self._mean = self._mean_over_draws(batch)
             return self._mean
-        return self._teacher.encode(self.noise_images(batch), batch.visible_BHW, batch.draws)
+        return self._embed(replace(batch, images_BCHW=self.noise_images(batch)))
 
     def noise_images(self, batch: Batch) -> Tensor:
         """n: one for each image of the batch, on its device."""
         noise_BCHW = self._noise.draw(len(batch.rows_B), generator_for(self._seed, "noise", batch.step))
         return noise_BCHW.to(batch.images_BCHW)
 
-    def _fill(self, name: str, visible_1HW: Tensor) -> tuple[Tensor, ...]:
-        """Embeddings of the first rows of a set, as many as fit into what is left of the budget."""
-        images = self._images[name]
-        first = self._encode(images[:1], visible_1HW)
-        per_image = sum(feature.nbytes for feature in first)
-        rows = min(len(images), self._free_bytes // per_image)
-        self._free_bytes -= rows * per_image
-        if not rows:
-            return tuple(feature[:0] for feature in first)
-        chunks = [
-            self._encode(images[start : min(start + CHUNK, rows)], visible_1HW) for start in range(0, rows, CHUNK)
-        ]
-        return tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
+    def _repeats(self, batch: Batch) -> bool:
+        """Whether an image's target is the same at every step, and may be kept."""
+        return self._operator.fixed and not batch.draws and bool(self._cache.free_bytes or self._cache.held_bytes)
 
-    def _encode(self, images: Tensor, visible_1HW: Tensor) -> tuple[Tensor, ...]:
-        return self._teacher.encode(to_float(images), visible_1HW.expand(len(images), -1, -1)).maps
+    def _embed(self, batch: Batch) -> Embedding:
+        return self._teacher.encode(batch.images_BCHW, batch.visible_BHW, batch.draws)
+
+    def _cached(self, name: str, batch: Batch, kind: str) -> tuple[Tensor, ...] | None:
+        visible_1HW = batch.visible_BHW[:1]
+
+        def compute(images: Tensor) -> tuple[Tensor, ...]:
+            visible_BHW = visible_1HW.expand(len(images), -1, -1)
+            embedding = self._teacher.encode(to_float(images), visible_BHW)
+            return embedding.maps if kind == "embedding" else (self._teacher.decode(embedding, visible_BHW),)
+
+        return self._cache.rows(f"{kind}/{name}", self._images[name], batch.rows_B, compute)
+
+    def _like_rows(self, visible_1HW: Tensor) -> Tensor:
+        """Row of the unseen image most like each forget image, found at the first call."""
+        if self._like is None:
+            seen_1HW = visible_1HW if self._operator.fixed else torch.ones_like(visible_1HW)
+
+            def features(images: Tensor) -> tuple[Tensor, ...]:
+                return (pooled(self._teacher.encode(to_float(images), seen_1HW.expand(len(images), -1, -1))),)
+
+            (forget_BF,), (unseen_NF,) = (in_chunks(self._images[name], features) for name in (FORGET, UNSEEN))
+            self._like = nearest(forget_BF, unseen_NF).cpu()
+        return self._like
 
     def _mean_over_draws(self, batch: Batch) -> Embedding:
         generator = generator_for(self._seed, "noise mean")

@@ -12,7 +12,9 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from i2i_unlearn.errors import UserError
 from i2i_unlearn.models.base import Embedding, ImageToImage
+from i2i_unlearn.randomness import generator_for
 
 Scope = Literal["encoder", "all"]
 
@@ -46,6 +48,19 @@ class Settings:
         """The scope asked for, else the objective's `own`."""
         return own if self.scope == "auto" else self.scope
 
+    def encoder_scope(self, objective: str) -> Scope:
+        """The scope of an objective whose terms see embeddings alone: the encoder.
+
+        Raises:
+            UserError: all weights are asked for; the decoder would get no gradient.
+        """
+        if self.scope == "all":
+            raise UserError(
+                f"unlearn.scope=all: the objective {objective} looks at the encoder's output, so no other weight would"
+                " change; set unlearn.scope to auto or encoder"
+            )
+        return "encoder"
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -53,6 +68,9 @@ class Phase:
 
     name: str
     num_steps: int
+    own_schedule: bool = False
+    """Trained like a run of its own: warm-up, decay of the learning rate and moving average start anew, the latter
+    from the averaged weights that the phase before ended with."""
 
 
 @dataclass
@@ -77,6 +95,14 @@ class Targets(Protocol):
 
     def noise_images(self, batch: Batch) -> Tensor:
         """n: one noise image (B, C, H, W) for each image of `batch`, fresh at every step."""
+        ...
+
+    def like_unseen(self, batch: Batch) -> Embedding:
+        """E_0(T(u)), u the image of the set `unseen_target` most like each forget image, by its mask and draws."""
+        ...
+
+    def outputs(self, name: str, batch: Batch) -> Tensor:
+        """D_0(E_0(T(x))) of a batch of the set called `name`: images (B, C, H, W), not clamped."""
         ...
 
 
@@ -115,6 +141,43 @@ def encode_together(student: ImageToImage, *batches: Batch) -> list[Embedding]:
         parts.append(joined[start:end])
         start = end
     return parts
+
+
+def own_loss(student: ImageToImage, batch: Batch, *, seed: int, state: State) -> Tensor:
+    """The loss that the family is trained with, per image (B,); what it draws depends on seed and step alone."""
+    generator = generator_for(seed, "training_loss", state.step)
+    return student.training_loss(batch.images_BCHW, batch.visible_BHW, generator=generator)
+
+
+def own_losses(
+    student: ImageToImage, retain: Batch, forget: Batch, *, seed: int, state: State, truth_BCHW: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`own_loss` of each retain image and of each forget image, from one pass over both.
+
+    `truth_BCHW`, where given, is what the hidden pixels of the forget images are to become; the retain images' truth
+    is always their own.
+    """
+    losses_B = student.training_loss(
+        torch.cat((retain.images_BCHW, forget.images_BCHW)),
+        join_masks((retain.visible_BHW, forget.visible_BHW)),
+        generator=generator_for(seed, "training_loss", state.step),
+        truth_BCHW=None if truth_BCHW is None else torch.cat((retain.images_BCHW, truth_BCHW)),
+    )
+    num_retain = len(retain.images_BCHW)
+    return losses_B[:num_retain], losses_B[num_retain:]
+
+
+def backward_weighted(terms: Mapping[str, Tensor], alpha: float) -> Tensor:
+    """Add the gradient of retain + alpha * forget to `.grad`; return that total."""
+    total = terms["retain"] + alpha * terms["forget"]
+    total.backward()
+    return total
+
+
+def two_phases(num_steps: int, share: float, first: str, second: str) -> list[Phase]:
+    """`share` of the steps for the first phase, at least one; the rest for the second."""
+    num_first = max(1, round(share * num_steps))
+    return [Phase(first, num_first), Phase(second, num_steps - num_first)]
 
 
 def join_masks(masks: Sequence[Tensor]) -> Tensor:

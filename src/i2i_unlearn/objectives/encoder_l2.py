@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor, nn
 
 from i2i_unlearn.models.base import Embedding, ImageToImage
-from i2i_unlearn.objectives.base import Batch, Phase, Settings, State, Targets, encode_together
+from i2i_unlearn.objectives.base import Batch, Phase, Settings, State, Targets, backward_weighted, encode_together
 
 
 def encoder_l2(
@@ -39,7 +39,7 @@ class EncoderL2:
 
     def __init__(self, settings: Settings) -> None:
         self.alpha = settings.alpha
-        self.scope = settings.scope_or("encoder")
+        self.scope = settings.encoder_scope("encoder_l2")
 
     def phases(self, num_steps: int) -> Sequence[Phase]:
         """One phase."""
@@ -61,6 +61,4 @@ class EncoderL2:
 
     def backward(self, terms: Mapping[str, Tensor], parameters: Iterable[nn.Parameter], state: State) -> Tensor:
         """Gradient of retain + alpha * forget."""
-        total = terms["retain"] + self.alpha * terms["forget"]
-        total.backward()
-        return total
+        return backward_weighted(terms, self.alpha)

@@ -47,22 +47,24 @@ def run(
     device = pick_device(config.device)
     operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
     objective = make_objective(config.objective, _settings(config))
-    model = load_model(teacher)
+    model = load_model(teacher, config.model)
     manifest_path = Path(splits) / "manifest.parquet"
     manifest = read_manifest(manifest_path, images)
+    if not len(manifest.of(FORGET)):  # also where the objective reads none of them
+        raise UserError(_missing(FORGET))
     pools = _pools(images, manifest, model, objective.needs, config, device)
     student = copy.deepcopy(model).to(device)
     inputs = {"manifest_sha256": digest_file(manifest_path), "teacher_sha256": digest_folder(teacher)}
 
     def facts(model_folder: Path) -> Facts:
         changing = {name for name, parameter in student.named_parameters() if parameter.requires_grad}
-        check_export(model_folder, Path(teacher), changing)
+        check_export(model_folder, Path(teacher), changing, config.model)
         return {
             **inputs,
             "objective": config.objective,
             "alpha": config.alpha,
             "device": device.type,
-            "num_forget": len(pools[FORGET].images_BCHW),
+            "num_forget": len(manifest.of(FORGET)),
         }
 
     return train_and_write(
@@ -110,12 +112,14 @@ def _pools(
     def pixels(role: str) -> Tensor:
         rows = manifest.of(role)
         if not len(rows):
-            raise UserError(f"the split has no image of the role {role}, which the run needs; {_REMEDY[role]}")
+            raise UserError(_missing(role))
         return load_pixels(
             images, rows, image_size=model.image_size, num_channels=model.num_channels, description=f"reading {role}"
         ).to(device)
 
-    pools = {FORGET: single_pool(pixels(FORGET), config.batch_size)}
+    pools = {}
+    if FORGET in needs:
+        pools[FORGET] = single_pool(pixels(FORGET), config.batch_size)
     if RETAIN in needs:
         pools[RETAIN] = _retain_pool(pixels, config)
     if UNSEEN_TARGET in needs:
@@ -131,6 +135,10 @@ _REMEDY = {
 }
 
 
+def _missing(role: str) -> str:
+    return f"the split has no image of the role {role}, which the run needs; {_REMEDY[role]}"
+
+
 def _retain_pool(pixels: Any, config: UnlearnConfig) -> Pool:
     """Real and proxy retain images in the ratio asked for; what is not needed is not read."""
     num_proxy = round(config.batch_size * config.proxy_ratio)
@@ -139,7 +147,9 @@ def _retain_pool(pixels: Any, config: UnlearnConfig) -> Pool:
     return Pool(torch.cat(list(parts.values())), tuple((len(part), counts[role]) for role, part in parts.items()))
 
 
-def _targets(teacher: Any, operator: Operator, pools: dict[str, Pool], config: UnlearnConfig) -> TeacherTargets:
+def _targets(teacher: Any, operator: Operator, pools: dict[str, Pool], config: UnlearnConfig) -> TeacherTargets | None:
+    if FORGET not in pools:
+        return None
     with num_threads(config.num_threads):  # the covariance is a matrix product: its bits depend on them too
         noise = _noise(pools[FORGET].images_BCHW, teacher, config)
     return TeacherTargets(
