@@ -3,11 +3,27 @@
 from collections.abc import Callable
 
 from i2i_unlearn.errors import UserError
+from i2i_unlearn.objectives.ascent_repair import AscentRepair
 from i2i_unlearn.objectives.base import Objective, Settings
 from i2i_unlearn.objectives.encoder_l2 import EncoderL2
+from i2i_unlearn.objectives.epsilon_constraint import EpsilonConstraint
+from i2i_unlearn.objectives.heldout_like import HeldoutLike
+from i2i_unlearn.objectives.max_loss import MaxLoss
+from i2i_unlearn.objectives.noisy_label import NoisyLabel
+from i2i_unlearn.objectives.random_encoder import RandomEncoder
+from i2i_unlearn.objectives.retain_finetune import RetainFinetune
+from i2i_unlearn.objectives.retain_label import RetainLabel
 
 OBJECTIVES: dict[str, Callable[[Settings], Objective]] = {
     "encoder_l2": EncoderL2,
+    "max_loss": MaxLoss,
+    "noisy_label": NoisyLabel,
+    "retain_label": RetainLabel,
+    "random_encoder": RandomEncoder,
+    "retain_finetune": RetainFinetune,
+    "epsilon_constraint": EpsilonConstraint,
+    "ascent_repair": AscentRepair,
+    "heldout_like": HeldoutLike,
 }
 """Name -> method object made from its settings."""
 
