@@ -21,7 +21,9 @@ from i2i_unlearn.config import CONFIGS, SHARED_KEYS, PretrainConfig, ReferenceCo
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src/i2i_unlearn"
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+DVC_TEXT = (ROOT / "dvc.yaml").read_text()
+(ORIGINAL,) = [entry["original"] for entry in yaml.safe_load(DVC_TEXT)["vars"]]
+STAGES = yaml.safe_load(DVC_TEXT.replace("${original}", ORIGINAL))["stages"]
 
 
 def python(program, folder=ROOT):
@@ -86,6 +88,10 @@ def test_a_dvc_stage_depends_on_the_parameters_that_its_config_holds(name):
     shared = {key for key in SHARED_KEYS if key in config.model_fields} - config.not_in_digest
     sections = {name, "pretrain"} if config is ReferenceConfig else {name}
     assert set(STAGES[name]["params"]) == sections | shared
+
+
+def test_the_model_that_dvc_watches_is_the_one_that_is_frozen():
+    assert yaml.safe_load((ROOT / "params.yaml").read_text())["snapshot"]["source"] == ORIGINAL
 
 
 def test_the_recipe_of_the_reference_is_that_of_pretrain():

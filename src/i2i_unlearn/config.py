@@ -26,6 +26,7 @@ SHARED_KEYS = (
     "keep_fraction",
     "operator_patch_size",
     "checkpoint_uri",
+    "model",
 )
 
 Fraction = Annotated[float, Ge(0), Le(1)]
@@ -152,6 +153,8 @@ class TrainingConfig(StageConfig):
     seed: int
     num_threads: PositiveInt
     """Part of the result: one and two torch threads give different bits."""
+    model: str
+    """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
     device: Literal["auto", "cpu", "cuda"]
     operator: str
     keep_fraction: OpenFraction
@@ -178,6 +181,7 @@ class PretrainConfig(TrainingConfig):
     section = "pretrain"
     holdout_fraction: OpenFraction
     family: str
+    """One of models.FAMILIES, or own: the class that `model` names."""
     image_size: PositiveInt
     """Pixels; height and width."""
     num_channels: Literal[1, 3]
@@ -191,6 +195,8 @@ class SnapshotConfig(StageConfig):
     """Section `snapshot`: which model is the teacher."""
 
     section = "snapshot"
+    model: str
+    """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
     source: str
     """A model directory or a pinned registry version `models:/NAME/VERSION`."""
     sha256: str
@@ -245,6 +251,8 @@ class EvaluateConfig(StageConfig):
 
     section = "evaluate"
     seed: int
+    model: str
+    """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
     num_threads: PositiveInt
     device: Literal["auto", "cpu", "cuda"]
     operator: str
@@ -281,6 +289,8 @@ class RegisterConfig(StageConfig):
 
     section = "register"
     seed: int
+    model: str
+    """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
     operator: str
     """What the served model is asked to undo; with the two keys below and `seed` stored beside its weights."""
     keep_fraction: OpenFraction

@@ -11,10 +11,11 @@ from i2i_unlearn.errors import UserError
 from i2i_unlearn.models import load_model
 
 
-def check_export(unlearned: Path, teacher: Path, changing: set[str]) -> None:
+def check_export(unlearned: Path, teacher: Path, changing: set[str], own: str = "") -> None:
     """Read both model directories back and compare them tensor by tensor.
 
-    `changing` holds the names, as in the loaded model's `state_dict`, of the tensors that were to change.
+    `changing` holds the names, as in the loaded model's `state_dict`, of the tensors that were to change; `own` is the
+    user's class, if it is one.
 
     Raises:
         UserError: a tensor that was to change equals the teacher's, one that was to stay differs, or names were added.
@@ -22,7 +23,7 @@ def check_export(unlearned: Path, teacher: Path, changing: set[str]) -> None:
     extra = sorted(_names(unlearned) ^ _names(teacher))
     if extra:
         raise UserError(f"{unlearned}: tensor names differ from the teacher's, first {extra[0]}; not exported")
-    new, old = load_model(unlearned).state_dict(), load_model(teacher).state_dict()
+    new, old = load_model(unlearned, own).state_dict(), load_model(teacher, own).state_dict()
     same = {name for name in new if new[name].equal(old[name])}
     left = sorted(changing & same)
     if left:

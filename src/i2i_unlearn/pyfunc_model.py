@@ -25,7 +25,7 @@ class Completion(PythonModel):
     def load_context(self, context: Any) -> None:
         """Read the model directory and the operator that the version was registered with."""
         served = context.model_config
-        self.model = load_model(context.artifacts["model"])
+        self.model = load_model(context.artifacts["model"], served["model"])
         self.operator = make_operator(served["operator"], served["keep_fraction"], served["operator_patch_size"])
         self.seed = served["seed"]
 

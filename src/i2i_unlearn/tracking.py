@@ -495,7 +495,9 @@ class Served:
     """(height, width) in pixels."""
     num_channels: int
     model_config: Mapping[str, str | int | float]
-    """operator, keep_fraction, operator_patch_size, seed: read by `pyfunc_model`."""
+    """operator, keep_fraction, operator_patch_size, seed, model: read by `pyfunc_model`."""
+    own_code: Path | None = None
+    """Package or file of the user's own class, which goes along with the weights."""
 
 
 def _save(model_dir: Path, folder: Path, about: Model, served: Served) -> Path:
@@ -504,8 +506,8 @@ def _save(model_dir: Path, folder: Path, about: Model, served: Served) -> Path:
     MLflow writes down the paths it is given, so it is given ones that tell nothing.
     """
     staged = shutil.copytree(model_dir, folder / MODEL)
-    source = Path(__file__).parent
-    package = shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    package = _copy_code(Path(__file__).parent, folder)
+    own = [_copy_code(served.own_code, folder / "own")] if served.own_code else []
     size = (-1, *served.image_size, served.num_channels)
     images = Schema([TensorSpec(np.dtype("uint8"), size)])
     with warnings.catch_warnings():
@@ -515,7 +517,7 @@ def _save(model_dir: Path, folder: Path, about: Model, served: Served) -> Path:
             mlflow_model=about,
             python_model=package / "pyfunc_model.py",
             artifacts={MODEL: str(staged)},
-            code_paths=[str(package)],
+            code_paths=[str(package), *map(str, own)],
             pip_requirements=_requirements(),
             signature=ModelSignature(images, images),
             model_config=dict(served.model_config),
@@ -526,3 +528,12 @@ def _save(model_dir: Path, folder: Path, about: Model, served: Served) -> Path:
 def _requirements() -> list[str]:
     # A build's local part (torch's +cpu) is on no index.
     return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in SERVING]
+def _copy_code(source: Path, folder: Path) -> Path:
+    """A copy of a package, or of one module's file, in `folder`."""
+    if source.is_dir():
+        compiled = shutil.ignore_patterns("__pycache__", "*.pyc")
+        return Path(shutil.copytree(source, folder / source.name, ignore=compiled))
+    folder.mkdir(exist_ok=True)
+    return Path(shutil.copy(source, folder))
+
+

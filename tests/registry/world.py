@@ -26,7 +26,7 @@ ARCHITECTURE = {
     "decoder_intermediate_size": 16,
     "initializer_range": 0.1,
 }
-OPERATOR = {"operator": "half_left", "keep_fraction": 0.5, "operator_patch_size": 4, "seed": 0}
+OPERATOR = {"operator": "half_left", "keep_fraction": 0.5, "operator_patch_size": 4, "seed": 0, "model": ""}
 SAMPLE_ID = "mnist-train-0815"
 SUBJECT = "Erika Mustermann"
 FORGET_IMAGE = bytes(range(200, 256)) * 3

@@ -102,8 +102,8 @@ def test_a_larger_alpha_forgets_more(taught, tmp_path):
 def test_the_teacher_is_left_alone(taught, tmp_path, monkeypatch):
     loaded = []
 
-    def listen(folder):
-        loaded.append(load_model(folder))
+    def listen(folder, own):
+        loaded.append(load_model(folder, own))
         return loaded[-1]
 
     monkeypatch.setattr(unlearn, "load_model", listen)

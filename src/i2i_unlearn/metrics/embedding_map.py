@@ -71,6 +71,6 @@ def _pooled(embedding: Embedding) -> Tensor:
             if embedding.valid_BN is not None:
                 valid_BN1 = embedding.valid_BN.unsqueeze(-1).to(feature.dtype)
             parts.append((feature * valid_BN1).sum(1) / valid_BN1.sum(1))
-        else:  # a picture of features (B, D, H, W)
-            parts.append(feature.flatten(2).mean(2))
+        else:  # a picture of features (B, D, H, W), or a vector (B, D)
+            parts.append(feature.flatten(2).mean(2) if feature.dim() > 2 else feature)  # noqa: PLR2004
     return torch.cat(parts, dim=1)

@@ -1,4 +1,7 @@
-"""Families of image-to-image generators, by name. A new family = a file and a line in `FAMILIES`."""
+"""Families of image-to-image generators, by name. A new family = a file and a line in `FAMILIES`.
+
+A class of the user's own needs neither (own.py): `own` is its name as params.yaml gives it, empty where there is none.
+"""
 
 import importlib
 from pathlib import Path
@@ -8,6 +11,7 @@ from safetensors import SafetensorError
 
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.models.directory import read_config
+from i2i_unlearn.models.own import import_own
 
 FAMILIES = {
     "mae": "i2i_unlearn.models.mae:MaskedAutoencoder",
@@ -19,21 +23,33 @@ FAMILIES = {
 LIBRARY_TYPES = {"vit_mae": "mae"}
 """transformers' `model_type` -> family, for directories that a library wrote. Ours name the family in config.json."""
 
+OWN = "own"
+"""What `pretrain.family` calls the class that `model` names."""
 
-def family_named(name: str) -> Any:
+
+def family_named(name: str, own: str = "") -> Any:
     """The class of a family (Any: a torch module that meets models.base.ImageToImage).
 
     Raises:
-        UserError: there is no such family.
+        UserError: there is no such family, or it is `own` and no class is named, or a class is named for nothing.
     """
+    if name == OWN and own:
+        return import_own(own)
+    if name == OWN or own:
+        raise UserError(
+            f"pretrain.family={name!r} and model={own!r} do not fit; for a class of your own write family: own and "
+            "model: my_package.my_module:MyGenerator, for another family leave model empty"
+        )
     if name not in FAMILIES:
-        raise UserError(f"family={name!r} is not known; choose one of: {', '.join(FAMILIES)}")
+        raise UserError(f"family={name!r} is not known; choose one of: {', '.join((*FAMILIES, OWN))}")
     module, _, family = FAMILIES[name].partition(":")
     return getattr(importlib.import_module(module), family)
 
 
-def _family_of(folder: str | Path) -> Any:
+def _family_of(folder: str | Path, own: str) -> Any:
     config = read_config(folder)
+    if ":" in str(config.get("family")):
+        return _own_class(folder, config["family"], own)
     if "family" in config:
         return family_named(config["family"])
     model_type = config.get("model_type")
@@ -43,13 +59,22 @@ def _family_of(folder: str | Path) -> Any:
     return family_named(LIBRARY_TYPES[model_type])
 
 
-def load_model(folder: str | Path) -> Any:
+def _own_class(folder: str | Path, family: str, own: str) -> Any:
+    if family != own:
+        raise UserError(
+            f"{folder}/config.json names the class {family}, and loading it would run that code; params.yaml has "
+            f"model: {own!r}: if you know the code and trust it, write model: {family}"
+        )
+    return import_own(own)
+
+
+def load_model(folder: str | Path, own: str = "") -> Any:
     """Load a model directory of any family, in evaluation mode, on the CPU: an `ImageToImage`.
 
     Raises:
-        UserError: the directory is missing, incomplete, damaged, or of no known family.
+        UserError: the directory is missing, incomplete, damaged, of no known family, or of a class that is not `own`.
     """
-    family = _family_of(folder)
+    family = _family_of(folder, own)
     try:
         return family.load(folder).eval()
     except (SafetensorError, OSError) as error:
@@ -57,10 +82,10 @@ def load_model(folder: str | Path) -> Any:
         raise UserError(f"{folder}: its weights cannot be read ({reason}); fetch it again") from None
 
 
-def load_architecture(folder: str | Path, *, generator: Any) -> Any:
+def load_architecture(folder: str | Path, own: str = "", *, generator: Any) -> Any:
     """A model like the one in `folder` with new random weights (from a `torch.Generator`); its weights are not read.
 
     Raises:
-        UserError: the directory is missing, incomplete, or of no known family.
+        UserError: the directory is missing, incomplete, of no known family, or of a class that is not `own`.
     """
-    return _family_of(folder).load_architecture(folder, generator=generator)
+    return _family_of(folder, own).load_architecture(folder, generator=generator)

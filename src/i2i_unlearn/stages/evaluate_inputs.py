@@ -75,7 +75,7 @@ def read_inputs(
     folders = {"teacher": teacher, "unlearned": unlearned / "model"}
     if reference is not None and reference_summary:
         folders["reference"] = reference / "model"
-    models = {name: load_model(folder) for name, folder in folders.items()}
+    models = {name: load_model(folder, config.model) for name, folder in folders.items()}
     _check_alike(models)
     digests = {name: digest_folder(folder) for name, folder in folders.items()}
     manifest_sha256 = digest_file(manifest_path)

@@ -13,6 +13,8 @@ from i2i_unlearn.data.parts import training_part
 from i2i_unlearn.engine import pick_device
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.models import family_named
+from i2i_unlearn.models.laws import check_laws
+from i2i_unlearn.models.base import training_facts, training_phases
 from i2i_unlearn.objectives.own_loss import OwnLoss
 from i2i_unlearn.operators import make_operator
 from i2i_unlearn.randomness import generator_for
@@ -29,12 +31,14 @@ def run(images: str, out: str | Path, config: PretrainConfig) -> Facts:
     begun = time.monotonic()
     device = pick_device(config.device)
     operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
-    model = family_named(config.family).create(
+    model = family_named(config.family, config.model).create(
         config.architecture,
         image_size=config.image_size,
         num_channels=config.num_channels,
         generator=generator_for(config.seed, "initial weights"),
     )
+    if config.model:
+        check_laws(model)
     index = read_index(images)
     part = training_part(index, holdout_fraction=config.holdout_fraction, seed=config.seed)
     rows = index[part == "train"].reset_index(drop=True)

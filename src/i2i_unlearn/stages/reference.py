@@ -3,6 +3,7 @@
 The retrained model is the gold standard that unlearning is measured against. It is costly and optional.
 """
 
+import hashlib
 import time
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from i2i_unlearn.stages.training import Facts, run_digest, schedule_of, train_an
 def run(images: str, splits: str | Path, teacher: str | Path, out: str | Path, config: ReferenceConfig) -> Facts:
     """Retrain the teacher's architecture on every training image that was never to be forgotten.
 
-    Of the teacher only config.json and preprocessor_config.json are read. `kind: none` writes summary.json alone.
+    Of the teacher only its *.json files are read. `kind: none` writes summary.json alone.
 
     Raises:
         UserError: wrong settings, unreadable images, or a loss that is not finite.
@@ -37,7 +38,7 @@ def run(images: str, splits: str | Path, teacher: str | Path, out: str | Path, c
     seed = config.seed + config.seed_offset
     device = pick_device(config.device)
     operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
-    model = load_architecture(teacher, generator=generator_for(seed, "initial weights"))
+    model = load_architecture(teacher, config.model, generator=generator_for(seed, "initial weights"))
     manifest_path = Path(splits) / "manifest.parquet"
     # Images that a cap left unused were trained on by the original, so a retrained model has them too.
     rows = read_manifest(manifest_path, images).of(RETAIN, PROXY_RETAIN, UNUSED)
@@ -53,8 +54,7 @@ def run(images: str, splits: str | Path, teacher: str | Path, out: str | Path, c
             "reference",
             config,
             manifest=digest_file(manifest_path),
-            architecture=digest_file(Path(teacher) / "config.json"),
-            normalisation=digest_file(Path(teacher) / "preprocessor_config.json"),
+            architecture=_architecture_digest(Path(teacher)),
         ),
         student=model.to(device),
         objective=OwnLoss(derive_seed(seed, "loss")),
@@ -71,3 +71,11 @@ def run(images: str, splits: str | Path, teacher: str | Path, out: str | Path, c
         },
         begun=begun,
     )
+
+
+def _architecture_digest(teacher: Path) -> str:
+    """sha256 over the settings in a model directory, whatever files its family keeps them in."""
+    total = hashlib.sha256()
+    for path in sorted(teacher.rglob("*.json")):
+        total.update(f"{digest_file(path)}  {path.relative_to(teacher).as_posix()}\n".encode())
+    return total.hexdigest()

@@ -25,6 +25,7 @@ from i2i_unlearn.config import RegisterConfig
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.evaluated import Evaluated, digest, read_evaluated
 from i2i_unlearn.models import load_model
+from i2i_unlearn.models.own import code_of
 from i2i_unlearn.progress import progress
 
 CARD = """# {{ model_name }} version {{ version }}
@@ -118,7 +119,7 @@ def run_original(
     template = _parse(card_template)
     with TemporaryDirectory() as folder, tracking.connect() as server:
         saved = Path(folder) / "model"
-        load_model(model).save(saved)
+        load_model(model, config.model).save(saved)
         identity = {"kind": "original", "model_sha256": files.digest_folder(saved)}
         revisions = _revisions(repository, "")
         known = next(iter(server.versions(config.model_name, **identity)), None)
@@ -146,11 +147,12 @@ def _register_original(
 
 
 def _log_model(record: tracking.Record, model_dir: Path, config: RegisterConfig) -> tracking.Logged:
-    model = load_model(model_dir)
+    model = load_model(model_dir, config.model)
     served = tracking.Served(
         image_size=model.image_size,
         num_channels=model.num_channels,
-        model_config=config.model_dump(include={"operator", "keep_fraction", "operator_patch_size", "seed"}),
+        model_config=config.model_dump(include={"operator", "keep_fraction", "operator_patch_size", "seed", "model"}),
+        own_code=code_of(config.model) if config.model else None,
     )
     return record.log_model(model_dir, config.model_name, served)
 

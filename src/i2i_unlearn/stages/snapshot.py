@@ -6,6 +6,7 @@ from i2i_unlearn.config import SnapshotConfig
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import atomic_folder, digest_folder, write_json
 from i2i_unlearn.models import load_model
+from i2i_unlearn.models.laws import check_laws
 from i2i_unlearn.stages.training import Facts
 
 
@@ -20,12 +21,14 @@ def run(out: str | Path, config: SnapshotConfig) -> Facts:
     """
     with atomic_folder(out) as aside:
         source = _local(config.source, aside / "fetched")
-        model = load_model(source)
+        model = load_model(source, config.model)
         found = digest_folder(source)
         if config.sha256 and config.sha256 != found:
             raise UserError(
                 f"snapshot.sha256={config.sha256}, but {config.source} has {found}; fetch the model again or correct it"
             )
+        if config.model:
+            check_laws(model)
         model.save(aside / "model")
         summary: Facts = {
             "source": config.source,

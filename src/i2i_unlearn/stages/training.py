@@ -17,6 +17,7 @@ from i2i_unlearn.checkpoints import Checkpoints
 from i2i_unlearn.config import TrainingConfig
 from i2i_unlearn.engine import Batches, Schedule, num_threads, train
 from i2i_unlearn.files import atomic_folder, digest_file, digest_folder, write_json
+from i2i_unlearn.models.own import code_digest
 from i2i_unlearn.objectives.base import Objective, Targets
 from i2i_unlearn.progress import Advance, progress
 
@@ -27,7 +28,8 @@ Stream = Callable[[Mapping[str, Any]], None]
 
 def run_digest(stage: str, config: TrainingConfig, **inputs: str) -> str:
     """Names a run by all that decides its result, code included: the key of its checkpoint."""
-    content = {"stage": stage, "config": config.digest(), "code": _code_digest(), **inputs}
+    own = {"own_code": code_digest(config.model)} if config.model else {}
+    content = {"stage": stage, "config": config.digest(), "code": _code_digest(), **own, **inputs}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
