@@ -43,11 +43,12 @@ class Schedule:
     seed: int = 0
     """Of what layers draw, e.g. dropout."""
 
-    def rate(self, step: int) -> float:
-        """Learning rate of `step`, counted from 0."""
+    def rate(self, step: int, num_steps: int | None = None) -> float:
+        """Learning rate of `step`, counted from 0, of `num_steps` (None = those of the run)."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(self.num_steps - self.warmup_steps, 1)
+        decay_steps = (self.num_steps if num_steps is None else num_steps) - self.warmup_steps
+        progress = (step - self.warmup_steps) / max(decay_steps, 1)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
@@ -126,7 +127,7 @@ def train(
     every = max(1, schedule.num_steps // NUM_LOG_ROWS)
     student.train()
     while run.step < schedule.num_steps:
-        row = _step(run, objective, batches, targets, schedule, _phase_at(phases, run.step))
+        row = _step(run, objective, batches, targets, schedule, _place_of(phases, run.step, schedule.num_steps))
         observer.step(row["total"])
         if run.step % every == 0 or run.step == schedule.num_steps:
             run.log.append(row)
@@ -153,9 +154,12 @@ def _start(student: Any, objective: Objective, schedule: Schedule) -> Run:
 
 
 def _step(
-    run: Run, objective: Objective, batches: Batches, targets: Targets | None, schedule: Schedule, phase: Phase
+    run: Run, objective: Objective, batches: Batches, targets: Targets | None, schedule: Schedule, place: "_Place"
 ) -> dict[str, Any]:
-    rate = schedule.rate(run.step)
+    if place.step == 0:
+        _load_average(run)  # at the start of a run that changes nothing
+    phase = place.phase
+    rate = schedule.rate(place.step, place.num_steps)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     state = State(run.step, phase, run.memory)
@@ -176,7 +180,7 @@ def _step(
         )
     run.optimizer.step()
     run.step += 1
-    _update_average(run, schedule.average_decay)
+    _update_average(run, schedule.average_decay, place.step + 1)
     return {"step": run.step, "phase": phase.name, "learning_rate": rate, **values}
 
 
@@ -198,20 +202,30 @@ def _check_weights(run: Run) -> None:
         )
 
 
-def _phase_at(phases: list[Phase], step: int) -> Phase:
+@dataclass(frozen=True)
+class _Place:
+    """Where a step stands in its schedule: the run's, or that of a phase with a schedule of its own."""
+
+    phase: Phase
+    step: int
+    num_steps: int
+
+
+def _place_of(phases: list[Phase], step: int, num_steps: int) -> _Place:
+    start = 0
     for phase in phases:
-        if step < phase.num_steps:
-            return phase
-        step -= phase.num_steps
-    return phases[-1]
+        if step < start + phase.num_steps or phase is phases[-1]:
+            break
+        start += phase.num_steps
+    return _Place(phase, step - start, phase.num_steps) if phase.own_schedule else _Place(phase, step, num_steps)
 
 
 @torch.no_grad()
-def _update_average(run: Run, decay: float) -> None:
-    """Moving average that starts from the first weights and forgets them quickly."""
+def _update_average(run: Run, decay: float, step: int) -> None:
+    """Moving average that starts from the first weights and forgets them quickly; `step` is counted from 1."""
     if not run.average:
         return
-    weight = 1 - min(decay, (1 + run.step) / (10 + run.step))
+    weight = 1 - min(decay, (1 + step) / (10 + step))
     torch._foreach_lerp_(list(run.average.values()), [p.detach() for _, p in run.parameters], weight)
 
 
@@ -225,8 +239,9 @@ def _load_average(run: Run) -> None:
 def _checkpoint(run: Run) -> Checkpoint:
     tensors = {f"weight/{name}": parameter.detach() for name, parameter in run.parameters}
     tensors |= {f"average/{name}": tensor for name, tensor in run.average.items()}
+    tensors |= {f"buffer/{name}": buffer for name, buffer in run.student.named_buffers()}
     for name, parameter in run.parameters:
-        for key, value in run.optimizer.state[parameter].items():
+        for key, value in run.optimizer.state[parameter].items():  # none where a phase has not reached it yet
             tensors[f"optimizer/{key}/{name}"] = value
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     return Checkpoint(run.step, tensors, run.log, run.memory, run.seconds + time.monotonic() - run.begun)
@@ -239,11 +254,14 @@ def _resume(run: Run, store: Store) -> None:
         return
     for name, parameter in run.parameters:
         parameter.copy_(checkpoint.tensors[f"weight/{name}"])
-        prefixes = ("step", "exp_avg", "exp_avg_sq")
-        state = {key: checkpoint.tensors[f"optimizer/{key}/{name}"] for key in prefixes}
-        run.optimizer.state[parameter] = {key: value.to(parameter.device).clone() for key, value in state.items()}
+        keys = {key: f"optimizer/{key}/{name}" for key in ("step", "exp_avg", "exp_avg_sq")}
+        if keys["step"] in checkpoint.tensors:
+            state = {key: checkpoint.tensors[place] for key, place in keys.items()}
+            run.optimizer.state[parameter] = {key: value.to(parameter.device).clone() for key, value in state.items()}
         if name in run.average:
             run.average[name].copy_(checkpoint.tensors[f"average/{name}"])
+    for name, buffer in run.student.named_buffers():
+        buffer.copy_(checkpoint.tensors[f"buffer/{name}"])
     run.step, run.seconds = checkpoint.step, checkpoint.seconds
     run.log, run.memory = copy.copy(checkpoint.log), copy.copy(checkpoint.memory)
 

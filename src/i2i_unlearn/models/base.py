@@ -6,7 +6,7 @@ Images are float in [-1, 1]; a family converts to its own range on entry and exi
 Shape letters: B batch, N tokens, D embedding size, C channels, H, W pixels.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -130,3 +130,34 @@ class ImageToImage(Protocol):
     def save(self, folder: str | Path) -> None:
         """Write a model directory that the family's own library opens."""
         ...
+
+
+@dataclass(frozen=True)
+class TrainingPhase:
+    """A part of a family's training from scratch, e.g. tokenizer and then transformer."""
+
+    name: str
+    share: float
+    """Of the steps; those of all phases sum to 1."""
+    loss: Callable[..., Tensor]
+    """(model, images_BCHW, visible_BHW, generator=) -> (B,)."""
+
+
+def _training_loss(model: ImageToImage, images_BCHW: Tensor, visible_BHW: Tensor, **more: Any) -> Tensor:
+    return model.training_loss(images_BCHW, visible_BHW, **more)
+
+
+ONE_PHASE = (TrainingPhase("train", 1.0, _training_loss),)
+"""How most families are trained."""
+
+
+def training_phases(model: Any) -> Sequence[TrainingPhase]:
+    """How `model` is trained from scratch: by its own `training_phases()` if it has one, else in one phase."""
+    phases: Sequence[TrainingPhase] = model.training_phases() if hasattr(model, "training_phases") else ONE_PHASE
+    return phases
+
+
+def training_facts(model: Any) -> dict[str, float]:
+    """What a trained `model` tells of its training for the summary: its own `training_facts()`, if it has one."""
+    facts: dict[str, float] = model.training_facts() if hasattr(model, "training_facts") else {}
+    return facts

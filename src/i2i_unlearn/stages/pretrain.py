@@ -13,8 +13,8 @@ from i2i_unlearn.data.parts import training_part
 from i2i_unlearn.engine import pick_device
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.models import family_named
-from i2i_unlearn.models.laws import check_laws
 from i2i_unlearn.models.base import training_facts, training_phases
+from i2i_unlearn.models.laws import check_laws
 from i2i_unlearn.objectives.own_loss import OwnLoss
 from i2i_unlearn.operators import make_operator
 from i2i_unlearn.randomness import generator_for
@@ -54,12 +54,12 @@ def run(images: str, out: str | Path, config: PretrainConfig) -> Facts:
         description="pretrain",
         digest=run_digest("pretrain", config, images=digest_images(fingerprints(index))),
         student=model.to(device),
-        objective=OwnLoss(config.seed),
+        objective=OwnLoss(config.seed, training_phases(model)),
         batches=sampler,
         targets=None,
         schedule=schedule_of(config, config.average_decay),
         config=config,
         out=out,
-        facts=lambda _: {"num_images": len(rows), "device": device.type},
+        facts=lambda _: {"num_images": len(rows), "device": device.type, **training_facts(model)},
         begun=begun,
     )

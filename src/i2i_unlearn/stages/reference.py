@@ -14,6 +14,7 @@ from i2i_unlearn.engine import pick_device
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import atomic_folder, digest_file, write_json
 from i2i_unlearn.models import load_architecture
+from i2i_unlearn.models.base import training_facts, training_phases
 from i2i_unlearn.objectives.own_loss import OwnLoss
 from i2i_unlearn.operators import make_operator
 from i2i_unlearn.randomness import derive_seed, generator_for
@@ -57,7 +58,7 @@ def run(images: str, splits: str | Path, teacher: str | Path, out: str | Path, c
             architecture=_architecture_digest(Path(teacher)),
         ),
         student=model.to(device),
-        objective=OwnLoss(derive_seed(seed, "loss")),
+        objective=OwnLoss(derive_seed(seed, "loss"), training_phases(model)),
         batches=sampler,
         targets=None,
         schedule=schedule_of(config, config.average_decay),
@@ -68,6 +69,7 @@ def run(images: str, splits: str | Path, teacher: str | Path, out: str | Path, c
             "num_images": len(rows),
             "device": device.type,
             "manifest_sha256": digest_file(manifest_path),
+            **training_facts(model),
         },
         begun=begun,
     )
