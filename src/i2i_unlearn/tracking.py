@@ -79,11 +79,15 @@ MODEL_PATH = f"artifacts/{MODEL}"
 """Where the model directory lies among a version's files."""
 SERVING = (
     *("mlflow", "numpy", "pandas", "pyarrow", "fsspec", "pillow", "pydantic", "pyyaml", "rich"),
-    *("safetensors", "torch", "torchvision", "transformers"),
+    *("diffusers", "safetensors", "torch", "torchvision", "transformers"),
 )
 """What loading and completing imports, as installed here."""
 MOST_CHARACTERS = 6000
 """Longest value of a parameter that MLflow takes."""
+MOST_TAG = 5000
+"""Longest value of a tag that is written here; servers take at least as much."""
+PARENT = "mlflow.parentRunId"
+"""Tag by which MLflow nests a run in another."""
 MOST_POINTS = 1000
 """Most points of a curve that are logged; the whole curve is an artifact."""
 
@@ -230,6 +234,16 @@ class Server:
     def new_record(self, experiment: str, run_key: str, name: str) -> "Record":
         """A new run, tagged with `run_key`, in an experiment that is made if need be."""
         run = self._client.create_run(self._experiment_id(experiment), run_name=name, tags={"run_key": run_key})
+        return Record(self._client, run.info.run_id, run_key)
+
+    def child_record(self, parent: "Record", run_key: str, name: str) -> "Record":
+        """The run tagged with `run_key` that is nested in `parent`; made if there is none."""
+        terms = f"tags.run_key = '{run_key}' and tags.`{PARENT}` = '{parent.run_id}'"
+        runs = self._client.search_runs([parent.experiment_id], terms, max_results=1)
+        if runs:
+            return Record(self._client, runs[0].info.run_id, run_key)
+        tags = {"run_key": run_key, PARENT: parent.run_id}
+        run = self._client.create_run(parent.experiment_id, run_name=name, tags=tags)
         return Record(self._client, run.info.run_id, run_key)
 
     def _experiment_id(self, name: str) -> str:
@@ -525,9 +539,6 @@ def _save(model_dir: Path, folder: Path, about: Model, served: Served) -> Path:
     return folder / "saved"
 
 
-def _requirements() -> list[str]:
-    # A build's local part (torch's +cpu) is on no index.
-    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in SERVING]
 def _copy_code(source: Path, folder: Path) -> Path:
     """A copy of a package, or of one module's file, in `folder`."""
     if source.is_dir():
@@ -537,3 +548,6 @@ def _copy_code(source: Path, folder: Path) -> Path:
     return Path(shutil.copy(source, folder))
 
 
+def _requirements() -> list[str]:
+    # A build's local part (torch's +cpu) is on no index.
+    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in SERVING]
