@@ -13,6 +13,7 @@ def check(
     erased: str,
     objective: str,
     alpha: float,
+    epsilon: float,
     num_steps: int,
     operator: str,
     keep_fraction: float,
@@ -32,7 +33,7 @@ def check(
     from i2i_unlearn.form import check_form
 
     form = dict(source=source, sha256=sha256, requests=requests, erased=erased, objective=objective, alpha=alpha,
-                num_steps=num_steps, operator=operator, keep_fraction=keep_fraction, policy=policy, kind=kind,
-                device=device, seed=seed, checkpoint_uri=checkpoint_uri, experiment=experiment, model_name=model_name,
-                show_forget_images=show_forget_images)  # fmt: skip
+                epsilon=epsilon, num_steps=num_steps, operator=operator, keep_fraction=keep_fraction, policy=policy,
+                kind=kind, device=device, seed=seed, checkpoint_uri=checkpoint_uri, experiment=experiment,
+                model_name=model_name, show_forget_images=show_forget_images)  # fmt: skip
     return check_form(form, sections, promote=promote, accelerator_count=accelerator_count)

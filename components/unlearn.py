@@ -12,6 +12,7 @@ def unlearn(
     teacher: dsl.Input[dsl.Model],
     objective: str,
     alpha: float,
+    epsilon: float,
     num_steps: int,
     operator: str,
     keep_fraction: float,
@@ -26,8 +27,8 @@ def unlearn(
     from i2i_unlearn import config, kfp_artifacts
     from i2i_unlearn.stages import unlearn as stage
 
-    settings = config.UnlearnConfig(objective=objective, alpha=alpha, num_steps=num_steps, operator=operator,
-                                    keep_fraction=keep_fraction, device=device, seed=seed,
+    settings = config.UnlearnConfig(objective=objective, alpha=alpha, epsilon=epsilon, num_steps=num_steps,
+                                    operator=operator, keep_fraction=keep_fraction, device=device, seed=seed,
                                     checkpoint_uri=checkpoint_uri, **settings)  # fmt: skip
     stream = kfp_artifacts.live_curves(mlflow_tracking_uri)
     unlearned.metadata.update(stage.run(images, splits.path, f"{teacher.path}/model", unlearned.path, settings,

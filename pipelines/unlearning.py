@@ -33,7 +33,17 @@ means the same in a pod and in a checkout."""
 ON_FORM = {
     "snapshot": {"source", "sha256"},
     "split": {"requests", "erased", "seed"},
-    "unlearn": {"objective", "alpha", "num_steps", "operator", "keep_fraction", "device", "seed", "checkpoint_uri"},
+    "unlearn": {
+        "objective",
+        "alpha",
+        "epsilon",
+        "num_steps",
+        "operator",
+        "keep_fraction",
+        "device",
+        "seed",
+        "checkpoint_uri",
+    },
     "reference": {"kind", "operator", "keep_fraction", "device", "seed", "checkpoint_uri"},
     "evaluate": {"policy", "operator", "keep_fraction", "show_forget_images", "device", "seed"},
     "register": {"model_name", "experiment", "operator", "keep_fraction", "seed"},
@@ -70,6 +80,7 @@ def unlearning(
     model_sha256: str = PARAMS["snapshot"]["sha256"],
     objective: str = PARAMS["unlearn"]["objective"],
     alpha: float = PARAMS["unlearn"]["alpha"],
+    epsilon: float = PARAMS["unlearn"]["epsilon"],
     num_steps: int = PARAMS["unlearn"]["num_steps"],
     operator: str = PARAMS["operator"],
     keep_fraction: float = PARAMS["keep_fraction"],
@@ -105,9 +116,13 @@ def unlearning(
             the path of a model directory; a relative path lies on the volume.
         model_sha256: Expected sha256 of the model directory; the run stops if the model is another one. Empty to
             accept any.
-        objective: What the training minimises. One of: encoder_l2.
+        objective: What the training minimises. One of: encoder_l2, max_loss, noisy_label, retain_label,
+            random_encoder, retain_finetune, epsilon_constraint, ascent_repair, heldout_like.
         alpha: Weight of forgetting against retaining, 0 or more; the retain term weighs 1. Larger forgets more and
-            harms the rest more.
+            harms the rest more. For ascent_repair, how far the first phase goes; retain_finetune and
+            epsilon_constraint have none.
+        epsilon: For epsilon_constraint alone, how much of the forget term may stay, between 0 and 1. 0 forgets most,
+            1 allows as much as the original.
         num_steps: Number of optimizer updates of the unlearning.
         operator: What is hidden from the model, which it then fills in. One of: center_hole, outpaint,
             random_patches, half_left, half_right, half_up, half_down, free_form.
@@ -151,6 +166,7 @@ def unlearning(
             erased=erased,
             objective=objective,
             alpha=alpha,
+            epsilon=epsilon,
             num_steps=num_steps,
             operator=operator,
             keep_fraction=keep_fraction,
@@ -183,6 +199,7 @@ def unlearning(
             teacher=teacher.outputs["teacher"],
             objective=objective,
             alpha=alpha,
+            epsilon=epsilon,
             num_steps=num_steps,
             operator=operator,
             keep_fraction=keep_fraction,

@@ -55,6 +55,7 @@ def test_description_lists_every_choice(name, choices):
 def test_defaults_are_those_of_params_yaml():
     defaults = {name: field["defaultValue"] for name, field in FIELDS.items()}
     assert defaults["alpha"] == PARAMS["unlearn"]["alpha"]
+    assert defaults["epsilon"] == PARAMS["unlearn"]["epsilon"]
     assert defaults["num_steps"] == PARAMS["unlearn"]["num_steps"]
     assert defaults["seed"] == PARAMS["seed"]
     assert defaults["requests"] == ",".join(PARAMS["split"]["requests"])
@@ -116,6 +117,7 @@ def test_the_default_form_is_right_and_comes_back_as_the_settings_that_every_sta
         ({"policy": "loud"}, ["gate_policy='loud'", "noise"]),
         ({"kind": "maybe"}, ["reference.kind='maybe'", "retrain"]),
         ({"alpha": -1.0}, ["unlearn.alpha=-1.0"]),
+        ({"epsilon": 1.5}, ["unlearn.epsilon=1.5"]),
         ({"num_steps": 0}, ["unlearn.num_steps=0"]),
         ({"keep_fraction": 1.5}, ["keep_fraction=1.5"]),
         ({"device": "tpu"}, ["device='tpu'"]),
