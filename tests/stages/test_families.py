@@ -1,0 +1,201 @@
+"""Every stage with every family: what the laws of models/base.py mean once a pipeline stands on them.
+
+A new family = a line in `FAMILIES`.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from i2i_unlearn.data.images import load_pixels
+from i2i_unlearn.data.manifest import read_manifest
+from i2i_unlearn.files import digest_folder
+from i2i_unlearn.gate import read_policies
+from i2i_unlearn.metrics import extractors
+from i2i_unlearn.models import load_architecture, load_model
+from i2i_unlearn.operators import make_operator
+from i2i_unlearn.pixels import to_float
+from i2i_unlearn.stages import evaluate, pretrain, reference, snapshot
+from i2i_unlearn.targets import TeacherTargets
+
+POLICIES = Path(__file__).parents[2] / "mlflow" / "policies"
+FAMILIES = {
+    "mae": {},
+    "diffusion": {
+        "architecture": {
+            **{"block_out_channels": [8, 16], "norm_num_groups": 4, "attention_head_dim": 8, "patch_size": 2},
+            **{"num_train_timesteps": 100, "sampling_steps": 5},
+        },
+        "num_steps": 60,
+    },
+}
+"""Changes to the section `pretrain` of the tiny project."""
+
+
+class Means:
+    """An extractor that costs nothing: the mean of each quarter of the image."""
+
+    num_features = 4
+
+    def __call__(self, images_BCHW):
+        return torch.nn.functional.adaptive_avg_pool2d(images_BCHW.mean(1, keepdim=True), 2).flatten(1)
+
+
+@pytest.fixture(scope="module", params=list(FAMILIES))
+def made(request, project_made, tmp_path_factory):
+    """A project in which every stage was run with one family. Read it, do not write to it."""
+    project = project_made(tmp_path_factory.mktemp(request.param))
+    recipe = FAMILIES[request.param]
+    if recipe:  # the sections of other families' sizes go
+        recipe = {"family": request.param, **recipe}
+        architecture = recipe.pop("architecture")
+        base = project.params
+
+        def params(**changes):
+            content = base(**changes)
+            content["pretrain"] |= {**recipe, "architecture": architecture}
+            return content
+
+        object.__setattr__(project, "params", params)
+    project.split(project.splits)
+    pretrain.run(project.images, project.artifact("original"), project.config("pretrain"))
+    snapshot.run(project.artifact("teacher"), project.config("snapshot"))
+    project.unlearn(project.artifact("unlearned"))
+    reference.run(
+        project.images, project.splits, project.teacher, project.artifact("reference"), project.config("reference")
+    )
+    return project
+
+
+def weights(folder):
+    return load_model(folder).state_dict()
+
+
+def some_images(project, role, num=8):
+    rows = read_manifest(project.splits / "manifest.parquet").of(role)[:num]
+    images = to_float(load_pixels(project.images, rows, image_size=(16, 16), num_channels=1, description=""))
+    return images, make_operator("center_hole", 0.75, 4).draw(len(images), 16, 16, torch.Generator())
+
+
+def test_the_original_learns(made):
+    losses = [json.loads(line)["loss"] for line in (made.artifact("original") / "steps.jsonl").open()]
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:3])
+
+
+def test_a_snapshot_has_the_bytes_of_its_source(made):
+    assert digest_folder(made.artifact("original") / "model") == digest_folder(made.teacher)
+
+
+def test_unlearning_changes_the_encoder_and_nothing_else(made):
+    before, after = weights(made.teacher), weights(made.artifact("unlearned") / "model")
+    encoder = {name for name, _ in load_model(made.teacher).encoder_parameters()}
+    assert {name for name in before if not before[name].equal(after[name])} == encoder
+    assert len(encoder) < len(before)
+
+
+def test_unlearning_moves_forget_embeddings_towards_noise_and_keeps_the_others(made):
+    teacher = load_model(made.teacher)
+    rows = [json.loads(line) for line in (made.artifact("unlearned") / "steps.jsonl").open()]
+    assert np.mean([row["forget"] for row in rows[-5:]]) < np.mean([row["forget"] for row in rows[:3]])
+    student = load_model(made.artifact("unlearned") / "model")
+    moved = {}
+    for role in ("forget", "retain"):
+        images, visible = some_images(made, role)
+        draws = teacher.draw(len(images), torch.Generator().manual_seed(0), emphasis=1.0)
+        with torch.no_grad():
+            one, other = (model.encode(images, visible, draws) for model in (teacher, student))
+        moved[role] = float(one.squared_distance(other).mean())
+    assert moved["forget"] > 1.5 * moved["retain"] > 0
+
+
+def test_the_same_settings_give_the_same_bytes(made, tmp_path):
+    again = made.unlearn(tmp_path / "again")
+    assert again["model_sha256"] == digest_folder(made.artifact("unlearned") / "model")
+
+
+def test_an_interrupted_run_ends_with_the_same_bytes(made, tmp_path, monkeypatch):
+    # The last step is not reached: the checkpoint of step 20 is gone on from.
+    calls = []
+    real = TeacherTargets.of_noise
+
+    def stop_once(self, batch):
+        calls.append(batch.step)
+        if len(calls) == 26:
+            raise KeyboardInterrupt
+        return real(self, batch)
+
+    monkeypatch.setattr(TeacherTargets, "of_noise", stop_once)
+    with pytest.raises(KeyboardInterrupt):
+        made.unlearn(tmp_path / "out")
+    summary = made.unlearn(tmp_path / "out")
+    assert summary["resumed_from_step"] == 20
+    assert summary["model_sha256"] == digest_folder(made.artifact("unlearned") / "model")
+
+
+def test_the_reference_is_the_same_architecture_with_other_weights(made):
+    teacher, retrained = weights(made.teacher), weights(made.artifact("reference") / "model")
+    assert {name: tensor.shape for name, tensor in teacher.items()} == {n: t.shape for n, t in retrained.items()}
+    trained = {name for name, parameter in load_model(made.teacher).named_parameters() if parameter.requires_grad}
+    assert not [name for name in trained if teacher[name].equal(retrained[name])]
+
+
+def test_new_weights_are_a_function_of_the_generator_alone(made):
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    one, same, other = (
+        load_architecture(made.teacher, generator=torch.Generator().manual_seed(seed)).state_dict()
+        for seed in (3, 3, 4)
+    )
+    assert before.equal(torch.random.get_rng_state())
+    assert all(one[name].equal(same[name]) for name in one)
+    assert not all(one[name].equal(other[name]) for name in one)
+
+
+def test_completions_depend_on_the_generator_and_not_on_the_batch(made):
+    model = load_model(made.teacher)
+    images, visible = some_images(made, "retain", 6)
+    with torch.no_grad():
+        whole = model.complete(images, visible, generator=torch.Generator().manual_seed(2))
+        again = model.complete(images, visible, generator=torch.Generator().manual_seed(2))
+        generator = torch.Generator().manual_seed(2)
+        parts = [model.complete(images[i : i + 2], visible[i : i + 2], generator=generator) for i in (0, 2, 4)]
+    assert whole.equal(again)
+    assert torch.allclose(whole, torch.cat(parts), atol=1e-4)
+
+
+def test_hidden_pixels_have_no_influence_on_completions(made):
+    model = load_model(made.teacher)
+    images, visible = some_images(made, "forget", 4)
+    others = torch.where(visible.unsqueeze(1), images, -images)
+    with torch.no_grad():
+        one, other = (
+            model.complete(given, visible, generator=torch.Generator().manual_seed(2)) for given in (images, others)
+        )
+    assert one.equal(other)
+    assert torch.where(visible.unsqueeze(1), one, images).equal(images)
+    assert float(one.abs().max()) <= 1
+
+
+def test_every_model_is_evaluated_and_mapped(made, tmp_path, monkeypatch):
+    monkeypatch.setitem(extractors.EXTRACTORS, "means", lambda device: Means())
+    out = tmp_path / "evaluation"
+    config = made.config(
+        "evaluate", policies=read_policies(POLICIES), extractor="means", num_bootstrap=20, max_images=10
+    )
+    facts = evaluate.run(
+        images=made.images,
+        splits=made.splits,
+        teacher=made.teacher,
+        unlearned=made.artifact("unlearned"),
+        reference=made.artifact("reference"),
+        out=out,
+        config=config,
+    )
+    assert facts["gate"] in ("pass", "fail", "undecided")
+    metrics = json.loads((out / "metrics.json").read_text())
+    for scores in metrics["scores"].values():
+        assert all(np.isfinite(score["value"]) for by_set in scores.values() for score in by_set.values())
+    assert "t-SNE of the encoders" in (out / "report.html").read_text()
