@@ -1,51 +1,46 @@
-"""Images per second of the unlearning loop, and the share of its time in data, teacher, student and optimiser.
+"""Images per second of the unlearning loop, where its time goes, and how it compares with a naive loop.
 
-    python -m benchmarks.unlearn_throughput [--steps 100] [--repeats 3]
+    python -m benchmarks.unlearn_throughput [--family mae]      parts of a step
+    python -m benchmarks.unlearn_throughput --compare naive     against naive.py, in pairs
+    python -m benchmarks.unlearn_throughput --compare workers   two processes of one thread against one of two
 
-The loop is the product's own (engine.train with the settings of params.yaml) on random images of the demo's size; data,
-targets and objective are wrapped by clocks. Filling the target cache is timed apart: a run pays it once.
+The loop is the product's own (engine.train with the settings of params.yaml and the family's preset) on the demo's
+images. In the first form data, targets and objective are wrapped by clocks. Filling the target cache is timed apart: a
+run pays it once. What was found: docs/results/throughput.md.
 """
 
 import argparse
-import copy
-import statistics
-import time
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from i2i_unlearn.config import PretrainConfig, UnlearnConfig, load_params
-from i2i_unlearn.engine import num_threads, pick_device, train
-from i2i_unlearn.models import family_named
+from benchmarks.naive import make_plan, run_naive, write_files
+from benchmarks.pairs import Pair, in_pairs, median, timed
+from benchmarks.setting import Nothing, Setting, make_setting, run_ours
+from benchmarks.workers import images_per_s, worker
+from i2i_unlearn.engine import num_threads, train
+from i2i_unlearn.models import FAMILIES
 from i2i_unlearn.models.base import Embedding
-from i2i_unlearn.noise import fit_noise
-from i2i_unlearn.objectives import make_objective
-from i2i_unlearn.objectives.base import Batch, Objective, Phase, Settings, State, Targets
-from i2i_unlearn.operators import make_operator
-from i2i_unlearn.pixels import to_float
-from i2i_unlearn.randomness import generator_for
-from i2i_unlearn.sampling import Sampler, single_pool
+from i2i_unlearn.objectives.base import Batch, Objective, Phase, State, Targets
+from i2i_unlearn.sampling import Sampler
 from i2i_unlearn.stages.training import schedule_of
-from i2i_unlearn.targets import TeacherTargets
-
-NUM_FORGET, NUM_RETAIN = 400, 3600  # as in the demo
 
 
 class Clock:
-    """Adds up seconds under names; waits for the GPU so that work is counted where it was asked for."""
+    """Adds up seconds under names."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     def timed(self, name: str, call: Callable[[], Any]) -> Any:
-        begun = time.perf_counter()
-        result = call()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
-        return result
+        results = []
+        spent = timed(lambda: results.append(call()))
+        self.seconds[name] = self.seconds.get(name, 0.0) + spent.wall_s
+        return results[0]
 
 
 class TimedBatches:
@@ -58,6 +53,8 @@ class TimedBatches:
 
 
 class TimedTargets:
+    """Times what encoder_l2 asks for."""
+
     def __init__(self, inner: Targets, clock: Clock) -> None:
         self._inner, self._clock = inner, clock
 
@@ -93,92 +90,106 @@ class TimedObjective:
         return result
 
 
-class Nothing:
-    """No checkpoint, nobody watching."""
-
-    def load(self) -> None: ...
-    def save(self, checkpoint: Any) -> None: ...
-    def begin(self, done: int, seconds: float) -> None: ...
-    def step(self, total: float) -> None: ...
-    def row(self, row: Mapping[str, Any]) -> None: ...
+def filled(setting: Setting) -> tuple[Any, float]:
+    """Targets with a full cache, and the seconds it took to fill it."""
+    targets, first = setting.targets(), setting.sampler().batches(0)
+    spent = timed(lambda: (targets.of_images("retain", first["retain"]), targets.of_noise(first["forget"])))
+    return targets, spent.wall_s
 
 
-def measure(steps: int) -> dict[str, float]:
-    """One run of the loop: seconds by part, and images per second."""
-    params = load_params()
-    original = PretrainConfig.from_params(params)
-    config = UnlearnConfig.from_params({**params, "unlearn": {**params["unlearn"], "num_steps": steps}})
-    device = pick_device(config.device)
-    operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
-    teacher = family_named(original.family).create(
-        original.architecture,
-        image_size=original.image_size,
-        num_channels=original.num_channels,
-        generator=generator_for(0, "benchmark"),
-    )
-    shape = (original.num_channels, original.image_size, original.image_size)
-    pixels = torch.randint(0, 256, (NUM_FORGET + NUM_RETAIN, *shape), generator=generator_for(0, "pixels"))
-    images = pixels.to(torch.uint8).to(device)
-    pools = {
-        "forget": single_pool(images[:NUM_FORGET], config.batch_size),
-        "retain": single_pool(images[NUM_FORGET:], config.batch_size),
-    }
-    clock, student = Clock(), copy.deepcopy(teacher).to(device)
-    sampler = Sampler(pools, operator, config.seed)
-    targets = TeacherTargets(
-        teacher.to(device).requires_grad_(False),
-        operator,
-        fit_noise(to_float(images[:NUM_FORGET].cpu()), covariance="identity", mean="zero", patch_size=0),
-        {name: pool.images_BCHW for name, pool in pools.items()},
-        seed=config.seed,
-        num_noise_draws=config.num_noise_draws,
-        cache_bytes=config.cache_bytes,
-    )
-    first = sampler.batches(0)
-    filling = Clock()
-    filling.timed("fill", lambda: (targets.of_images("retain", first["retain"]), targets.of_noise(first["forget"])))
-    begun = time.perf_counter()
-    with num_threads(config.num_threads):
-        train(
-            student,
-            TimedObjective(make_objective(config.objective, Settings(alpha=config.alpha)), clock),
-            TimedBatches(sampler, clock),
+def measure_parts(setting: Setting, targets: Any, steps: int) -> dict[str, float]:
+    """Seconds of one run of the loop, by part."""
+    clock = Clock()
+    config = setting.config.model_copy(update={"num_steps": steps})
+    total = timed(
+        lambda: train(
+            setting.student(),
+            TimedObjective(setting.objective(), clock),
+            TimedBatches(setting.sampler(), clock),
             TimedTargets(targets, clock),
             schedule_of(config),
             Nothing(),
             Nothing(),
         )
-    total = time.perf_counter() - begun
-    parts = {
-        "data": clock.seconds["data"],
-        "teacher": clock.seconds["teacher"],
-        # terms() draws no data but asks the teacher; the batch is drawn before it
-        "student": clock.seconds["forward"] + clock.seconds["backward"] - clock.seconds["teacher"],
-    }
-    parts["optimiser"] = total - sum(parts.values())
-    return {
-        **parts,
-        "total": total,
-        "fill": filling.seconds["fill"],
-        "images_per_s": steps * 2 * config.batch_size / total,
-    }
+    ).wall_s
+    spent = clock.seconds
+    # terms() draws no data but asks the teacher; the batch is drawn before it
+    student = {"student forward": spent["forward"] - spent["teacher"], "student backward": spent["backward"]}
+    parts = {"data": spent["data"], "teacher": spent["teacher"], **student}
+    return {**parts, "optimiser": total - sum(parts.values()), "total": total}
+
+
+def print_parts(setting: Setting, steps: int, repeats: int) -> None:
+    """Medians of several runs."""
+    targets, fill_s = filled(setting)
+    runs = [measure_parts(setting, targets, steps) for _ in range(repeats)]
+    middle = {name: median([run[name] for run in runs]) for name in runs[0]}
+    rate = steps * 2 * setting.config.batch_size / middle["total"]
+    print(f"{rate:.0f} images/s; once, before the first step: filling the target cache {fill_s:.2f} s")
+    print("part               ms a step   share")
+    for name, seconds in middle.items():
+        print(f"{name:<17} {1e3 * seconds / steps:10.2f}   {seconds / middle['total']:6.1%}")
+
+
+def print_comparison(setting: Setting, steps: int, num_pairs: int) -> None:
+    """Ratios of the naive loop's time to ours, pair by pair, and their medians."""
+    with tempfile.TemporaryDirectory() as folder:
+        files, plan = write_files(setting, Path(folder)), make_plan(setting, steps)
+        targets, fill_s = filled(setting)
+        run_naive(setting, files, make_plan(setting, 1))  # both are warm now
+        pairs = in_pairs(lambda: run_ours(setting, targets, steps), lambda: run_naive(setting, files, plan), num_pairs)
+    print("ms a step: ours  naive   ratio   by processor time: ours  naive   ratio")
+    for pair in pairs:
+        wall = [1e3 * time.wall_s / steps for time in (pair.ours, pair.theirs)]
+        processor = [1e3 * time.processor_s / steps for time in (pair.ours, pair.theirs)]
+        print(f"{wall[0]:15.1f} {wall[1]:6.1f} {pair.wall_ratio:7.2f}", end="")
+        print(f"{processor[0]:27.1f} {processor[1]:6.1f} {pair.processor_ratio:7.2f}")
+    by_clock, by_processor = (median(list(ratios)) for ratios in zip(*map(_ratios, pairs), strict=True))
+    print(f"median of {num_pairs} pairs of {steps} steps: {by_clock:.2f} by the clock, {by_processor:.2f} by processor")
+    runs = setting.config.num_steps / steps  # how much longer a whole run is
+    whole = median([runs * pair.theirs.wall_s / (fill_s + runs * pair.ours.wall_s) for pair in pairs])
+    print(f"a whole run of {setting.config.num_steps} steps, with {fill_s:.2f} s for filling the cache: {whole:.2f}")
+
+
+def _ratios(pair: Pair) -> tuple[float, float]:
+    return pair.wall_ratio, pair.processor_ratio
+
+
+def print_workers(family: str, steps: int, num_pairs: int) -> None:
+    """Images a second of one process of two threads and of two processes of one thread, in turns."""
+    print("images/s: one process of two threads   two processes of one thread   ratio")
+    ratios = []
+    for _ in range(num_pairs):
+        together, apart = images_per_s(family, [2], steps), images_per_s(family, [1, 1], steps)
+        ratios.append(apart / together)
+        print(f"{together:38.0f} {apart:29.0f} {ratios[-1]:7.2f}")
+    print(f"median ratio of {num_pairs} pairs: {median(ratios):.2f}")
 
 
 def main() -> None:
-    """Print the medians of several runs."""
+    """Print what was measured, with the device."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=100, help="optimizer updates in a run")
-    parser.add_argument("--repeats", type=int, default=3, help="runs; medians are printed")
+    parser.add_argument("--family", choices=list(FAMILIES), default="mae")
+    parser.add_argument("--compare", choices=["naive", "workers"], help="measure against something, in pairs")
+    parser.add_argument("--steps", type=int, default=50, help="optimizer updates in a run")
+    parser.add_argument("--repeats", type=int, default=5, help="runs, or pairs of runs")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of our loop")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads, of both loops")
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    runs = [measure(arguments.steps) for _ in range(arguments.repeats)]
-    median = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-    cpu = f"CPU, threads: {load_params()['num_threads']}"
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
-    print(f"unlearning loop of params.yaml on {device}: {median['images_per_s']:.0f} images/s")
-    print(f"once, before the first step: filling the target cache {median['fill']:.2f} s")
-    print("part       ms a step   share")
-    for name in ("data", "teacher", "student", "optimiser"):
-        print(f"{name:<10} {1e3 * median[name] / arguments.steps:9.2f}   {median[name] / median['total']:5.1%}")
+    if arguments.worker:
+        worker(arguments.family, arguments.worker, arguments.steps)
+        return
+    if arguments.compare == "workers":
+        print_workers(arguments.family, arguments.steps, arguments.repeats)
+        return
+    with num_threads(arguments.threads):
+        setting = make_setting(arguments.family, precision=arguments.precision)
+        show = {None: print_parts, "naive": print_comparison}[arguments.compare]
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+        threads, size = arguments.threads, setting.config.batch_size
+        print(f"family {arguments.family}, {arguments.precision}, {device}, threads: {threads}, batch 2 x {size}")
+        show(setting, arguments.steps, arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,154 @@
+"""What the speed of the unlearning loop is measured on: the demo's teacher, images, operator and settings.
+
+Weights are random and the images are the embedded digits: neither matters for the time of a step, their sizes do.
+"""
+
+import copy
+import io
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from i2i_unlearn.config import PretrainConfig, UnlearnConfig, load_params
+from i2i_unlearn.data.embedded import EMBEDDED
+from i2i_unlearn.engine import pick_device, train
+from i2i_unlearn.models import family_named
+from i2i_unlearn.noise import Noise, fit_noise
+from i2i_unlearn.objectives import make_objective
+from i2i_unlearn.objectives.base import Objective, Settings, Targets
+from i2i_unlearn.operators import Operator, make_operator
+from i2i_unlearn.pixels import to_float
+from i2i_unlearn.presets import find_preset, overlaid
+from i2i_unlearn.randomness import generator_for
+from i2i_unlearn.sampling import Sampler, single_pool
+from i2i_unlearn.stages.training import schedule_of
+from i2i_unlearn.targets import TeacherTargets
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One family's teacher and all that a run of unlearning needs beside it."""
+
+    config: UnlearnConfig
+    teacher: Any
+    """Random weights, frozen, on the device."""
+    operator: Operator
+    images: Mapping[str, Tensor]
+    """Sets `forget` and `retain`: uint8 (num, C, H, W) on the device."""
+    noise: Noise
+
+    @property
+    def device(self) -> torch.device:
+        return self.images["forget"].device
+
+    def student(self) -> Any:
+        """A fresh student: the teacher's weights, trainable."""
+        return copy.deepcopy(self.teacher).requires_grad_(True)
+
+    def objective(self) -> Objective:
+        """The objective of the settings."""
+        return make_objective(self.config.objective, Settings(alpha=self.config.alpha, seed=self.config.seed))
+
+    def sampler(self) -> Sampler:
+        """The product's source of batches."""
+        size = self.config.batch_size
+        pools = {name: single_pool(images, size) for name, images in self.images.items()}
+        return Sampler(pools, self.operator, self.config.seed, self._draw)
+
+    def _draw(self, name: str, num: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        emphasis = self.config.timestep_emphasis if name == "forget" else 0.0
+        draws: tuple[Tensor, ...] = self.teacher.draw(num, generator, emphasis=emphasis)
+        return draws
+
+    def targets(self) -> TeacherTargets:
+        """The product's targets, nothing cached yet."""
+        return TeacherTargets(
+            self.teacher,
+            self.operator,
+            self.noise,
+            self.images,
+            seed=self.config.seed,
+            num_noise_draws=self.config.num_noise_draws,
+            cache_bytes=self.config.cache_bytes,
+        )
+
+
+def params_of(family: str) -> dict[str, Any]:
+    """params.yaml with the family's preset for the embedded digits laid over it."""
+    return overlaid(load_params(ROOT / "params.yaml"), find_preset(ROOT / "presets", f"digits-{family}").settings)
+
+
+def make_setting(
+    family: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    num_forget: int = 400,
+    num_retain: int = 3600,
+    **unlearn: Any,
+) -> Setting:
+    """The family's setting (or that of `params`) and as many images as in the demo; changes to section `unlearn`."""
+    params = params_of(family) if params is None else params
+    original = PretrainConfig.from_params(params)
+    config = UnlearnConfig.from_params({**params, "unlearn": {**params["unlearn"], **unlearn}})
+    device = pick_device(config.device)
+    teacher = family_named(original.family).create(
+        original.architecture,
+        image_size=original.image_size,
+        num_channels=original.num_channels,
+        generator=generator_for(0, "benchmark"),
+    )
+    digits = _digits(num_forget + num_retain, original.image_size, original.num_channels).to(device)
+    images = {"forget": digits[:num_forget], "retain": digits[num_forget:]}
+    return Setting(
+        config,
+        teacher.eval().to(device).requires_grad_(False),
+        make_operator(config.operator, config.keep_fraction, config.operator_patch_size),
+        images,
+        fit_noise(to_float(images["forget"].cpu()), covariance="identity", mean="zero", patch_size=0),
+    )
+
+
+def _digits(num: int, size: int, num_channels: int) -> Tensor:
+    """The first embedded digits, uint8 (num, C, size, size), grey or with equal channels; which ones is no matter."""
+    pixels = []
+    for record in itertools.islice(EMBEDDED["digits"].records(), num):
+        with Image.open(io.BytesIO(record.image)) as image:
+            pixels.append(np.asarray(image.resize((size, size))))
+    return torch.from_numpy(np.stack(pixels)).unsqueeze(1).expand(-1, num_channels, -1, -1).contiguous()
+
+
+class Nothing:
+    """No checkpoint, nobody watching."""
+
+    def load(self) -> None: ...
+    def save(self, checkpoint: Any) -> None: ...
+    def begin(self, done: int, seconds: float) -> None: ...
+    def step(self, total: float) -> None: ...
+    def row(self, row: Mapping[str, Any]) -> None: ...
+
+
+class Totals(Nothing):
+    """Keeps the total loss of every step."""
+
+    def __init__(self) -> None:
+        self.totals: list[float] = []
+
+    def step(self, total: float) -> None:
+        self.totals.append(total)
+
+
+def run_ours(setting: Setting, targets: Targets, num_steps: int) -> list[float]:
+    """`num_steps` of the product's loop from the teacher's weights; the total loss of each step."""
+    config = setting.config.model_copy(update={"num_steps": num_steps})
+    observer = Totals()
+    train(setting.student(), setting.objective(), setting.sampler(), targets, schedule_of(config), Nothing(), observer)
+    return observer.totals
