@@ -4,6 +4,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 UI_PORT ?= 5000
+BENCH_ARGS ?= --data digits
 
 BIN := .venv/bin
 # Written last: an installation that failed or was interrupted leaves no stamp, and the next `make` goes on with it.
@@ -23,15 +24,16 @@ python_problem = $(shell \
     fi)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint ui clean
+.PHONY: help setup demo test lint ui bench-quality clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' Makefile
 	@echo 'Settings, for example make demo PYTHON=python3.12:'
 	@echo '  PYTHON       the Python that makes .venv/ (python3)'
 	@echo '  PIP_ARGS     more options for pip install, such as --extra-index-url'
 	@echo '  PYTEST_ARGS  more options for pytest (test)'
 	@echo '  UI_PORT      port of the MLflow UI (ui; 5000)'
+	@echo '  BENCH_ARGS   what to compare, see python -m benchmarks.quality --help (bench-quality)'
 
 setup: $(STAMP) ## make .venv/ and install the exact versions of constraints.txt
 	@echo "Ready: '. .venv/bin/activate' puts i2i-unlearn and dvc on the PATH."
@@ -55,6 +57,9 @@ ui: mlflow.db $(STAMP) ## open the MLflow UI on the demo's database
 
 mlflow.db:
 	$(error mlflow.db is not there yet; run `make demo` first)
+
+bench-quality: $(STAMP) ## set up, then compare all objectives with retraining (hours; goes on where it stopped)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality $(BENCH_ARGS)
 
 clean: ## remove .venv/ and caches; data, artifacts and the registry stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache dist
