@@ -218,6 +218,12 @@ class UnlearnConfig(TrainingConfig):
     """Objectives of two phases: share of the steps that the first one takes."""
     timestep_emphasis: NonNegative
     """Diffusion: how much the forget set's timesteps lean towards the start of sampling; 0 = uniform."""
+    surrogate_strength: NonNegative
+    """surrogate_difference: how many times the surrogate's difference the push goes; 1 = as far as the surrogate."""
+    surrogate_own: NonNegative
+    """surrogate_difference: weight of each image's own influence beside the difference."""
+    surrogate_rank: PositiveInt
+    """surrogate_difference: landmarks of the kernel; more are finer and slower (cubic)."""
     noise_covariance: Literal["identity", "diagonal", "full"]
     noise_mean: Literal["zero", "forget"]
     proxy_ratio: Fraction

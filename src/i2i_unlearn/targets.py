@@ -37,10 +37,12 @@ class TeacherTargets:
         seed: int,
         num_noise_draws: int,
         cache_bytes: int,
+        surrogate: Tensor | None = None,
     ) -> None:
         """Prepare to serve the sets in `images` (uint8, on the device that trains).
 
-        `num_noise_draws` 0 = fresh noise at every step; `cache_bytes` 0 = recompute at every step.
+        `num_noise_draws` 0 = fresh noise at every step; `cache_bytes` 0 = recompute at every step; `surrogate`: where
+        each forget image is sent (uint8, surrogate/targets.py).
         """
         self._teacher = teacher
         self._operator = operator
@@ -49,6 +51,7 @@ class TeacherTargets:
         self._seed = seed
         self._num_noise_draws = num_noise_draws
         self._cache = RowCache(cache_bytes)
+        self._surrogate = surrogate
         self._mean: Embedding | None = None
         self._like: Tensor | None = None
 
@@ -85,6 +88,12 @@ class TeacherTargets:
                 self._mean = self._mean_over_draws(batch)
             return self._mean
         return self._embed(replace(batch, images_BCHW=self.noise_images(batch)))
+
+    def surrogate(self, batch: Batch) -> Tensor:
+        """Where a surrogate sends each forget image: images (B, C, H, W) in [-1, 1]."""
+        if self._surrogate is None:
+            raise ValueError("no surrogate was fitted")
+        return to_float(self._surrogate[batch.rows_B.to(self._surrogate.device)])
 
     def noise_images(self, batch: Batch) -> Tensor:
         """n: one for each image of the batch, on its device."""

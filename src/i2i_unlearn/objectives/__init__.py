@@ -13,6 +13,7 @@ from i2i_unlearn.objectives.noisy_label import NoisyLabel
 from i2i_unlearn.objectives.random_encoder import RandomEncoder
 from i2i_unlearn.objectives.retain_finetune import RetainFinetune
 from i2i_unlearn.objectives.retain_label import RetainLabel
+from i2i_unlearn.objectives.surrogate_difference import SurrogateDifference
 
 OBJECTIVES: dict[str, Callable[[Settings], Objective]] = {
     "encoder_l2": EncoderL2,
@@ -24,6 +25,7 @@ OBJECTIVES: dict[str, Callable[[Settings], Objective]] = {
     "epsilon_constraint": EpsilonConstraint,
     "ascent_repair": AscentRepair,
     "heldout_like": HeldoutLike,
+    "surrogate_difference": SurrogateDifference,
 }
 """Name -> method object made from its settings."""
 

@@ -101,6 +101,10 @@ class Targets(Protocol):
         """E_0(T(u)), u the image of the set `unseen_target` most like each forget image, by its mask and draws."""
         ...
 
+    def surrogate(self, batch: Batch) -> Tensor:
+        """Where a surrogate of the retrained model sends each forget image: (B, C, H, W) in [-1, 1]."""
+        ...
+
     def outputs(self, name: str, batch: Batch) -> Tensor:
         """D_0(E_0(T(x))) of a batch of the set called `name`: images (B, C, H, W), not clamped."""
         ...

@@ -20,10 +20,12 @@ from i2i_unlearn.models import load_model
 from i2i_unlearn.noise import Noise, fit_noise
 from i2i_unlearn.objectives import make_objective
 from i2i_unlearn.objectives.base import Settings
+from i2i_unlearn.objectives.surrogate_difference import NAME as SURROGATE
 from i2i_unlearn.operators import Operator, make_operator
 from i2i_unlearn.pixels import to_float
 from i2i_unlearn.sampling import Pool, Sampler, single_pool
 from i2i_unlearn.stages.training import Facts, Stream, run_digest, schedule_of, train_and_write
+from i2i_unlearn.surrogate.targets import surrogate_targets
 from i2i_unlearn.targets import TeacherTargets
 
 
@@ -152,6 +154,7 @@ def _targets(teacher: Any, operator: Operator, pools: dict[str, Pool], config: U
         return None
     with num_threads(config.num_threads):  # the covariance is a matrix product: its bits depend on them too
         noise = _noise(pools[FORGET].images_BCHW, teacher, config)
+        surrogate = _surrogate(teacher, operator, pools, config)
     return TeacherTargets(
         teacher,
         operator,
@@ -160,6 +163,22 @@ def _targets(teacher: Any, operator: Operator, pools: dict[str, Pool], config: U
         seed=config.seed,
         num_noise_draws=config.num_noise_draws,
         cache_bytes=config.cache_bytes,
+        surrogate=surrogate,
+    )
+
+
+def _surrogate(teacher: Any, operator: Operator, pools: dict[str, Pool], config: UnlearnConfig) -> Tensor | None:
+    """Where the surrogate sends each forget image, where the objective asks for it."""
+    if config.objective != SURROGATE:
+        return None
+    return surrogate_targets(
+        teacher,
+        operator,
+        *(pools[name].images_BCHW for name in (FORGET, RETAIN, UNSEEN_TARGET)),
+        rank=config.surrogate_rank,
+        strength=config.surrogate_strength,
+        own=config.surrogate_own,
+        seed=config.seed,
     )
 
 
