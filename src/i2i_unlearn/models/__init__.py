@@ -16,6 +16,7 @@ from i2i_unlearn.models.own import import_own
 FAMILIES = {
     "mae": "i2i_unlearn.models.mae:MaskedAutoencoder",
     "diffusion": "i2i_unlearn.models.diffusion:DiffusionInpainter",
+    "latent_diffusion": "i2i_unlearn.models.diffusion_latent:LatentInpainter",
     "vqgan": "i2i_unlearn.models.vqgan:MaskedTokenModel",
 }
 """Name -> module:Class. Imported when used: each brings its own library, which takes seconds."""

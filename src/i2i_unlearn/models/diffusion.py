@@ -36,13 +36,16 @@ from i2i_unlearn.models.diffusion_schedule import (
     clean_from,
     draw_times,
     level_at,
+    make_sampler,
+    noise_of,
+    streams_from,
     what_to_predict,
 )
 from i2i_unlearn.models.diffusion_settings import Architecture, Settings, load_settings, read_library_config
 from i2i_unlearn.operators import hide
 
 ensure_torchvision()  # before diffusers, which imports it by way of transformers
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel  # noqa: E402
+from diffusers import DDPMScheduler, UNet2DModel  # noqa: E402
 
 
 class DiffusionInpainter(nn.Module):
@@ -77,7 +80,9 @@ class DiffusionInpainter(nn.Module):
 
     def encode(self, images_BCHW: Tensor, visible_BHW: Tensor, draws: tuple[Tensor, ...] = ()) -> Embedding:
         """E(T(x)) at the times of `draws`; without them where sampling starts, with one noise for all images."""
-        time_B, noise_BCHW, *fill = draws or self._start(len(images_BCHW), images_BCHW.device)
+        if not draws:  # sampling starts from noise alone: hidden pixels must not shine through
+            draws, images_BCHW = self._start(len(images_BCHW), images_BCHW.device), hide(images_BCHW, visible_BHW)
+        time_B, noise_BCHW, *fill = draws
         level_B = level_at(self.levels_N, time_B)
         condition_BCHW = self._condition(images_BCHW, visible_BHW, *fill)
         noisy_BCHW = _keep(visible_BHW, images_BCHW, add_noise(images_BCHW, noise_BCHW, level_B))
@@ -96,11 +101,12 @@ class DiffusionInpainter(nn.Module):
 
         Each image has a random stream of its own, drawn in order from `generator`: batches may be cut as one likes.
         """
-        streams = _streams(len(images_BCHW), generator)
-        start_BCHW = _noise(images_BCHW.shape, streams).to(images_BCHW)
+        streams = streams_from(generator, len(images_BCHW))
+        start_BCHW = noise_of(images_BCHW.shape[1:], streams).to(images_BCHW)
         fill = (start_BCHW,) if self.settings.hidden_as == "noise" else ()
         condition_BCHW = self._condition(images_BCHW, visible_BHW, *fill)
-        scheduler = self._sampler()
+        schedule = self.sampling_scheduler or self.scheduler
+        scheduler = make_sampler(schedule, self.settings.sampler, self.settings.sampling_steps)
         state_BCHW = _keep(visible_BHW, images_BCHW, start_BCHW)
         for time in scheduler.timesteps:
             signal = scheduler.alphas_cumprod[time] if self.settings.conditioning == "noise_level" else time
@@ -172,14 +178,6 @@ class DiffusionInpainter(nn.Module):
         last = float(len(self.levels_N) - 1)
         return tuple(part.to(device).expand(num, *part.shape[1:]) for part in (torch.tensor([last]), *noises))
 
-    def _sampler(self) -> Any:
-        kind = DDIMScheduler if self.settings.sampler == "ddim" else DDPMScheduler
-        source = self.sampling_scheduler or self.scheduler
-        # "trailing" starts at the last time: there the model has seen (next to) pure noise, as sampling begins with.
-        scheduler = kind.from_config(source.config, timestep_spacing="trailing")
-        scheduler.set_timesteps(self.settings.sampling_steps)
-        return scheduler
-
     # --- making, loading, saving ---
 
     @classmethod
@@ -227,15 +225,6 @@ class DiffusionInpainter(nn.Module):
 def _keep(visible_BHW: Tensor, images_BCHW: Tensor, others_BCHW: Tensor) -> Tensor:
     """Visible pixels of the images; the others' elsewhere."""
     return torch.where(visible_BHW.unsqueeze(1), images_BCHW, others_BCHW)
-
-
-def _streams(num: int, generator: torch.Generator) -> list[torch.Generator]:
-    seeds = torch.randint(2**63 - 1, (num,), generator=generator)
-    return [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
-
-
-def _noise(shape: torch.Size, streams: list[torch.Generator]) -> Tensor:
-    return torch.stack([torch.randn(shape[1:], generator=stream) for stream in streams])
 
 
 def _unet(config: Mapping[str, Any], where: str) -> UNet2DModel:

@@ -14,8 +14,15 @@ Salimans, Ho, "Progressive Distillation", ICLR 2022, arXiv:2202.00512, sec. 4 (v
 Shape letters: B batch, N times, C channels, H, W pixels.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from i2i_unlearn.compat_torchvision import ensure_torchvision
+
+ensure_torchvision()  # before diffusers, which imports it by way of transformers
+from diffusers import DDIMScheduler, DDPMScheduler  # noqa: E402
 
 PREDICTIONS = ("epsilon", "v_prediction")
 """diffusers' `prediction_type`."""
@@ -70,3 +77,27 @@ def clean_from(predicted_BCHW: Tensor, noisy_BCHW: Tensor, level_B: Tensor, pred
 def _roots(level_B: Tensor) -> tuple[Tensor, Tensor]:
     level_B111 = level_B.view(-1, 1, 1, 1)
     return level_B111.sqrt(), (1 - level_B111).sqrt()
+
+
+def make_sampler(schedule: Any, sampler: str, num_steps: int, **changes: Any) -> Any:
+    """The library's scheduler that steps through `schedule` (another of its schedulers) in `num_steps` steps.
+
+    It starts at the last time ("trailing"): there the model has seen (next to) pure noise, as sampling begins with.
+    """
+    kind = DDIMScheduler if sampler == "ddim" else DDPMScheduler
+    # The library takes what was given by position for a default, and drops defaults when it makes another kind.
+    config = {key: value for key, value in schedule.config.items() if key != "_use_default_values"}
+    scheduler = kind.from_config(config, timestep_spacing="trailing", **changes)
+    scheduler.set_timesteps(num_steps)
+    return scheduler
+
+
+def streams_from(generator: torch.Generator, num: int) -> list[torch.Generator]:
+    """One random stream an image; the next images get the next streams, however batches are cut."""
+    seeds = torch.randint(2**63 - 1, (num,), generator=generator)
+    return [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
+
+
+def noise_of(shape: tuple[int, ...], streams: list[torch.Generator]) -> Tensor:
+    """Standard Gaussian noise (B, *shape) on the CPU, each image's from its own stream."""
+    return torch.stack([torch.randn(shape, generator=stream) for stream in streams])

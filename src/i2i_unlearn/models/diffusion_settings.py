@@ -66,7 +66,7 @@ class Settings:
                 f"{folder}: sampling_scheduler/ needs conditioning=noise_level: a time of one schedule is not one of "
                 "the other; remove it"
             )
-        _check_steps(self.sampling_steps, (sampling or scheduler).config.num_train_timesteps, f"{folder}/config.json")
+        check_steps(self.sampling_steps, (sampling or scheduler).config.num_train_timesteps, f"{folder}/config.json")
 
 
 def load_settings(folder: Path) -> Settings:
@@ -179,7 +179,7 @@ class Architecture:
                 f"{where}: beta_start={self.beta_start} must be above 0 and at most beta_end={self.beta_end}"
             )
         _check_divides((image_size, image_size), self.patch_size, len(self.block_out_channels), where)
-        _check_steps(self.sampling_steps, self.num_train_timesteps, where)
+        check_steps(self.sampling_steps, self.num_train_timesteps, where)
 
     def settings(self, image_size: int, num_channels: int) -> Settings:
         """What is written to config.json."""
@@ -272,7 +272,12 @@ def _check_divides(image_size: tuple[int, int], patch_size: int, num_levels: int
         )
 
 
-def _check_steps(steps: int, num_times: int, where: str) -> None:
+def check_steps(steps: int, num_times: int, where: str) -> None:
+    """The steps of sampling must divide the schedule's times, so that all are equally long.
+
+    Raises:
+        UserError: they do not.
+    """
     if num_times % steps:
         raise UserError(
             f"{where}: sampling_steps={steps} does not divide the schedule's {num_times} times; use a divisor"

@@ -6,14 +6,21 @@ from typing import Any
 
 from i2i_unlearn.errors import UserError
 
+LATENT = ("unet", "vae")
+"""Subfolders of a latent inpainting directory."""
+
 
 def read_config(folder: str | Path) -> dict[str, Any]:
     """The content of config.json.
+
+    A latent inpainting directory as diffusers writes it has none; what ours would say of it is given.
 
     Raises:
         UserError: the directory or one of its files is missing, or config.json is not JSON.
     """
     folder = Path(folder)
+    if not (folder / "config.json").exists() and all((folder / part / "config.json").is_file() for part in LATENT):
+        return {"family": "latent_diffusion"}
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json in it; give a model directory (config.json and model.safetensors)")
     if not any(folder.rglob("*.safetensors")):

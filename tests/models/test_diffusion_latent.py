@@ -1,0 +1,251 @@
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.files import digest_folder
+from i2i_unlearn.models import load_architecture, load_model
+from i2i_unlearn.models.diffusion_latent import AutoencoderKL, LatentInpainter, UNet2DConditionModel
+from i2i_unlearn.models.diffusion_schedule import DDIMScheduler
+from i2i_unlearn.models.laws import check_laws
+from i2i_unlearn.operators import make_operator
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    """A plain diffusers directory with random weights, 32 x 32 pixels in 16 x 16 cells, and the prompt beside it."""
+    folder = tmp_path_factory.mktemp("latent")
+    torch.manual_seed(0)
+    UNet2DConditionModel(
+        sample_size=16,
+        in_channels=9,
+        out_channels=4,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=12,
+        attention_head_dim=2,
+        norm_num_groups=8,
+    ).save_pretrained(folder / "unet")
+    AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
+        up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
+        block_out_channels=(8, 16),
+        norm_num_groups=4,
+        latent_channels=4,
+    ).save_pretrained(folder / "vae")
+    scheduler = DDIMScheduler(
+        100,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    scheduler.save_pretrained(folder / "scheduler")
+    save_file({"prompt_embeds": torch.randn(1, 5, 12, generator=generator())}, folder / "empty_prompt.safetensors")
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionInpaintPipeline"}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(directory):
+    return load_model(directory)
+
+
+@pytest.fixture
+def copied(directory, tmp_path):
+    return shutil.copytree(directory, tmp_path / "copied")
+
+
+def some_images(num, seed=1):
+    return torch.rand(num, 3, 32, 32, generator=generator(seed)) * 2 - 1
+
+
+def hole(num):
+    return make_operator("center_hole", 0.75, 4).draw(num, 32, 32, generator())
+
+
+def test_a_plain_diffusers_directory_is_recognised(model):
+    assert isinstance(model, LatentInpainter)
+    assert (model.image_size, model.num_channels) == ((32, 32), 3)
+
+
+def test_the_laws_of_a_family_hold(model):
+    check_laws(model)
+
+
+def test_a_completion_is_that_of_diffusers_own_pipeline(model, directory):
+    from diffusers import StableDiffusionInpaintPipeline
+
+    # The pipeline's scheduler starts at the last time, as ours does; its masked latents are the mean, not a draw.
+    scheduler = DDIMScheduler.from_pretrained(directory / "scheduler", timestep_spacing="trailing")
+    pipeline = StableDiffusionInpaintPipeline(
+        model.vae, None, None, model.unet, scheduler, None, None, requires_safety_checker=False
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    images, visible = some_images(2), hole(2)
+    with torch.no_grad():
+        ours = model.complete(images, visible, generator=generator(7))
+        seeds = torch.randint(2**63 - 1, (2,), generator=generator(7)).tolist()
+        noise = torch.cat([torch.randn(1, 4, 16, 16, generator=generator(seed)) for seed in seeds])
+        theirs = pipeline(
+            prompt_embeds=model.prompt_1LD.expand(2, -1, -1),
+            image=(images + 1) / 2,
+            mask_image=(~visible).float().unsqueeze(1),
+            masked_image_latents=model._to_latents(images * visible.unsqueeze(1)),
+            height=32,
+            width=32,
+            latents=noise,
+            num_inference_steps=20,
+            guidance_scale=1.0,
+            output_type="pt",
+        ).images
+    hidden = ~visible.unsqueeze(1).expand_as(images)
+    assert torch.allclose(ours[hidden], (theirs * 2 - 1)[hidden], atol=1e-4)
+    assert ours[~hidden].equal(images[~hidden])
+
+
+def test_both_halves_of_the_unet_make_the_whole(model):
+    from i2i_unlearn.models import diffusion_unet
+
+    given, time = torch.randn(2, 9, 16, 16, generator=generator()), torch.tensor([3.0, 70.0])
+    prompt = model.prompt_1LD.expand(2, -1, -1)
+    with torch.no_grad():
+        maps = diffusion_unet.encode(model.unet, given, time, prompt)
+        ours = diffusion_unet.decode(model.unet, maps, time, prompt)
+        assert torch.allclose(ours, model.unet(given, time, prompt).sample, atol=1e-6)
+    assert len(maps) == 5  # conv_in; a layer and a change of resolution; a layer; the middle
+
+
+def test_the_loss_is_the_noise_error_over_the_cells_with_a_hidden_pixel(model):
+    images, visible = some_images(2), torch.ones(2, 32, 32, dtype=torch.bool)
+    visible[0, 8:16, 8:12] = False  # 4 x 2 cells
+    visible[1, 4, 5] = False  # one pixel: one cell
+    time, noise = model.draw(2, generator(3))
+    with torch.no_grad():
+        loss = model.training_loss(images, visible, generator=generator(3))
+        latents = model.vae.encode(images).latent_dist.mean * model.vae.config.scaling_factor
+        masked = images * visible.unsqueeze(1)
+        given = model.vae.encode(masked).latent_dist.mean * model.vae.config.scaling_factor
+        noisy = DDIMScheduler.from_config(model.scheduler.config).add_noise(latents, noise, time.long())
+        mask = (~visible).float().unsqueeze(1)[:, :, ::2, ::2]  # nearest: the first pixel of each cell
+        predicted = model.unet(torch.cat((noisy, mask, given), 1), time, model.prompt_1LD.expand(2, -1, -1)).sample
+    error = (predicted - noise).square().mean(1)
+    assert float(loss[0]) == pytest.approx(float(error[0, 4:8, 4:6].mean()), rel=1e-4)
+    assert float(loss[1]) == pytest.approx(float(error[1, 2, 2]), rel=1e-4)
+
+
+def test_hidden_pixels_have_no_influence(model):
+    images, visible = some_images(2), hole(2)
+    others = torch.where(visible.unsqueeze(1), images, -images)
+    with torch.no_grad():
+        one, other = (model.complete(given, visible, generator=generator(2)) for given in (images, others))
+        maps, same = (model.encode(given, visible).maps for given in (images, others))
+    assert one.equal(other)
+    assert all(a.equal(b) for a, b in zip(maps, same, strict=True))
+
+
+def test_batches_may_be_cut_as_one_likes(model):
+    images, visible = some_images(3), hole(3)
+    with torch.no_grad():
+        whole = model.complete(images, visible, generator=generator(2))
+        stream = generator(2)
+        parts = [model.complete(images[i : i + 1], visible[i : i + 1], generator=stream) for i in range(3)]
+    assert torch.allclose(whole, torch.cat(parts), atol=1e-4)
+
+
+def test_only_the_unets_first_half_is_trained_as_the_encoder(model):
+    names = {name for name, _ in model.encoder_parameters()}
+    assert all(name.startswith(("unet.conv_in", "unet.down_blocks", "unet.mid_block")) for name in names)
+    assert not any(parameter.requires_grad for parameter in model.vae.parameters())
+
+
+def test_what_is_saved_is_read_again_by_us_and_by_diffusers(model, tmp_path):
+    model.save(tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    assert all(tensor.equal(again.state_dict()[name]) for name, tensor in model.state_dict().items())
+    assert json.loads((tmp_path / "model/config.json").read_text()) == {
+        "family": "latent_diffusion",
+        "sampler": "ddim",
+        "sampling_steps": 20,
+        "schema_version": 1,
+    }
+    assert UNet2DConditionModel.from_pretrained(tmp_path / "model/unet").config.in_channels == 9
+    assert AutoencoderKL.from_pretrained(tmp_path / "model/vae").config.latent_channels == 4
+    again.save(tmp_path / "again")
+    assert digest_folder(tmp_path / "again") == digest_folder(tmp_path / "model")
+
+
+def test_the_reference_keeps_vae_and_prompt_and_nothing_of_the_unet(model, directory):
+    fresh = load_architecture(directory, generator=generator(5)).state_dict()
+    kept = {name for name, tensor in model.state_dict().items() if tensor.equal(fresh[name])}
+    assert {name for name in kept if name.startswith("vae.")} == {n for n in fresh if n.startswith("vae.")}
+    assert "prompt_1LD" in kept
+    assert not fresh["unet.conv_in.weight"].equal(model.unet.conv_in.weight)
+
+
+def test_a_directory_without_the_prompt_is_told_how_to_make_it(copied):
+    (copied / "empty_prompt.safetensors").unlink()
+    with pytest.raises(UserError, match=r"no empty_prompt\.safetensors in it.*text_encoder\(tokenizer\(''"):
+        load_model(copied)
+
+
+def test_a_prompt_of_another_size_is_refused(copied):
+    save_file({"prompt_embeds": torch.zeros(1, 5, 8)}, copied / "empty_prompt.safetensors")
+    with pytest.raises(UserError, match=r"size 8, but the U-Net's cross_attention_dim is 12"):
+        load_model(copied)
+
+
+def test_a_unet_that_was_not_made_for_inpainting_is_refused(copied):
+    path = copied / "unet/config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "in_channels": 4}))
+    weights = copied / "unet/diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    save_file({**tensors, "conv_in.weight": tensors["conv_in.weight"][:, :4].contiguous()}, weights)
+    with pytest.raises(UserError, match="in_channels=4, but latent inpainting needs 9"):
+        load_model(copied)
+
+
+def test_missing_tensors_are_told(copied):
+    weights = copied / "vae/diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    tensors.pop("quant_conv.bias")
+    save_file(tensors, weights)
+    with pytest.raises(UserError, match=r"vae: 1 tensors are missing, first quant_conv\.bias"):
+        load_model(copied)
+
+
+def test_damaged_weights_are_told(copied):
+    (copied / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(UserError, match="its weights cannot be read"):
+        load_model(copied)
+
+
+def test_unknown_settings_are_told(model, tmp_path):
+    model.save(tmp_path / "model")
+    path = tmp_path / "model/config.json"
+    for change, message in (
+        ({"steps": 3}, "steps"),
+        ({"sampler": "euler"}, "sampler must be ddim or ancestral"),
+        ({"sampling_steps": 7}, "sampling_steps=7 does not divide the schedule's 100 times"),
+    ):
+        path.write_text(json.dumps({"family": "latent_diffusion", **change}))
+        with pytest.raises(UserError, match=message):
+            load_model(tmp_path / "model")
+
+
+def test_it_is_not_made_from_scratch():
+    with pytest.raises(UserError, match="needs a trained VAE"):
+        LatentInpainter.create({}, image_size=32, num_channels=3, generator=generator())
