@@ -5,6 +5,7 @@ Defaults come from params.yaml at compile time: what a person changes from run t
 the other numbers of a stage's section travel as that step's constant `settings`.
 """
 
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,14 @@ ON_FORM = {
 }
 
 
-def stage_settings(stage: str) -> dict[str, Any]:
+def stage_settings(stage: str, on_form: Set[str]) -> dict[str, Any]:
     """What the config of `stage` needs beside the form's fields."""
     policies = {"policies": POLICIES} if stage == "evaluate" else {}
     config = CONFIGS[stage].from_params(PARAMS, **policies)
-    return config.model_dump(mode="json", exclude=ON_FORM[stage])
+    return config.model_dump(mode="json", exclude=set(on_form))
 
 
-SETTINGS = {stage: stage_settings(stage) for stage in ON_FORM}
+SETTINGS = {stage: stage_settings(stage, ON_FORM[stage]) for stage in ON_FORM}
 
 
 def on_accelerator(step: dsl.PipelineTask, kind: Any, count: Any, memory: Any, node_selector: Any, tolerations: Any):

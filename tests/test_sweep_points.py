@@ -16,12 +16,12 @@ def points(**changes):
 
 def test_every_objective_meets_every_value_of_its_own_dial():
     assert points(objectives=["encoder_l2", "epsilon_constraint", "retain_finetune", "max_loss"]) == [
-        "encoder_l2, alpha 0.1",
-        "encoder_l2, alpha 1",
-        "epsilon_constraint, epsilon 0.5",
+        "encoder_l2 alpha 0.1",
+        "encoder_l2 alpha 1",
+        "epsilon_constraint epsilon 0.5",
         "retain_finetune",
-        "max_loss, alpha 0.1",
-        "max_loss, alpha 1",
+        "max_loss alpha 0.1",
+        "max_loss alpha 1",
     ]
 
 
@@ -32,8 +32,8 @@ def test_a_run_form_sends_lines_of_text():
 
 def test_what_is_named_twice_is_one_point():
     assert points(objectives="encoder_l2, encoder_l2", alphas="1, 1.0, 0.1") == [
-        "encoder_l2, alpha 1",
-        "encoder_l2, alpha 0.1",
+        "encoder_l2 alpha 1",
+        "encoder_l2 alpha 0.1",
     ]
 
 

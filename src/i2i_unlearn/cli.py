@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from i2i_unlearn import __version__
-from i2i_unlearn.commands import data, demo, pipeline, request, stages
+from i2i_unlearn.commands import data, demo, pipeline, request, stages, sweep
 from i2i_unlearn.errors import GateRefused, UserError
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Make image-to-image generators forget: file a request, unlearn, evaluate, register, promote.",
 )
-for part in (stages.app, demo.app):
+for part in (stages.app, sweep.app, demo.app):
     app.registered_commands += part.registered_commands
 app.add_typer(data.app, name="data")
 app.add_typer(request.app, name="request")

@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from i2i_unlearn.config import CONFIGS, StageConfig
+from i2i_unlearn.config import CONFIGS, SplitConfig, StageConfig, SweepConfig, UnlearnConfig
+from i2i_unlearn.data.manifest import UNSEEN_TARGET
 from i2i_unlearn.errors import UserError
-from i2i_unlearn.objectives import OBJECTIVES
+from i2i_unlearn.objectives import OBJECTIVES, make_objective
+from i2i_unlearn.objectives.base import Settings
 from i2i_unlearn.operators import OPERATORS
+from i2i_unlearn.sweep import points_of
 
 PROMOTE_CHOICES = ("never", "on pass")
 
@@ -42,6 +45,48 @@ def check_form(
     if faults:
         raise UserError("; ".join(dict.fromkeys(faults)))  # a shared field is wrong in several stages: say it once
     return {config.section: config.model_dump(mode="json", exclude={"policies"}) for config in configs}
+
+
+def check_sweep_form(
+    form: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]], *, accelerator_count: str
+) -> list[dict[str, Any]]:
+    """Check a sweep's form; return its points, each as what it changes of section `unlearn`.
+
+    Args:
+        form: The form's fields under the names they have in the config classes.
+        sections: The compiled settings of each stage, `sweep` among them.
+        accelerator_count: Whole number as text, as Kubernetes takes it.
+
+    Raises:
+        UserError: all faults of the form in one line.
+    """
+    configs, faults = _build({**form, "show_forget_images": False}, sections)
+    found = {config.section: config for config in configs}
+    sweep = found.get("sweep")
+    points = points_of(sweep) if isinstance(sweep, SweepConfig) else []
+    for objective in dict.fromkeys(point.objective for point in points):
+        faults += _choice_fault("objectives", objective, OBJECTIVES) or _needs_faults(objective, found)
+    faults += [
+        *_choice_fault("operator", form["operator"], OPERATORS),
+        *_choice_fault("gate_policy", form["policy"], sections["evaluate"]["policies"]),
+        *_accelerator_faults(accelerator_count, form["device"]),
+    ]
+    if faults:
+        raise UserError("; ".join(dict.fromkeys(faults)))
+    return [point.changes for point in points]
+
+
+def _needs_faults(objective: str, found: Mapping[str, StageConfig]) -> list[str]:
+    """One that needs images which the split does not set aside would stop its points, hours into the sweep."""
+    split, unlearn = found.get("split"), found.get("unlearn")
+    if not isinstance(split, SplitConfig) or not isinstance(unlearn, UnlearnConfig):
+        return []
+    settings = Settings(alpha=unlearn.alpha, epsilon=unlearn.epsilon, first_phase=unlearn.first_phase)
+    if UNSEEN_TARGET in make_objective(objective, settings).needs and not split.unseen_target_fraction:
+        return [
+            f"the objective {objective} needs images set aside; set split.unseen_target_fraction above 0 and compile"
+        ]
+    return []
 
 
 def _build(form: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]]) -> tuple[list[StageConfig], list[str]]:

@@ -3,7 +3,8 @@
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,6 +45,43 @@ def show_evaluation(evaluation: str, report: OutputArtifact, decision: OutputArt
     for name, value in flat_scores(metrics):
         scores.log_metric(name, value)
     return str(verdicts["verdicts"][verdicts["deciding"]]["outcome"])
+
+
+def show_point(
+    facts: Mapping[str, float | str],
+    evaluated: OutputArtifact,
+    report: OutputArtifact,
+    decision: OutputArtifact,
+    scores: OutputMetrics,
+) -> str:
+    """Hand on what the table needs of a sweep's point, and show its evaluation; return the outcome.
+
+    The weights stay in the folder of points. Where training diverged, report and decision say so.
+    """
+    from i2i_unlearn.stages.sweep_point import copy_light
+
+    copy_light(facts["folder"], evaluated.path)
+    evaluated.metadata.update(facts)
+    if facts["outcome"] != "diverged":
+        return show_evaluation(f"{facts['folder']}/evaluation", report, decision, scores)
+    sentence = f"{facts['point']}: training diverged"
+    Path(decision.path).write_text(f"## {sentence}\n", encoding="utf-8")
+    Path(report.path).write_text(f"<!doctype html><title>Diverged</title><p>{escape(sentence)}</p>", encoding="utf-8")
+    return str(facts["outcome"])
+
+
+def show_sweep(facts: Mapping[str, float | str], table: OutputArtifact, page: OutputArtifact) -> None:
+    """Show the page of a sweep, which lies in the folder `table`, and its facts."""
+    from i2i_unlearn.stages.pareto import PAGE
+
+    shutil.copyfile(Path(table.path) / PAGE, page.path)
+    for artifact in (table, page):
+        artifact.metadata.update(facts)
+
+
+def paths(artifacts: Iterable[OutputArtifact]) -> list[str]:
+    """Where collected artifacts lie."""
+    return [artifact.path for artifact in artifacts]
 
 
 def flat_scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

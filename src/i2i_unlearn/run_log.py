@@ -4,6 +4,7 @@ kfp.local has no hooks: it prints what the steps print, each line indented, and 
 """
 
 import re
+import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -14,8 +15,8 @@ from i2i_unlearn.errors import GateRefused, UserError
 _COLOUR = re.compile(r"\x1b\[\d+m")
 _STARTED = re.compile(r"[\d:.]+ - INFO - Executing task '([^']+)'")
 _ENDED = re.compile(r"[\d:.]+ - [A-Z]+ - Task '([^']+)' finished with status ([A-Z]+)")
-_PROGRESS = re.compile(r"\s+(\S.*: \d+/\d+, \d+ s left.*)")
-_REFUSAL = re.compile(r"\s*i2i_unlearn\.errors\.(UserError|GateRefused): (.+)")
+_PROGRESS = re.compile(r"\s*(\S.*: \d+/\d+, \d+ s left.*)")
+_REFUSAL = re.compile(r"\s*i2i_unlearn\.errors\.(UserError|Diverged|GateRefused): (.+)")
 _TRACEBACK = "Traceback (most recent call last):"
 _KEPT_LINES = 1000  # of one step, to find its last traceback in
 
@@ -28,15 +29,17 @@ class RunLog:
         self.terminal = terminal
         self._unfinished = ""
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._begin = 0.0
+        self._running: list[tuple[str, float]] = []  # in a loop, several at once and of one name
+        self._lock = threading.Lock()  # the steps of a loop write from threads of their own
         self._stopped: tuple[str, list[str]] | None = None
 
     def write(self, text: str) -> int:
         """Log `text`, and show of the lines that it completes those that are for the terminal."""
-        self.file.write(text)
-        *lines, self._unfinished = (self._unfinished + text).split("\n")
-        for line in lines:
-            self._read(_COLOUR.sub("", line))
+        with self._lock:
+            self.file.write(text)
+            *lines, self._unfinished = (self._unfinished + text).split("\n")
+            for line in lines:
+                self._read(_COLOUR.sub("", line))
         return len(text)
 
     def flush(self) -> None:
@@ -66,8 +69,9 @@ class RunLog:
     def _read(self, line: str) -> None:
         self._lines.append(line)
         if started := _STARTED.match(line):
-            self._lines.clear()
-            self._begin = time.monotonic()
+            if not self._running:  # else another step's lines are among them
+                self._lines.clear()
+            self._running.append((started[1], time.monotonic()))
             self.say(f"{started[1]}: started")
         elif ended := _ENDED.match(line):
             self._end(ended[1], succeeded=ended[2] == "SUCCESS")
@@ -75,7 +79,9 @@ class RunLog:
             self.say(progress[1])
 
     def _end(self, step: str, *, succeeded: bool) -> None:
-        seconds = time.monotonic() - self._begin
+        begins = [begin for name, begin in self._running if name == step] or [time.monotonic()]
+        self._running = [one for one in self._running if one != (step, begins[0])]  # of several, the first to begin
+        seconds = time.monotonic() - begins[0]
         self.say(f"{step}: {'done in' if succeeded else 'stopped after'} {seconds:.1f} s")
         if not succeeded and self._stopped is None:
             self._stopped = step, list(self._lines)

@@ -1,10 +1,12 @@
-"""Compiles the pipeline, and runs a compiled pipeline on this machine.
+"""Compiles the pipelines, and runs a compiled pipeline on this machine.
 
-kfp.local 2.17 runs the whole package: exit handler, conditions, nested DAGs, artifacts with metadata. What a package
-says about pods (image, memory, accelerators, volumes, secrets) has no meaning here and is ignored. Retries are taken
-out: a failure on one machine is no evicted pod and would only come again after the back-off.
+kfp.local 2.17 runs the whole package: exit handler, conditions, loops and what is collected of them, nested DAGs,
+artifacts with metadata. Of a loop, two items run side by side, and after one has failed the others are finished first.
+What a package says about pods (image, memory, accelerators, volumes, secrets) has no meaning here and is ignored.
+Retries are taken out: a failure on one machine is no evicted pod and would only come again after the back-off.
 """
 
+import builtins
 import contextlib
 import difflib
 import importlib
@@ -12,7 +14,7 @@ import sys
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ import yaml
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.run_log import RunLog
 
-PIPELINE_MODULE = "pipelines.unlearning"
+PIPELINES = ("unlearning", "sweep")
+"""A module of the folder pipelines/, and the pipeline function in it, has one of these names."""
 _KINDS: dict[str, tuple[Callable[[str], Any], type, str]] = {
     "STRING": (str, str, "text"),
     "NUMBER_INTEGER": (int, int, "a whole number"),
@@ -33,20 +36,20 @@ _KINDS: dict[str, tuple[Callable[[str], Any], type, str]] = {
 """Of each parameter type of the run form: how its text is read, what comes out, and how a person calls it."""
 
 
-def compile_pipeline(out: Path, folder: Path) -> None:
-    """Compile pipelines/unlearning.py of the checkout `folder`, with its params.yaml and policies, to `out`.
+def compile_pipeline(out: Path, folder: Path, name: str = "unlearning") -> None:
+    """Compile pipelines/NAME.py of the checkout `folder`, with its params.yaml and policies, to `out`.
 
     Raises:
         UserError: `folder` is no checkout of this project, or kfp is not installed.
     """
-    if not (folder / "pipelines/unlearning.py").is_file() or not (folder / "components").is_dir():
-        raise UserError(f"{folder}: has no pipelines/unlearning.py and components/; run this from the project's folder")
+    if not (folder / f"pipelines/{name}.py").is_file() or not (folder / "components").is_dir():
+        raise UserError(f"{folder}: has no pipelines/{name}.py and components/; run this from the project's folder")
     require_kfp()
     from kfp import compiler
 
     sys.path.insert(0, str(folder))  # both folders are outside the installed package
     try:
-        pipeline = importlib.import_module(PIPELINE_MODULE).unlearning
+        pipeline = getattr(importlib.import_module(f"pipelines.{name}"), name)
     finally:
         sys.path.remove(str(folder))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -82,11 +85,28 @@ def run_package(package: Path, params: Sequence[str], out: Path) -> Path:
         run_log = RunLog(file, sys.stderr)
         run_log.say(f"log: {log}")
         try:
-            with contextlib.redirect_stdout(run_log):
+            with contextlib.redirect_stdout(run_log), _logging_of_threads():
                 pipeline(**arguments)
         except RuntimeError:  # kfp raises nothing finer for a failed step
             raise run_log.reason(log) from None
     return next(path for path in folder.iterdir() if path.is_dir())
+
+
+@contextlib.contextmanager
+def _logging_of_threads() -> Iterator[None]:
+    """Keep kfp's log lines coming while a loop's items run side by side, and put everything back afterwards.
+
+    Each step of kfp.local 2.17 replaces the root logger's handlers and `print` and puts back what it found. Two at once
+    put back each other's: so what they find outside must be as good, and what they leave behind must go.
+    """
+    from kfp.local import logging_utils
+
+    original = builtins.print
+    try:
+        with logging_utils.local_logger_context():
+            yield
+    finally:
+        builtins.print = original
 
 
 def _new_folder(out: Path) -> Path:

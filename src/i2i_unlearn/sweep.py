@@ -29,8 +29,8 @@ class Point:
         return {"objective": self.objective} | ({self.dial: self.value} if self.dial else {})
 
     def __str__(self) -> str:
-        """In words: encoder_l2, alpha 0.25."""
-        return f"{self.objective}, {self.dial} {self.value:g}" if self.dial else self.objective
+        """In words: encoder_l2 alpha 0.25."""
+        return f"{self.objective} {self.dial} {self.value:g}" if self.dial else self.objective
 
 
 def dial_of(objective: str) -> str:

@@ -13,6 +13,9 @@ from i2i_unlearn.config import CONFIGS
 ROOT = Path(__file__).parents[2]
 STAGES = ["snapshot", "split", "unlearn", "reference", "evaluate", "register", "promote"]
 STEPS = ["check", *STAGES, "final_state"]
+SWEEP_STAGES = ["sweep_point", "pareto", "record_sweep"]
+SWEEP_STEPS = ["check_sweep", *SWEEP_STAGES]
+EVERY_STEP = [*STEPS, *SWEEP_STEPS]
 
 
 def function_of(step: str) -> ast.FunctionDef:
@@ -28,12 +31,12 @@ def body_of(step: str) -> list[ast.stmt]:
     return function.body[1:]
 
 
-def test_every_file_is_a_step_of_the_pipeline():
+def test_every_file_is_a_step_of_a_pipeline():
     found = {path.stem for path in (ROOT / "components").glob("*.py")} - {"__init__", "image"}
-    assert found == set(STEPS)
+    assert found == set(EVERY_STEP)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", EVERY_STEP)
 def test_component_has_at_most_five_statements_and_decides_nothing(step):
     body = body_of(step)
     branches = (ast.If, ast.IfExp, ast.For, ast.While, ast.Try, ast.With, ast.comprehension, ast.BoolOp, ast.Match)
@@ -42,14 +45,14 @@ def test_component_has_at_most_five_statements_and_decides_nothing(step):
     assert not [node for node in nodes if isinstance(node, branches)]
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", EVERY_STEP)
 def test_component_imports_only_the_package_and_only_inside(step):
     imported = [node for statement in body_of(step) for node in ast.walk(statement) if isinstance(node, ast.ImportFrom)]
     assert imported
     assert all(node.module.partition(".")[0] == "i2i_unlearn" for node in imported)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, *SWEEP_STAGES])
 def test_component_calls_the_stage_of_its_name_with_arguments_that_it_takes(stage):
     body = body_of(stage)
     nodes = [node for statement in body for node in ast.walk(statement)]
@@ -74,9 +77,10 @@ def test_component_builds_the_config_of_its_stage_from_the_form_and_the_settings
     assert from_form | set(pipeline.SETTINGS[stage]) == set(CONFIGS[stage].model_fields)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", EVERY_STEP)
 def test_component_installs_nothing_at_run_time(step):
-    spec = next(yaml.safe_load_all((ROOT / "pipelines/unlearning.yaml").read_text()))
+    pipeline = "sweep" if step in SWEEP_STEPS else "unlearning"
+    spec = next(yaml.safe_load_all((ROOT / f"pipelines/{pipeline}.yaml").read_text()))
     container = spec["deploymentSpec"]["executors"][f"exec-{step.replace('_', '-')}"]["container"]
     assert "pip" not in " ".join(container["command"])
     assert container["image"].startswith("i2i-unlearn:")

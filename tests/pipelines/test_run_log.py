@@ -1,6 +1,8 @@
 """What of a run's output reaches the terminal, and what is made of a step that stopped."""
 
 import io
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,29 @@ def test_a_fault_of_ours_shows_its_traceback_as_python_wrote_it():
     log = written(START, *(f"    {line}\n" for line in ["before", *traceback]), "    \n\n", STOP)
     log.reason(Path("log.txt"))
     assert shown(log)[2:] == traceback
+
+
+def test_of_steps_that_run_side_by_side_the_one_that_stopped_is_told_with_what_it_said():
+    refusal = "    i2i_unlearn.errors.UserError: the end\n"
+    log = written(START, START, refusal, START.replace("unlearn", "other"), STOP, STOP.replace("FAILURE", "SUCCESS"))
+    assert str(log.reason(Path("log.txt"))) == "the end"
+    seconds = [re.sub(r"\d+\.\d s", "N s", line) for line in shown(log)]
+    started = ["unlearn: started", "unlearn: started", "other: started"]
+    assert seconds == [*started, "unlearn: stopped after N s", "unlearn: done in N s"]
+
+
+def test_training_that_diverged_is_a_refusal_like_any_other():
+    log = written(START, "    i2i_unlearn.errors.Diverged: step 3: the loss is not finite\n", STOP)
+    assert str(log.reason(Path("log.txt"))) == "step 3: the loss is not finite"
+
+
+def test_lines_of_several_threads_are_kept_apart():
+    log = written()
+    lines = [f"{name}\n" for name in "abcdefgh" for _ in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(log.write, lines))
+    assert isinstance(log.file, io.StringIO)
+    assert sorted(log.file.getvalue().splitlines(keepends=True)) == sorted(lines)
 
 
 def test_a_step_that_was_killed_says_at_least_where_its_log_is():

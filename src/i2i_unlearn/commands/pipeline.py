@@ -9,6 +9,15 @@ import typer
 app = typer.Typer(help="The Kubeflow pipeline: compile it, or run it on this machine.", no_args_is_help=True)
 
 DEFAULT_PACKAGE = Path("pipelines/unlearning.yaml")
+REPORTS = {"report": "evaluate/evaluation/report.html", "page": "pareto/table/pareto.html"}
+"""What a person looks at first, where the run made it."""
+
+
+class Pipeline(StrEnum):
+    """A pipeline of this project."""
+
+    unlearning = "unlearning"
+    sweep = "sweep"
 
 
 class Runner(StrEnum):
@@ -19,16 +28,22 @@ class Runner(StrEnum):
 
 @app.command("compile")
 def compile_(
-    out: Annotated[Path, typer.Option(help="File to write.")] = DEFAULT_PACKAGE,
+    pipeline: Annotated[Pipeline | None, typer.Option(help="Compile this one alone; default: all.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write (one pipeline; default: unlearning). Else pipelines/NAME.yaml.")
+    ] = None,
 ) -> None:
-    """Compile pipelines/unlearning.py, with the defaults of params.yaml, to the YAML that Kubeflow takes.
+    """Compile the pipelines, with the defaults of params.yaml, to the YAML that Kubeflow takes.
 
-    Example: i2i-unlearn pipeline compile --out pipelines/unlearning.yaml
+    Example: i2i-unlearn pipeline compile --pipeline sweep --out sweep.yaml
     """
     from i2i_unlearn.runner import compile_pipeline
 
-    compile_pipeline(out, Path.cwd())
-    typer.echo(f"wrote {out}")
+    asked = [pipeline] if pipeline else [Pipeline.unlearning] if out else list(Pipeline)
+    for name in asked:
+        path = out or Path(f"pipelines/{name}.yaml")
+        compile_pipeline(path, Path.cwd(), name)
+        typer.echo(f"wrote {path}")
 
 
 @app.command("run")
@@ -50,4 +65,6 @@ def run(
 
     folder = run_package(package, param or [], out)
     typer.echo(f"outputs: {folder}")
-    typer.echo(f"report:  {folder / 'evaluate/evaluation/report.html'}")
+    for name, place in REPORTS.items():
+        if (folder / place).is_file():
+            typer.echo(f"{name + ':':8} {folder / place}")

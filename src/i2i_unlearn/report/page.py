@@ -124,6 +124,7 @@ def _drawing(svg: str | None) -> Markup | None:
 
 @cache
 def environment() -> Environment:
+    """Where templates come from; what is put into them is escaped."""
     return Environment(
         loader=PackageLoader("i2i_unlearn.report", "templates"),
         autoescape=True,
@@ -135,6 +136,7 @@ def environment() -> Environment:
 
 @cache
 def asset(name: str) -> str:
+    """Text of a file beside the templates."""
     loader = environment().loader
     if loader is None:
         raise TypeError("the environment was made without a loader")

@@ -1,4 +1,4 @@
-"""Stage `pareto`: the table and plot of a sweep: what each point forgot, what it kept, and which points are worth having.
+"""Stage `pareto`: table and plot of a sweep: what each point forgot, what it kept, and which are worth having.
 
 Numbers are changes of the hole PSNR in dB, as `evaluate` measured them on the same images for all points:
 
@@ -58,8 +58,8 @@ def run(points: Sequence[str | Path], out: str | Path) -> Facts:
         "num_points": len(rows),
         "num_passed": sum(row["gate"] == "pass" for row in rows),
         "num_diverged": sum(bool(row["diverged"]) for row in rows),
-        "forgetting_most": "; ".join(row["name"] for row in rows if row["on_front"]),
-        "like_unseen": "; ".join(row["name"] for row in rows if row["on_reference_front"]),
+        "forgetting_most": ", ".join(row["name"] for row in rows if row["on_front"]),
+        "like_unseen": ", ".join(row["name"] for row in rows if row["on_reference_front"]),
     }
     with atomic_folder(out) as aside:
         write_json(aside / POINTS, table)
@@ -93,15 +93,16 @@ def tabulate(points: Sequence[Path]) -> dict[str, Any]:
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """point.json, metrics.json and verdicts.json of a point; the last two are empty where training diverged."""
-    point = _version(folder / "point.json", POINT_VERSION, "sweep")
+    point = read_version(folder / "point.json", POINT_VERSION, "sweep")
     if point["diverged"]:
         return point, {}, {}
     evaluation = folder / "evaluation"
-    metrics = _version(evaluation / "metrics.json", FINDINGS_VERSION, "evaluate")
-    return point, metrics, _version(evaluation / "verdicts.json", FINDINGS_VERSION, "evaluate")
+    metrics = read_version(evaluation / "metrics.json", FINDINGS_VERSION, "evaluate")
+    return point, metrics, read_version(evaluation / "verdicts.json", FINDINGS_VERSION, "evaluate")
 
 
-def _version(path: Path, version: int, verb: str) -> dict[str, Any]:
+def read_version(path: Path, version: int, verb: str) -> dict[str, Any]:
+    """A JSON file of ours that must have this schema version; `verb` is the command that writes it."""
     content = read_json(path)
     found = content.get("schema_version") if isinstance(content, dict) else None
     if found != version:
@@ -117,8 +118,8 @@ def _shared(measured: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> 
             if value != found[0][key]:
                 raise UserError(
                     f"the points {measured[0][0]['name']} and {point['name']} are not comparable: {key} is "
-                    f"{_short(found[0][key])} of the one and {_short(value)} of the other; compare points of one split, "
-                    "teacher, reference, operator and evaluation"
+                    f"{_short(found[0][key])} of the one and {_short(value)} of the other; compare points of one "
+                    "split, teacher, reference, operator and evaluation"
                 )
     return found[0]
 
@@ -208,5 +209,5 @@ def _varied(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _name(point: Mapping[str, Any], varied: Sequence[str]) -> str:
-    """`encoder_l2, alpha 0.25`, and what else sets it apart from the others: `, num_steps 300`."""
+    """`encoder_l2 alpha 0.25`, and what else sets it apart from the others: `, num_steps 300`."""
     return ", ".join([point["name"], *(f"{key} {point['settings'].get(key)}" for key in varied)])

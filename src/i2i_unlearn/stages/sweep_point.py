@@ -27,7 +27,7 @@ from i2i_unlearn.sweep import point_of
 POINT = "point.json"
 SCHEMA_VERSION = 1
 LIGHT = (
-    *("point.json", "unlearned/summary.json", "unlearned/steps.jsonl"),
+    "point.json",
     *(f"evaluation/{name}" for name in ("metrics.json", "verdicts.json", "summary.json", "report.html")),
 )
 """What a sweep's table and its record need of a point: everything but the weights."""
@@ -41,8 +41,7 @@ def run(
     teacher: str | Path,
     reference: str | Path,
     folder: str | Path,
-    unlearn_config: UnlearnConfig,
-    evaluate_config: EvaluateConfig,
+    configs: tuple[UnlearnConfig, EvaluateConfig],
 ) -> Facts:
     """Unlearn and evaluate one point below `folder`, as far as that was not done before; return what it is.
 
@@ -52,8 +51,7 @@ def run(
         teacher: model directory.
         reference: output folder of the stage `reference`; empty where there is none.
         folder: where the sweep's points lie; other points in it are left alone.
-        unlearn_config: section `unlearn` at this point.
-        evaluate_config: section `evaluate`.
+        configs: sections `unlearn` and `evaluate` at this point (`sweep.point_configs`).
 
     Returns:
         point, folder, outcome (pass | fail | undecided | diverged), computed (new | already).
@@ -61,6 +59,7 @@ def run(
     Raises:
         UserError: as `unlearn` and `evaluate`, but for training that diverges.
     """
+    unlearn_config, evaluate_config = configs
     made_from = _inputs(Path(splits), Path(teacher), str(reference))
     key = run_digest("unlearn", unlearn_config, **{name: made_from[name] for name in ("manifest", "teacher")})
     point = point_of(unlearn_config.model_dump())
@@ -113,8 +112,8 @@ def _digest(made_from: Mapping[str, str], config: EvaluateConfig) -> str:
 
 
 def _slug(name: str) -> str:
-    """A name as a part of a path: `encoder_l2, alpha 0.25` -> `encoder_l2-alpha-0.25`."""
-    return name.replace(",", "").replace(" ", "-")
+    """A name as a part of a path: `encoder_l2 alpha 0.25` -> `encoder_l2-alpha-0.25`."""
+    return name.replace(" ", "-")
 
 
 def _facts(home: Path, computed: str) -> Facts:

@@ -1,0 +1,258 @@
+"""The pipeline of a sweep: as Kubeflow reads it, and run on this machine from the compiled file."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from test_compiled import COMPILE_WITHOUT
+
+from i2i_unlearn.config import EvaluateConfig, SweepConfig, UnlearnConfig, load_params
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.form import check_sweep_form
+from i2i_unlearn.gate import read_policies
+from i2i_unlearn.objectives import OBJECTIVES
+from i2i_unlearn.operators import OPERATORS
+from i2i_unlearn.runner import compile_pipeline, form_fields, run_package
+from i2i_unlearn.stages import sweep
+
+pytestmark = pytest.mark.timeout(900)  # a dozen processes that import torch, on a machine that may be busy
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "pipelines/sweep.yaml"
+SPEC, PLATFORM = yaml.safe_load_all(PACKAGE.read_text())
+FIELDS = form_fields(SPEC)
+EXECUTORS = SPEC["deploymentSpec"]["executors"]
+KUBERNETES = PLATFORM["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+TASKS = SPEC["root"]["dag"]["tasks"]
+LOOP = TASKS["for-loop-1"]
+BODY = SPEC["components"]["comp-for-loop-1"]["dag"]["tasks"]
+PARAMS = load_params(ROOT / "params.yaml")
+
+
+# --- the compiled file ---
+
+
+def test_committed_yaml_is_what_the_sources_compile_to_on_a_machine_without_torch(tmp_path):
+    out = tmp_path / "sweep.yaml"
+    environment = {key: value for key, value in os.environ.items() if key != "I2I_UNLEARN_IMAGE"}
+    program = COMPILE_WITHOUT.replace('"compile",', '"compile", "--pipeline", "sweep",')
+    subprocess.run([sys.executable, "-c", program, str(out)], cwd=ROOT, env=environment, check=True)
+    assert out.read_text() == PACKAGE.read_text(), "stale; run: i2i-unlearn pipeline compile"
+
+
+def test_split_reference_and_teacher_are_made_once_and_every_point_waits_for_them():
+    assert set(BODY) == {"sweep-point"}
+    assert set(LOOP["dependentTasks"]) == {"check-sweep", "snapshot", "split", "reference"}
+    assert TASKS["pareto"]["dependentTasks"] == ["for-loop-1"]
+    assert TASKS["record-sweep"]["dependentTasks"] == ["pareto"]
+
+
+def test_the_loop_goes_over_the_points_that_the_check_returns_a_few_at_a_time():
+    assert LOOP["parameterIterator"]["items"] == {"inputParameter": "pipelinechannel--check-sweep-Output"}
+    assert LOOP["iteratorPolicy"] == {"parallelismLimit": PARAMS["sweep"]["num_workers"]}
+    inputs = SPEC["components"]["comp-for-loop-1"]["inputDefinitions"]["parameters"]
+    assert inputs[LOOP["parameterIterator"]["itemInput"]] == {"parameterType": "STRUCT"}
+
+
+def test_the_loop_takes_no_other_parameter_from_a_step():
+    # kfp.local 2.17 would put the loop's item in its place.
+    from_steps = [name for name, given in LOOP["inputs"]["parameters"].items() if "taskOutputParameter" in given]
+    assert from_steps == ["pipelinechannel--check-sweep-Output"]
+
+
+def test_pareto_takes_the_collected_evaluations():
+    given = TASKS["pareto"]["inputs"]["artifacts"]["points"]["taskOutputArtifact"]
+    assert given == {"outputArtifactKey": "pipelinechannel--sweep-point-evaluated", "producerTask": "for-loop-1"}
+    assert SPEC["components"]["comp-pareto"]["inputDefinitions"]["artifacts"]["points"]["isArtifactList"] is True
+
+
+def test_no_text_looks_like_a_template_of_the_workflow_engine():
+    assert not re.findall(r"\{\{(?!\$)", PACKAGE.read_text())
+
+
+def test_nothing_comes_from_the_cache_and_the_long_steps_are_tried_again():
+    for name, task in {**TASKS, **BODY}.items():
+        if name != "for-loop-1":
+            assert not task["cachingOptions"].get("enableCache", False)
+    for task in (TASKS["reference"], BODY["sweep-point"]):
+        assert task["retryPolicy"]["maxRetryCount"] == 2
+
+
+@pytest.mark.parametrize("name", ["reference", "sweep-point"])
+def test_hardware_comes_from_the_form_and_is_handed_down_into_the_loop(name):
+    container, pod = EXECUTORS[f"exec-{name}"]["container"], KUBERNETES[f"exec-{name}"]
+    assert "accelerator_count" in container["resources"]["accelerator"]["resourceCount"]
+    used = set(re.findall(r"inputs\.parameters\['([^']+)'\]", str(container["resources"])))
+    used |= set(re.findall(r"componentInputParameter': '([^']+)'", str(pod)))
+    task = TASKS.get(name) or BODY[name]
+    given = LOOP["inputs"]["parameters"] if name in BODY else SPEC["root"]["inputDefinitions"]["parameters"]
+    assert {word for word in used if word not in task["inputs"]["parameters"]} <= set(given)
+
+
+def test_every_step_has_the_volume_and_only_split_the_key():
+    assert {name for name, pod in KUBERNETES.items() if pod["pvcMount"][0]["mountPath"] == "/workspace"} == set(
+        EXECUTORS
+    )
+    assert [name for name, pod in KUBERNETES.items() if "secretAsVolume" in pod] == ["exec-split"]
+
+
+# --- the form ---
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_field_has_a_plain_name_a_description_and_a_default(name):
+    assert name.isidentifier()
+    assert name == name.lower()
+    assert len(FIELDS[name]["description"].split()) >= 6
+    assert FIELDS[name]["description"].rstrip().endswith(".")
+    assert "defaultValue" in FIELDS[name]
+
+
+def test_fields_that_both_pipelines_have_mean_the_same():
+    other = form_fields(next(yaml.safe_load_all((ROOT / "pipelines/unlearning.yaml").read_text())))
+    for name in ("images", "requests", "erased", "model", "keep_fraction", "operator", "seed", "volume_claim"):
+        assert FIELDS[name] == other[name]
+
+
+def test_the_form_cannot_ask_to_show_forget_images():
+    assert "show_forget_images" not in FIELDS
+
+
+def test_defaults_are_those_of_params_yaml():
+    assert FIELDS["objectives"]["defaultValue"] == ", ".join(PARAMS["sweep"]["objectives"])
+    assert [float(value) for value in FIELDS["alphas"]["defaultValue"].split(",")] == PARAMS["sweep"]["alphas"]
+    assert all(name in FIELDS["operator"]["description"] for name in OPERATORS)
+
+
+def check(**changes):
+    sys.path.insert(0, str(ROOT))
+    from pipelines.sweep import SETTINGS
+
+    renamed = {"model": "source", "model_sha256": "sha256", "gate_policy": "policy", "reference": "kind"}
+    form = {renamed.get(name, name): field["defaultValue"] for name, field in FIELDS.items()}
+    accelerator_count = changes.pop("accelerator_count", "0")
+    return check_sweep_form({**form, **changes}, SETTINGS, accelerator_count=accelerator_count)
+
+
+def test_the_check_returns_the_product_of_the_two_fields():
+    assert check(objectives="encoder_l2, epsilon_constraint", alphas="0.1, 1", epsilons="0.5") == [
+        {"objective": "encoder_l2", "alpha": 0.1},
+        {"objective": "encoder_l2", "alpha": 1.0},
+        {"objective": "epsilon_constraint", "epsilon": 0.5},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"objectives": "encoder_l3"}, ["objectives='encoder_l3'", *OBJECTIVES]),
+        ({"alphas": "-1"}, ["sweep.alphas.0='-1'"]),
+        ({"alphas": ""}, ["sweep.alphas"]),
+        ({"epsilons": "0.5, 3"}, ["sweep.epsilons.1='3'"]),
+        ({"operator": "hole", "policy": "loud"}, ["operator='hole'", "gate_policy='loud'"]),
+        ({"num_steps": 0, "objectives": "x"}, ["unlearn.num_steps=0", "objectives='x'"]),
+        ({"accelerator_count": "1"}, ["set device to cuda"]),
+        ({"objectives": "heldout_like"}, ["heldout_like", "split.unseen_target_fraction"]),
+    ],
+)
+def test_a_wrong_field_is_named_before_anything_is_computed(changes, words):
+    with pytest.raises(UserError) as caught:
+        check(**changes)
+    assert all(word in str(caught.value) for word in words)
+    assert "\n" not in str(caught.value)
+
+
+# --- run on this machine ---
+
+STEPS = {"num_steps": 4, "checkpoint_every_steps": 2, "warmup_steps": 1}
+POINTS = {"objectives": "encoder_l2, epsilon_constraint", "alphas": "0.5", "epsilons": "0.5"}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, taught):
+    """A checkout with tiny numbers, the package compiled from it, and a run of that package elsewhere."""
+    checkout, home = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("home")
+    for name in ("components", "pipelines", "mlflow"):
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    params = taught.params(
+        checkpoint_uri="checkpoints",
+        unlearn=STEPS,
+        pretrain={"num_steps": 6},
+        evaluate={"max_images": 8, "num_bootstrap": 10},
+        register={"experiment": "sweeps"},
+    )
+    (checkout / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    program = (
+        "from i2i_unlearn.cli import app; app(['pipeline', 'compile', '--pipeline', 'sweep', '--out', 'sweep.yaml'])"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=checkout, check=True, capture_output=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db")
+        patch.setenv("I2I_UNLEARN_HMAC_KEY_FILE", taught.key)
+        given = {"images": taught.images, "requests_folder": taught.requests, **POINTS}
+        folder = run_package(checkout / "sweep.yaml", [f"{key}={value}" for key, value in given.items()], home / "runs")
+    return home, folder, params
+
+
+def test_every_point_is_computed_and_shown_in_the_interface(world):
+    _, folder, _ = world
+    shown = sorted(folder.glob("for-loop-1-iteration-*/sweep-point"))
+    assert len(shown) == 2
+    for step in shown:
+        assert (step / "report").read_text().lstrip().startswith("<!doctype html")
+        assert (step / "decision").read_text().startswith("## ")
+        assert not list(step.rglob("*.safetensors"))  # weights stay in the folder of points
+
+
+def test_the_table_has_all_points_and_the_page_is_an_artifact(world):
+    _, folder, _ = world
+    table = json.loads((folder / "pareto/table/points.json").read_text())
+    assert [point["name"] for point in table["points"]] == ["encoder_l2 alpha 0.5", "epsilon_constraint epsilon 0.5"]
+    assert table["landmarks"]["reference"] is not None
+    assert (folder / "pareto/page").read_text() == (folder / "pareto/table/pareto.html").read_text()
+    shown = json.loads((folder / "pareto/executor_output.json").read_text())
+    assert shown["artifacts"]["page"]["artifacts"][0]["metadata"]["num_points"] == 2
+
+
+def test_the_run_in_mlflow_holds_the_page_and_a_nested_run_for_each_point(world):
+    from mlflow import MlflowClient
+
+    home, _, _ = world
+    client = MlflowClient(tracking_uri=f"sqlite:///{home}/mlflow.db")
+    experiment = client.get_experiment_by_name("sweeps")
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {"sweep", "encoder_l2 alpha 0.5", "epsilon_constraint epsilon 0.5"}
+    parent = runs.pop("sweep")
+    assert {"pareto.html", "points.json"} <= {file.path for file in client.list_artifacts(parent.info.run_id)}
+    for run in runs.values():
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.data.tags["gate"] in ("pass", "fail", "undecided")
+        assert {"forgetting_db", "retention_db", "gap_db"} <= set(run.data.metrics)
+
+
+def test_the_command_sweep_finds_the_points_of_the_pipeline_for_they_are_the_same(world, taught):
+    """One code path: settings, weights and evaluation of both doors have the same digests."""
+    home, folder, params = world
+    settings = {
+        "unlearn": UnlearnConfig.from_params(params).model_dump(mode="json"),
+        "evaluate": EvaluateConfig.from_params(params, policies=read_policies(ROOT / "mlflow/policies")).model_dump(
+            mode="json"
+        ),
+    }
+    inputs = (folder / "split/splits", folder / "snapshot/teacher/model", folder / "reference/reference")
+    config = SweepConfig(**POINTS, num_workers=1)
+    facts = sweep.run(taught.images, *inputs, home / "artifacts/sweep", config, settings)
+    assert (facts["num_points"], facts["computed"]) == (2, 0)
+
+
+def test_a_folder_that_is_no_checkout_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"has no pipelines/sweep\.py"):
+        compile_pipeline(tmp_path / "out.yaml", tmp_path, "sweep")
