@@ -159,3 +159,80 @@ def test_targets_carry_no_gradient_even_where_the_teacher_could(teacher, made, o
             assert not embedding.maps[0].requires_grad
     finally:
         teacher.requires_grad_(False)
+
+
+# --- outputs, and images like these ---
+
+
+@pytest.mark.parametrize("operator", ["center_hole", "free_form"])
+@pytest.mark.parametrize("cache_bytes", [0, 10**9])
+def test_outputs_are_what_the_teacher_paints(made, teacher, operator, cache_bytes):
+    targets, batch_of = made(operator, cache_bytes=cache_bytes)
+    for step in range(3):
+        batch = batch_of(step)
+        expected = teacher.decode(teacher.encode(batch.images_BCHW, batch.visible_BHW), batch.visible_BHW)
+        assert torch.allclose(targets.outputs("retain", batch), expected, atol=1e-5)
+    assert held_bytes(targets) == (NUM_IMAGES * 256 * 4 if cache_bytes and operator == "center_hole" else 0)
+
+
+def test_outputs_and_embeddings_of_one_set_are_kept_apart(made, teacher):
+    targets, batch_of = made(cache_bytes=10**9)
+    batch = batch_of(0)
+    assert targets.of_images("retain", batch).maps[0].shape == (BATCH, 13, 32)
+    assert targets.outputs("retain", batch).shape == (BATCH, 1, 16, 16)
+    assert targets.of_images("retain", batch).maps[0].shape == (BATCH, 13, 32)
+
+
+@pytest.fixture
+def with_unseen(teacher, images):
+    """`with_unseen(unseen, operator)`: targets whose forget set is `images`, and the forget batch of a step."""
+
+    def make(unseen, operator="center_hole", cache_bytes=0):
+        drawn = make_operator(operator, 0.75, 4)
+        noise = fit_noise(to_float(images), covariance="identity", mean="zero", patch_size=0)
+        sets = {"forget": images, "unseen_target": unseen}
+        targets = TeacherTargets(teacher, drawn, noise, sets, seed=0, num_noise_draws=0, cache_bytes=cache_bytes)
+        sampler = Sampler({"forget": single_pool(images, BATCH)}, drawn, 0)
+        return targets, lambda step: sampler.batches(step)["forget"]
+
+    return make
+
+
+@pytest.mark.parametrize("operator", ["center_hole", "free_form"])
+@pytest.mark.parametrize("cache_bytes", [0, 10**9])
+def test_an_image_that_is_there_itself_is_most_like_itself(with_unseen, teacher, images, operator, cache_bytes):
+    # The unseen set is the forget set in another order: each image's target is its own embedding.
+    targets, batch_of = with_unseen(images.flip(0), operator, cache_bytes)
+    for step in range(3):
+        batch = batch_of(step)
+        expected = teacher.encode(batch.images_BCHW, batch.visible_BHW)
+        found = targets.like_unseen(batch)
+        assert float(found.squared_distance(expected).max()) < 1e-8
+
+
+def test_the_hidden_part_has_no_say_in_what_is_alike_under_a_fixed_mask(with_unseen, teacher, images):
+    hidden = ~make_operator("center_hole", 0.75, 4).draw(1, 16, 16, None)[0]
+    other_inside = images.flip(0).masked_fill(hidden, 255)
+    targets, batch_of = with_unseen(other_inside)
+    batch = batch_of(0)
+    expected = teacher.encode(batch.images_BCHW, batch.visible_BHW)
+    assert float(targets.like_unseen(batch).squared_distance(expected).max()) < 1e-8
+
+
+def test_the_unseen_image_is_encoded_under_the_forget_images_own_mask(with_unseen, teacher, images):
+    targets, batch_of = with_unseen(images[3:4], "free_form")  # one unseen image: it is like all of them
+    batch = batch_of(0)
+    one = to_float(images[3:4]).expand(BATCH, -1, -1, -1)
+    expected = teacher.encode(one, batch.visible_BHW)
+    assert float(targets.like_unseen(batch).squared_distance(expected).max()) < 1e-8
+
+
+def test_an_image_nearly_the_same_is_found(with_unseen, teacher, images):
+    noise = torch.randint(0, 3, images.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(6))
+    targets, batch_of = with_unseen((images // 2 + 60 + noise)[order])
+    plain, _ = with_unseen((images // 2 + 60)[order])
+    batch = batch_of(0)
+    near = targets.like_unseen(batch).squared_distance(plain.like_unseen(batch))
+    far = targets.like_unseen(batch).squared_distance(plain.like_unseen(batch_of(1)))
+    assert float(near.max()) < 0.1 * float(far.mean())
