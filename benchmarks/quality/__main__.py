@@ -73,12 +73,12 @@ def _run(options: argparse.Namespace, command: str) -> int:
         return execute(_cells(cases), store, source, workers=options.workers, description=description)
 
     failures = compute(first, "first round")
-    found = [place for place in results.load(first, store) if place.case.study == MAIN_STUDY]
+    found = [place for place in results.load(first, store, most_time=data.most_time) if place.case.study == MAIN_STUDY]
     chosen = tables.choose(found)
     second = plan.second_round({key: group.case.changes for key, group in chosen.items()})
     failures += compute(second, "second round")
     cases = [case for case in (*first, *second) if store.is_done(case.score)]
-    places = results.load(cases, store)
+    places = results.load(cases, store, most_time=data.most_time)
     if not places:
         _tell_failures(failures)
         raise UserError("no teacher with its references is scored yet; run again without --only-report")

@@ -11,6 +11,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1
 """Okabe and Ito's palette and more."""
 MARKERS = "osD^vPX*<>"
 _MOST_EXCESS = 5.0  # a bar that leaves the picture says enough
+_MOST_DAMAGE = 1.0
 _DPI = 110
 
 
@@ -18,7 +19,7 @@ def front_plot(place: Place, path: Path) -> None:
     """Retain damage against the forget score; each line is one objective's dial."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    figure = Figure(figsize=(8.5, 4.8), layout="constrained")
     axes = figure.add_subplot()
     for number, objective in enumerate(place.objectives):
         points = [damage_and_forget(group, place.original) for group in place.of(objective)]
@@ -26,13 +27,23 @@ def front_plot(place: Place, path: Path) -> None:
         axes.plot(*zip(*points, strict=True), label=objective, markersize=5, linewidth=1.2, **style)
     for group, marker, name in ((place.original, "s", "original"), (place.reference, "*", "reference")):
         damage, forget = damage_and_forget(group, place.original)
-        axes.plot(damage, forget, marker=marker, markersize=14, color="black", linestyle="none", label=name)
+        axes.plot(damage, forget, marker=marker, markersize=10, color="black", linestyle="none", label=name)
     axes.axhline(damage_and_forget(place.reference, place.original)[1], color="black", linewidth=0.6, linestyle=":")
+    axes.set_xlim(*_range(place))
     axes.set_xlabel("retain damage (dB; right = worse)")
     axes.set_ylabel("hole PSNR on forget (dB; down = more forgotten)")
     axes.set_title(_title(place))
-    axes.legend(fontsize=7, ncols=2)
+    figure.legend(loc="outside right upper", fontsize=8)
     _save(figure, path)
+
+
+def _range(place: Place) -> tuple[float, float]:
+    """What is worth seeing: settings that lose more than `_MOST_DAMAGE` are of no use and would squeeze the rest."""
+    groups = (place.original, place.reference, *place.unlearned)
+    damages = [damage_and_forget(group, place.original)[0] for group in groups]
+    right = max([damage for damage in damages if damage <= _MOST_DAMAGE])
+    margin = 0.05 * (right - min(damages)) + 0.01
+    return min(damages) - margin, right + margin
 
 
 def nearness_plot(place: Place, groups: Sequence[Group], path: Path) -> None:
@@ -41,7 +52,7 @@ def nearness_plot(place: Place, groups: Sequence[Group], path: Path) -> None:
 
     found = {group.name: aims(group, place) for group in groups}
     names = [aim.name for aim in next(iter(found.values()))]
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
     axes = figure.add_subplot()
     width = 0.8 / len(found)
     for number, (name, measured) in enumerate(found.items()):
@@ -52,7 +63,7 @@ def nearness_plot(place: Place, groups: Sequence[Group], path: Path) -> None:
     axes.set_xticks(range(len(names)), names)
     axes.set_ylabel("distance in units of the limit (1 = met)")
     axes.set_title(_title(place))
-    axes.legend(fontsize=7, ncols=2)
+    figure.legend(loc="outside right upper", fontsize=8)
     _save(figure, path)
 
 

@@ -90,7 +90,8 @@ def _versions() -> str:
 
 def _family(report: Report, places: Sequence[Place], folder: Path) -> list[str]:
     chosen = {key: group.case.setting for key, group in report.chosen.items()}
-    parts: list[str] = []
+    compared = [place for place in places if place.case.study == MAIN_STUDY and place.unlearned]
+    parts = [tables.overview_table(compared, chosen).markdown()] if compared else []
     for place in places:
         if place.case.study == RETAIN_STUDY:
             parts.append(tables.retain_table(place).markdown())

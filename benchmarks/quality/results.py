@@ -100,6 +100,8 @@ class Place:
     original: Group
     reference: Group
     unlearned: Sequence[Group]
+    most_time: float
+    """Largest share of the reference's time that is asked for."""
 
     @property
     def case(self) -> Case:
@@ -146,7 +148,7 @@ def _output_psnr(one: Seed, other: Seed) -> float:
     return float(-10 * np.log10(max(float(((a - b) ** 2).mean()), 1e-10)))
 
 
-def load(cases: Iterable[Case], store: Store) -> list[Place]:
+def load(cases: Iterable[Case], store: Store, *, most_time: float) -> list[Place]:
     """What is finished of these cases, by place; places without original or reference are left out."""
     grouped: dict[tuple[str, ...], dict[tuple[str, ...], dict[int, Case]]] = {}
     for case in cases:
@@ -159,7 +161,7 @@ def load(cases: Iterable[Case], store: Store) -> list[Place]:
         anchors = {group.case.model: group for group in groups if group.case.model in (ORIGINAL, REFERENCE)}
         if len(anchors) == 2:  # noqa: PLR2004
             unlearned = [group for group in groups if group.case.model not in anchors]
-            places.append(Place(anchors[ORIGINAL], anchors[REFERENCE], unlearned))
+            places.append(Place(anchors[ORIGINAL], anchors[REFERENCE], unlearned, most_time))
     return places
 
 
@@ -167,6 +169,6 @@ def _load(case: Case, store: Store) -> Seed:
     folder = store.path(case.score)
     facts = store.facts(case.trained)
     with np.load(folder / "outputs.npz") as file:
-        arrays = {name: file[name] for name in file.files}
+        arrays = {name: file[name] for name in file.files if name == "forget/hole" or name.endswith("/loss")}
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     return Seed(case, scores, arrays, facts["wall_s"], facts["cpu_s"])

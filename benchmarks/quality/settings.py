@@ -40,6 +40,8 @@ class DataSet(_Frozen):
     proxy_labels: tuple[str, ...] = ()
     limit: int = 0
     """Most images; 0 = all."""
+    most_time: float = 0.25
+    """Largest share of the reference's time that unlearning may take."""
 
 
 class Grid(_Frozen):

@@ -133,6 +133,27 @@ def nearness_table(place: Place, groups: Sequence[Group]) -> Table:
     return Table(f"Nearness to the reference: {where(place)}", "", [*header, "met"], rows)
 
 
+def overview_table(places: Sequence[Place], chosen: Chosen) -> Table:
+    """How many aims each objective meets wherever it was tried; the first place is where its setting was chosen."""
+    header = ["objective", "setting", *(f"{place.case.operator}, {place.case.request}" for place in places)]
+    rows = []
+    for (family, objective), setting in chosen.items():
+        if family == places[0].case.family:
+            groups = [place.named(objective, setting) for place in places]
+            cells = [
+                MISSING if group is None else _met(group, place) for group, place in zip(groups, places, strict=True)
+            ]
+            rows.append([objective, setting, *cells])
+    note = "Aims met, and in brackets those missed. The setting was chosen in the first column."
+    return Table(f"Aims met: {places[0].case.family}", note, header, rows)
+
+
+def _met(group: Group, place: Place) -> str:
+    found = aims(group, place)
+    missed = ", ".join(aim.name for aim in found if aim.is_met is False)
+    return f"{sum(bool(aim.is_met) for aim in found)} of {len(found)}" + (f" ({missed})" if missed else "")
+
+
 def _signed(interval: Interval | None, form: str) -> str:
     return text(interval, form.replace("{:", "{:+"), 1.0).replace("± +", "± ")
 
