@@ -136,5 +136,31 @@ def _encode_mae(model: Any, images_BCHW: Tensor, batch: Batch) -> Maps:
     return (vit(images_BCHW, noise=noise_BN).last_hidden_state,)
 
 
-ENCODERS: dict[str, Callable[[Any, Tensor, Batch], Maps]] = {"mae": _encode_mae}
+def _encode_diffusion(model: Any, images_BCHW: Tensor, batch: Batch) -> Maps:
+    """Diffusers' U-Net up to its middle block, in the library's own layout of memory."""
+    unet, hidden_B1HW = model.unet, ~batch.visible_BHW.unsqueeze(1)
+    time_B, noise_BCHW = batch.draws
+    level_B111 = model.scheduler.alphas_cumprod.to(time_B.device)[time_B.long()].view(-1, 1, 1, 1)
+    noised_BCHW = level_B111.sqrt() * images_BCHW + (1 - level_B111).sqrt() * noise_BCHW
+    noisy_BCHW = torch.where(hidden_B1HW, noised_BCHW, images_BCHW)
+    embedded_BD = unet.time_embedding(unet.time_proj(time_B))
+    feature_BCHW = unet.conv_in(torch.cat((images_BCHW * ~hidden_B1HW, noisy_BCHW), dim=1))
+    maps = [feature_BCHW]
+    for block in unet.down_blocks:
+        feature_BCHW, skips = block(feature_BCHW, embedded_BD)
+        maps += skips
+    return (*maps, unet.mid_block(feature_BCHW, embedded_BD))
+
+
+def _encode_vqgan(model: Any, images_BCHW: Tensor, batch: Batch) -> Maps:
+    """The tokenizer on every image, then the transformer; no library has this family, so its own modules are called."""
+    maps: Maps = model.encode(images_BCHW, batch.visible_BHW).maps
+    return maps
+
+
+ENCODERS: dict[str, Callable[[Any, Tensor, Batch], Maps]] = {
+    "mae": _encode_mae,
+    "diffusion": _encode_diffusion,
+    "vqgan": _encode_vqgan,
+}
 """E(T(x)) of each family through its library's own modules, as a script calls them."""

@@ -1,6 +1,7 @@
-"""What the speed of the unlearning loop is measured on: the demo's teacher, images, operator and settings.
+"""What the speed of the unlearning loop is measured on: a family's teacher, images, operator and settings.
 
-Weights are random and the images are the embedded digits: neither matters for the time of a step, their sizes do.
+Weights are random and the images are the embedded digits: neither matters for the time of a step, their sizes do. These
+are the quality benchmark's.
 """
 
 import copy
@@ -16,7 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from i2i_unlearn.config import PretrainConfig, UnlearnConfig, load_params
+from benchmarks.quality.settings import load_settings
+from i2i_unlearn.config import PretrainConfig, UnlearnConfig
 from i2i_unlearn.data.embedded import EMBEDDED
 from i2i_unlearn.engine import pick_device, train
 from i2i_unlearn.models import family_named
@@ -25,7 +27,6 @@ from i2i_unlearn.objectives import make_objective
 from i2i_unlearn.objectives.base import Objective, Settings, Targets
 from i2i_unlearn.operators import Operator, make_operator
 from i2i_unlearn.pixels import to_float
-from i2i_unlearn.presets import find_preset, overlaid
 from i2i_unlearn.randomness import generator_for
 from i2i_unlearn.sampling import Sampler, single_pool
 from i2i_unlearn.stages.training import schedule_of
@@ -82,21 +83,20 @@ class Setting:
         )
 
 
-def params_of(family: str) -> dict[str, Any]:
-    """params.yaml with the family's preset for the embedded digits laid over it."""
-    return overlaid(load_params(ROOT / "params.yaml"), find_preset(ROOT / "presets", f"digits-{family}").settings)
+def params_of(family: str, data: str = "digits") -> Mapping[str, Any]:
+    """The content of params.yaml for a family with the sizes that the quality benchmark gives it on `data`."""
+    settings = load_settings(params=ROOT / "params.yaml")
+    return settings.sections(family, data, settings.operators[settings.main_operator])
 
 
 def make_setting(
-    family: str,
-    params: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any],
     *,
     num_forget: int = 400,
     num_retain: int = 3600,
     **unlearn: Any,
 ) -> Setting:
-    """The family's setting (or that of `params`) and as many images as in the demo; changes to section `unlearn`."""
-    params = params_of(family) if params is None else params
+    """The setting of a params.yaml's content, with changes to its section `unlearn`; as many images as in the demo."""
     original = PretrainConfig.from_params(params)
     config = UnlearnConfig.from_params({**params, "unlearn": {**params["unlearn"], **unlearn}})
     device = pick_device(config.device)
@@ -108,6 +108,7 @@ def make_setting(
     )
     digits = _digits(num_forget + num_retain, original.image_size, original.num_channels).to(device)
     images = {"forget": digits[:num_forget], "retain": digits[num_forget:]}
+    _start_codebook(teacher, to_float(digits.cpu()))
     return Setting(
         config,
         teacher.eval().to(device).requires_grad_(False),
@@ -115,6 +116,13 @@ def make_setting(
         images,
         fit_noise(to_float(images["forget"].cpu()), covariance="identity", mean="zero", patch_size=0),
     )
+
+
+def _start_codebook(teacher: Any, images_BCHW: Tensor) -> None:
+    """Give a new tokenizer codes: without them all images, and noise, are the same to it."""
+    if teacher.family == "vqgan":
+        with torch.no_grad():
+            teacher.train().tokenizer_loss(images_BCHW[:64], None, generator=generator_for(0, "codebook"))
 
 
 def _digits(num: int, size: int, num_channels: int) -> Tensor:

@@ -4,9 +4,9 @@
     python -m benchmarks.unlearn_throughput --compare naive     against naive.py, in pairs
     python -m benchmarks.unlearn_throughput --compare workers   two processes of one thread against one of two
 
-The loop is the product's own (engine.train with the settings of params.yaml and the family's preset) on the demo's
-images. In the first form data, targets and objective are wrapped by clocks. Filling the target cache is timed apart: a
-run pays it once. What was found: docs/results/throughput.md.
+The loop is the product's own (engine.train) with the sizes that benchmarks/quality/settings.yaml gives the family. In
+the first form data, targets and objective are wrapped by clocks. Filling the target cache is timed apart: a run pays it
+once. What was found: docs/results/throughput.md.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.naive import make_plan, run_naive, write_files
 from benchmarks.pairs import Pair, in_pairs, median, timed
-from benchmarks.setting import Nothing, Setting, make_setting, run_ours
+from benchmarks.setting import Nothing, Setting, make_setting, params_of, run_ours
 from benchmarks.workers import images_per_s, worker
 from i2i_unlearn.engine import num_threads, train
 from i2i_unlearn.models import FAMILIES
@@ -170,6 +170,7 @@ def main() -> None:
     """Print what was measured, with the device."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--family", choices=list(FAMILIES), default="mae")
+    parser.add_argument("--data", default="digits", help="whose sizes: a data set of benchmarks/quality/settings.yaml")
     parser.add_argument("--compare", choices=["naive", "workers"], help="measure against something, in pairs")
     parser.add_argument("--steps", type=int, default=50, help="optimizer updates in a run")
     parser.add_argument("--repeats", type=int, default=5, help="runs, or pairs of runs")
@@ -184,11 +185,12 @@ def main() -> None:
         print_workers(arguments.family, arguments.steps, arguments.repeats)
         return
     with num_threads(arguments.threads):
-        setting = make_setting(arguments.family, precision=arguments.precision)
+        setting = make_setting(params_of(arguments.family, arguments.data), precision=arguments.precision)
         show = {None: print_parts, "naive": print_comparison}[arguments.compare]
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
         threads, size = arguments.threads, setting.config.batch_size
-        print(f"family {arguments.family}, {arguments.precision}, {device}, threads: {threads}, batch 2 x {size}")
+        what = f"{arguments.family} ({arguments.data}), {arguments.precision}, {device}"
+        print(f"{what}, threads: {threads}, batch 2 x {size}")
         show(setting, arguments.steps, arguments.repeats)
 
 

@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Sequence
 
-from benchmarks.setting import make_setting, run_ours
+from benchmarks.setting import make_setting, params_of, run_ours
 from i2i_unlearn.engine import num_threads
 
 
 def worker(family: str, threads: int, steps: int) -> None:
     """Prepare, say so, wait for a line, train, say when it is done."""
-    setting = make_setting(family)
+    setting = make_setting(params_of(family))
     with num_threads(threads):
         targets = setting.targets()
         run_ours(setting, targets, 2)
@@ -26,7 +26,7 @@ def worker(family: str, threads: int, steps: int) -> None:
 
 def images_per_s(family: str, threads: Sequence[int], steps: int) -> float:
     """Images a second of workers side by side, one for each number of threads in `threads`, all of them together."""
-    size = make_setting(family).config.batch_size
+    size = make_setting(params_of(family)).config.batch_size
     program = [sys.executable, "-m", "benchmarks.unlearn_throughput", "--family", family, "--steps", str(steps)]
     started = [
         subprocess.Popen([*program, "--worker", str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
