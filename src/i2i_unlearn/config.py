@@ -13,7 +13,16 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from i2i_unlearn.errors import UserError
 
@@ -228,10 +237,26 @@ class UnlearnConfig(TrainingConfig):
     noise_mean: Literal["zero", "forget"]
     proxy_ratio: Fraction
     """Share of the retain batch drawn from the proxy retain set; 1 = no real retain image is touched."""
+    synthetic_ratio: Fraction
+    """Share of the retain batch drawn from images that the teacher makes itself (synthetic.py)."""
+    synthetic_from: Literal["prototypes", "noise", "proxy_crops"]
+    """What the teacher starts from when it makes them."""
+    synthetic_images: PositiveInt
+    """How many it makes."""
+    prototypes: str
+    """File of class prototypes, made while there were images; empty = means of the split's retain images."""
     num_noise_draws: NonNegativeInt
     """Noise images whose mean teacher embedding is the forget target; 0 = fresh noise at every step."""
     cache_bytes: NonNegativeInt
     """Most memory for cached teacher embeddings, in bytes; 0 = recompute."""
+
+    @field_validator("synthetic_ratio")
+    @classmethod
+    def _fits_beside_proxy(cls, ratio: float, info: ValidationInfo) -> float:
+        proxy = info.data.get("proxy_ratio", 0.0)
+        if proxy + ratio > 1 + 1e-9:  # shares such as 0.7 and 0.3
+            raise ValueError(f"together with unlearn.proxy_ratio={proxy} it is more than 1; lower one of them")
+        return ratio
 
 
 class ReferenceConfig(TrainingConfig):

@@ -1,4 +1,4 @@
-"""Commands `data embedded`, `data import`, `data show`, `data key`."""
+"""Commands `data embedded`, `data import`, `data show`, `data prototypes`, `data key`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -101,6 +101,39 @@ def _print_overview(facts: dict[str, Any]) -> None:
     for title, key in (("label", "labels"), ("source split", "source_splits"), ("size (height x width)", "sizes")):
         typer.echo(table((title, "images"), list(facts[key].items())) + "\n")
     typer.echo(f"subjects: {facts['num_subjects']}")
+
+
+@app.command()
+def prototypes(
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    images: Annotated[str, typer.Option(help="Folder or URI of the image shards.")] = "data/images",
+    teacher: Annotated[Path, typer.Option(help="Model directory; it tells size and channels.")] = Path(
+        "artifacts/teacher/model"
+    ),
+    params: Annotated[Path, typer.Option(help="The file of all settings.")] = Path("params.yaml"),
+) -> None:
+    """Store the mean image of each class of the training images, for synthetic retain images when these are gone.
+
+    Example: i2i-unlearn data prototypes --out prototypes.safetensors
+    """
+    from i2i_unlearn.config import SnapshotConfig, SplitConfig, load_params
+    from i2i_unlearn.data.images import load_pixels, read_index
+    from i2i_unlearn.data.parts import TRAIN, training_part
+    from i2i_unlearn.models import load_model
+    from i2i_unlearn.prototypes import mean_images, write_prototypes
+
+    content = load_params(params)
+    split = SplitConfig.from_params(content)
+    model = load_model(teacher, SnapshotConfig.from_params(content).model)
+    index = read_index(images)
+    part = training_part(index, holdout_fraction=split.holdout_fraction, seed=split.seed)
+    rows = index[part == TRAIN].reset_index(drop=True)
+    pixels = load_pixels(
+        images, rows, image_size=model.image_size, num_channels=model.num_channels, description="reading images"
+    )
+    found = mean_images(pixels, list(rows["label"]))
+    write_prototypes(found, out)
+    typer.echo(f"wrote {out}: {len(found.means)} of {rows['label'].nunique()} classes, the others have too few images")
 
 
 @app.command()

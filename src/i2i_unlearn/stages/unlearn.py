@@ -2,6 +2,7 @@
 
 import copy
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from i2i_unlearn.objectives.surrogate_difference import NAME as SURROGATE
 from i2i_unlearn.operators import Operator, make_operator
 from i2i_unlearn.pixels import to_float
 from i2i_unlearn.sampling import Pool, Sampler, single_pool
+from i2i_unlearn.stages.synthetic_retain import synthetic_retain
 from i2i_unlearn.stages.training import Facts, Stream, run_digest, schedule_of, train_and_write
 from i2i_unlearn.surrogate.targets import surrogate_targets
 from i2i_unlearn.targets import TeacherTargets
@@ -57,6 +59,8 @@ def run(
     pools = _pools(images, manifest, model, objective.needs, config, device)
     student = copy.deepcopy(model).to(device)
     inputs = {"manifest_sha256": digest_file(manifest_path), "teacher_sha256": digest_folder(teacher)}
+    if config.synthetic_ratio and config.prototypes:
+        inputs["prototypes_sha256"] = digest_file(config.prototypes)
 
     def facts(model_folder: Path) -> Facts:
         changing = {name for name, parameter in student.named_parameters() if parameter.requires_grad}
@@ -123,7 +127,7 @@ def _pools(
     if FORGET in needs:
         pools[FORGET] = single_pool(pixels(FORGET), config.batch_size)
     if RETAIN in needs:
-        pools[RETAIN] = _retain_pool(pixels, config)
+        pools[RETAIN] = _retain_pool(pixels, partial(synthetic_retain, images, manifest, model, config, device), config)
     if UNSEEN_TARGET in needs:
         pools[UNSEEN_TARGET] = single_pool(pixels(UNSEEN_TARGET), config.batch_size)
     return pools
@@ -141,12 +145,19 @@ def _missing(role: str) -> str:
     return f"the split has no image of the role {role}, which the run needs; {_REMEDY[role]}"
 
 
-def _retain_pool(pixels: Any, config: UnlearnConfig) -> Pool:
-    """Real and proxy retain images in the ratio asked for; what is not needed is not read."""
+def _retain_pool(pixels: Any, synthetic: Callable[[], Tensor], config: UnlearnConfig) -> Pool:
+    """Real, proxy and synthetic retain images in the ratio asked for; what is not needed is not read or made."""
     num_proxy = round(config.batch_size * config.proxy_ratio)
-    counts = {RETAIN: config.batch_size - num_proxy, PROXY_RETAIN: num_proxy}
-    parts = {role: pixels(role) for role, count in counts.items() if count}
-    return Pool(torch.cat(list(parts.values())), tuple((len(part), counts[role]) for role, part in parts.items()))
+    num_real = max(round(config.batch_size * (1 - config.proxy_ratio - config.synthetic_ratio)), 0)
+    if not config.synthetic_ratio:
+        num_real = config.batch_size - num_proxy
+    wanted = (
+        (partial(pixels, RETAIN), num_real),
+        (partial(pixels, PROXY_RETAIN), num_proxy),
+        (synthetic, config.batch_size - num_proxy - num_real),
+    )
+    parts = [(source(), count) for source, count in wanted if count]
+    return Pool(torch.cat([part for part, _ in parts]), tuple((len(part), count) for part, count in parts))
 
 
 def _targets(teacher: Any, operator: Operator, pools: dict[str, Pool], config: UnlearnConfig) -> TeacherTargets | None:
