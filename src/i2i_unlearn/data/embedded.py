@@ -84,7 +84,8 @@ def _photos() -> Iterator[Record]:
         for top in range(0, pixels.shape[0] - CROP_SIZE + 1, CROP_SIZE):
             for left in range(0, pixels.shape[1] - CROP_SIZE + 1, CROP_SIZE):
                 crop = pixels[top : top + CROP_SIZE, left : left + CROP_SIZE]
-                yield Record(f"photos-{photograph}-{top:03d}-{left:03d}", photograph, stored_png(crop))
+                name = f"photos-{photograph}-{top:03d}-{left:03d}"
+                yield Record(name, photograph, stored_png(crop), subject=photograph)  # what all its crops show
 
 
 def _package_file(name: str, package: str, file: str) -> Path:
