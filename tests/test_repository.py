@@ -217,7 +217,7 @@ def test_the_plumbing_is_there():
 # --- imports ---
 
 CORE = ["models", "objectives", "operators.py", "noise.py", "targets.py", "engine.py"]
-CORE_NEEDS = {"torch", "numpy", "transformers", "safetensors", "fsspec"}
+CORE_NEEDS = {"torch", "numpy", "transformers", "diffusers", "safetensors", "fsspec"}
 COMES_WITH = {"huggingface_hub", "torchvision"}  # of transformers' own; torchvision only where it is installed
 OPTIONAL = ["kfp", "kubernetes", "mlflow", "dvc", "mlxtend", "skimage", "efficientnet_lite_pytorch"]
 
@@ -252,7 +252,7 @@ sys.meta_path = [Finder if finder is importlib.machinery.PathFinder else finder 
 def test_the_core_works_where_little_else_is_installed():
     refused = [
         *OPTIONAL,
-        *("pandas", "pyarrow", "pydantic", "typer", "rich", "jinja2", "matplotlib", "sklearn", "PIL", "ruamel"),
+        *("pandas", "pyarrow", "pydantic", "typer", "rich", "jinja2", "matplotlib", "sklearn", "ruamel"),
         *("torchmetrics", "torchvision"),
     ]
     modules = [str(path.relative_to(ROOT / "src").with_suffix("")).replace("/", ".") for path in core_files()]
@@ -383,6 +383,7 @@ def test_no_pickle_and_no_shell_string_in_the_package():
 
 
 def test_no_large_file_is_tracked():
-    # Data belongs to DVC.
+    # Data belongs to DVC; what published implementations gave, and tests compare with, must lie beside the tests.
     for path in tracked():
-        assert (ROOT / path).stat().st_size < 2**20, path
+        most = 4 if Path(path).parts[:2] == ("tests", "golden") else 1
+        assert (ROOT / path).stat().st_size < most * 2**20, path
