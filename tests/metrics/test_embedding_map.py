@@ -23,6 +23,11 @@ def test_maps_of_a_pyramid_stand_side_by_side():
     assert _pooled(Embedding((one, two))).tolist() == [[1.0] * 3 + [2.0] * 5] * 2
 
 
+def test_a_map_that_is_one_vector_an_image_is_taken_as_it_is():
+    vectors = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert _pooled(Embedding((vectors,))).tolist() == vectors.tolist()
+
+
 def test_every_chosen_image_is_a_point_of_each_model_and_like_embeddings_lie_together(filler):
     collector = EmbeddingCollector({"teacher": filler(), "unlearned": filler(bias=30.0), "reference": filler()}, CPU)
     collector.see("forget", batch(20), list(range(10)))
