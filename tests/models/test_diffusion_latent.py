@@ -12,6 +12,7 @@ from i2i_unlearn.models.diffusion_latent import AutoencoderKL, LatentInpainter, 
 from i2i_unlearn.models.diffusion_schedule import DDIMScheduler
 from i2i_unlearn.models.laws import check_laws
 from i2i_unlearn.operators import make_operator
+from tests.models.latent_directory import write_latent_directory
 
 
 def generator(seed=0):
@@ -20,43 +21,8 @@ def generator(seed=0):
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
-    """A plain diffusers directory with random weights, 32 x 32 pixels in 16 x 16 cells, and the prompt beside it."""
-    folder = tmp_path_factory.mktemp("latent")
-    torch.manual_seed(0)
-    UNet2DConditionModel(
-        sample_size=16,
-        in_channels=9,
-        out_channels=4,
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=12,
-        attention_head_dim=2,
-        norm_num_groups=8,
-    ).save_pretrained(folder / "unet")
-    AutoencoderKL(
-        in_channels=3,
-        out_channels=3,
-        down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
-        up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
-        block_out_channels=(8, 16),
-        norm_num_groups=4,
-        latent_channels=4,
-    ).save_pretrained(folder / "vae")
-    scheduler = DDIMScheduler(
-        100,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
-    scheduler.save_pretrained(folder / "scheduler")
-    save_file({"prompt_embeds": torch.randn(1, 5, 12, generator=generator())}, folder / "empty_prompt.safetensors")
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionInpaintPipeline"}))
-    return folder
+    """A plain diffusers directory, and the prompt beside it."""
+    return write_latent_directory(tmp_path_factory.mktemp("latent"))
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from i2i_unlearn.operators import make_operator
 from i2i_unlearn.pixels import to_float
 from i2i_unlearn.stages import evaluate, pretrain, reference, snapshot
 from i2i_unlearn.targets import TeacherTargets
+from tests.models.latent_directory import write_latent_directory
 
 POLICIES = Path(__file__).parents[2] / "mlflow" / "policies"
 FAMILIES = {
@@ -30,6 +31,15 @@ FAMILIES = {
             **{"num_train_timesteps": 100, "sampling_steps": 5},
         },
         "num_steps": 60,
+    },
+    "vqgan": {
+        "architecture": {
+            **{"num_codes": 32, "code_size": 8, "tokenizer_width": 8, "tokenizer_multipliers": [1, 1, 2]},
+            **{"tokenizer_num_blocks": 1, "tokenizer_norm_groups": 4, "initializer_range": 0.1, "decoding_steps": 3},
+            **{"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
+            **{"decoder_hidden_size": 32, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2},
+        },
+        "num_steps": 100,
     },
 }
 """Changes to the section `pretrain` of the tiny project."""
@@ -199,3 +209,14 @@ def test_every_model_is_evaluated_and_mapped(made, tmp_path, monkeypatch):
     for scores in metrics["scores"].values():
         assert all(np.isfinite(score["value"]) for by_set in scores.values() for score in by_set.values())
     assert "t-SNE of the encoders" in (out / "report.html").read_text()
+
+
+def test_a_latent_directory_of_diffusers_is_frozen_and_unlearned(bare_project, tmp_path):
+    # No stage trains its VAE, so it is brought: the snapshot is the first that sees it. Images are fitted to its size.
+    source = write_latent_directory(tmp_path / "source")
+    snapshot.run(tmp_path / "teacher", bare_project.config("snapshot", source=str(source)))
+    splits = bare_project.split(tmp_path / "splits")
+    bare_project.unlearn(tmp_path / "out", splits=splits, teacher=tmp_path / "teacher/model", num_steps=2, batch_size=2)
+    before, after = weights(source), weights(tmp_path / "out/model")
+    encoder = {name for name, _ in load_model(source).encoder_parameters()}
+    assert {name for name in before if not before[name].equal(after[name])} == encoder
