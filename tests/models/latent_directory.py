@@ -45,8 +45,5 @@ def write_latent_directory(folder):
     scheduler.save_pretrained(folder / "scheduler")
     prompt = torch.randn(1, 5, 12, generator=torch.Generator().manual_seed(0))
     save_file({"prompt_embeds": prompt}, folder / "empty_prompt.safetensors")
-        {"prompt_embeds": torch.randn(1, 5, 12, generator=torch.Generator().manual_seed(0))},
-        folder / "empty_prompt.safetensors",
-    )
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionInpaintPipeline"}))
     return folder
