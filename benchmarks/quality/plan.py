@@ -149,7 +149,9 @@ class Plan:
     ) -> list[Case]:
         """One setting of an objective with every seed."""
         objective = changes["objective"]
-        setting = ", ".join(f"{key} {value:g}" for key, value in changes.items() if _is_number(value))
+        same = self.settings.grid(family, self.source.name, objective).with_
+        varied = {key: value for key, value in changes.items() if key not in same and _is_number(value)}
+        setting = ", ".join(f"{key} {value:g}" for key, value in varied.items())
         split, teacher = self.split(request, proxies=proxies), self.teacher(family, operator)
         code = code_digest("stages/unlearn.py", file_of(_module(FAMILIES[family])), _file_of_objective(objective))
         cases = []
