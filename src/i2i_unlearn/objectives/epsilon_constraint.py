@@ -89,7 +89,7 @@ class EpsilonConstraint:
             return terms["forget"]
         trained = list(parameters)
         retain_g, forget_g = _gradients(terms["retain"], trained, keep=True), _gradients(terms["forget"], trained)
-        span = max(memory["start"] - memory["boundary"], 1e-6 * memory["start"])  # 0 where phase I went nowhere
+        span = max(memory["start"] - memory["boundary"], 1e-6 * memory["start"], 1e-12)  # where phase I went nowhere
         bound = memory["boundary"] + self.epsilon * span
         forget_norm = _norm(forget_g).clamp(min=1e-12)  # f_F at its very minimum
         psi = control(memory["running"] - bound, span, _norm(retain_g), forget_norm)
