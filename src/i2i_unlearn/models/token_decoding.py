@@ -33,23 +33,28 @@ class Chance(Protocol):
 
 
 class FromGenerator:
-    """Draws on the CPU, so that the numbers do not depend on the device."""
+    """All the uniform numbers of a decoding, drawn at its beginning, image by image.
 
-    def __init__(self, generator: torch.Generator) -> None:
-        self._generator = generator
+    So a batch gets the numbers that its images would get one after the other from the same generator. They are drawn
+    on the CPU: they do not depend on the device.
+    """
+
+    def __init__(self, generator: torch.Generator, num_images: int, num_steps: int, num_tokens: int) -> None:
+        uniform = torch.rand(num_images, 2 * num_steps, num_tokens, generator=generator)
+        self._uniform: Iterator[Tensor] = iter(uniform.unbind(1))
 
     def ids(self, logits_BNK: Tensor) -> Tensor:
         """By the inverse of the cumulative distribution: one uniform number a token."""
         cumulative_BNK = logits_BNK.float().softmax(2).cumsum(2)
-        level_BN1 = self._uniform(logits_BNK[..., :1]) * cumulative_BNK[..., -1:]
-        return torch.searchsorted(cumulative_BNK, level_BN1).squeeze(2).clamp(max=logits_BNK.shape[2] - 1)
+        level_BN1 = self._next(logits_BNK).unsqueeze(2) * cumulative_BNK[..., -1:]
+        return torch.searchsorted(cumulative_BNK, level_BN1, right=True).squeeze(2).clamp(max=logits_BNK.shape[2] - 1)
 
     def gumbel(self, like_BN: Tensor) -> Tensor:
         """-log(-log(u))."""
-        return -(-self._uniform(like_BN).clamp(1e-20, 1 - 1e-7).log()).log()
+        return -(-self._next(like_BN).clamp(1e-20, 1 - 1e-7).log()).log()
 
-    def _uniform(self, like: Tensor) -> Tensor:
-        return torch.rand(like.shape, generator=self._generator).to(like.device)
+    def _next(self, like: Tensor) -> Tensor:
+        return next(self._uniform).to(like.device)
 
 
 def decode_iteratively(

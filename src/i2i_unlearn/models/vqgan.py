@@ -35,6 +35,8 @@ from i2i_unlearn.operators import hide
 
 ENCODER = ("blocks.", "norm.", "token_emb.position_embeddings.", "token_emb.LayerNorm.")
 """Parts of the transformer that E alone uses. Not the code vectors `token_emb.word_embeddings`: the head uses them."""
+WHOLE = 0.5
+"""Share of the images that the tokenizer learns from as they are; the others it sees through T."""
 
 
 class MaskedTokenModel(nn.Module):
@@ -83,8 +85,16 @@ class MaskedTokenModel(nn.Module):
 
         The context is the codes of the visible patches (B, N; the mask id elsewhere), which D paints as they are.
         """
+        return self.encode_front(self.front(images_BCHW, visible_BHW), visible_BHW)
+
+    def front(self, images_BCHW: Tensor, visible_BHW: Tensor) -> Tensor:
+        """Codes of T(x), (B, N); the tokenizer stays frozen while E is trained."""
+        return self._tokenize(hide(images_BCHW, visible_BHW))
+
+    def encode_front(self, front: Tensor, visible_BHW: Tensor) -> Embedding:
+        """E from the codes on."""
         known_BN = self._patch_visible(visible_BHW)
-        ids_BN = self._tokenize(hide(images_BCHW, visible_BHW)).masked_fill(~known_BN, self.transformer.mask_id)
+        ids_BN = front.masked_fill(~known_BN, self.transformer.mask_id)
         tokens, valid = self.transformer.encode(ids_BN, self._kept(known_BN))
         return Embedding((tokens,), valid, (ids_BN,))
 
@@ -107,14 +117,15 @@ class MaskedTokenModel(nn.Module):
     def complete(self, images_BCHW: Tensor, visible_BHW: Tensor, *, generator: torch.Generator) -> Tensor:
         """Fill hidden pixels by iterative decoding, clamped to [-1, 1]. One generator, one result."""
         visible_BN = self._patch_visible(visible_BHW).expand(len(images_BCHW), -1)
+        num_steps = self.architecture.decoding_steps
         ids_BN = decode_iteratively(
             self._logits,
             self._tokenize(hide(images_BCHW, visible_BHW)),
             visible_BN,
             mask_id=self.transformer.mask_id,
-            num_steps=self.architecture.decoding_steps,
+            num_steps=num_steps,
             temperature=self.architecture.temperature,
-            chance=FromGenerator(generator),
+            chance=FromGenerator(generator, len(images_BCHW), num_steps, self.architecture.num_tokens),
         )
         filled_BCHW = self._paint(self.tokenizer.codebook_KD[ids_BN]).clamp(-1, 1)
         return torch.where(visible_BHW.unsqueeze(1), images_BCHW, filled_BCHW)
@@ -167,8 +178,13 @@ class MaskedTokenModel(nn.Module):
         )
 
     def tokenizer_loss(self, images_BCHW: Tensor, visible_BHW: Tensor, *, generator: torch.Generator) -> Tensor:
-        """The tokenizer's own loss on whole images, (B,); in training mode its codebook takes a step, too."""
-        return self.tokenizer.loss((images_BCHW + 1) / 2, generator)
+        """The tokenizer's own loss, (B,); in training mode its codebook takes a step, too.
+
+        Half of the images, drawn, are seen whole and half as T(x): the tokenizer is asked for the codes of both.
+        """
+        whole_B = (torch.rand(len(images_BCHW), generator=generator) < WHOLE).to(images_BCHW.device)
+        seen_BCHW = torch.where(whole_B.view(-1, 1, 1, 1), images_BCHW, hide(images_BCHW, visible_BHW))
+        return self.tokenizer.loss((seen_BCHW + 1) / 2, generator)
 
     def training_facts(self) -> dict[str, float]:
         """What training tells of itself, for the summary."""

@@ -1,0 +1,579 @@
+import copy
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+from i2i_unlearn.engine import Schedule, train
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.models import load_architecture, load_model
+from i2i_unlearn.models.base import Embedding, training_phases
+from i2i_unlearn.models.laws import check_laws
+from i2i_unlearn.models.vqgan import MaskedTokenModel
+from i2i_unlearn.objectives import make_objective
+from i2i_unlearn.objectives.base import Batch, Settings
+from i2i_unlearn.objectives.own_loss import OwnLoss
+from i2i_unlearn.operators import make_operator
+from i2i_unlearn.randomness import generator_for
+
+ARCHITECTURE = {
+    "num_codes": 16,
+    "code_size": 4,
+    "tokenizer_width": 8,
+    "tokenizer_multipliers": [1, 1, 2],
+    "tokenizer_num_blocks": 1,
+    "tokenizer_norm_groups": 4,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "decoder_hidden_size": 24,
+    "decoder_num_hidden_layers": 1,
+    "decoder_num_attention_heads": 2,
+    "initializer_range": 0.1,
+    "decoding_steps": 3,
+}
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def make(seed=0, *, image_size=16, num_channels=1, **changes):
+    """A model with random weights and a codebook fitted to some images, so that patches have different codes."""
+    model = MaskedTokenModel.create(
+        {**ARCHITECTURE, **changes}, image_size=image_size, num_channels=num_channels, generator=generator(seed)
+    )
+    model.train().tokenizer_loss(*seen(16, num_channels), generator=generator())
+    return model.eval()
+
+
+def some_images(num, channels=1, size=16, seed=5):
+    return torch.rand(num, channels, size, size, generator=generator(seed)) * 2 - 1
+
+
+def masks(name, num, *, keep_fraction=0.75, size=16, seed=0):
+    return make_operator(name, keep_fraction, 4).draw(num, size, size, generator(seed))
+
+
+def seen(num=4, channels=1):
+    return some_images(num, channels), masks("center_hole", num)
+
+
+def ragged_masks():
+    """Four masks of 16 patches that leave 15, 1, 8 and 0 of them visible."""
+    visible = torch.zeros(4, 16, 16, dtype=torch.bool)
+    visible[0] = True
+    visible[0, 15, 15] = False  # one hidden pixel hides its patch
+    visible[1, 4:8, 8:12] = True
+    visible[2, :8] = True
+    return visible
+
+
+def completed(model, images, visible, seed=0):
+    with torch.no_grad():
+        return model.complete(images, visible, generator=generator(seed))
+
+
+def embedded(model, images, visible):
+    with torch.no_grad():
+        return model.encode(images, visible)
+
+
+def decoded(model, images, visible):
+    with torch.no_grad():
+        return model.decode(model.encode(images, visible), visible)
+
+
+def loss_of(model, images, visible, seed=0, **more):
+    with torch.no_grad():
+        return model.training_loss(images, visible, generator=generator(seed), **more)
+
+
+# --- the protocol ---
+
+
+@pytest.mark.parametrize("changes", [{}, {"hidden_tokens": "mask"}, {"num_channels": 3}], ids=str)
+def test_it_keeps_the_laws_of_the_protocol(changes):
+    check_laws(make(**changes))
+
+
+def test_the_encoder_sees_visible_tokens_alone_or_mask_ids_too():
+    # 16 patches, 4 of them hidden, and the fake class token.
+    assert embedded(make(), *seen()).maps[0].shape == (4, 1 + 12, 32)
+    assert embedded(make(hidden_tokens="mask"), *seen()).maps[0].shape == (4, 1 + 16, 32)
+
+
+@pytest.mark.parametrize("name", ["center_hole", "outpaint", "random_patches", "free_form", "half_left", "ragged"])
+def test_hidden_pixels_have_no_influence(name):
+    # Not even through the tokenizer, whose convolutions see beyond a patch.
+    model, images = make(), some_images(4)
+    visible = ragged_masks() if name == "ragged" else masks(name, 4)
+    others = torch.where(visible.unsqueeze(1), images, 100 * some_images(4, seed=6))
+    one, other = embedded(model, images, visible), embedded(model, others, visible)
+    assert one.maps[0].equal(other.maps[0])  # to the bit, padding too
+    assert one.context[0].equal(other.context[0])
+    assert decoded(model, images, visible).equal(decoded(model, others, visible))
+    assert completed(model, images, visible).equal(completed(model, others, visible))
+
+
+@pytest.mark.parametrize("hidden_tokens", ["drop", "mask"])
+def test_visible_pixels_have_influence(hidden_tokens):
+    model, (images, visible) = make(hidden_tokens=hidden_tokens), seen(1)
+    others = images.clone()
+    others[:, :, :4] *= -1
+    assert float(embedded(model, images, visible).squared_distance(embedded(model, others, visible))) > 1e-3
+
+
+def test_a_position_changes_what_is_encoded():
+    model, image = make(), torch.zeros(1, 1, 16, 16)
+    first, second = (torch.zeros(1, 16, 16, dtype=torch.bool) for _ in range(2))
+    first[:, :4, :4] = True
+    second[:, :4, 4:8] = True
+    assert float(embedded(model, image, first).squared_distance(embedded(model, image, second))) > 0.01
+
+
+@pytest.mark.parametrize("hidden_tokens", ["drop", "mask"])
+def test_ragged_masks_equal_one_image_at_a_time(hidden_tokens):
+    model, images, visible = make(hidden_tokens=hidden_tokens), some_images(4), ragged_masks()
+    together, losses, pictures = (f(model, images, visible) for f in (embedded, loss_of, decoded))
+    if hidden_tokens == "drop":
+        assert together.valid_BN.sum(1).tolist() == [16, 2, 9, 1]  # the class token and the visible patches
+    for i in range(3):  # alone, the fourth image would leave nothing visible, which is refused
+        one = slice(i, i + 1)
+        alone = embedded(model, images[one], visible[one])
+        tokens = together.maps[0][i] if together.valid_BN is None else together.maps[0][i][together.valid_BN[i]]
+        assert torch.allclose(tokens, alone.maps[0][0], atol=1e-5)
+        assert torch.allclose(losses[i], loss_of(model, images[one], visible[one])[0], rtol=1e-4)
+        assert torch.allclose(pictures[one], decoded(model, images[one], visible[one]), atol=1e-4)
+
+
+def test_one_shared_mask_equals_its_copies():
+    model, (images, shared) = make(), seen(6)
+    copies = shared.contiguous()
+    assert shared.stride(0) == 0
+    assert copies.stride(0) != 0
+    for f in (decoded, completed, loss_of):
+        assert torch.allclose(f(model, images, shared), f(model, images, copies), atol=1e-5)
+
+
+def test_an_operator_that_leaves_no_whole_patch_is_refused():
+    visible = torch.ones(2, 16, 16, dtype=torch.bool)
+    visible[:, ::4, ::4] = False
+    with pytest.raises(UserError, match="leaves no patch of 4 px wholly visible"):
+        make().encode(some_images(2), visible)
+
+
+# --- decoding ---
+
+
+def test_a_sure_decoder_paints_the_code_it_is_sure_of():
+    # With a head that always says code 7, every hidden patch is row 7 of the codebook, every visible one its own.
+    model, (images, visible) = make(), seen()
+    with torch.no_grad():
+        model.transformer.mlm_layer.bias[..., 7] = 1e4
+        known = model._patch_visible(visible)
+        ids = torch.where(known, embedded(model, images, visible).context[0], 7)
+        expected = model.tokenizer.paint(model.tokenizer.codebook_KD[ids], (4, 4)) * 2 - 1
+    assert torch.allclose(decoded(model, images, visible), expected, atol=1e-5)
+    hole = ~visible.unsqueeze(1)
+    filled = completed(model, images, visible)
+    assert torch.allclose(filled[hole], expected.clamp(-1, 1)[hole], atol=1e-5)
+    assert filled[~hole].equal(images[~hole])
+
+
+def test_an_undecided_decoder_paints_the_mean_of_the_codes():
+    model, (images, visible) = make(), seen()
+    with torch.no_grad():
+        model.transformer.mlm_layer.ln.weight.zero_()
+        known = model._patch_visible(visible).unsqueeze(2)
+        own = model.tokenizer.codebook_KD[embedded(model, images, visible).context[0].clamp(max=15)]
+        rows = torch.where(known, own, model.tokenizer.codebook_KD.mean(0))
+        expected = model.tokenizer.paint(rows, (4, 4)) * 2 - 1
+    assert torch.allclose(decoded(model, images, visible), expected, atol=1e-5)
+
+
+def test_gradients_of_the_decoded_image_reach_the_encoder():
+    model, (images, visible) = make(), seen()
+    model.decode(model.encode(images, visible), visible).square().mean().backward()
+    for name, parameter in model.encoder_parameters():
+        assert float(parameter.grad.abs().sum()) > 0, name
+
+
+def test_a_mean_embedding_without_context_can_be_decoded():
+    model, (images, visible) = make(), seen()
+    embedding = embedded(model, images, visible)
+    with torch.no_grad():
+        picture = model.decode(Embedding((embedding.maps[0].mean(0, keepdim=True),)), visible[:1])
+    assert picture.shape == (1, 1, 16, 16)
+
+
+def test_completions_differ_by_generator_and_keep_what_is_visible():
+    model, (images, visible) = make(), seen()
+    one, other = completed(model, images, visible, 0), completed(model, images, visible, 1)
+    assert one.equal(completed(model, images, visible, 0))
+    assert not one.equal(other)
+    kept = visible.unsqueeze(1).expand_as(images)
+    assert one[kept].equal(images[kept])
+    assert float(one.abs().max()) <= 1
+
+
+# --- loss ---
+
+
+def test_the_loss_by_hand():
+    # A head that always gives logits b: -(1 - s) log p(true) - s mean log p, averaged over the hidden patches.
+    model, (images, visible) = make(label_smoothing=0.2), seen()
+    bias = torch.randn(16, generator=generator())
+    with torch.no_grad():
+        model.transformer.mlm_layer.ln.weight.zero_()
+        model.transformer.mlm_layer.bias[..., :16] = bias
+        log_p = bias.log_softmax(0)
+        truth = model.tokenizer.tokenize((images + 1) / 2).view(4, 4, 4)[:, 1:3, 1:3].flatten(1)
+    expected = -(0.8 * log_p[truth].mean(1) + 0.2 * log_p.mean())
+    assert torch.allclose(loss_of(model, images, visible), expected, atol=1e-5)
+
+
+def test_the_loss_of_another_truth_is_that_of_its_codes():
+    model, (images, visible) = make(), seen()
+    other = some_images(4, seed=8)
+    with torch.no_grad():
+        embedding = model.encode(images, visible)
+        known = model._patch_visible(visible)
+        logits = model.transformer.predict(embedding.maps[0], model._kept(known), known)
+        wanted = model.tokenizer.tokenize((other + 1) / 2)
+        per_token = F.cross_entropy(logits.transpose(1, 2), wanted, reduction="none", label_smoothing=0.1)
+    expected = per_token.view(4, 4, 4)[:, 1:3, 1:3].mean((1, 2))
+    assert torch.allclose(loss_of(model, images, visible, truth_BCHW=other), expected, atol=1e-5)
+
+
+def test_in_evaluation_the_loss_draws_nothing_and_in_training_it_reveals_some_codes():
+    model, (images, visible) = make(), seen(16)
+    assert loss_of(model, images, visible, 0).equal(loss_of(model, images, visible, 1))
+    model.train()
+    assert loss_of(model, images, visible, 0).equal(loss_of(model, images, visible, 0))
+    assert not loss_of(model, images, visible, 0).equal(loss_of(model, images, visible, 1))
+
+
+def test_revealed_codes_are_hidden_ones_and_follow_the_cosine():
+    model = make()
+    visible = model._patch_visible(masks("outpaint", 4000, keep_fraction=0.25)).expand(4000, -1)  # 12 of 16 hidden
+    known = model._reveal(visible, generator())
+    assert bool(known[visible].all())
+    num_hidden = (~known).sum(1)
+    assert (int(num_hidden.min()), int(num_hidden.max())) == (1, 12)
+    # P(all 12 stay hidden) = P(cos(pi/2 u) > 11/12) = 2/pi arccos(11/12); every hidden patch is revealed as often.
+    share = 2 / torch.pi * torch.tensor(11 / 12).arccos()
+    assert (num_hidden == 12).float().mean().item() == pytest.approx(share.item(), abs=0.03)
+    revealed = known.float().mean(0)[~visible[0]]
+    assert float(revealed.max() - revealed.min()) < 0.06
+
+
+def test_images_with_nothing_hidden_have_no_loss():
+    model, images = make(), some_images(2)
+    assert loss_of(model, images, torch.ones(2, 16, 16, dtype=torch.bool)).tolist() == [0.0, 0.0]
+
+
+# --- parts ---
+
+
+def test_the_encoder_is_blocks_norm_and_what_places_tokens():
+    names = {name for name, _ in make().encoder_parameters()}
+    blocks = {name for name in names if name.startswith("transformer.blocks.")}
+    assert len(blocks) == 2 * 12
+    assert names - blocks == {
+        "transformer.norm.weight",
+        "transformer.norm.bias",
+        "transformer.token_emb.position_embeddings.weight",
+        "transformer.token_emb.LayerNorm.weight",
+        "transformer.token_emb.LayerNorm.bias",
+    }
+
+
+def test_decoding_does_not_depend_on_any_encoder_weight():
+    model, (images, visible) = make(), seen()
+    embedding = embedded(model, images, visible)
+    with torch.no_grad():
+        before = model.decode(embedding, visible)
+        for _, parameter in model.encoder_parameters():
+            parameter.add_(1.0)
+        assert model.decode(embedding, visible).equal(before)
+
+
+def test_the_token_embedding_is_shared_by_encoder_and_head():
+    # Which is why it is no encoder parameter: to change it changes what the head says of one and the same embedding.
+    model, (images, visible) = make(), seen()
+    embedding = embedded(model, images, visible)
+    with torch.no_grad():
+        before = model.decode(embedding, visible)
+        model.transformer.token_emb.word_embeddings.weight[:16].mul_(-1)
+        assert not model.decode(embedding, visible).equal(before)
+
+
+class Shards:
+    """Batches of noise and of waves, functions of the step."""
+
+    def batches(self, step):
+        return {name: self._batch(name, step) for name in ("train", "retain", "forget")}
+
+    def _batch(self, name, step):
+        images = torch.rand(8, 1, 16, 16, generator=generator_for(0, name, step)) * 2 - 1
+        return Batch(images, masks("center_hole", 8), torch.arange(8), step)
+
+
+class Teacher:
+    """Targets of a frozen model, recomputed."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def of_images(self, name, batch):
+        return embedded(self.model, batch.images_BCHW, batch.visible_BHW)
+
+    def of_noise(self, batch):
+        return embedded(self.model, some_images(8, seed=77), batch.visible_BHW)
+
+
+class Kept:
+    """A store that keeps every checkpoint, as bytes would keep it: copied."""
+
+    def __init__(self, last=None):
+        self.last, self.all = last, []
+
+    def load(self):
+        return self.last
+
+    def save(self, checkpoint):
+        tensors = {name: tensor.clone() for name, tensor in checkpoint.tensors.items()}
+        kept = type(checkpoint)(checkpoint.step, tensors, list(checkpoint.log), dict(checkpoint.memory), 0.0)
+        self.all.append(kept)
+
+
+class Silent:
+    def begin(self, done, seconds): ...
+    def step(self, total): ...
+    def row(self, row): ...
+
+
+def schedule(num_steps, **changes):
+    base = {"learning_rate": 2e-3, "weight_decay": 0.05, "warmup_steps": 2, "clip_norm": 1.0, "precision": "fp32"}
+    return Schedule(num_steps=num_steps, **{**base, **changes})
+
+
+def test_unlearning_changes_the_encoders_tensors_and_no_other(tmp_path):
+    make().save(tmp_path / "model")
+    teacher, student = (load_model(tmp_path / "model") for _ in range(2))
+    train(
+        student,
+        make_objective("encoder_l2", Settings(alpha=1.0)),
+        Shards(),
+        Teacher(teacher),
+        schedule(3),
+        Kept(),
+        Silent(),
+    )
+    before, after = teacher.state_dict(), student.state_dict()
+    changed = {name for name in before if not before[name].equal(after[name])}
+    assert changed == {name for name, _ in teacher.encoder_parameters()}
+
+
+def test_training_all_weights_of_a_loaded_model_leaves_its_tokenizer_alone(tmp_path):
+    make().save(tmp_path / "model")
+    model = load_model(tmp_path / "model")
+    before = copy.deepcopy(model.state_dict())
+    train(model, OwnLoss(0), Shards(), None, schedule(3), Kept(), Silent())
+    changed = {name for name, tensor in model.state_dict().items() if not tensor.equal(before[name])}
+    assert changed == {name for name in before if name.startswith("transformer.")}
+
+
+# --- training from scratch ---
+
+
+def trained(store, *, num_steps=8, seed=0, **changes):
+    model = MaskedTokenModel.create(
+        {**ARCHITECTURE, "tokenizer_share": 0.5}, image_size=16, num_channels=1, generator=generator(seed)
+    )
+    changes = {"average_decay": 0.9, "checkpoint_every_steps": 1, **changes}
+    log = train(
+        model, OwnLoss(seed, training_phases(model)), Shards(), None, schedule(num_steps, **changes), store, Silent()
+    )
+    return model, log
+
+
+def test_the_tokenizer_is_trained_first_and_then_stays():
+    store = Kept()
+    _, log = trained(store)
+    assert [row["phase"] for row in log] == ["tokenizer"] * 4 + ["transformer"] * 4
+    assert [row["learning_rate"] for row in log[:4]] == [row["learning_rate"] for row in log[4:]]
+    first, half, last = (store.all[step].tensors for step in (0, 3, 7))
+    for name in half:
+        if name.startswith(("buffer/tokenizer", "average/tokenizer")):
+            assert half[name].equal(last[name]), name
+        elif name.startswith("weight/transformer"):
+            assert half[name].equal(first[name]), name
+
+
+def test_the_transformer_learns_the_codes_of_the_averaged_tokenizer_that_is_saved():
+    store = Kept()
+    model, _ = trained(store)
+    fifth = store.all[4].tensors  # a step of the second phase
+    for name, parameter in model.tokenizer.named_parameters():
+        assert fifth[f"weight/tokenizer.{name}"].equal(parameter), name
+    assert fifth["buffer/tokenizer.codebook_KD"].equal(model.tokenizer.codebook_KD)
+
+
+@pytest.mark.parametrize("changes", [{}, {"average_decay": 0.0}, {"precision": "bf16"}], ids=str)
+def test_a_run_that_goes_on_in_either_phase_ends_with_the_same_bits(changes):
+    store = Kept()
+    model, log = trained(store, **changes)
+    for checkpoint in store.all:
+        again, again_log = trained(Kept(checkpoint), **changes)
+        assert all(tensor.equal(again.state_dict()[name]) for name, tensor in model.state_dict().items())
+        assert again_log == log
+        assert again.training_facts() == model.training_facts()
+
+
+def test_the_seed_decides_all_of_it():
+    one, same, other = (trained(Kept(), seed=seed)[0].state_dict() for seed in (0, 0, 1))
+    assert all(one[name].equal(same[name]) for name in one)
+    assert not one["tokenizer.codebook_KD"].equal(other["tokenizer.codebook_KD"])
+
+
+def test_training_tells_the_share_of_codes_in_use():
+    model, _ = trained(Kept(), num_steps=4)
+    assert 0 < model.training_facts()["share_of_used_codes"] <= 1
+
+
+# --- directories ---
+
+
+def test_a_saved_model_is_loaded_with_the_same_bits(tmp_path):
+    model, (images, visible) = make(), seen()
+    model.save(tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    assert completed(model, images, visible).equal(completed(loaded, images, visible))
+    assert not any(parameter.requires_grad for parameter in loaded.tokenizer.parameters())
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    ]
+
+
+def test_a_reference_gets_new_weights_in_its_tokenizer_too(tmp_path):
+    make().save(tmp_path / "model")
+    before = load_model(tmp_path / "model").state_dict()
+    fresh = load_architecture(tmp_path / "model", generator=generator(9))
+    assert not fresh.tokenizer.encoder.conv_in.weight.equal(before["tokenizer.encoder.conv_in.weight"])
+    assert all(parameter.requires_grad for parameter in fresh.parameters())
+
+
+def test_new_weights_are_a_function_of_the_generator_alone():
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    one, same, other = (
+        MaskedTokenModel.create(ARCHITECTURE, image_size=16, num_channels=1, generator=generator(seed)).state_dict()
+        for seed in (3, 3, 4)
+    )
+    assert before.equal(torch.random.get_rng_state())
+    assert all(one[name].equal(same[name]) for name in one)
+    name = "transformer.blocks.0.attn.qkv.weight"
+    assert not one[name].equal(other[name])
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"colour": 1}, "colour is not known to the family vqgan; remove it"),
+        ({"image_size": 16}, "image_size stands in the section pretrain already"),
+        ({"num_codes": "many"}, "num_codes='many' must be a whole number"),
+        ({"num_codes": 1.5}, "num_codes=1.5 must be a whole number"),
+        ({"num_codes": True}, "num_codes=True must be a whole number"),
+        ({"mlp_ratio": "wide"}, "mlp_ratio='wide' must be a number"),
+        ({"hidden_tokens": 3}, "hidden_tokens=3 must be a word"),
+        ({"tokenizer_multipliers": 2}, "tokenizer_multipliers=2 must be a list, each item a whole number"),
+        ({"tokenizer_multipliers": [1, 0.5]}, "tokenizer_multipliers=[1, 0.5] must be a list, each item"),
+        ({"tokenizer_multipliers": []}, "tokenizer_multipliers=[] must be a list of whole numbers above 0"),
+        ({"tokenizer_multipliers": [1] * 6}, "image_size=16 is not a multiple of the 32 px of a token"),
+        ({"tokenizer_norm_groups": 3}, "tokenizer_norm_groups=3 does not divide 8 tokenizer channels"),
+        ({"hidden_size": 33}, "hidden_size=33 is not a multiple of num_attention_heads=2"),
+        (
+            {"decoder_num_attention_heads": 5},
+            "decoder_hidden_size=24 is not a multiple of decoder_num_attention_heads=5",
+        ),
+        ({"num_hidden_layers": 0}, "num_hidden_layers=0 must be at least 1"),
+        ({"num_codes": 1}, "num_codes=1 must be at least 2"),
+        ({"fake_class": 1}, "fake_class=1 must be below num_classes=1"),
+        ({"num_positions": 16}, "num_positions=16 must be 0 or at least 17"),
+        ({"hidden_tokens": "blur"}, "hidden_tokens='blur' must be one of: drop, mask"),
+        ({"tokenizer_share": 1.0}, "tokenizer_share=1.0 must be above 0 and below 1"),
+        ({"dropout": 1.0}, "dropout=1.0 must be at least 0 and below 1"),
+        ({"temperature": -1}, "temperature=-1 must be at least 0"),
+        ({"decoding_steps": 0}, "decoding_steps=0 must be at least 1"),
+    ],
+    ids=str,
+)
+def test_a_wrong_architecture_is_told_in_one_line(changes, told):
+    with pytest.raises(UserError) as error:
+        MaskedTokenModel.create({**ARCHITECTURE, **changes}, image_size=16, num_channels=1, generator=generator())
+    assert str(error.value).startswith("pretrain.architecture: ")
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_missing_is_told_at_once():
+    with pytest.raises(UserError, match="num_codes, hidden_size is missing; the family vqgan needs it"):
+        MaskedTokenModel.create(
+            {name: value for name, value in ARCHITECTURE.items() if name not in ("num_codes", "hidden_size")},
+            image_size=16,
+            num_channels=1,
+            generator=generator(),
+        )
+
+
+def without_a_tensor(folder):
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["transformer.norm.bias"]
+    save_file(tensors, folder / "model.safetensors")
+
+
+def with_a_tensor_more(folder):
+    save_file({**load_file(folder / "model.safetensors"), "extra": torch.zeros(1)}, folder / "model.safetensors")
+
+
+def with_another_shape(folder):
+    tensors = load_file(folder / "model.safetensors")
+    save_file({**tensors, "transformer.norm.bias": torch.zeros(3)}, folder / "model.safetensors")
+
+
+def cut_short(folder):
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+
+
+def with_a_wrong_size(folder):
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**content, "hidden_size": "wide"}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (
+            without_a_tensor,
+            "lacks, misshapes or adds 1 tensors, first transformer.norm.bias; fetch the directory again",
+        ),
+        (with_a_tensor_more, "lacks, misshapes or adds 1 tensors, first extra"),
+        (with_another_shape, "lacks, misshapes or adds 1 tensors, first transformer.norm.bias"),
+        (cut_short, "its weights cannot be read"),
+        (with_a_wrong_size, "hidden_size='wide' must be a whole number"),
+    ],
+)
+def test_a_damaged_directory_is_told_in_one_line(tmp_path, damage, told):
+    make().save(tmp_path / "model")
+    damage(tmp_path / "model")
+    with pytest.raises(UserError) as error:
+        load_model(tmp_path / "model")
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
