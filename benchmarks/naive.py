@@ -73,7 +73,7 @@ class Plan:
 
 def make_plan(setting: Setting, num_steps: int) -> Plan:
     """The plan of our sampler's first `num_steps` steps."""
-    sampler = setting.sampler()
+    sampler = setting.sampler(fronts=False)
     steps = (sampler.batches(step) for step in range(num_steps))
     return Plan([{name: replace(batch, images_BCHW=NO_PIXELS) for name, batch in step.items()} for step in steps])
 

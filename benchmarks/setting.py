@@ -21,6 +21,7 @@ from benchmarks.quality.settings import load_settings
 from i2i_unlearn.config import PretrainConfig, UnlearnConfig
 from i2i_unlearn.data.embedded import EMBEDDED
 from i2i_unlearn.engine import pick_device, train
+from i2i_unlearn.fronts import fixed_fronts
 from i2i_unlearn.models import family_named
 from i2i_unlearn.noise import Noise, fit_noise
 from i2i_unlearn.objectives import make_objective
@@ -59,11 +60,12 @@ class Setting:
         """The objective of the settings."""
         return make_objective(self.config.objective, Settings(alpha=self.config.alpha, seed=self.config.seed))
 
-    def sampler(self) -> Sampler:
-        """The product's source of batches."""
+    def sampler(self, *, fronts: bool = True) -> Sampler:
+        """The product's source of batches; it has made what the frozen front of E gives, if `fronts`."""
         size = self.config.batch_size
         pools = {name: single_pool(images, size) for name, images in self.images.items()}
-        return Sampler(pools, self.operator, self.config.seed, self._draw)
+        fronts = fixed_fronts(self.teacher, self.operator, pools) if fronts else {}
+        return Sampler(pools, self.operator, self.config.seed, self._draw, fronts)
 
     def _draw(self, name: str, num: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         emphasis = self.config.timestep_emphasis if name == "forget" else 0.0
@@ -121,8 +123,10 @@ def make_setting(
 def _start_codebook(teacher: Any, images_BCHW: Tensor) -> None:
     """Give a new tokenizer codes: without them all images, and noise, are the same to it."""
     if teacher.family == "vqgan":
+        images_BCHW = images_BCHW[:64]
+        visible_BHW = torch.ones_like(images_BCHW[:, 0], dtype=torch.bool)
         with torch.no_grad():
-            teacher.train().tokenizer_loss(images_BCHW[:64], None, generator=generator_for(0, "codebook"))
+            teacher.train().tokenizer_loss(images_BCHW, visible_BHW, generator=generator_for(0, "codebook"))
 
 
 def _digits(num: int, size: int, num_channels: int) -> Tensor:
@@ -154,9 +158,9 @@ class Totals(Nothing):
         self.totals.append(total)
 
 
-def run_ours(setting: Setting, targets: Targets, num_steps: int) -> list[float]:
+def run_ours(setting: Setting, sampler: Sampler, targets: Targets, num_steps: int) -> list[float]:
     """`num_steps` of the product's loop from the teacher's weights; the total loss of each step."""
     config = setting.config.model_copy(update={"num_steps": num_steps})
     observer = Totals()
-    train(setting.student(), setting.objective(), setting.sampler(), targets, schedule_of(config), Nothing(), observer)
+    train(setting.student(), setting.objective(), sampler, targets, schedule_of(config), Nothing(), observer)
     return observer.totals

@@ -16,11 +16,11 @@ def worker(family: str, threads: int, steps: int) -> None:
     """Prepare, say so, wait for a line, train, say when it is done."""
     setting = make_setting(params_of(family))
     with num_threads(threads):
-        targets = setting.targets()
-        run_ours(setting, targets, 2)
+        sampler, targets = setting.sampler(), setting.targets()
+        run_ours(setting, sampler, targets, 2)
         print("ready", flush=True)
         sys.stdin.readline()
-        run_ours(setting, targets, steps)
+        run_ours(setting, sampler, targets, steps)
         print("done", flush=True)
 
 

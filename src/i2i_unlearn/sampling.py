@@ -37,11 +37,20 @@ Draw = Callable[[str, int, torch.Generator], tuple[Tensor, ...]]
 class Sampler:
     """Draws the batches of a step: without replacement within an epoch, masks and `draw` once per image."""
 
-    def __init__(self, pools: Mapping[str, Pool], operator: Operator, seed: int, draw: Draw | None = None) -> None:
+    def __init__(
+        self,
+        pools: Mapping[str, Pool],
+        operator: Operator,
+        seed: int,
+        draw: Draw | None = None,
+        fronts: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """`fronts`, where given, holds a row for each image of each set (fronts.py)."""
         self.pools = pools
         self.operator = operator
         self.seed = seed
         self._draw = draw
+        self._fronts = fronts or {}
         self._orders: dict[tuple[str, int], tuple[int, Tensor]] = {}
 
     def batches(self, step: int) -> dict[str, Batch]:
@@ -56,7 +65,8 @@ class Sampler:
         device = images_BCHW.device
         drawn = self._draw(name, len(rows_B), generator_for(self.seed, "draws", name, step)) if self._draw else ()
         draws = tuple(part.to(device) for part in drawn)
-        return Batch(to_float(images_BCHW), _to_device(visible_BHW, device), rows_B, step, draws)
+        front = self._fronts[name][rows_B.to(device)] if name in self._fronts else None
+        return Batch(to_float(images_BCHW), _to_device(visible_BHW, device), rows_B, step, draws, front)
 
     def _rows(self, name: str, pool: Pool, step: int) -> Tensor:
         parts, start = [], 0

@@ -32,7 +32,7 @@ def test_both_loops_compute_the_same_losses(family, tmp_path):
     # Order of work aside (files, separate passes, plain AdamW) the naive loop is ours: five updates keep it so.
     setting = tiny_setting(family)
     naive = run_naive(setting, write_files(setting, tmp_path), make_plan(setting, STEPS))
-    ours = run_ours(setting, setting.targets(), STEPS)
+    ours = run_ours(setting, setting.sampler(), setting.targets(), STEPS)
     assert len(ours) == STEPS
     assert ours[0] != pytest.approx(ours[-1], rel=1e-3)  # the weights do change on the way
     assert naive == pytest.approx(ours, abs=1e-5, rel=0)
@@ -40,7 +40,7 @@ def test_both_loops_compute_the_same_losses(family, tmp_path):
 
 def test_reduced_precision_changes_the_losses_little():
     exact, half = (tiny_setting("mae", precision=precision) for precision in ("fp32", "bf16"))
-    expected, found = run_ours(exact, exact.targets(), 2), run_ours(half, half.targets(), 2)
+    expected, found = (run_ours(each, each.sampler(), each.targets(), 2) for each in (exact, half))
     assert found == pytest.approx(expected, rel=0.02)
     assert found != expected
 

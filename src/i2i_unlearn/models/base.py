@@ -9,7 +9,7 @@ Shape letters: B batch, N tokens, D embedding size, C channels, H, W pixels.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -161,3 +161,20 @@ def training_facts(model: Any) -> dict[str, float]:
     """What a trained `model` tells of its training for the summary: its own `training_facts()`, if it has one."""
     facts: dict[str, float] = model.training_facts() if hasattr(model, "training_facts") else {}
     return facts
+
+
+@runtime_checkable
+class HasFront(Protocol):
+    """What a model offers beside if E begins with a part that stays frozen while E is trained, such as a tokenizer.
+
+    Where T is fixed, what that part gives for an image never changes, and is computed once (fronts.py).
+    `encode(x, visible) == encode_front(front(x, visible), visible)`
+    """
+
+    def front(self, images_BCHW: Tensor, visible_BHW: Tensor) -> Tensor:
+        """What the frozen part makes of T(x), one row an image."""
+        ...
+
+    def encode_front(self, front: Tensor, visible_BHW: Tensor) -> Embedding:
+        """The rest of E."""
+        ...

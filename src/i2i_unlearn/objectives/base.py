@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from i2i_unlearn.errors import UserError
-from i2i_unlearn.models.base import Embedding, ImageToImage
+from i2i_unlearn.models.base import Embedding, HasFront, ImageToImage
 from i2i_unlearn.randomness import generator_for
 
 Scope = Literal["encoder", "all"]
@@ -32,6 +32,8 @@ class Batch:
     step: int
     draws: tuple[Tensor, ...] = ()
     """What the encoder sees of chance, the same for student and teacher (models/base.py)."""
+    front: Tensor | None = None
+    """What the frozen part of E makes of T(x), where it was computed before (models/base.py, HasFront)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,11 +136,13 @@ class Objective(Protocol):
 
 def encode_together(student: ImageToImage, *batches: Batch) -> list[Embedding]:
     """E_theta(T(x)) of several batches in one pass: fewer calls, the same numbers."""
-    joined = student.encode(
-        torch.cat([batch.images_BCHW for batch in batches]),
-        join_masks([batch.visible_BHW for batch in batches]),
-        tuple(torch.cat(parts) for parts in zip(*(batch.draws for batch in batches), strict=True)),
-    )
+    visible_BHW = join_masks([batch.visible_BHW for batch in batches])
+    fronts = [batch.front for batch in batches if batch.front is not None]
+    if isinstance(student, HasFront) and len(fronts) == len(batches):
+        joined = student.encode_front(torch.cat(fronts), visible_BHW)
+    else:
+        draws = tuple(torch.cat(parts) for parts in zip(*(batch.draws for batch in batches), strict=True))
+        joined = student.encode(torch.cat([batch.images_BCHW for batch in batches]), visible_BHW, draws)
     parts, start = [], 0
     for batch in batches:
         end = start + len(batch.images_BCHW)

@@ -17,6 +17,7 @@ from i2i_unlearn.engine import num_threads, pick_device
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.export import check_export
 from i2i_unlearn.files import digest_file, digest_folder
+from i2i_unlearn.fronts import fixed_fronts
 from i2i_unlearn.models import load_model
 from i2i_unlearn.noise import Noise, fit_noise
 from i2i_unlearn.objectives import make_objective
@@ -73,13 +74,16 @@ def run(
             "num_forget": len(manifest.of(FORGET)),
         }
 
+    original = model.to(device).requires_grad_(False)
+    with num_threads(config.num_threads):
+        fronts = fixed_fronts(original, operator, pools) if objective.scope == "encoder" else {}
     return train_and_write(
         description="unlearn",
         digest=run_digest("unlearn", config, **inputs),
         student=student,
         objective=objective,
-        batches=Sampler(pools, operator, config.seed, partial(_draw, model, config.timestep_emphasis)),
-        targets=_targets(model.to(device).requires_grad_(False), operator, pools, config),
+        batches=Sampler(pools, operator, config.seed, partial(_draw, original, config.timestep_emphasis), fronts),
+        targets=_targets(original, operator, pools, config),
         schedule=schedule_of(config),
         config=config,
         out=out,
