@@ -188,6 +188,31 @@ def test_phases_come_one_after_the_other():
     assert objective.seen == [(0, "ascent"), (1, "ascent"), (2, "repair"), (3, "repair"), (4, "repair")]
 
 
+def test_a_phase_with_a_schedule_of_its_own_is_a_run_of_its_own():
+    # Both phases warm up over one step, then decay over two: cos(0), cos(pi/2).
+    two = Squared(phases=[Phase("first", 3, own_schedule=True), Phase("second", 3, own_schedule=True)])
+    _, log = trained(objective=two, num_steps=6, warmup_steps=1, learning_rate=2.0)
+    assert [row["learning_rate"] for row in log] == pytest.approx([2.0, 2.0, 1.0] * 2)
+    _, log = trained(objective=Squared(phases=[Phase("first", 3), Phase("second", 3)]), num_steps=6, warmup_steps=1)
+    assert [row["learning_rate"] for row in log] == [schedule(6, warmup_steps=1).rate(step) for step in range(6)]
+
+
+def test_such_a_phase_starts_from_the_averaged_weights_and_averages_anew():
+    # Its first step: weight 9/11 of the new weights, as at the start of a run, from the average of the first phase.
+    store = Kept()
+    two = Squared(phases=[Phase("first", 2, own_schedule=True), Phase("second", 1, own_schedule=True)])
+    trained(store, objective=two, num_steps=3, average_decay=0.9, learning_rate=1e-9, checkpoint_every_steps=1)
+    before, after = (checkpoint.tensors for checkpoint in store.all[1:])
+    for name, _ in Student().named_parameters():
+        assert torch.allclose(after[f"weight/{name}"], before[f"average/{name}"], atol=1e-7)
+    store = Kept()
+    trained(store, objective=two, num_steps=3, average_decay=0.9, checkpoint_every_steps=1)
+    before, after = (checkpoint.tensors for checkpoint in store.all[1:])
+    for name, _ in Student().named_parameters():
+        average = before[f"average/{name}"].lerp(after[f"weight/{name}"], 9 / 11)
+        assert torch.allclose(after[f"average/{name}"], average)
+
+
 def test_the_average_by_hand():
     # Weight 1 - min(0.9, (1 + n) / (10 + n)) of the n-th weights: 9/11, then 9/12.
     store = Kept()
@@ -241,6 +266,62 @@ def test_a_run_that_goes_on_from_any_checkpoint_ends_with_the_same_bits(changes)
         again, again_log = trained(Kept(checkpoint), objective=Squared(), checkpoint_every_steps=1, **changes)
         assert all(one.equal(other) for one, other in zip(weights(student), weights(again), strict=True))
         assert again_log == log  # what a method remembers is in it, too
+
+
+@pytest.mark.parametrize("average_decay", [0.0, 0.9])
+def test_a_run_of_two_schedules_goes_on_from_any_checkpoint(average_decay):
+    def run(store):
+        two = Squared(phases=[Phase("first", 3, own_schedule=True), Phase("second", 3, own_schedule=True)])
+        return trained(store, objective=two, num_steps=6, average_decay=average_decay, checkpoint_every_steps=1)
+
+    whole = Kept()
+    student, log = run(whole)
+    for checkpoint in whole.all:
+        again, again_log = run(Kept(checkpoint))
+        assert all(one.equal(other) for one, other in zip(weights(student), weights(again), strict=True))
+        assert again_log == log
+
+
+class Counting(Student):
+    """Scales its output by how often it was called: it learns nothing if the count is lost."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("count", torch.tensor(0), persistent=False)
+
+    def forward(self, x):
+        self.count += 1
+        return super().forward(x) * self.count
+
+
+def test_what_a_model_remembers_in_buffers_is_in_the_checkpoint():
+    store = Kept()
+    student, _ = trained(store, student=Counting(), checkpoint_every_steps=2)
+    again, _ = trained(Kept(store.all[1]), student=Counting())
+    assert int(student.count) == int(again.count) == 6
+    assert all(one.equal(other) for one, other in zip(weights(student), weights(again), strict=True))
+
+
+def test_a_parameter_that_no_step_has_reached_goes_on_without_optimizer_state():
+    class EncoderFirst(Squared):
+        def terms(self, batches, student, targets, state):
+            terms = super().terms(batches, student, targets, state)
+            if state.phase.name == "first":
+                terms["distance"] = student.encoder(batches["train"].images_BCHW.flatten(1)).square().mean()
+            return terms
+
+    def run(store):
+        objective = EncoderFirst(phases=[Phase("first", 3), Phase("second", 3)])
+        return trained(store, objective=objective, checkpoint_every_steps=1)
+
+    whole = Kept()
+    student, log = run(whole)
+    assert "optimizer/step/decoder.weight" not in whole.all[0].tensors
+    assert whole.all[0].tensors["weight/decoder.weight"].item() == 1.0
+    for checkpoint in whole.all:
+        again, again_log = run(Kept(checkpoint))
+        assert all(one.equal(other) for one, other in zip(weights(student), weights(again), strict=True))
+        assert again_log == log
 
 
 def test_a_checkpoint_goes_through_a_file_unchanged(tmp_path):

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from i2i_unlearn.models.base import TrainingPhase
 from i2i_unlearn.objectives.base import Batch, Phase, State
 from i2i_unlearn.objectives.own_loss import OwnLoss
 from i2i_unlearn.operators import make_operator
@@ -52,3 +53,38 @@ def test_it_trains_everything(tiny_model):
     assert {name for name, parameter in model.named_parameters() if parameter.grad is not None} == trainable
     assert (objective.scope, objective.needs) == ("all", {"train"})
     assert objective.phases(7) == [Phase("train", 7)]
+
+
+def zero(model, images_BCHW, visible_BHW, *, generator):
+    return torch.zeros(len(images_BCHW))
+
+
+def one(model, images_BCHW, visible_BHW, *, generator):
+    return torch.ones(len(images_BCHW))
+
+
+def steps(objective, num_steps):
+    return [(phase.name, phase.num_steps) for phase in objective.phases(num_steps)]
+
+
+def test_a_family_with_phases_is_trained_by_the_loss_of_each():
+    objective = OwnLoss(0, (TrainingPhase("zero", 0.3, zero), TrainingPhase("one", 0.7, one)))
+    phases = objective.phases(10)
+    assert all(phase.own_schedule for phase in phases)
+    assert steps(objective, 10) == [("zero", 3), ("one", 7)]
+    losses = [objective.terms({"train": batch(3)}, None, None, State(0, phase, {}))["loss"].item() for phase in phases]
+    assert losses == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("num_steps", [2, 3, 7, 10, 1000])
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+def test_phases_make_up_the_run_and_none_is_left_out(num_steps, share):
+    objective = OwnLoss(0, (TrainingPhase("zero", share, zero), TrainingPhase("one", 1 - share, one)))
+    counts = [count for _, count in steps(objective, num_steps)]
+    assert sum(counts) == num_steps
+    assert min(counts) >= 1
+
+
+def test_a_run_of_one_step_has_no_room_for_two_phases():
+    objective = OwnLoss(0, (TrainingPhase("zero", 0.5, zero), TrainingPhase("one", 0.5, one)))
+    assert sum(count for _, count in steps(objective, 1)) == 1
