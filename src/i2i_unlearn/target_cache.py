@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 CHUNK = 128  # images in one teacher pass; fixed, so that a restarted run gets the same bits
@@ -29,9 +28,9 @@ class RowCache:
         if name not in self._kept:
             self._kept[name] = self._fill(images, compute)
         kept = self._kept[name]
-        rows_B = rows_B.to(kept[0].device)
-        if not bool((rows_B < len(kept[0])).all()):
+        if not bool((rows_B < len(kept[0])).all()):  # asked where the rows are: a GPU need not be waited for
             return None
+        rows_B = rows_B.to(kept[0].device)
         return tuple(part[rows_B] for part in kept)
 
     def _fill(self, images: Tensor, compute: Compute) -> tuple[Tensor, ...]:
@@ -43,6 +42,11 @@ class RowCache:
 
 
 def in_chunks(images: Tensor, compute: Compute) -> tuple[Tensor, ...]:
-    """`compute` of all images, `CHUNK` at a time."""
-    chunks = [compute(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)]
-    return tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
+    """`compute` of all images, `CHUNK` at a time; the results are written in place, never held twice."""
+    whole: tuple[Tensor, ...] = ()
+    for start in range(0, len(images), CHUNK):
+        parts = compute(images[start : start + CHUNK])
+        whole = whole or tuple(part.new_empty(len(images), *part.shape[1:]) for part in parts)
+        for place, part in zip(whole, parts, strict=True):
+            place[start : start + CHUNK] = part
+    return whole
