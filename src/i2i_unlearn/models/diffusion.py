@@ -88,7 +88,8 @@ class DiffusionInpainter(nn.Module):
         noisy_BCHW = _keep(visible_BHW, images_BCHW, add_noise(images_BCHW, noise_BCHW, level_B))
         signal_B = level_B if self.settings.conditioning == "noise_level" else time_B
         maps = diffusion_unet.encode(self.unet, self._folded(condition_BCHW, noisy_BCHW), signal_B)
-        return Embedding(maps, None, (signal_B, level_B, noisy_BCHW))
+        # In full precision: distances of small differences are taken of them.
+        return Embedding(tuple(feature.float() for feature in maps), None, (signal_B, level_B, noisy_BCHW))
 
     def decode(self, embedding: Embedding, visible_BHW: Tensor) -> Tensor:
         """D(e): the clean image predicted at the embedding's time; visible pixels, which no noise covers, as given."""

@@ -109,7 +109,9 @@ class LatentInpainter(nn.Module):
         time_B, noise_BCHW = draws
         level_B = level_at(self.levels_N, time_B)
         noisy_BCHW = add_noise(clean_BCHW, noise_BCHW, level_B)
-        return Embedding(self._maps(noisy_BCHW, given_BCHW, time_B), None, (time_B, level_B, noisy_BCHW))
+        maps = self._maps(noisy_BCHW, given_BCHW, time_B)
+        # In full precision: distances of small differences are taken of them.
+        return Embedding(tuple(feature.float() for feature in maps), None, (time_B, level_B, noisy_BCHW))
 
     def decode(self, embedding: Embedding, visible_BHW: Tensor) -> Tensor:
         """D(e): the clean image predicted at the embedding's time, as the VAE paints it."""
