@@ -41,7 +41,6 @@ def write_point(
             "dial": dial,
             "value": settings[dial],
             "settings": settings,
-            "made_from": {"manifest": "m", "teacher": teacher, "reference": "r", "unlearn": key, "evaluate": key},
             "diverged": diverged,
         },
     )
@@ -61,6 +60,7 @@ def write_point(
         "operator": "center_hole",
         "keep_fraction": 0.75,
         "extractor": "efficientnet_lite0",
+        "num_bootstrap": 1000,
         "seed": 0,
         "models": models,
         "manifest_sha256": "b" * 64,

@@ -6,6 +6,7 @@ import yaml
 from i2i_unlearn.config import (
     CONFIGS,
     SHARED_KEYS,
+    EvaluateConfig,
     PretrainConfig,
     ReferenceConfig,
     SnapshotConfig,
@@ -109,6 +110,16 @@ def test_the_digest_tells_results_apart_and_nothing_else(params_with):
     assert where.digest() == base.digest()
     for changes in ({"seed": 1}, {"num_threads": 2}, {"unlearn": {"alpha": 2.5}}, {"keep_fraction": 0.5}):
         assert UnlearnConfig.from_params(params_with(**changes)).digest() != base.digest()
+
+
+def test_a_policy_that_came_through_a_pipeline_has_the_same_digest(params_with):
+    # Kubeflow hands on every number of a structure as a double.
+    line = {"name": "forgetting", "at_most": -1.2, "at_least": -3}
+    policies = [
+        {"noise": {"schema_version": number(1), "lines": [line | {"at_least": number(-3)}]}} for number in (int, float)
+    ]
+    one, other = (EvaluateConfig.from_params(params_with(), policies=content).digest() for content in policies)
+    assert one == other
 
 
 def test_the_reference_is_trained_by_the_recipe_of_pretrain(params_with):

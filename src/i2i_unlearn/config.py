@@ -65,6 +65,15 @@ def _whole(value: Size) -> Size:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _whole_numbers(content: Any) -> Any:
+    """Numbers in nested data, whole ones as integers: what came through a pipeline has the digest of what did not."""
+    if isinstance(content, dict):
+        return {key: _whole_numbers(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_whole_numbers(value) for value in content]
+    return int(content) if isinstance(content, float) and content.is_integer() else content
+
+
 WholeSize = Annotated[Size, AfterValidator(_whole)]
 Sizes = dict[str, WholeSize | list[WholeSize]]
 
@@ -291,7 +300,7 @@ class EvaluateConfig(StageConfig):
     operator_patch_size: PositiveInt
     policy: str
     """Name of the policy that decides; the others are reported beside it."""
-    policies: dict[str, dict[str, Any]]
+    policies: Annotated[dict[str, dict[str, Any]], AfterValidator(_whole_numbers)]
     """Contents of the policy files by name; the CLI reads them from mlflow/policies/."""
     extractor: str
     max_images: PositiveInt

@@ -28,7 +28,7 @@ POINTS = "points.json"
 PAGE = "pareto.html"
 POINT_VERSION = 1
 """Schema version of a point.json."""
-SHARED = ("operator", "keep_fraction", "extractor", "seed", "manifest_sha256")
+SHARED = ("operator", "keep_fraction", "extractor", "num_bootstrap", "seed", "manifest_sha256")
 """Keys of metrics.json that all points must agree in: else they are not comparable."""
 _CHANGE, _GAP, _OF_REFERENCE = (
     pair_name(*pair) for pair in (("unlearned", "teacher"), ("unlearned", "reference"), ("reference", "teacher"))
@@ -139,7 +139,8 @@ def _row(point: Mapping[str, Any], metrics: Mapping[str, Any], verdicts: Mapping
     outcomes = {name: verdict["outcome"] for name, verdict in verdicts.get("verdicts", {}).items()}
     retain, unseen = (_score(metrics, "differences", _CHANGE, name, _PSNR) for name in ("retain", "retain_holdout"))
     return {
-        **{key: point[key] for key in ("objective", "dial", "value", "diverged", "settings", "made_from")},
+        **{key: point[key] for key in ("objective", "dial", "value", "diverged", "settings")},
+        "unlearned_sha256": metrics.get("models", {}).get("unlearned", ""),
         "forgetting": _score(metrics, "differences", _CHANGE, "forget", _PSNR),
         "retain": retain,
         "unseen": unseen,

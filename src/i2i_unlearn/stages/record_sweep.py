@@ -3,7 +3,7 @@
 What counts as the same (recording again changes nothing):
 
     sweep   same split, teacher, reference, operator, evaluation and settings, but for those that a point is named by
-    point   same sweep, same weights, same evaluation
+    point   same sweep, same weights, same settings: whichever door it came through
 
 So a sweep that is widened gets further nested runs, and its page, table and the tags that tell the front become those
 of the wider one. Where Kubeflow's MLflow plugin opened a run (MLFLOW_RUN_ID), the points are nested in that run.
@@ -56,7 +56,8 @@ def run(pareto: str | Path, experiment: str) -> Facts:
 
 def _log_point(server: tracking.Server, parent: tracking.Record, point: Mapping[str, Any]) -> bool:
     """Log a point, or find it logged; True if it was new. Its place on the front may have changed: that is tagged."""
-    key = digest({"point": point["made_from"]["unlearn"], "evaluation": point["made_from"]["evaluate"]})
+    settings = {name: str(value) for name, value in point["settings"].items()}
+    key = digest({"unlearned": point["unlearned_sha256"], **settings})
     record = server.child_record(parent, key, point["name"])
     new = not record.is_complete
     if new:

@@ -62,17 +62,11 @@ def run(
     unlearn_config, evaluate_config = configs
     made_from = _inputs(Path(splits), Path(teacher), str(reference))
     key = run_digest("unlearn", unlearn_config, **{name: made_from[name] for name in ("manifest", "teacher")})
-    point = point_of(unlearn_config.model_dump())
-    home = Path(folder) / f"{_slug(str(point))}-{key[:12]}"
+    about = describe(unlearn_config)
+    home = Path(folder) / f"{about['name'].replace(' ', '-')}-{key[:12]}"
     content: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "name": str(point),
-        "objective": point.objective,
-        "dial": point.dial,
-        "value": point.value,
-        "settings": unlearn_config.model_dump(mode="json", exclude=set(unlearn_config.not_in_digest)),
+        **about,
         "made_from": {**made_from, "unlearn": key, "evaluate": _digest({"key": key, **made_from}, evaluate_config)},
-        "diverged": "",
     }
     if (home / POINT).is_file() and read_json(home / POINT).get("made_from") == content["made_from"]:
         return _facts(home, "already")
@@ -86,6 +80,20 @@ def run(
     home.mkdir(parents=True, exist_ok=True)
     write_json(home / POINT, content)
     return _facts(home, "new")
+
+
+def describe(config: UnlearnConfig) -> dict[str, Any]:
+    """What a point is: the content of point.json but for what it was made from."""
+    point = point_of(config.model_dump())
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": str(point),
+        "objective": point.objective,
+        "dial": point.dial,
+        "value": point.value,
+        "settings": config.model_dump(mode="json", exclude=set(config.not_in_digest)),
+        "diverged": "",
+    }
 
 
 def copy_light(home: str | Path, out: str | Path) -> None:
@@ -109,11 +117,6 @@ def _inputs(splits: Path, teacher: Path, reference: str) -> dict[str, str]:
 def _digest(made_from: Mapping[str, str], config: EvaluateConfig) -> str:
     content = json.dumps({**made_from, "config": config.digest()}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _slug(name: str) -> str:
-    """A name as a part of a path: `encoder_l2 alpha 0.25` -> `encoder_l2-alpha-0.25`."""
-    return name.replace(" ", "-")
 
 
 def _facts(home: Path, computed: str) -> Facts:
