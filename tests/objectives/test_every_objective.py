@@ -1,5 +1,7 @@
 """Laws that hold for all objectives on a real model, and which images each of them uses."""
 
+import copy
+
 import pytest
 import torch
 
@@ -19,13 +21,19 @@ SETTINGS = Settings(alpha=0.5, first_phase=0.5)
 FAR = Settings(alpha=100.0, first_phase=0.5)  # the ascent does not end before its phase does
 
 
+@pytest.fixture(scope="module")
+def models(tiny_model):
+    """A teacher, a student that starts from it, and one of other weights: its retain terms are not at their minimum."""
+    start = tiny_model(2)
+    return copy.deepcopy(start).requires_grad_(False), start, tiny_model(1)
+
+
 @pytest.fixture
-def gradients(tiny_model, batches_of, targets_of, state_of):
+def gradients(models, batches_of, targets_of, state_of):
     """`gradients(name, operator, phase, forget_seed)`: the combined gradient by parameter's name."""
 
     def compute(name, *, operator="center_hole", phase=0, forget_seed=0, precision=torch.float32, memory=None):
-        # Not the teacher's weights: the retain terms would be at their minimum.
-        student, teacher = tiny_model(1), tiny_model(2).requires_grad_(False)
+        teacher, student = models[0], copy.deepcopy(models[2])
         objective = make_objective(name, FAR if name == "ascent_repair" else SETTINGS)
         batches = batches_of(operator, forget_seed=forget_seed)
         state = state_of(0, objective.phases(10)[phase].name, dict(memory or {}))
@@ -148,7 +156,7 @@ class Nobody:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_run_that_goes_on_from_any_checkpoint_ends_with_the_same_bits(tiny_model, sets, targets_of, name):
+def test_a_run_that_goes_on_from_any_checkpoint_ends_with_the_same_bits(models, sets, targets_of, name):
     settings = Settings(alpha=0.05, first_phase=0.5, epsilon=0.3)  # the ascent hands over before its phase ends
     schedule = Schedule(
         num_steps=6,
@@ -161,11 +169,10 @@ def test_a_run_that_goes_on_from_any_checkpoint_ends_with_the_same_bits(tiny_mod
     )
 
     def run(store):
-        student, objective = tiny_model(2), make_objective(name, settings)
+        student, objective = copy.deepcopy(models[1]), make_objective(name, settings)
         pools = {set_name: single_pool(sets[set_name], 4) for set_name in objective.needs}
         batches = Sampler(pools, make_operator("free_form", 0.75, 4), 0)
-        teacher = tiny_model(2).requires_grad_(False)
-        log = train(student, objective, batches, targets_of(teacher, "free_form"), schedule, store, Nobody())
+        log = train(student, objective, batches, targets_of(models[0], "free_form"), schedule, store, Nobody())
         return student.state_dict(), log
 
     whole = Kept()
