@@ -4,11 +4,12 @@ After the generative replay of Shin, Lee, Kim, Kim, "Continual Learning with Dee
 arXiv:1705.08690: what a model knows stands in for the data it knows it from.
 
     start    mixtures of class prototypes, coloured noise, or crops of proxy images
-    grow     x <- D(E(T(x))) where T hides, for `ROUNDS` draws of the run's own operator; a fixed one is moved about
+    grow     x <- D(E(T(x))) where T hides: for `ROUNDS` draws of the run's own operator, once if it is fixed
     keep     those that the teacher does not take for forget images
 
-The teacher was trained under the run's operator and knows no other, so each round hides what that operator hides.
-Starts differ from each other by chance alone: a teacher that draws nothing at random adds no variety of its own.
+The teacher was trained under the run's operator and knows no other, so each round hides what that operator hides, where
+it hides it: moving a fixed hole about made far worse retain images (docs/tuning.md). What a fixed operator shows is
+therefore the start's alone; a teacher that draws nothing at random adds no variety of its own.
 
 What leaks: the teacher also knows the forget images and may paint them. A candidate is left out if, in the teacher's
 pooled embedding of T(x), it lies nearer to a forget image than forget images typically lie to each other (the median of
@@ -33,6 +34,7 @@ from i2i_unlearn.randomness import generator_for
 CHUNK = 128
 """Images in one teacher pass; fixed, so that the same seed gives the same bits."""
 ROUNDS = 3
+"""Random patches that hide three quarters, as MAE's do, then hide 98 % of an image at least once."""
 MOST_TRIED = 8
 """Candidates for each image wanted, before it is told that too few pass."""
 
@@ -79,17 +81,11 @@ def make_synthetic(
 
 
 def grow(teacher: Any, operator: Operator, images_BCHW: Tensor, generator: torch.Generator) -> Tensor:
-    """Let the teacher complete the images again and again; the last time unmoved, as it will be asked to.
-
-    A fixed operator hides the same place each time, so the images are moved under it (around the edges) between.
-    """
+    """Let the teacher complete the images, again and again where each time another part is hidden."""
     height, width = images_BCHW.shape[-2:]
-    for turn in range(ROUNDS):
-        moved = operator.fixed and turn < ROUNDS - 1
-        by = tuple(int(torch.randint(side, (), generator=generator)) if moved else 0 for side in (height, width))
+    for _ in range(1 if operator.fixed else ROUNDS):
         visible_BHW = operator.draw(len(images_BCHW), height, width, generator).to(images_BCHW.device)
-        completed_BCHW = teacher.complete(images_BCHW.roll(by, (2, 3)), visible_BHW, generator=generator)
-        images_BCHW = completed_BCHW.roll((-by[0], -by[1]), (2, 3))
+        images_BCHW = teacher.complete(images_BCHW, visible_BHW, generator=generator)
     return images_BCHW
 
 
@@ -143,32 +139,41 @@ def _coloured(white_NCHW: Tensor, slope_N111: Tensor) -> Tensor:
 
 
 def from_prototypes(means_NCHW: Tensor) -> Start:
-    """One mean image with some of another, moved by up to an eighth, in other contrast, under coloured noise."""
+    """One mean image with some of another: turned, stretched, moved, in more contrast, under a little coloured noise.
+
+    A mean is flatter than what it is the mean of, and there are few; the model saw sharper images, all different.
+    """
     num_means, num_channels, height, width = means_NCHW.shape
     noise = from_noise(num_channels, height, width)
 
     def draw(num: int, generator: torch.Generator) -> Tensor:
         one_N, other_N = torch.randint(num_means, (2, num), generator=generator)
-        share_N111 = 0.3 * torch.rand(num, 1, 1, 1, generator=generator)
-        contrast_N111 = 1 + torch.rand(
-            num, 1, 1, 1, generator=generator
-        )  # means are flatter than what they are means of
-        grain_N111 = 0.3 * torch.rand(num, 1, 1, 1, generator=generator)
+        share_N111, contrast_N111, grain_N111 = (
+            _uniform(low, high, num, generator).view(-1, 1, 1, 1) for low, high in ((0, 0.3), (1, 3), (0, 0.1))
+        )
         mixed_NCHW = (1 - share_N111) * means_NCHW[one_N] + share_N111 * means_NCHW[other_N]
         centre_N111 = mixed_NCHW.mean((1, 2, 3), keepdim=True)
-        images_NCHW = centre_N111 + contrast_N111 * (mixed_NCHW - centre_N111)
-        images_NCHW = (1 - grain_N111) * images_NCHW + grain_N111 * noise(num, generator)
-        moves_N2 = _moves(num, height, width, generator)
-        moved = [image.roll(tuple(move), (1, 2)) for image, move in zip(images_NCHW, moves_N2.tolist(), strict=True)]
-        return torch.stack(moved).clamp(-1, 1)
+        images_NCHW = _moved(centre_N111 + contrast_N111 * (mixed_NCHW - centre_N111), generator)
+        return ((1 - grain_N111) * images_NCHW + grain_N111 * noise(num, generator)).clamp(-1, 1)
 
     return draw
 
 
-def _moves(num: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """(N, 2): whole pixels down and to the right, up to an eighth of the side either way."""
-    most = [max(side // 8, 0) for side in (height, width)]
-    return torch.stack([torch.randint(-m, m + 1, (num,), generator=generator) for m in most], dim=1)
+def _uniform(low: float, high: float, num: int, generator: torch.Generator) -> Tensor:
+    return low + (high - low) * torch.rand(num, generator=generator)
+
+
+def _moved(images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image turned by up to 14 degrees, stretched by .85 to 1.2, sheared by .25, moved by a tenth of its side."""
+    num = len(images_NCHW)
+    angle_N, across_N, down_N, shear_N, right_N, below_N = (
+        _uniform(low, high, num, generator)
+        for low, high in ((-0.25, 0.25), (0.85, 1.2), (0.85, 1.2), (-0.25, 0.25), (-0.2, 0.2), (-0.2, 0.2))
+    )
+    first_N3 = torch.stack((angle_N.cos() / across_N, shear_N - angle_N.sin() / across_N, right_N), dim=1)
+    second_N3 = torch.stack((angle_N.sin() / down_N, angle_N.cos() / down_N, below_N), dim=1)
+    places = F.affine_grid(torch.stack((first_N3, second_N3), dim=1), list(images_NCHW.shape), align_corners=False)
+    return F.grid_sample(images_NCHW, places, padding_mode="border", align_corners=False)
 
 
 def from_crops(images_NCHW: Tensor) -> Start:

@@ -13,8 +13,15 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs/examples"
 FAST = {"num_bootstrap": 20, "max_images": 24, "batch_size": 24}
 KINDS = [
-    ("conv_inpainter", "ConvInpainter", {"width": 16}, {}),
-    ("coordinate_network", "CoordinateNetwork", {"width": 32}, {"learning_rate": 0.003}),
+    ("conv_inpainter", "ConvInpainter", {"width": 16}, {}, {}),
+    # One vector for a whole image takes larger steps, to learn as to forget.
+    (
+        "coordinate_network",
+        "CoordinateNetwork",
+        {"width": 64},
+        {"learning_rate": 0.01},
+        {"learning_rate": 0.003, "num_steps": 60},
+    ),
 ]
 
 
@@ -22,11 +29,12 @@ def params_of(params_written, folder, project, kind, **changes):
     """Settings of a run with the class; the tiny family's own sizes are taken out."""
     import yaml
 
-    module, name, architecture, training = kind
+    module, name, architecture, training, unlearning = kind
     path = params_written(folder, project, evaluate=FAST, **changes)
     params = yaml.safe_load(path.read_text())
     params["model"] = f"{module}:{name}"
     params["pretrain"] |= {"family": "own", "architecture": architecture, **training}
+    params["unlearn"] |= unlearning
     params["reference"]["kind"] = "retrain"
     params["snapshot"]["source"] = "artifacts/original/model"
     path.write_text(yaml.safe_dump(params, sort_keys=False))
