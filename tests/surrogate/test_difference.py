@@ -41,12 +41,11 @@ def found(teacher, images):
     return fit_difference(teacher, HOLE, *images.values(), rank=NUM["forget"] + NUM["retain"], seed=0)
 
 
-def brute_force(teacher, images, ridge, left_out):
+def brute_force(images, ridge, left_out):
     """Predictions for the forget images of a regression over all images but those `left_out`."""
     visible = HOLE.draw(1, 16, 16, torch.Generator())
     everything = torch.cat((images["forget"], images["retain"]))
-    embedding = teacher.encode(to_float(everything), visible.expand(len(everything), -1, -1)).maps[0]
-    inputs = embedding.flatten(1).double() / embedding[0].numel() ** 0.5
+    inputs = to_float(everything)[:, :, visible[0]].flatten(1).double()
     features = KernelFeatures.fit(inputs, mean_squared_distance(inputs))(inputs)
     truths = to_float(everything)[:, :, ~visible[0]].flatten(1).double()
     kept = torch.tensor([row not in left_out for row in range(len(everything))])
@@ -57,17 +56,17 @@ def hidden(values):
     return values[:, :, ~HOLE.draw(1, 16, 16, torch.Generator())[0]].flatten(1).double()
 
 
-def test_the_difference_is_that_of_two_fits(teacher, images, found):
-    predicted = brute_force(teacher, images, found.ridge, {})
-    without = brute_force(teacher, images, found.ridge, set(range(NUM["forget"])))
+def test_the_difference_is_that_of_two_fits(images, found):
+    predicted = brute_force(images, found.ridge, {})
+    without = brute_force(images, found.ridge, set(range(NUM["forget"])))
     assert torch.allclose(hidden(found.difference_NCHW), without - predicted, atol=1e-4)
     assert (without - predicted).abs().max() > 0.01
 
 
-def test_the_own_influence_is_that_of_a_fit_without_the_image(teacher, images, found):
-    predicted = brute_force(teacher, images, found.ridge, {})
+def test_the_own_influence_is_that_of_a_fit_without_the_image(images, found):
+    predicted = brute_force(images, found.ridge, {})
     for row in range(NUM["forget"]):
-        alone = brute_force(teacher, images, found.ridge, {row})
+        alone = brute_force(images, found.ridge, {row})
         assert torch.allclose(hidden(found.own_NCHW)[row], (alone - predicted)[row], atol=1e-4)
 
 

@@ -1,13 +1,13 @@
 """What the forget set added to the teacher's completions of it, told by a surrogate that is cheap to fit twice.
 
-    K_all, K_without   kernel ridge regressions from what the teacher's encoder makes of T(x) to the hidden pixels, with
-                       all images and without the forget set
+    K_all, K_without   kernel ridge regressions from visible to hidden pixels: with all images, without the forget set
     D(x) = K_without(x) - K_all(x)       what completions of x would change by (of a class, a subject, an image)
     I(x) = K_loo(x) - K_all(x)           the part of it that is the image's own (leave-one-out)
 
 The ridge is the one at which the surrogate's gap between training and never-seen images is the teacher's
-(calibrate.py); so surrogate and teacher memorise alike. Many images cost one pass: the kernel is Nystroem's
-(features.py), and the fits need sums only (ridge.py).
+(calibrate.py), so that surrogate and teacher memorise alike. The kernel sees pixels and not the teacher's embedding,
+which remembers the forget images itself: "without" would not be without them (docs/results/surrogate.md). Many images
+cost one pass: the kernel is Nystroem's (features.py), and the fits need sums only (ridge.py).
 Shape letters: N images, C channels, H, W pixels, P inputs, Q hidden values of an image (channels included).
 """
 
@@ -28,7 +28,7 @@ from i2i_unlearn.surrogate.ridge import Ridge, Sums, own_influence
 from i2i_unlearn.target_cache import CHUNK
 
 MOST_FOR_GAP = 1024  # images that tell the teacher's gap: to about .1 dB
-MOST_INPUTS = 4096  # longer embeddings are projected at random, which keeps distances to a few percent
+MOST_INPUTS = 4096  # more visible pixels are projected at random, which keeps distances to a few percent
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,8 @@ class _View:
         return self.visible_HW.unsqueeze(0).expand(num, -1, -1)
 
     def inputs(self, images: Tensor) -> Tensor:
-        """(N, P): the teacher's embedding; each map counts the same, whatever its size."""
-        embedding = self.teacher.encode(to_float(images), self.visible(len(images)))
-        maps = [part.flatten(1).double().cpu() / part[0].numel() ** 0.5 for part in embedding.maps]
-        inputs_NP = torch.cat(maps, dim=1)
+        """(N, P): visible pixels."""
+        inputs_NP = to_float(images)[:, :, self.visible_HW].flatten(1).double().cpu()
         if inputs_NP.shape[1] <= MOST_INPUTS:
             return inputs_NP
         if self._projection is None:
