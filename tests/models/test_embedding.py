@@ -42,3 +42,22 @@ def test_rows_keep_their_own_padding_only():
     assert both[:1].valid_BN.tolist() == [[True, True]]
     assert both[1:].maps[0].flatten().tolist() == [3.0, 4.0, 5.0]
     assert both[torch.tensor([1, 0])].maps[0].shape == (2, 3, 1)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_parts_of_a_batch_are_its_slices_with_the_same_gradients(padded):
+    features = [torch.randn(5, 4, 3, requires_grad=True, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    valid = torch.arange(4) < torch.tensor([1, 2, 1, 4, 3]).unsqueeze(1) if padded else None
+    whole = Embedding(tuple(features[:1] if padded else features), valid, (torch.arange(5),))
+
+    def gradients(parts):
+        total = sum(weight * part.maps[-1].square().sum() for weight, part in enumerate(parts, start=1))
+        return torch.autograd.grad(total, whole.maps[-1])[0]
+
+    parts, slices = whole.split([2, 3]), [whole[:2], whole[2:]]
+    for part, of in zip(parts, slices, strict=True):
+        assert all(one.equal(other) for one, other in zip(part.maps, of.maps, strict=True))
+        assert part.context[0].equal(of.context[0])
+        assert (part.valid_BN is None) == (of.valid_BN is None)
+        assert part.valid_BN is None or part.valid_BN.equal(of.valid_BN)
+    assert gradients(parts).equal(gradients(slices))

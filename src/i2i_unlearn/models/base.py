@@ -6,6 +6,7 @@ Images are float in [-1, 1]; a family converts to its own range on entry and exi
 Shape letters: B batch, N tokens, D embedding size, C channels, H, W pixels.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,15 @@ class Embedding:
         longest = int(valid_BN.sum(1).max())  # padding that only the other images need goes
         return Embedding(tuple(feature[rows][:, :longest] for feature in self.maps), valid_BN[:, :longest], context)
 
+    def split(self, sizes: Sequence[int]) -> "list[Embedding]":
+        """The embeddings of consecutive parts of the batch, as slices would give them, but with one pass backward."""
+        if self.valid_BN is not None:
+            ends = list(itertools.accumulate(sizes))
+            return [self[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+        maps = zip(*(feature.split(list(sizes)) for feature in self.maps), strict=True)
+        contexts = [tuple(part.split(list(sizes))[i] for part in self.context) for i in range(len(sizes))]
+        return [Embedding(own, None, context) for own, context in zip(maps, contexts, strict=True)]
+
     def squared_distance(self, target: "Embedding") -> Tensor:
         """Mean squared difference of each image, (B,): over tokens and channels, then over maps.
 
@@ -48,7 +58,7 @@ class Embedding:
     def _of_map(self, one: Tensor, other: Tensor) -> Tensor:
         squared = (one - other).square()
         if self.valid_BN is None:
-            return squared.flatten(1).mean(1)
+            return squared.mean(tuple(range(1, squared.ndim)))  # flattening would copy maps whose channels are last
         per_token_BN = squared.flatten(2).mean(2) * self.valid_BN
         return per_token_BN.sum(1) / self.valid_BN.sum(1)
 

@@ -143,12 +143,7 @@ def encode_together(student: ImageToImage, *batches: Batch) -> list[Embedding]:
     else:
         draws = tuple(torch.cat(parts) for parts in zip(*(batch.draws for batch in batches), strict=True))
         joined = student.encode(torch.cat([batch.images_BCHW for batch in batches]), visible_BHW, draws)
-    parts, start = [], 0
-    for batch in batches:
-        end = start + len(batch.images_BCHW)
-        parts.append(joined[start:end])
-        start = end
-    return parts
+    return joined.split([len(batch.images_BCHW) for batch in batches])
 
 
 def own_loss(student: ImageToImage, batch: Batch, *, seed: int, state: State) -> Tensor:
