@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.quality.aims import aims, nearest
+from benchmarks.quality.aims import Aim, aims, nearest
 from benchmarks.quality.front import DAMAGES, forget_at, is_dominated
 from benchmarks.quality.intervals import Interval
 from benchmarks.quality.results import SETS, Group, Place
@@ -128,8 +128,7 @@ def nearness_table(place: Place, groups: Sequence[Group]) -> Table:
             form = "{:.2f}" if aim.unit == "dB" else "{:.3f}"
             mark = "" if aim.is_met is None else " ✓" if aim.is_met else " ✗"
             cells.append(f"{_signed(aim.measured, form)}{mark}")
-        met = sum(bool(aim.is_met) for aim in found)
-        rows.append([group.name, *cells, f"{met} of {len(found)}"])
+        rows.append([group.name, *cells, _count(found)])
     return Table(f"Nearness to the reference: {where(place)}", "", [*header, "met"], rows)
 
 
@@ -151,7 +150,13 @@ def overview_table(places: Sequence[Place], chosen: Chosen) -> Table:
 def _met(group: Group, place: Place) -> str:
     found = aims(group, place)
     missed = ", ".join(aim.name for aim in found if aim.is_met is False)
-    return f"{sum(bool(aim.is_met) for aim in found)} of {len(found)}" + (f" ({missed})" if missed else "")
+    return _count(found) + (f" ({missed})" if missed else "")
+
+
+def _count(found: Sequence[Aim]) -> str:
+    """Aims met, of those that could be measured."""
+    measured = [aim.is_met for aim in found if aim.is_met is not None]
+    return f"{sum(measured)} of {len(measured)}"
 
 
 def _signed(interval: Interval | None, form: str) -> str:
@@ -168,7 +173,8 @@ def retain_table(place: Place) -> Table:
     kinds = [MISSING, MISSING, *(group.case.retain_images for group in place.unlearned)]
     rows = [[row[0], kind, *row[1:]] for row, kind in zip(table.rows, kinds, strict=True)]
     header = [table.header[0], "retain images", *table.header[1:]]
-    return Table(f"Images in place of the retain set: {where(place)}", table.note, header, rows)
+    note = f"Scored on the classes that give no proxies; `real` sees these classes alone. {table.note}"
+    return Table(f"Images in place of the retain set: {where(place)}", note, header, rows)
 
 
 def choose(places: Iterable[Place]) -> dict[tuple[str, str], Group]:

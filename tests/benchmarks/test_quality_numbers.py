@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.quality.aims import Aim
 from benchmarks.quality.feature_scores import classifier_score, frechet
 from benchmarks.quality.front import crossing
 from benchmarks.quality.intervals import Interval, auc, auc_difference, auc_interval, difference, over_seeds
@@ -105,3 +106,14 @@ def test_the_frechet_distance_of_a_set_to_itself_is_zero():
 def test_classifier_score_of_one_class_is_one_and_of_sure_different_classes_their_number():
     assert classifier_score(np.tile([3.0, 1.0, 0.0], (5, 1))) == pytest.approx(1.0)
     assert classifier_score(100 * np.eye(4)) == pytest.approx(4.0)
+
+
+def test_an_aim_is_met_up_to_its_limit_on_the_side_that_matters():
+    def aim(mean, **how):
+        return Aim("aim", "dB", 0.3, Interval(mean, mean - 0.1, mean + 0.1, 3), **how)
+
+    assert aim(-0.3).is_met
+    assert not aim(-0.31).is_met
+    assert aim(-5.0, two_sided=False).is_met
+    assert not aim(0.25, by_interval=True).is_met  # its upper end is .35
+    assert Aim("aim", "dB", 0.3, None).is_met is None
