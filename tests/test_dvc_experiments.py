@@ -91,7 +91,7 @@ def test_a_folder_without_dvc_is_refused_in_one_line(tmp_path):
 @pytest.fixture(scope="module")
 def queued(clone) -> Clone:
     """Two values of alpha, each an experiment of its own."""
-    clone.call("dvc", "exp", "run", "--queue", "-S", "unlearn.alpha=0.5,2")
+    clone.call("dvc", "exp", "run", "--queue", "-S", "unlearn.alpha=0.5,1")
     clone.call("dvc", "exp", "run", "--run-all")
     return clone
 
@@ -99,17 +99,17 @@ def queued(clone) -> Clone:
 def test_every_experiment_is_a_point_with_its_own_alpha_and_findings(queued, tmp_path):
     folders = fetch_experiments(queued.folder, tmp_path)
     points = {json.loads((folder / "point.json").read_text())["name"]: folder for folder in folders}
-    assert set(points) == {"encoder_l2 alpha 0.5", "encoder_l2 alpha 2"}
+    assert set(points) == {"encoder_l2 alpha 0.5", "encoder_l2 alpha 1"}
     rows = {row["name"]: row for row in pareto.tabulate(folders)["points"]}
-    assert rows["encoder_l2 alpha 2"]["forgetting"]["value"] < rows["encoder_l2 alpha 0.5"]["forgetting"]["value"] < 0
-    assert rows["encoder_l2 alpha 2"]["unlearned_sha256"] != rows["encoder_l2 alpha 0.5"]["unlearned_sha256"]
+    assert rows["encoder_l2 alpha 1"]["forgetting"]["value"] < rows["encoder_l2 alpha 0.5"]["forgetting"]["value"] < 0
+    assert rows["encoder_l2 alpha 1"]["unlearned_sha256"] != rows["encoder_l2 alpha 0.5"]["unlearned_sha256"]
 
 
 def test_experiments_train_nothing_but_the_unlearning_again(queued):
     """The other stages' outputs come from the cache: the digests in every experiment's lock are those of the commit."""
-    names = queued.call("dvc", "exp", "list", "--name-only").split()
-    assert len(names) == 2
-    locks = [yaml.safe_load(queued.call("git", "show", f"{name}:dvc.lock"))["stages"] for name in ("HEAD", *names)]
+    commits = queued.call("dvc", "exp", "list", "--sha-only").split()
+    assert len(commits) == 2
+    locks = [yaml.safe_load(queued.call("git", "show", f"{one}:dvc.lock"))["stages"] for one in ("HEAD", *commits)]
     for stage in ("pretrain", "snapshot", "split", "reference"):
         assert locks[0][stage]["outs"] == locks[1][stage]["outs"] == locks[2][stage]["outs"]
     models = [lock["unlearn"]["outs"][0]["md5"] for lock in locks]
@@ -126,5 +126,5 @@ def test_the_command_shows_the_experiments_as_one_table(queued, command_line):
     assert ended.code == 0, ended.err
     assert "artifacts/sweep/pareto/pareto.html" in ended.out
     table = json.loads((queued.folder / "artifacts/sweep/pareto/points.json").read_text())
-    assert {row["name"] for row in table["points"]} == {"encoder_l2 alpha 0.5", "encoder_l2 alpha 2"}
+    assert {row["name"] for row in table["points"]} == {"encoder_l2 alpha 0.5", "encoder_l2 alpha 1"}
     assert table["landmarks"]["reference"] is not None

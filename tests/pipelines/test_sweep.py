@@ -20,6 +20,7 @@ from i2i_unlearn.objectives import OBJECTIVES
 from i2i_unlearn.operators import OPERATORS
 from i2i_unlearn.runner import compile_pipeline, form_fields, run_package
 from i2i_unlearn.stages import sweep
+from i2i_unlearn.sweep import point_configs
 
 pytestmark = pytest.mark.timeout(900)  # a dozen processes that import torch, on a machine that may be busy
 
@@ -166,6 +167,20 @@ def test_a_wrong_field_is_named_before_anything_is_computed(changes, words):
         check(**changes)
     assert all(word in str(caught.value) for word in words)
     assert "\n" not in str(caught.value)
+
+
+def test_settings_that_came_through_the_compiled_file_have_the_digests_of_those_of_the_command():
+    compiled = BODY["sweep-point"]["inputs"]["parameters"]["settings"]["runtimeValue"]["constant"]
+    policies = read_policies(ROOT / "mlflow/policies")
+    ours = {
+        "unlearn": UnlearnConfig.from_params(PARAMS).model_dump(mode="json"),
+        "evaluate": EvaluateConfig.from_params(PARAMS, policies=policies).model_dump(mode="json"),
+    }
+    handed = ("num_steps", "operator", "keep_fraction", "device", "seed", "checkpoint_uri")
+    form = {"policy": FIELDS["gate_policy"]["defaultValue"], **{name: FIELDS[name]["defaultValue"] for name in handed}}
+    point = {"objective": "encoder_l2", "alpha": 1}
+    for one, other in zip(point_configs(point, form, compiled), point_configs(point, {}, ours), strict=True):
+        assert one.digest() == other.digest()
 
 
 # --- run on this machine ---
