@@ -60,13 +60,13 @@ def show_point(
     """
     from i2i_unlearn.stages.sweep_point import copy_light
 
-    copy_light(facts["folder"], evaluated.path)
+    copy_light(str(facts["folder"]), evaluated.path)
     evaluated.metadata.update(facts)
     if facts["outcome"] != "diverged":
         return show_evaluation(f"{facts['folder']}/evaluation", report, decision, scores)
-    sentence = f"{facts['point']}: training diverged"
+    sentence = escape(f"{facts['point']}: training diverged")
     Path(decision.path).write_text(f"## {sentence}\n", encoding="utf-8")
-    Path(report.path).write_text(f"<!doctype html><title>Diverged</title><p>{escape(sentence)}</p>", encoding="utf-8")
+    Path(report.path).write_text(f"<!doctype html><title>Diverged</title><p>{sentence}</p>", encoding="utf-8")
     return str(facts["outcome"])
 
 
