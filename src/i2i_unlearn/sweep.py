@@ -1,6 +1,6 @@
 """Which points a sweep has: objectives times the values of the dial that each of them has. Imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ def point_of(settings: Mapping[str, Any]) -> Point:
 
 def points_of(config: SweepConfig) -> list[Point]:
     """Every objective with every value of its dial, each once, in the order given."""
-    values = {ALPHA: config.alphas, EPSILON: config.epsilons, NO_DIAL: [None]}
+    values: dict[str, Sequence[float | None]] = {ALPHA: config.alphas, EPSILON: config.epsilons, NO_DIAL: [None]}
     points = [Point(name, dial_of(name), value) for name in config.objectives for value in values[dial_of(name)]]
     return list(dict.fromkeys(points))
 

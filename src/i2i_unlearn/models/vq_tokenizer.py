@@ -13,7 +13,7 @@ Shape letters: B batch, C channels, H, W pixels, N tokens in raster order, P tok
 of a code.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -66,7 +66,7 @@ class Encoder(nn.Module):
         """(B, C, H, W) in [0, 1] -> (B, D, h, w)."""
         x = self.conv_in(images)
         for place, level in enumerate(self.down):
-            x = _through(level.block, F.avg_pool2d(x, 2) if place else x)
+            x = _through(level.get_submodule("block").children(), F.avg_pool2d(x, 2) if place else x)
         x = _through(self.mid.values(), x)
         return self.conv_out(F.silu(self.norm_out(x)))
 
@@ -92,9 +92,9 @@ class Decoder(nn.Module):
         """(B, D, h, w) -> (B, C, H, W), meant for [0, 1]."""
         x = _through(self.mid.values(), self.conv_in(codes))
         for level in reversed(self.up):
-            x = _through(level.block, x)
+            x = _through(level.get_submodule("block").children(), x)
             if hasattr(level, "upsample"):
-                x = level.upsample["conv"](F.interpolate(x, scale_factor=2, mode="nearest"))
+                x = level.get_submodule("upsample.conv")(F.interpolate(x, scale_factor=2, mode="nearest"))
         return self.conv_out(F.silu(self.norm_out(x)))
 
 
@@ -219,7 +219,7 @@ def _middle(width: int, groups: int) -> nn.ModuleDict:
     return nn.ModuleDict({name: ResidualBlock(width, width, groups) for name in ("block_1", "block_2")})
 
 
-def _through(blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
+def _through(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
     for block in blocks:
         x = block(x)
     return x

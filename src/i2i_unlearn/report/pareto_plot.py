@@ -42,7 +42,7 @@ def _landmark(axes: "Axes", title: str, landmark: Mapping[str, Any]) -> None:
     axes.axvline(x, color=LINE, linewidth=1.0, zorder=0)
     axes.plot([x], [y], linestyle="none", marker="*", markersize=13, color=INK, zorder=4)
     # To the left: the original is the rightmost of all, unless a point forgot nothing.
-    style = {"color": INK, "weight": "bold", "fontsize": 9, "ha": "right"}
+    style: dict[str, Any] = {"color": INK, "weight": "bold", "fontsize": 9, "ha": "right"}
     axes.annotate(title, (x, y), xytext=(-8, 6), textcoords="offset points", **style)
 
 
