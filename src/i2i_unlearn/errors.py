@@ -5,7 +5,7 @@ class UserError(Exception):
     """Input is wrong. The message is one line: what was wrong, what was found, what to do. Exit code 1."""
 
 
-class Diverged(UserError):
+class Diverged(UserError):  # noqa: N818  of a sweep, a result and not an error
     """Training left the finite numbers: these settings lead nowhere. Of a sweep's point, that is a result."""
 
 
