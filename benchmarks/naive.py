@@ -144,7 +144,8 @@ def _encode_diffusion(model: Any, images_BCHW: Tensor, batch: Batch) -> Maps:
     noised_BCHW = level_B111.sqrt() * images_BCHW + (1 - level_B111).sqrt() * noise_BCHW
     noisy_BCHW = torch.where(hidden_B1HW, noised_BCHW, images_BCHW)
     embedded_BD = unet.time_embedding(unet.time_proj(time_B))
-    feature_BCHW = unet.conv_in(torch.cat((images_BCHW * ~hidden_B1HW, noisy_BCHW), dim=1))
+    joined_BCHW = torch.cat((images_BCHW * ~hidden_B1HW, noisy_BCHW), dim=1)
+    feature_BCHW = unet.conv_in(F.pixel_unshuffle(joined_BCHW, model.settings.patch_size))
     maps = [feature_BCHW]
     for block in unet.down_blocks:
         feature_BCHW, skips = block(feature_BCHW, embedded_BD)
