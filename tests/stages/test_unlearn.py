@@ -324,7 +324,7 @@ def changed_teacher(project, folder, change):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"objective": "l2"}, "unlearn.objective='l2' is not known; choose one of: encoder_l2"),
+        ({"objective": "l2"}, "unlearn.objective='l2' is not known; choose one of: ascent_repair, encoder_l2"),
         ({"operator": "crop"}, "operator='crop' is not known; choose one of: center_hole"),
         ({"keep_fraction": 0.01}, "leaves no patch of 4 px wholly visible"),
         ({"noise_covariance": "full", "operator_patch_size": 5}, "operator_patch_size=5 does not divide"),
