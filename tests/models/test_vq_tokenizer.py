@@ -90,6 +90,16 @@ def test_a_code_that_is_hardly_used_is_put_where_an_output_lies():
     assert model.usage_K[1].item() == mean_usage
 
 
+def test_codes_are_moved_to_where_outputs_are_far_from_theirs():
+    # 99 outputs lie on code 0, one far away: that is where the other goes.
+    model = tokenizer(2, code_size=1)
+    model.codebook_KD.copy_(torch.tensor([[0.0], [1000.0]]))
+    model.usage_K.copy_(torch.tensor([50.0, 0.0]))
+    outputs = torch.tensor([[0.0]] * 99 + [[7.0]])
+    model._follow(outputs, torch.zeros(100, dtype=torch.long), generator())
+    assert model.codebook_KD[1].item() == 7.0
+
+
 def test_the_first_batch_is_clustered():
     # Outputs in two groups around -5 and 5: two codes find their means whichever outputs they start from.
     model = tokenizer(2, code_size=1)

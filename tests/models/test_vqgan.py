@@ -126,6 +126,20 @@ def test_visible_pixels_have_influence(hidden_tokens):
     assert float(embedded(model, images, visible).squared_distance(embedded(model, others, visible))) > 1e-3
 
 
+def test_the_tokenizer_sees_the_mean_of_the_visible_pixels_in_the_hole():
+    # Left half .5, right half -.25 but for a hole: (128 * .5 - 64 * .25) / 192 = .25.
+    image = torch.full((1, 1, 16, 16), 0.5)
+    image[..., 8:] = -0.25
+    visible = torch.ones(1, 16, 16, dtype=torch.bool)
+    visible[:, :8, 8:] = False
+    filled = image.clone()
+    filled[..., :8, 8:] = 0.25
+    model = make()
+    ids = embedded(model, image, visible).context[0]
+    known = model._patch_visible(visible)
+    assert ids[known].equal(model.tokenizer.tokenize((filled + 1) / 2)[known])
+
+
 def test_a_position_changes_what_is_encoded():
     model, image = make(), torch.zeros(1, 1, 16, 16)
     first, second = (torch.zeros(1, 16, 16, dtype=torch.bool) for _ in range(2))
@@ -263,9 +277,10 @@ def test_revealed_codes_are_hidden_ones_and_follow_the_cosine():
     assert bool(known[visible].all())
     num_hidden = (~known).sum(1)
     assert (int(num_hidden.min()), int(num_hidden.max())) == (1, 12)
-    # P(all 12 stay hidden) = P(cos(pi/2 u) > 11/12) = 2/pi arccos(11/12); every hidden patch is revealed as often.
-    share = 2 / torch.pi * torch.tensor(11 / 12).arccos()
+    # All 12 stay hidden in half of the images, and in the others with P(cos(pi/2 u) > 11/12) = 2/pi arccos(11/12).
+    share = 0.5 + 0.5 * 2 / torch.pi * torch.tensor(11 / 12).arccos()
     assert (num_hidden == 12).float().mean().item() == pytest.approx(share.item(), abs=0.03)
+    # Every hidden patch is revealed as often as the others.
     revealed = known.float().mean(0)[~visible[0]]
     assert float(revealed.max() - revealed.min()) < 0.06
 
@@ -432,6 +447,23 @@ def test_a_run_that_goes_on_in_either_phase_ends_with_the_same_bits(changes):
         assert all(tensor.equal(again.state_dict()[name]) for name, tensor in model.state_dict().items())
         assert again_log == log
         assert again.training_facts() == model.training_facts()
+
+
+def test_codes_that_are_alike_start_with_vectors_alike_and_only_once():
+    model, (images, visible) = make(num_codes=64), seen()
+    codes = model.tokenizer.codebook_KD
+    rows = model.transformer.token_emb.word_embeddings.weight
+    before = rows.detach().clone()
+    model.train().transformer_loss(images, visible, generator=generator())
+    placed = rows.detach().clone()
+    assert placed[64:].equal(before[64:])  # class and mask ids
+    assert placed[:64].std().item() == pytest.approx(0.1, rel=0.2)  # initializer_range
+    scaled = (codes - codes.mean(0)) / codes.std(0, correction=0)
+    away = ~torch.eye(64, dtype=torch.bool)
+    distances = torch.stack([torch.cdist(points, points)[away] for points in (scaled, placed[:64])])
+    assert torch.corrcoef(distances)[0, 1] > 0.8
+    model.transformer_loss(images, visible, generator=generator(1))
+    assert rows.equal(placed)
 
 
 def test_the_seed_decides_all_of_it():

@@ -189,8 +189,10 @@ class VqTokenizer(nn.Module):
         self.codebook_KD.add_(share_K[:, None] * (sums_KD - counts_K[:, None] * self.codebook_KD))
         mean_usage = len(z_PD) / len(self.usage_K)
         hardly = self.usage_K < LEAST_USAGE * mean_usage
-        places = torch.randint(len(z_PD), (len(self.usage_K),), generator=generator).to(z_PD.device)
-        self.codebook_KD[hardly] = z_PD[places[hardly]]
+        # Likelier where an output is far from its code: most outputs are background, which has codes enough.
+        squared_P = (z_PD - self.codebook_KD[ids_P]).square().sum(1).cpu()
+        places = torch.multinomial(squared_P + 1e-12, len(self.usage_K), replacement=True, generator=generator)
+        self.codebook_KD[hardly] = z_PD[places.to(z_PD.device)[hardly]]
         self.usage_K[hardly] = mean_usage  # time to prove itself
 
     def _sums(self, z_PD: Tensor, ids_P: Tensor) -> tuple[Tensor, Tensor]:
