@@ -118,7 +118,8 @@ def unlearning(
         model_sha256: Expected sha256 of the model directory; the run stops if the model is another one. Empty to
             accept any.
         objective: What the training minimises. One of: encoder_l2, max_loss, noisy_label, retain_label,
-            random_encoder, retain_finetune, epsilon_constraint, ascent_repair, heldout_like.
+            random_encoder, retain_finetune, epsilon_constraint, ascent_repair, heldout_like,
+            surrogate_difference.
         alpha: Weight of forgetting against retaining, 0 or more; the retain term weighs 1. Larger forgets more and
             harms the rest more. For ascent_repair, how far the first phase goes; retain_finetune and
             epsilon_constraint have none.
