@@ -1,9 +1,10 @@
 """Which cells a benchmark consists of.
 
-First round: for each family and objective the whole grid, on the request for development and the main operator. Then a
-setting is chosen for each objective (results.choose), and the second round computes that setting alone: on the other
-requests, on the other operators, and with other images in place of the retain set. So nothing is chosen on the requests
-that confirm.
+First round: for each family and objective the whole grid, on the request for development, the main operator and the
+first seed. Then a setting is chosen for each objective (tables.choose), and the second round computes that setting
+alone: with the other seeds, on the other requests and operators, and with other images in place of the retain set. So
+nothing is chosen on the requests and seeds that confirm. References are always computed with all seeds; away from the
+request for development only the contenders named in settings.yaml are.
 """
 
 import inspect
@@ -91,18 +92,24 @@ class Plan:
             for objective in self.selection.objectives:
                 grid = self.settings.grid(family, self.source.name, objective)
                 for changes in grid.settings(objective):
-                    cases += self.unlearned(family, here, self.selection.chosen_on, changes)
+                    cases += self.unlearned(family, here, self.selection.chosen_on, changes, self.selection.seeds[:1])
         return cases
 
     def second_round(self, chosen: Mapping[tuple[str, str], Values]) -> list[Case]:
         """`chosen`: (family, objective) -> the setting to confirm."""
         cases = []
+        all_seeds = self.selection.seeds
         for family in self.selection.families:
-            own = [changes for (of, _), changes in chosen.items() if of == family]
+            own = {objective: changes for (of, objective), changes in chosen.items() if of == family}
+            for changes in own.values():
+                cases += self.unlearned(
+                    family, self.settings.main_operator, self.selection.chosen_on, changes, all_seeds
+                )
             for operator, request in self._other_places():
                 cases += self.anchors(family, operator, request)
-                for changes in own:
-                    cases += self.unlearned(family, operator, request, changes)
+                for objective, changes in own.items():
+                    seeds = all_seeds if objective in self.settings.contenders else all_seeds[:1]
+                    cases += self.unlearned(family, operator, request, changes, seeds)
             cases += self._other_retain_images(family, chosen)
         return cases
 
@@ -114,16 +121,17 @@ class Plan:
     def _other_retain_images(self, family: str, chosen: Mapping[tuple[str, str], Values]) -> list[Case]:
         """Real, proxy and so on, all scored on the classes that none of them takes as proxies."""
         here, request = self.settings.main_operator, self.selection.chosen_on
-        objectives = [name for name in self.settings.retain_images.of if (family, name) in chosen]
+        objectives = [name for name in self.settings.retain_images if (family, name) in chosen]
         if not objectives or not self.data.proxy_labels:
             return []
         cases = self.anchors(family, here, request, proxies=True)
         for objective in objectives:
-            for kind, changes in self.settings.retain_images.kinds.items():
-                known = set(UnlearnConfig.model_fields)
-                if set(changes) <= known:
+            for kind, settings in self.settings.retain_images[objective].items():
+                for changes in settings:
                     both = {**chosen[family, objective], **changes}
-                    cases += self.unlearned(family, here, request, both, retain_images=kind, proxies=True)
+                    cases += self.unlearned(
+                        family, here, request, both, self.selection.seeds[:1], retain_images=kind, proxies=True
+                    )
         return cases
 
     def anchors(self, family: str, operator: str, request: str, *, proxies: bool = False) -> list[Case]:
@@ -143,11 +151,12 @@ class Plan:
         operator: str,
         request: str,
         changes: Values,
+        seeds: Sequence[int],
         *,
         retain_images: str = REAL,
         proxies: bool = False,
     ) -> list[Case]:
-        """One setting of an objective with every seed."""
+        """One setting of an objective with each of these seeds."""
         objective = changes["objective"]
         same = self.settings.grid(family, self.source.name, objective).with_
         varied = {key: value for key, value in changes.items() if key not in same and _is_number(value)}
@@ -155,7 +164,7 @@ class Plan:
         split, teacher = self.split(request, proxies=proxies), self.teacher(family, operator)
         code = code_digest("stages/unlearn.py", file_of(_module(FAMILIES[family])), _file_of_objective(objective))
         cases = []
-        for seed in self.selection.seeds:
+        for seed in seeds:
             config = UnlearnConfig.from_params(self._sections(family, operator, seed, unlearn=changes))
             label = f"{self._place(family, operator, request)} {objective} {setting} {retain_images}, seed {seed}"
             content = {"config": _content(config), "images": self.source.image_digest}

@@ -66,17 +66,15 @@ class Recipe(_Frozen):
     """Grids that differ from the common ones."""
 
 
-class RetainImages(_Frozen):
-    of: tuple[str, ...]
-    kinds: dict[str, Values]
-
-
 class Settings(_Frozen):
     data: dict[str, DataSet]
     operators: dict[str, Values]
     recipes: dict[str, dict[str, Recipe]]
     objectives: dict[str, Grid]
-    retain_images: RetainImages
+    contenders: tuple[str, ...]
+    """Objectives that are confirmed with all seeds on every request and operator; the others with the first seed."""
+    retain_images: dict[str, dict[str, tuple[Values, ...]]]
+    """Objective -> kind of images -> what to try, laid over the setting chosen on real images."""
     params: Values
     """Content of params.yaml."""
 
