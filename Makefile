@@ -24,14 +24,14 @@ python_problem = $(shell \
     fi)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint ui bench-quality clean
+.PHONY: help setup demo test test-slow lint ui bench-quality clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' Makefile
 	@echo 'Settings, for example make demo PYTHON=python3.12:'
 	@echo '  PYTHON       the Python that makes .venv/ (python3)'
 	@echo '  PIP_ARGS     more options for pip install, such as --extra-index-url'
-	@echo '  PYTEST_ARGS  more options for pytest (test)'
+	@echo '  PYTEST_ARGS  more options for pytest (test, test-slow)'
 	@echo '  UI_PORT      port of the MLflow UI (ui; 5000)'
 	@echo '  BENCH_ARGS   what to compare, see python -m benchmarks.quality --help (bench-quality)'
 
@@ -42,7 +42,10 @@ demo: $(STAMP) ## set up, then make a model forget the digit 3, from data to pro
 	@$(BIN)/i2i-unlearn demo
 
 test: $(STAMP) ## set up, then run the tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(STAMP) ## set up, then run the tests of whole chains (kill and resume, all families, sweeps)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow $(PYTEST_ARGS)
 
 lint: $(STAMP) ## set up, then check style and types
 	@$(BIN)/ruff check

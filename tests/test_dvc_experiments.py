@@ -14,7 +14,7 @@ from i2i_unlearn.errors import UserError
 from i2i_unlearn.experiments import fetch_experiments
 from i2i_unlearn.stages import pareto
 
-pytestmark = pytest.mark.timeout(900)  # processes that import torch, on a machine that may be busy
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # processes that import torch
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

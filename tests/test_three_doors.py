@@ -23,7 +23,7 @@ from i2i_unlearn.data.identity import create_key
 from i2i_unlearn.data.shards import Record, write_shards
 from i2i_unlearn.files import digest_folder
 
-pytestmark = pytest.mark.timeout(900)  # a dozen processes that import torch, on a machine that may be busy
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a dozen processes that import torch
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

@@ -19,6 +19,8 @@ from i2i_unlearn.models import FAMILIES
 from i2i_unlearn.objectives import OBJECTIVES
 from i2i_unlearn.objectives.encoder_l2 import EncoderL2
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SMALL = ["--data", "digits", "--tiny", "--families", "mae", "--operators", "hole_1_2", "--requests", "digit-3"]
 

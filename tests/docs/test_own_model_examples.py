@@ -9,6 +9,8 @@ from safetensors.torch import load_file
 
 from i2i_unlearn.files import read_json
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs/examples"
 FAST = {"num_bootstrap": 20, "max_images": 24, "batch_size": 24}

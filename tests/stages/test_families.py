@@ -23,6 +23,8 @@ from i2i_unlearn.stages import evaluate, pretrain, reference, snapshot
 from i2i_unlearn.targets import TeacherTargets
 from tests.models.latent_directory import write_latent_directory
 
+pytestmark = pytest.mark.slow
+
 POLICIES = Path(__file__).parents[2] / "mlflow" / "policies"
 FAMILIES = {
     "mae": {},

@@ -17,7 +17,7 @@ from i2i_unlearn.files import digest_folder
 from i2i_unlearn.gate import read_policies
 from i2i_unlearn.stages import sweep
 
-pytestmark = pytest.mark.timeout(900)  # processes that import torch, on a machine that may be busy
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # processes that import torch
 
 ROOT = Path(__file__).parents[2]
 POLICIES = ROOT / "mlflow/policies"
