@@ -286,6 +286,25 @@ class ReferenceConfig(TrainingConfig):
         return cls._from_section(params, {**recipe, **more})
 
 
+class AuditSettings(BaseModel):
+    """Key `audits` of the section `evaluate`: which attacks are made, and with what effort (audits/*.py)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    run: Ids
+    """Names of audits; none = no audit."""
+    max_images: PositiveInt
+    """Most images of each set."""
+    num_completions: PositiveInt
+    """Completions averaged for each image where a model draws at random."""
+    relearn_steps: PositiveInt
+    relearn_images: PositiveInt
+    """Forget images that the relearning attacker has."""
+    recovery_steps: PositiveInt
+    """Training steps of the fresh decoder."""
+    perturbations: PositiveInt
+    """Perturbed inputs tried for each image."""
+
+
 class EvaluateConfig(StageConfig):
     """Section `evaluate`."""
 
