@@ -4,8 +4,8 @@
     blind        it does not: that it finds nothing in the unlearned model then means nothing
     undecided    a set is missing or has too few images, so nothing is said
 
-The same attack with the same random numbers runs on teacher, unlearned model and reference. Numbers are bootstrapped over
-images, all models on the same draws, so differences between models are paired (metrics/bootstrap.py).
+The same attack with the same random numbers runs on teacher, unlearned model and reference. Numbers are bootstrapped
+over images, all models on the same draws, so differences between models are paired (metrics/bootstrap.py).
 
 Shape letters: N images, C channels, H, W pixels, B batch, K draws.
 """
