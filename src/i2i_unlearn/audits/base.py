@@ -2,7 +2,7 @@
 
     measured     the attack tells the teacher, which is guilty, from a model that never saw the forget set
     blind        it does not: that it finds nothing in the unlearned model then means nothing
-    undecided    a set is missing or has too few images, so nothing is said
+    undecided    a set or the reference is missing, or there are too few images, so nothing is said
 
 The same attack with the same random numbers runs on teacher, unlearned model and reference. Numbers are bootstrapped
 over images, all models on the same draws, so differences between models are paired (metrics/bootstrap.py).
@@ -69,6 +69,9 @@ class AuditInputs:
     batch_size: int
     seed: int
     device: torch.device
+    single_images: bool = False
+    """The request names its images one by one, rather than by class or subject: images held out of those to keep then
+    show the same kinds of things."""
 
     def generator(self, *purpose: str | int) -> torch.Generator:
         """The same numbers for every model, so that chance does not add to their difference."""
@@ -88,6 +91,10 @@ class AuditInputs:
                 return name, self.sets[name]
         return "retain_holdout", self.sets["retain_holdout"]
 
+    def is_alike(self, never_trained: str) -> bool:
+        """Whether that set shows what the forget images show, so that memory alone can tell the two apart."""
+        return never_trained == "forget_holdout" or self.single_images
+
 
 @dataclass(frozen=True, kw_only=True)
 class Attacked:
@@ -99,6 +106,9 @@ class Attacked:
     """Fewest images of a set that the measures rest on."""
     compared_with: str = ""
     """Name of the never-trained set, where there is one."""
+    innocent_holds: bool = True
+    """Whether the audit's innocent value is that of a model which never saw the forget images. Not where they differ
+    from the never-trained ones by more than having been trained on; the reference alone tells then."""
     curves: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     """By model: what a plot shows, e.g. a ROC curve's columns."""
     facts: Mapping[str, Any] = field(default_factory=dict)

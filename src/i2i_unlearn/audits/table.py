@@ -1,0 +1,47 @@
+"""All audits by name. A new audit = a file that offers `AUDIT`, a line here, a test. Imports nothing heavy."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from i2i_unlearn.errors import UserError
+
+if TYPE_CHECKING:
+    from i2i_unlearn.audits.base import Audit
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where an audit is, and what policies may bound of it."""
+
+    module: str
+    """Imported when the audit is made, not before: the gate reads this table and needs no torch."""
+    measures: tuple[str, ...]
+
+    def load(self) -> "Audit":
+        """The audit itself."""
+        audit: Audit = import_module(self.module).AUDIT
+        return audit
+
+
+AUDITS: dict[str, Entry] = {
+    "membership": Entry(
+        "i2i_unlearn.audits.membership",
+        ("auc_loss", "auc_similarity", "tpr_at_1pct_fpr_loss", "tpr_at_1pct_fpr_similarity"),
+    ),
+    "linear_probe": Entry("i2i_unlearn.audits.linear_probe", ("auc",)),
+    "perturbation": Entry("i2i_unlearn.audits.perturbation", ("nearer_than_reference", "gain_db")),
+    "relearning": Entry("i2i_unlearn.audits.relearning", ("relearning_db", "relearning_steps", "relearning_images")),
+}
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse audits that do not exist.
+
+    Raises:
+        UserError: names the key, what it holds and what it may hold.
+    """
+    unknown = [name for name in names if name not in AUDITS]
+    if unknown:
+        raise UserError(f"evaluate.audits.run: {unknown[0]!r} is no audit; choose from: {', '.join(AUDITS)}")
