@@ -242,6 +242,9 @@ class UnlearnConfig(TrainingConfig):
     """surrogate_difference: weight of each image's own influence beside the difference."""
     surrogate_rank: PositiveInt
     """surrogate_difference: landmarks of the kernel; more are finer and slower (cubic)."""
+    push_visits: NonNegative
+    """surrogate_difference: most times that the push shows each forget image, on average; it ends there even before
+    `first_phase` is over. 0 = no limit."""
     noise_covariance: Literal["identity", "diagonal", "full"]
     noise_mean: Literal["zero", "forget"]
     proxy_ratio: Fraction

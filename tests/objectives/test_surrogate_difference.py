@@ -182,6 +182,14 @@ def test_the_stage_pushes_and_repairs(taught, splits, tmp_path):
     assert rows[-1]["retain"] < rows[11]["retain"]  # and the repair repairs
 
 
+def test_the_push_ends_when_each_image_was_shown_often_enough(taught, splits, tmp_path):
+    """34 forget images in batches of 16, twice each: 68 / 16 = 4.25 batches."""
+    facts = taught.unlearn(tmp_path / "out", splits=splits, **{**RUN, "push_visits": 2.0})
+    assert facts["num_forget"] == 34
+    rows = [json.loads(line) for line in (tmp_path / "out" / "steps.jsonl").read_text().splitlines()]
+    assert [row["phase"] for row in rows] == ["push"] * 5 + ["repair"] * 25
+
+
 @pytest.mark.parametrize("key", ["surrogate_strength", "surrogate_own", "surrogate_rank"])
 def test_each_setting_changes_the_result(taught, splits, tmp_path, key):
     changed = {"surrogate_strength": 1.0, "surrogate_own": 4.0, "surrogate_rank": 7}

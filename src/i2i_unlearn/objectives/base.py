@@ -44,6 +44,8 @@ class Settings:
     scope: Literal["auto", "encoder", "all"] = "auto"
     epsilon: float = 0.5
     first_phase: float = 0.2
+    most_first_steps: int = 0
+    """Of the first phase, however long the run; 0 = no limit."""
     seed: int = 0
 
     def scope_or(self, own: Scope) -> Scope:
@@ -177,9 +179,10 @@ def backward_weighted(terms: Mapping[str, Tensor], alpha: float) -> Tensor:
     return total
 
 
-def two_phases(num_steps: int, share: float, first: str, second: str) -> list[Phase]:
-    """`share` of the steps for the first phase, at least one; the rest for the second."""
+def two_phases(num_steps: int, share: float, first: str, second: str, *, most: int = 0) -> list[Phase]:
+    """`share` of the steps for the first phase, at least 1, at most `most` (0 = no limit); the rest for the second."""
     num_first = max(1, round(share * num_steps))
+    num_first = min(num_first, most) if most else num_first
     return [Phase(first, num_first), Phase(second, num_steps - num_first)]
 
 

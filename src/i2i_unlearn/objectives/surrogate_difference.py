@@ -16,7 +16,8 @@ A direction of this project's own (docs/results/surrogate.md has what was measur
 D says where a retrained model goes: not merely away from the truth, as ascent or noise do. But it is a kernel's answer,
 and it is smooth: a network that never saw a class completes it badly with confidence, a kernel falls back to a mean. So
 the push overshoots (s above 1), and training on the retain set alone, which is what the retrained model was made by,
-finds the network's own answer on the way back.
+finds the network's own answer on the way back. A few single images are shown too often in as many steps: the push ends
+when each was shown `push_visits` times.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,11 +50,12 @@ class SurrogateDifference:
         self.alpha = settings.alpha
         self.seed = settings.seed
         self.first_phase = settings.first_phase
+        self.most_first_steps = settings.most_first_steps
         self.scope = settings.scope_or("all")
 
     def phases(self, num_steps: int) -> Sequence[Phase]:
-        """Push for `first_phase` of the steps, then repair."""
-        return two_phases(num_steps, self.first_phase, PUSH, REPAIR)
+        """Push for `first_phase` of the steps, or as long as the few forget images bear it, then repair."""
+        return two_phases(num_steps, self.first_phase, PUSH, REPAIR, most=self.most_first_steps)
 
     def terms(
         self, batches: Mapping[str, Batch], student: ImageToImage, targets: Targets | None, state: State

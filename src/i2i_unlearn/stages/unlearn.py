@@ -1,6 +1,7 @@
 """Stage `unlearn`: make the model forget the forget set. The product's heart; its mathematics is in objectives/."""
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -51,12 +52,13 @@ def run(
     begun = time.monotonic()
     device = pick_device(config.device)
     operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
-    objective = make_objective(config.objective, _settings(config))
     model = load_model(teacher, config.model)
     manifest_path = Path(splits) / "manifest.parquet"
     manifest = read_manifest(manifest_path, images)
-    if not len(manifest.of(FORGET)):  # also where the objective reads none of them
+    num_forget = len(manifest.of(FORGET))
+    if not num_forget:  # also where the objective reads none of them
         raise UserError(_missing(FORGET))
+    objective = make_objective(config.objective, _settings(config, num_forget))
     pools = _pools(images, manifest, model, objective.needs, config, device)
     student = copy.deepcopy(model).to(device)
     inputs = {"manifest_sha256": digest_file(manifest_path), "teacher_sha256": digest_folder(teacher)}
@@ -71,7 +73,7 @@ def run(
             "objective": config.objective,
             "alpha": config.alpha,
             "device": device.type,
-            "num_forget": len(manifest.of(FORGET)),
+            "num_forget": num_forget,
         }
 
     original = model.to(device).requires_grad_(False)
@@ -93,12 +95,13 @@ def run(
     )
 
 
-def _settings(config: UnlearnConfig) -> Settings:
+def _settings(config: UnlearnConfig, num_forget: int) -> Settings:
     return Settings(
         alpha=config.alpha,
         scope=config.scope,
         epsilon=config.epsilon,
         first_phase=config.first_phase,
+        most_first_steps=math.ceil(config.push_visits * num_forget / config.batch_size),
         seed=config.seed,
     )
 
