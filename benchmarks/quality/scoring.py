@@ -17,14 +17,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.quality.feature_scores import classifier_score, efficientnet_lite0_logits, frechet
+from benchmarks.quality.feature_scores import frechet
 from i2i_unlearn.data.images import load_pixels, read_index
 from i2i_unlearn.data.manifest import SplitManifest, read_manifest
 from i2i_unlearn.engine import num_threads, pick_device
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import atomic_file, atomic_folder, write_json
 from i2i_unlearn.metrics import feature_cosine, hole_psnr, kernel_distance, output_spread, own_loss
-from i2i_unlearn.metrics.extractors import Extractor, load_extractor
+from i2i_unlearn.metrics.extractors import load_extractor
 from i2i_unlearn.metrics.names import MIN_IMAGES, SETS
 from i2i_unlearn.metrics.observations import Observations
 from i2i_unlearn.metrics.observe import SetObserver, masks_of
@@ -68,7 +68,7 @@ def score(
                 continue
             pixels_NCHW = _pixels(images, rows, model)
             seen, holes_NP, loss_N = _observe(model, pixels_NCHW, rows, operator, extractor, set_name, content, device)
-            scores[set_name] = _scores(seen)
+            scores[set_name] = _scores(seen, *extractor.take_features())
             if content["label_classifier"]:
                 completed = _pasted(pixels_NCHW, holes_NP, operator)
                 scores[set_name]["label_agreement"] = _agreement(images, manifest, rows, completed)
@@ -108,7 +108,9 @@ def _observe(
     device: torch.device,
 ) -> tuple[Observations, np.ndarray, np.ndarray]:
     """What the product notes, the completed holes (N, P) as float16 in [0, 1], and the own loss over more draws."""
-    observer = SetObserver({"model": model}, extractor, set_name=set_name, seed=SEED, device=device)
+    observer = SetObserver(
+        {"model": model}, extractor, set_name=set_name, num_images=len(rows), seed=SEED, device=device
+    )
     places = list(zip(rows["shard"].tolist(), rows["row"].tolist(), strict=True))
     holes, losses = [], []
     for start in range(0, len(rows), BATCH):
@@ -141,27 +143,41 @@ def _hidden(images_BCHW: Tensor, visible_BHW: Tensor) -> Tensor:
     return ((images_BCHW[:, :, hidden_HW].flatten(1) + 1) / 2).to(torch.float16)
 
 
-def _scores(seen: Observations) -> dict[str, float]:
+def _scores(seen: Observations, original_ND: np.ndarray, completed_ND: np.ndarray) -> dict[str, float]:
     num_images = len(seen.hole_error_N)
     ones = np.ones((1, num_images))
-    kernel = kernel_distance.of_kernel(kernel_distance.paired_kernel(seen.original_features_ND, seen.features_ND))
+    kernel = kernel_distance.of_kernel(kernel_distance.paired_kernel(original_ND, completed_ND))
     return {
         "num_images": num_images,
         **{name: float(statistic(seen).of(ones)[0]) for name, statistic in _ONE_STATISTIC.items()},
-        "fd": frechet(seen.original_features_ND, seen.features_ND),
+        "fd": frechet(original_ND, completed_ND),
         "kid": float(kernel.of(ones)[0]),
-        "classifier_score": classifier_score(efficientnet_lite0_logits(seen.features_ND)),
+        "classifier_score": seen.classes.score() if seen.classes else float("nan"),
     }
 
 
 class _KnownOriginals:
-    """An extractor that has embedded the originals before: the same images come back for every model."""
+    """An extractor that has embedded the originals before: the same images come back for every model.
 
-    def __init__(self, extractor: Extractor, folder: Path) -> None:
+    It also keeps the features of a set, because FD and KID are both wanted here, however few or many images there are.
+    """
+
+    num_parts = 1
+
+    def __init__(self, extractor: Any, folder: Path) -> None:
         self.num_features = extractor.num_features
+        self.logits = extractor.logits
         self._extractor = extractor
         self._folder = folder
         self._original: Tensor | None = None
+        self._originals: list[Tensor] = []
+        self._completed: list[Tensor] = []
+
+    def take_features(self) -> tuple[np.ndarray, np.ndarray]:
+        """Features of the originals and of the completed images since the last call."""
+        taken = tuple(torch.cat(parts).numpy() for parts in (self._originals, self._completed))
+        self._originals, self._completed = [], []
+        return taken[0], taken[1]
 
     def next_original(self, images_BCHW: Tensor) -> None:
         """Say which tensor is the next batch of originals."""
@@ -169,8 +185,12 @@ class _KnownOriginals:
 
     def __call__(self, images_BCHW: Tensor) -> Tensor:
         """As `Extractor`."""
-        if images_BCHW is not self._original:
-            return self._extractor(images_BCHW)
+        is_original = images_BCHW is self._original
+        features_BD: Tensor = self._known(images_BCHW) if is_original else self._extractor(images_BCHW)
+        (self._originals if is_original else self._completed).append(features_BD)
+        return features_BD
+
+    def _known(self, images_BCHW: Tensor) -> Tensor:
         digest = hashlib.sha256(images_BCHW.contiguous().numpy().tobytes()).hexdigest()[:24]
         path = self._folder / f"{type(self._extractor).__name__}-{digest}.npy"
         if not path.exists():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from i2i_unlearn.metrics.features import keep_features
 from i2i_unlearn.metrics.observations import Observations
 from i2i_unlearn.models.base import Embedding
 
@@ -44,6 +45,13 @@ class Thumbnails:
         return torch.cat((means, torch.ones(len(means), 1)), 1)
 
 
+def kept(features_ND):
+    """What is kept of these features."""
+    keeper = keep_features(*features_ND.shape)
+    keeper.add(torch.from_numpy(features_ND))
+    return keeper
+
+
 @pytest.fixture
 def filler():
     return Filler
@@ -66,10 +74,13 @@ def observations():
             hole_error_N=random(num_images),
             reference_error_N=random(num_images) if reference_error else None,
             own_loss_N=random(num_images),
-            features_ND=random(num_images, num_features),
-            original_features_ND=np.random.default_rng(99).random((num_images, num_features)).astype(np.float32),
+            feature_cosine_N=random(num_images),
+            features=kept(random(num_images, num_features)),
+            original_features=kept(np.random.default_rng(99).random((num_images, num_features)).astype(np.float32)),
+            classes=None,
             pixels_NP=random(num_images, 7),
             hidden_NP=np.ones((num_images, 7), dtype=bool),
+            sampled_N=np.arange(num_images),
         )
 
     return make

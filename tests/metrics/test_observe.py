@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from i2i_unlearn.errors import UserError
+from i2i_unlearn.metrics.feature_cosine import cosine
 from i2i_unlearn.metrics.hole_psnr import hole_error
 from i2i_unlearn.metrics.observe import SetObserver, masks_of
 from i2i_unlearn.metrics.output_spread import MOST_PIXELS
@@ -20,7 +21,8 @@ def centre(num=12, size=8):
 
 
 def observe(models, thumbnails, parts, *, seed=0):
-    observer = SetObserver(models, thumbnails, set_name="forget", seed=seed, device=CPU)
+    num_images = sum(len(images_BCHW) for images_BCHW, _ in parts)
+    observer = SetObserver(models, thumbnails, set_name="forget", num_images=num_images, seed=seed, device=CPU)
     for images_BCHW, visible_BHW in parts:
         observer.see(images_BCHW, visible_BHW)
     return observer.observations()
@@ -47,8 +49,12 @@ def test_notes_the_errors_the_features_and_the_closeness_to_the_reference(filler
         completed = model.complete(images(), centre(), generator=torch.Generator())
         expected = hole_error(completed, images(), centre())
         assert seen[name].hole_error_N == pytest.approx(expected.numpy())
-        assert seen[name].features_ND == pytest.approx(thumbnails(completed).numpy())
-        assert seen[name].original_features_ND == pytest.approx(thumbnails(images()).numpy())
+        features, original = thumbnails(completed).numpy(), thumbnails(images()).numpy()
+        assert seen[name].feature_cosine_N == pytest.approx(cosine(features, original))
+        # 12 images are more than twice the 5 features: sums are kept
+        assert seen[name].features.sum_D.numpy() == pytest.approx(features.sum(0), rel=1e-6)
+        assert seen[name].features.products_DD.numpy() == pytest.approx(features.T @ features, rel=1e-5)
+        assert seen[name].original_features.sum_D.numpy() == pytest.approx(original.sum(0), rel=1e-6)
     # outputs differ by the biases: (0.5 / 2)^2 and (1 / 2)^2 in [0, 1] pixels
     assert seen["teacher"].reference_error_N == pytest.approx(0.0625)
     assert seen["unlearned"].reference_error_N == pytest.approx(0.25)
@@ -65,17 +71,19 @@ def test_the_size_of_batches_changes_nothing(filler, thumbnails):
     whole = observe(models, thumbnails, [(images(), centre())])
     split = observe(models, thumbnails, [(images()[:5], centre(5)), (images()[5:], centre(7))])
     for name in models:
-        for column in ("hole_error_N", "own_loss_N", "features_ND", "pixels_NP", "hidden_NP"):
+        for column in ("hole_error_N", "own_loss_N", "feature_cosine_N", "pixels_NP", "hidden_NP", "sampled_N"):
             assert getattr(whole[name], column) == pytest.approx(getattr(split[name], column), abs=1e-6)
+        products = [seen[name].features.products_DD.numpy() for seen in (whole, split)]
+        assert products[0] == pytest.approx(products[1], rel=1e-9)
 
 
 def test_models_are_given_the_same_random_numbers(filler, thumbnails):
     models = {"teacher": filler(noise=0.3), "unlearned": filler(noise=0.3)}
     seen = observe(models, thumbnails, [(images(), centre())])
-    assert (seen["teacher"].features_ND == seen["unlearned"].features_ND).all()
+    assert (seen["teacher"].feature_cosine_N == seen["unlearned"].feature_cosine_N).all()
     assert (seen["teacher"].own_loss_N == seen["unlearned"].own_loss_N).all()
     other = observe(models, thumbnails, [(images(), centre())], seed=1)
-    assert (seen["teacher"].features_ND != other["teacher"].features_ND).any()
+    assert (seen["teacher"].feature_cosine_N != other["teacher"].feature_cosine_N).any()
 
 
 def test_keeps_the_hidden_pixels_but_never_more_than_the_limit(filler, thumbnails):

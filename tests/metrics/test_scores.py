@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from i2i_unlearn.metrics.names import FEATURE_METRICS, PLAIN_METRICS
+from i2i_unlearn.metrics.names import FEATURE_METRICS, PLAIN_METRICS, PUBLISHED_NAMES, feature_metric_name
 from i2i_unlearn.metrics.scores import Scores
 from i2i_unlearn.metrics.table import METRICS
 
@@ -13,7 +13,14 @@ def score(seen, set_name="forget", num_draws=50):
 
 
 def test_the_gate_and_the_table_know_the_same_metrics():
-    assert set(METRICS) == {*PLAIN_METRICS, *FEATURE_METRICS}
+    assert {*METRICS, *PUBLISHED_NAMES.values()} == {*PLAIN_METRICS, *FEATURE_METRICS}
+
+
+def test_only_with_inception_is_a_distance_an_fid_and_a_score_an_inception_score():
+    names = [feature_metric_name(metric, "inception_v3") for metric in ("fd", "kid", "classifier_score")]
+    assert names == ["fid_inception_v3", "kid_inception_v3", "inception_score_inception_v3"]
+    names = [feature_metric_name(metric, "clip") for metric in ("fd", "kid", "classifier_score")]
+    assert names == ["fd_clip", "kid_clip", "classifier_score_clip"]
 
 
 def test_every_model_is_scored_and_every_pair_compared(observations):

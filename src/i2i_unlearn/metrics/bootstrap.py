@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95
-_MOST_WEIGHTS = 4_000_000  # in one block (32 MB), so that memory does not grow with images times draws
+_MOST_WEIGHTS = 1_000_000  # in one block (8 MB), so that memory does not grow with images times draws
 
 Key = TypeVar("Key")
 
@@ -30,6 +30,8 @@ class Statistic:
     """Counts (K, N), each row summing to about N -> values (K,)."""
     has_interval: bool = True
     """False where resampling would mislead or cost too much; then `of` is asked for all-ones counts only."""
+    num_images: int | None = None
+    """How many images it looks at; None = all of the set."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Draws:
 
     value: float
     samples_K: Floats | None
+    num_images: int | None = None
+    """As in `Statistic`."""
 
     def minus(self, other: "Draws") -> "Draws":
         """The paired difference: both were drawn together."""
@@ -52,8 +56,8 @@ class Draws:
     def _pair(self, other: "Draws", operation: Callable[[Floats, Floats], Floats]) -> "Draws":
         value = float(operation(np.float64(self.value), np.float64(other.value)))  # type: ignore[arg-type]
         if self.samples_K is None or other.samples_K is None:
-            return Draws(value, None)
-        return Draws(value, operation(self.samples_K, other.samples_K))
+            return Draws(value, None, self.num_images)
+        return Draws(value, operation(self.samples_K, other.samples_K), self.num_images)
 
 
 class Measured(TypedDict):
@@ -66,12 +70,12 @@ class Measured(TypedDict):
 
 
 def measured(draws: Draws, num_images: int) -> Measured:
-    """Value and 95 % interval."""
+    """Value and 95 % interval; of `num_images` images, unless the metric looks at fewer."""
     low = high = None
     if draws.samples_K is not None:
         tail = (1 - LEVEL) / 2
         low, high = (float(edge) for edge in np.quantile(draws.samples_K, (tail, 1 - tail)))
-    return {"value": draws.value, "low": low, "high": high, "num_images": num_images}
+    return {"value": draws.value, "low": low, "high": high, "num_images": draws.num_images or num_images}
 
 
 def draw(
@@ -85,7 +89,10 @@ def draw(
     for counts_KN in _resampled_counts(num_images, num_draws, rng):
         for key, statistic in resampled.items():
             blocks[key].append(statistic.of(counts_KN))
-    return {key: Draws(value, np.concatenate(blocks[key]) if key in blocks else None) for key, value in values.items()}
+    return {
+        key: Draws(value, np.concatenate(blocks[key]) if key in blocks else None, statistics[key].num_images)
+        for key, value in values.items()
+    }
 
 
 def _resampled_counts(num_images: int, num_draws: int, rng: np.random.Generator) -> Iterator[Floats]:

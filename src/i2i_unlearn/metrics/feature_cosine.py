@@ -1,12 +1,13 @@
 """Mean cosine between the features of a completed image and those of its own original; 1 = alike.
 
-The paper takes CLIP's image embeddings; here any extractor (metrics/extractors.py).
+The paper takes CLIP's image embeddings; here any extractor, named by the key `extractor` of metrics.json.
 """
 
 import numpy as np
 
 from i2i_unlearn.metrics.bootstrap import Statistic, weighted_mean
-from i2i_unlearn.metrics.observations import Array, Observations
+from i2i_unlearn.metrics.features import Array
+from i2i_unlearn.metrics.observations import Observations
 
 
 def cosine(one_ND: Array, other_ND: Array) -> Array:
@@ -19,4 +20,4 @@ def cosine(one_ND: Array, other_ND: Array) -> Array:
 
 def statistic(seen: Observations) -> Statistic:
     """Every image counts the same."""
-    return Statistic(weighted_mean(cosine(seen.features_ND, seen.original_features_ND)))
+    return Statistic(weighted_mean(seen.feature_cosine_N))

@@ -19,23 +19,33 @@ Shape letters: K draws, N images, D features.
 import numpy as np
 
 from i2i_unlearn.metrics.bootstrap import Floats, Statistic
-from i2i_unlearn.metrics.frechet_distance import is_frechet_reliable
-from i2i_unlearn.metrics.observations import Array, Observations
+from i2i_unlearn.metrics.features import Array, FeatureRows
+from i2i_unlearn.metrics.observations import Observations
 
 FEWEST_FOR_INTERVAL = 10
 """Resampling fewer images says little, and may draw one image alone, which has no pairs."""
+_ROWS = 256  # of the kernel at once, so that little memory is needed beside the result
 
 
 def polynomial_kernel(one_ND: Floats, other_ND: Floats) -> Floats:
     """The kernel k of each pair of rows."""
-    return np.asarray((one_ND @ other_ND.T / one_ND.shape[1] + 1) ** 3)
+    inner_NN = one_ND @ other_ND.T
+    inner_NN /= one_ND.shape[1]
+    inner_NN += 1
+    return np.asarray(inner_NN * inner_NN * inner_NN)  # in a tenth of the time that ** 3 takes
 
 
 def paired_kernel(original_ND: Array, completed_ND: Array) -> Floats:
-    """h_ij with a zero diagonal, (N, N)."""
+    """h_ij with a zero diagonal, (N, N). It is symmetric: computed for j >= i, block by block, and mirrored."""
     x, y = original_ND.astype(np.float64), completed_ND.astype(np.float64)
-    mixed_NN = polynomial_kernel(x, y)
-    h_NN = polynomial_kernel(x, x) + polynomial_kernel(y, y) - mixed_NN - mixed_NN.T
+    h_NN = np.empty((len(x), len(x)))
+    for start in range(0, len(x), _ROWS):
+        rows, onwards = slice(start, start + _ROWS), slice(start, None)
+        h = polynomial_kernel(x[rows], x[onwards]) + polynomial_kernel(y[rows], y[onwards])
+        h -= polynomial_kernel(x[rows], y[onwards])
+        h -= polynomial_kernel(y[rows], x[onwards])
+        h_NN[rows, onwards] = h
+        h_NN[onwards, rows] = h.T
     np.fill_diagonal(h_NN, 0.0)
     return h_NN
 
@@ -52,6 +62,7 @@ def of_kernel(h_NN: Floats) -> Statistic:
 
 def statistic(seen: Observations) -> Statistic | None:
     """None where there are enough images for a Frechet distance."""
-    if is_frechet_reliable(*seen.features_ND.shape):
+    original, completed = seen.original_features, seen.features
+    if not isinstance(original, FeatureRows) or not isinstance(completed, FeatureRows):
         return None
-    return of_kernel(paired_kernel(seen.original_features_ND, seen.features_ND))
+    return of_kernel(paired_kernel(original.rows_ND, completed.rows_ND))

@@ -9,8 +9,11 @@ FORGET_SETS = ("forget", "forget_holdout")
 PAIRS = (("unlearned", "teacher"), ("unlearned", "reference"), ("reference", "teacher"))
 """Two models compared on the same images: (of, against). `differences` and `ratios` hold these."""
 
-FEATURE_METRICS = ("fd", "kid")
-"""Distances between sets of features; their names in metrics.json end in the extractor's: fd_efficientnet_lite0."""
+FEATURE_METRICS = ("fd", "fid", "kid", "classifier_score", "inception_score")
+"""Of sets of features; their names in metrics.json end in the extractor's: fd_efficientnet_lite0."""
+PUBLISHED_WITH = "inception_v3"
+PUBLISHED_NAMES = {"fd": "fid", "classifier_score": "inception_score"}
+"""Only with this extractor are they what is published under these names."""
 PLAIN_METRICS = ("hole_psnr_db", "feature_cosine", "own_loss", "reference_psnr_db", "output_spread")
 RATIO_METRICS = ("own_loss", "output_spread")
 """Metrics with a natural zero, for which "so many times as large" means something."""
@@ -26,3 +29,9 @@ def pair_name(of: str, against: str) -> str:
 def ratio_name(of: str, against: str) -> str:
     """Key of a pair in `ratios`: unlearned/reference."""
     return f"{of}/{against}"
+
+
+def feature_metric_name(metric: str, extractor: str) -> str:
+    """Name in metrics.json: fd_efficientnet_lite0, but fid_inception_v3."""
+    published = PUBLISHED_NAMES if extractor == PUBLISHED_WITH else {}
+    return f"{published.get(metric, metric)}_{extractor}"

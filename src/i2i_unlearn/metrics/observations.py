@@ -1,6 +1,6 @@
 """What is seen of one model on one set of images: everything that metrics are computed from.
 
-Shape letters: N images, D features, P sampled hole pixels.
+Shape letters: N images (of pixels: only those that `sampled_N` names), D features, P sampled hole pixels.
 """
 
 from dataclasses import dataclass
@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from i2i_unlearn.metrics.class_sums import ClassSums
+from i2i_unlearn.metrics.features import Array, FeatureRows, FeatureSums
+
+__all__ = ["Array", "Observations"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observations:
-    """One row an image, in the same order for every model."""
+    """Scalars: one row an image, in the same order for every model. All else stops growing at some number of images."""
 
     hole_error_N: Array
     """Mean squared error in the hole between completed image and original; pixels in [0, 1]."""
@@ -21,11 +24,17 @@ class Observations:
     """The same between this model's output and the reference's; None for the reference, or where there is none."""
     own_loss_N: Array
     """The loss that the family is trained with."""
-    features_ND: Array
-    """The extractor's features of the completed image."""
-    original_features_ND: Array
-    """The extractor's features of the original; the same array for every model."""
+    feature_cosine_N: Array
+    """Cosine between the extractor's features of the completed image and those of the original."""
+    features: FeatureRows | FeatureSums
+    """The extractor's features of the completed images: all rows, or sums where `is_frechet_reliable`."""
+    original_features: FeatureRows | FeatureSums
+    """The same of the originals; the same object for every model."""
+    classes: ClassSums | None
+    """What the extractor's classifier sees in the completed images; None where it has none."""
     pixels_NP: Array
-    """The completed image's values at some fixed pixels, in [0, 1]."""
+    """Some completed images' values at some fixed pixels, in [0, 1]."""
     hidden_NP: NDArray[np.bool_]
     """Whether each of these pixels is hidden in this image; the same array for every model."""
+    sampled_N: NDArray[np.int64]
+    """Which images these are; all of them unless there are many."""

@@ -1,6 +1,7 @@
 """Sees every image once: each model completes it once, and each completion is embedded once.
 
-Memory does not grow with the size of images: what is kept of an image are numbers, its features and a few pixels.
+Memory does not grow with the size of images, and with their number only by four numbers an image and model: features
+are summed once there are many, and pixels are kept of some images only.
 Shape letters: B batch, C channels, H, W pixels, N images, D features, P sampled hole pixels.
 """
 
@@ -10,13 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from i2i_unlearn.errors import UserError
-from i2i_unlearn.metrics.extractors import Extractor
+from i2i_unlearn.metrics.class_sums import ClassSums
+from i2i_unlearn.metrics.extractors import Classifier, Extractor
+from i2i_unlearn.metrics.feature_cosine import cosine
+from i2i_unlearn.metrics.features import keep_features
 from i2i_unlearn.metrics.hole_psnr import hole_error
 from i2i_unlearn.metrics.observations import Observations
-from i2i_unlearn.metrics.output_spread import MOST_PIXELS
+from i2i_unlearn.metrics.output_spread import MOST_IMAGES, MOST_PIXELS
 from i2i_unlearn.operators import Operator
 from i2i_unlearn.randomness import derive_seed, generator_for
 
@@ -52,19 +57,31 @@ class SetObserver:
     """Gathers `Observations` of all models on one set, batch by batch."""
 
     def __init__(
-        self, models: Mapping[str, Any], extractor: Extractor, *, set_name: str, seed: int, device: torch.device
+        self,
+        models: Mapping[str, Any],
+        extractor: Extractor,
+        *,
+        set_name: str,
+        num_images: int,
+        seed: int,
+        device: torch.device,
     ) -> None:
         self._models = models
         self._extractor = extractor
         self._set_name = set_name
+        self._num_images = num_images
         self._seed = seed
         self._device = device
         # Every model is given the same random numbers, so that they do not add to the difference between models.
         self._complete_with = {name: generator_for(seed, "evaluate", "complete", set_name) for name in models}
         self._loss_with = {name: generator_for(seed, "evaluate", "loss", set_name) for name in models}
+        self._count = 0
         self._pixels_P: Tensor | None = None
+        self._sampled_N = _some_of(num_images, MOST_IMAGES, seed, "spread", set_name)
         self._hidden: list[Tensor] = []
-        self._originals: list[Tensor] = []
+        self._originals = keep_features(num_images, extractor.num_features)
+        self._features = {name: keep_features(num_images, extractor.num_features) for name in models}
+        self._classes = {name: _class_sums(extractor) for name in models}
         self._parts: dict[str, list[dict[str, Tensor]]] = {name: [] for name in models}
 
     @torch.inference_mode()
@@ -72,9 +89,14 @@ class SetObserver:
         """Let all models complete a batch (on the CPU, in [-1, 1]) and note what metrics need."""
         images, visible = images_BCHW.to(self._device), _to_device(visible_BHW, self._device)
         completed = {name: self._complete(name, images, visible) for name in self._models}
-        self._note_shared(images_BCHW, visible_BHW)
+        kept = self._kept_here(len(images_BCHW))
+        original_BD = self._note_shared(images_BCHW, visible_BHW, kept)
         for name, output_BCHW in completed.items():
-            self._parts[name].append(self._facts(name, output_BCHW, completed, images, visible))
+            facts = self._facts(name, output_BCHW, completed, images, visible)
+            facts["pixels"] = (output_BCHW.flatten(1)[kept][:, self._pixels_P] + 1) / 2
+            facts["feature_cosine"] = self._note_features(name, output_BCHW, original_BD)
+            self._parts[name].append({key: value.cpu() for key, value in facts.items()})
+        self._count += len(images_BCHW)
         return Seen(
             images_BCHW=images_BCHW,
             visible_BHW=visible_BHW,
@@ -83,9 +105,10 @@ class SetObserver:
         )
 
     def observations(self) -> dict[str, Observations]:
-        """By model."""
+        """By model; after all images were seen."""
+        if self._count != self._num_images:
+            raise ValueError(f"{self._count} of {self._num_images} images were seen")
         hidden_NP = torch.cat(self._hidden).numpy()
-        original_ND = torch.cat(self._originals).numpy()
         found = {}
         for name, parts in self._parts.items():
             columns = {key: torch.cat([part[key] for part in parts]).numpy() for key in parts[0]}
@@ -93,12 +116,20 @@ class SetObserver:
                 hole_error_N=columns["hole_error"],
                 reference_error_N=columns.get("reference_error"),
                 own_loss_N=columns["own_loss"],
-                features_ND=columns["features"],
-                original_features_ND=original_ND,
+                feature_cosine_N=columns["feature_cosine"],
+                features=self._features[name],
+                original_features=self._originals,
+                classes=self._classes[name],
                 pixels_NP=columns["pixels"],
                 hidden_NP=hidden_NP,
+                sampled_N=self._sampled_N,
             )
         return found
+
+    def _kept_here(self, num: int) -> Tensor:
+        """Places in the next `num` images of those whose pixels are kept."""
+        first, last = np.searchsorted(self._sampled_N, (self._count, self._count + num))
+        return torch.from_numpy(self._sampled_N[first:last] - self._count).to(self._device)
 
     def _complete(self, name: str, images: Tensor, visible: Tensor) -> Tensor:
         output: Tensor = self._models[name].complete(images, visible, generator=self._complete_with[name])
@@ -109,12 +140,24 @@ class SetObserver:
             )
         return output
 
-    def _note_shared(self, images_BCHW: Tensor, visible_BHW: Tensor) -> None:
+    def _note_shared(self, images_BCHW: Tensor, visible_BHW: Tensor, kept: Tensor) -> Tensor:
+        """The originals' features."""
         hidden_BCHW = (~visible_BHW).unsqueeze(1).expand_as(images_BCHW)
         if self._pixels_P is None:
             self._pixels_P = self._choose_pixels(hidden_BCHW)
-        self._hidden.append(hidden_BCHW.flatten(1)[:, self._pixels_P])
-        self._originals.append(self._extractor(images_BCHW))
+        self._hidden.append(hidden_BCHW.flatten(1)[kept.cpu()][:, self._pixels_P])
+        original_BD = self._extractor(images_BCHW)
+        self._originals.add(original_BD)
+        return original_BD
+
+    def _note_features(self, name: str, output_BCHW: Tensor, original_BD: Tensor) -> Tensor:
+        """Add a model's features; their cosine with the originals'."""
+        features_BD = self._extractor(output_BCHW)
+        self._features[name].add(features_BD)
+        classes = self._classes[name]
+        if classes is not None and isinstance(self._extractor, Classifier):
+            classes.add(self._extractor.logits(features_BD))
+        return torch.from_numpy(cosine(features_BD.numpy(), original_BD.numpy()))
 
     def _choose_pixels(self, hidden_BCHW: Tensor) -> Tensor:
         """Some of the pixels that an image of the first batch hides, in order."""
@@ -127,15 +170,22 @@ class SetObserver:
         self, name: str, output: Tensor, completed: Mapping[str, Tensor], images: Tensor, visible: Tensor
     ) -> dict[str, Tensor]:
         loss_B = self._models[name].training_loss(images, visible, generator=self._loss_with[name])
-        facts = {
-            "hole_error": hole_error(output, images, visible),
-            "own_loss": loss_B.float(),
-            "features": self._extractor(output),
-            "pixels": (output.flatten(1)[:, self._pixels_P] + 1) / 2,
-        }
+        facts = {"hole_error": hole_error(output, images, visible), "own_loss": loss_B.float()}
         if name != "reference" and "reference" in completed:
             facts["reference_error"] = hole_error(output, completed["reference"], visible)
-        return {key: value.cpu() for key, value in facts.items()}
+        return facts
+
+
+def _some_of(num: int, most: int, seed: int, *purpose: str) -> NDArray[np.int64]:
+    """At most `most` of the numbers below `num`, in order; drawn at random where there are more."""
+    if num <= most:
+        return np.arange(num)
+    rng = np.random.default_rng(derive_seed(seed, "evaluate", *purpose))
+    return np.sort(rng.choice(num, most, replace=False))
+
+
+def _class_sums(extractor: Extractor) -> ClassSums | None:
+    return ClassSums(extractor.num_parts) if isinstance(extractor, Classifier) else None
 
 
 def _to_device(visible_BHW: Tensor, device: torch.device) -> Tensor:

@@ -1,8 +1,8 @@
 """Spread of a model's outputs over images: standard deviation over images of each hole pixel, mean over hole pixels.
 
 Near 0 the model answers every image with the same picture, a grey blur: a forget score can look right and yet be
-reached in a way that no retrained model would. Pixels in [0, 1]; at most `MOST_PIXELS` of them, drawn once for all
-models.
+reached in a way that no retrained model would. Pixels in [0, 1]; at most `MOST_PIXELS` of them, of at most
+`MOST_IMAGES` images, both drawn once for all models.
 Shape letters: K draws, N images, P pixels.
 """
 
@@ -14,6 +14,8 @@ from i2i_unlearn.metrics.observations import Array, Observations
 
 MOST_PIXELS = 256
 """More pixels would change the mean in its third digit only: neighbours are alike. The demo's hole has 196."""
+MOST_IMAGES = 1000
+"""More would change a deviation by less than 3 %, and would have to be kept. They are drawn at random."""
 
 
 def of_pixels(pixels_NP: Array, hidden_NP: NDArray[np.bool_]) -> Statistic:
@@ -37,5 +39,6 @@ def of_pixels(pixels_NP: Array, hidden_NP: NDArray[np.bool_]) -> Statistic:
 
 
 def statistic(seen: Observations) -> Statistic:
-    """The spread of the completed images."""
-    return of_pixels(seen.pixels_NP, seen.hidden_NP)
+    """The spread of the completed images of which pixels are kept."""
+    of = of_pixels(seen.pixels_NP, seen.hidden_NP).of
+    return Statistic(lambda counts_KN: of(counts_KN[:, seen.sampled_N]), num_images=len(seen.sampled_N))

@@ -6,6 +6,7 @@ A metric takes what was seen of a model on a set and gives a `Statistic`, or Non
 from collections.abc import Callable
 
 from i2i_unlearn.metrics import (
+    classifier_score,
     feature_cosine,
     frechet_distance,
     hole_psnr,
@@ -15,7 +16,7 @@ from i2i_unlearn.metrics import (
     reference_psnr,
 )
 from i2i_unlearn.metrics.bootstrap import Statistic
-from i2i_unlearn.metrics.names import FEATURE_METRICS
+from i2i_unlearn.metrics.names import FEATURE_METRICS, feature_metric_name
 from i2i_unlearn.metrics.observations import Observations
 
 METRICS: dict[str, Callable[[Observations], Statistic | None]] = {
@@ -23,6 +24,7 @@ METRICS: dict[str, Callable[[Observations], Statistic | None]] = {
     "feature_cosine": feature_cosine.statistic,
     "fd": frechet_distance.statistic,
     "kid": kernel_distance.statistic,
+    "classifier_score": classifier_score.statistic,
     "own_loss": own_loss.statistic,
     "reference_psnr_db": reference_psnr.statistic,
     "output_spread": output_spread.statistic,
@@ -35,5 +37,5 @@ def statistics_of(seen: Observations, extractor: str) -> dict[str, Statistic]:
     for name, metric in METRICS.items():
         statistic = metric(seen)
         if statistic is not None:
-            found[f"{name}_{extractor}" if name in FEATURE_METRICS else name] = statistic
+            found[feature_metric_name(name, extractor) if name in FEATURE_METRICS else name] = statistic
     return found

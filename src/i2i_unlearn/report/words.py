@@ -64,9 +64,11 @@ _METRICS = {
 }
 _DISTANCES = {
     "fd_": ("FD", "Frechet distance", 1),
+    "fid_": ("FID", "Frechet distance", 1),
     "kid_": ("KID", "Kernel distance", 4),
 }
-_EXTRACTORS = {"efficientnet_lite0": "EfficientNet-Lite0"}
+_CLASS_SCORES = {"classifier_score_": "Classifier score", "inception_score_": "Inception Score"}
+_EXTRACTORS = {"efficientnet_lite0": "EfficientNet-Lite0", "inception_v3": "InceptionV3", "clip": "CLIP"}
 
 
 def metric_words(name: str) -> MetricWords:
@@ -76,6 +78,13 @@ def metric_words(name: str) -> MetricWords:
             extractor = extractor_title(name.removeprefix(prefix))
             text = f"{meaning} between completed and original images in the features of {extractor}; lower = closer."
             return MetricWords(f"{title} ({extractor})", text, digits)
+    for prefix, title in _CLASS_SCORES.items():
+        if name.startswith(prefix):
+            extractor = extractor_title(name.removeprefix(prefix))
+            text = (
+                f"How surely {extractor} names what it sees, and how much that varies; 1 = all images look alike to it."
+            )
+            return MetricWords(f"{title} ({extractor})", text, 2)
     return _METRICS.get(name, MetricWords(name.replace("_", " "), "", 3))
 
 

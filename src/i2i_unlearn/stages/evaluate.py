@@ -29,7 +29,7 @@ from i2i_unlearn.data.images import decode, iter_encoded
 from i2i_unlearn.engine import num_threads, pick_device
 from i2i_unlearn.files import atomic_folder, write_json
 from i2i_unlearn.metrics.embedding_map import NUM_IMAGES, EmbeddingCollector
-from i2i_unlearn.metrics.extractors import Extractor, load_extractor
+from i2i_unlearn.metrics.extractors import Extractor, extractor_label, extractor_name, load_extractor
 from i2i_unlearn.metrics.names import FINDINGS_VERSION, FORGET_SETS, MODELS
 from i2i_unlearn.metrics.observe import SetObserver, masks_of
 from i2i_unlearn.metrics.pictures import PictureCollector
@@ -108,7 +108,12 @@ class _Evaluation:
         if not len(chosen.rows):
             return
         observer = SetObserver(
-            self._inputs.models, self._extractor, set_name=set_name, seed=self._config.seed, device=self._device
+            self._inputs.models,
+            self._extractor,
+            set_name=set_name,
+            num_images=len(chosen.rows),
+            seed=self._config.seed,
+            device=self._device,
         )
         pictures = self._picture_collector(set_name, len(chosen.rows))
         mapped = self._rng("map", set_name).permutation(len(chosen.rows))[:NUM_IMAGES]
@@ -124,7 +129,7 @@ class _Evaluation:
         self._scores.add(
             set_name,
             observer.observations(),
-            extractor=self._config.extractor,
+            extractor=extractor_name(self._config.extractor),
             num_draws=self._config.num_bootstrap,
             rng=self._rng("bootstrap", set_name),
         )
@@ -178,7 +183,7 @@ class _Evaluation:
             "schema_version": FINDINGS_VERSION,
             "operator": config.operator,
             "keep_fraction": config.keep_fraction,
-            "extractor": config.extractor,
+            "extractor": extractor_name(config.extractor),
             "num_bootstrap": config.num_bootstrap,
             "seed": config.seed,
             "models": dict(inputs.digests),
@@ -224,7 +229,7 @@ def _lineage(inputs: Inputs, config: EvaluateConfig) -> dict[str, str]:
         "erased earlier": ", ".join(inputs.manifest.erased) or "none",
         **{name: str(unlearn[name]) for name in ("objective", "alpha", "steps") if name in unlearn},
         "operator": f"{config.operator}, {config.keep_fraction:g} visible",
-        "extractor": config.extractor,
+        "extractor": extractor_label(config.extractor),
         "seed of the evaluation": str(config.seed),
         "settings of the evaluation, sha256": config.digest(),
     }

