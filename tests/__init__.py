@@ -1,0 +1,1 @@
+"""Ours: the installed package torch-fidelity brings a package of this name, too."""
