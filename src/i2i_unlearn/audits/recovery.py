@@ -4,14 +4,14 @@ The attacker has a frozen encoder and retain images. A small decoder of our own,
 model, is trained from random weights to paint the hole of retain images from E(T(x)) alone, then asked for forget
 images, of which it saw none.
 
-    recovery_gap_db    PSNR in the hole of forget images minus that of never-trained images
-    recovery_psnr_db   the first of the two
+    recovery_gain_db   PSNR in the hole of forget images, minus that of the mean retain image
+    recovery_gap_db    this gain minus that on never-trained images
 
 The decoder is trained on images that the encoder was trained on, too. So where the encoder has kept something of its
 own training images, the decoder learns to read it, and then reads it of forget images as well, but not of images that
-were never trained on: an encoder that never saw the forget images leaves no gap. Held-out images of the forgotten
-classes are as hard to complete as forget images; those of other classes are not, and the difference to the reference
-then says more than the distance to 0 (`compared_with` tells which they are).
+were never trained on: an encoder that never saw the forget images leaves no gap. The mean image takes out how hard each
+set is by itself. It does so roughly where the never-trained images are of other classes; there only the reference
+tells.
 
 Intervals are over images, both sets drawn apart, on the same draws for all models. They belong to this one decoder.
 
@@ -23,15 +23,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from i2i_unlearn.audits.base import Attacked, AuditInputs, ImageSet
 from i2i_unlearn.audits.training import fit
-from i2i_unlearn.metrics.bootstrap import draw
+from i2i_unlearn.metrics.bootstrap import Draws, draw
 from i2i_unlearn.metrics.hole_psnr import hole_error, of_errors, psnr_db
-from i2i_unlearn.metrics.observations import Array
 from i2i_unlearn.models.base import Embedding
 from i2i_unlearn.models.weights import seeded
 from i2i_unlearn.objectives.base import Batch, Phase, Scope, State, Targets
@@ -40,11 +41,15 @@ from i2i_unlearn.progress import Advance
 from i2i_unlearn.randomness import derive_seed
 from i2i_unlearn.sampling import Sampler, single_pool
 
+Array = NDArray[np.float32]
+
 BATCH = 32
 LEARNING_RATE = 2e-3
 WIDTH, NUM_LAYERS, NUM_HEADS = 64, 2, 4
+MOST_PATCHES = 4
+"""Patches that the decoder paints, along one side. Few: one is trained for every model at every evaluation."""
 MOST_PLACES = 8
-"""Cells of a grid along one side: of the decoder's patches, and of feature maps, which are averaged down to it."""
+"""Cells that a feature map is averaged down to, along one side."""
 MOST_RETAIN = 200
 """Retain images that are completed, for comparison."""
 
@@ -101,8 +106,8 @@ def as_tokens(feature: Tensor) -> Tensor:
 
 
 def _patch_side(side: int) -> int:
-    """The smallest divisor of `side` that makes at most `MOST_PLACES` patches."""
-    return next(size for size in range(math.ceil(side / MOST_PLACES), side + 1) if side % size == 0)
+    """The smallest divisor of `side` that makes at most `MOST_PATCHES` patches."""
+    return next(size for size in range(math.ceil(side / MOST_PATCHES), side + 1) if side % size == 0)
 
 
 def _places(num: int) -> Tensor:
@@ -131,25 +136,19 @@ class Recovery:
         """Train a decoder for every model's encoder and ask it for forget images."""
         judged = self._judged(inputs)
         errors = {name: _recover(model, judged, inputs, advance) for name, model in inputs.models.items()}
-        psnr = {
-            kind: draw(
-                {name: of_errors(found[kind]) for name, found in errors.items()},
-                num_images=len(judged[kind]),
-                num_draws=inputs.num_draws,
-                rng=inputs.rng("recovery", kind),
-            )
-            for kind in ("forget", "never")
-        }
+        compared_with, _ = inputs.never_trained(self.min_images)
+        gain = {kind: _gains(kind, judged[kind], errors, inputs) for kind in ("forget", "never")}
         return Attacked(
             measures={
                 name: {
-                    "recovery_gap_db": psnr["forget"][name].minus(psnr["never"][name]),
-                    "recovery_psnr_db": psnr["forget"][name],
+                    "recovery_gap_db": gain["forget"][name].minus(gain["never"][name]),
+                    "recovery_gain_db": gain["forget"][name],
                 }
                 for name in inputs.models
             },
             num_images=min(len(judged["forget"]), len(judged["never"])),
-            compared_with=inputs.never_trained(self.min_images)[0],
+            compared_with=compared_with,
+            innocent_holds=inputs.is_alike(compared_with),
             curves={
                 name: {f"{kind}_psnr_db": [float(psnr_db(error_N.mean()))] for kind, error_N in found.items()}
                 for name, found in errors.items()
@@ -212,14 +211,34 @@ def _recover(model: Any, judged: Mapping[str, ImageSet], inputs: AuditInputs, ad
     return {kind: _errors(model, decoder, images, inputs, advance) for kind, images in judged.items()}
 
 
+def _gains(
+    kind: str, images: ImageSet, errors: Mapping[str, Mapping[str, Array]], inputs: AuditInputs
+) -> dict[str, Draws]:
+    """By model: PSNR of what its decoder paints minus that of the mean retain image, on the same images."""
+    mean_1CHW = mean_image(inputs.sets["retain"]).unsqueeze(0)
+    of_mean = [hole_error(mean_1CHW, *batch) for batch in images.batches(inputs.batch_size, torch.device("cpu"))]
+    statistics = {name: of_errors(found[kind]) for name, found in errors.items()}
+    drawn = draw(
+        {**statistics, None: of_errors(torch.cat(of_mean).numpy())},
+        num_images=len(images),
+        num_draws=inputs.num_draws,
+        rng=inputs.rng("recovery", kind),
+    )
+    return {name: drawn[name].minus(drawn[None]) for name in errors}
+
+
+def mean_image(images: ImageSet) -> Tensor:
+    """Pixel by pixel (C, H, W), in [-1, 1]."""
+    return to_float(images.images_NCHW.float().mean(0))
+
+
 @torch.no_grad()
 def _decoder_for(model: Any, inputs: AuditInputs) -> FreshDecoder:
     """Fresh weights, the same for all models; it starts from the mean retain image."""
     retain = inputs.sets["retain"]
     images_BCHW, visible_BHW = next(retain[:2].batches(2, inputs.device))
     like = model.encode(images_BCHW, visible_BHW)
-    mean_CHW = to_float(retain.images_NCHW.float().mean(0))
-    return FreshDecoder(like, mean_CHW, inputs.generator("recovery", "decoder")).to(inputs.device)
+    return FreshDecoder(like, mean_image(retain), inputs.generator("recovery", "decoder")).to(inputs.device)
 
 
 @torch.no_grad()

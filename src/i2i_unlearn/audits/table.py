@@ -18,6 +18,8 @@ class Entry:
     module: str
     """Imported when the audit is made, not before: the gate reads this table and needs no torch."""
     measures: tuple[str, ...]
+    needs_reference: bool = False
+    """True where the measure that decides cannot even be taken without a reference."""
 
     def load(self) -> "Audit":
         """The audit itself."""
@@ -31,8 +33,11 @@ AUDITS: dict[str, Entry] = {
         ("auc_loss", "auc_similarity", "tpr_at_1pct_fpr_loss", "tpr_at_1pct_fpr_similarity"),
     ),
     "linear_probe": Entry("i2i_unlearn.audits.linear_probe", ("auc",)),
-    "perturbation": Entry("i2i_unlearn.audits.perturbation", ("nearer_than_reference", "gain_db")),
+    "perturbation": Entry(
+        "i2i_unlearn.audits.perturbation", ("nearer_than_reference", "gain_db"), needs_reference=True
+    ),
     "relearning": Entry("i2i_unlearn.audits.relearning", ("relearning_db", "relearning_steps", "relearning_images")),
+    "recovery": Entry("i2i_unlearn.audits.recovery", ("recovery_gap_db", "recovery_gain_db")),
 }
 
 
