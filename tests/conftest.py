@@ -54,6 +54,8 @@ TINY: dict[str, Any] = {
         "num_noise_draws": 16,
         "checkpoint_every_steps": 10,
     },
+    # The images are too few for these, which costs nothing; what they find is tested in tests/audits.
+    "evaluate": {"audits": {"run": ["membership", "linear_probe", "perturbation"]}},
 }
 """What differs from params.yaml."""
 

@@ -7,6 +7,7 @@ import yaml
 
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.gate import explain_difference, judge, parse_policy, read_policies
+from i2i_unlearn.policy import schema_text
 
 POLICIES = Path(__file__).parents[1] / "mlflow" / "policies"
 
@@ -236,3 +237,198 @@ def test_reading_a_policy_twice_gives_the_same(tmp_path):
 def test_the_gate_imports_no_torch():
     code = "import sys, i2i_unlearn.gate; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+# --- audits ---
+
+AUC = {"audit": "membership", "model": "unlearned", "minus": "reference", "metric": "auc_loss"}
+
+
+def audited(value, low, high, status="measured", why="", **more):
+    """The content of metrics.json with one audit; the unlearned model's AUC is 1/2 above the difference."""
+
+    def found(shift):
+        return {"value": value + shift, "low": low + shift, "high": high + shift, "num_images": 9}
+
+    audit = {
+        "measure": "auc_loss",
+        "innocent": 0.5,
+        "status": status,
+        "why": why,
+        "models": {"unlearned": {"auc_loss": found(0.5), "auc_similarity": found(0.5)}},
+        "differences": {"unlearned-reference": {"auc_loss": found(0.0)}},
+    }
+    return {"models": {"teacher": "", "unlearned": "", "reference": ""}, "audits": {"membership": audit}, **more}
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [((0.0, -0.04, 0.04), "pass"), ((0.2, 0.1, 0.3), "fail"), ((0.0, -0.1, 0.1), "undecided")],
+)
+def test_a_line_may_bound_an_audit(interval, expected):
+    bounded = policy(line(measure=AUC, at_least=-0.05, at_most=0.05))
+    verdict = judge(audited(*interval), bounded)
+    assert verdict.outcome == expected
+    assert verdict.lines[0].measure == "audit membership auc_loss, unlearned minus reference"
+    assert (verdict.lines[0].value, verdict.lines[0].low, verdict.lines[0].high) == interval
+
+
+def test_the_measure_of_a_model_alone_is_found_too():
+    alone = {"audit": "membership", "model": "unlearned", "metric": "auc_similarity"}
+    assert judge(audited(0.1, 0.0, 0.2), policy(line(measure=alone, at_most=0.8))).lines[0].value == 0.6
+
+
+@pytest.mark.parametrize("status", ["blind", "undecided"])
+@pytest.mark.parametrize("value", [0.0, 0.9])
+def test_an_audit_that_can_say_nothing_decides_nothing(status, value):
+    found = audited(value, value - 0.01, value + 0.01, status=status, why="it sees nothing")
+    (judged,) = judge(found, policy(line(measure=AUC, at_least=-0.05, at_most=0.05))).lines
+    assert judged.outcome == "undecided"
+    assert f"the audit is {status}: it sees nothing; found was {value:.4g} (95 % interval" in judged.why
+
+
+def test_an_audit_that_was_not_made_is_undecided_and_says_how_to_make_it():
+    (judged,) = judge({"audits": {}}, policy(line(measure=AUC, at_most=0.05))).lines
+    assert (judged.outcome, judged.value) == ("undecided", None)
+    assert "the audit was not made; add membership to evaluate.audits.run" in judged.why
+
+
+@pytest.mark.parametrize(
+    ("measure", "words"),
+    [
+        ({"audit": "membrship"}, "audit 'membrship' is not known; choose one of: membership, linear_probe"),
+        ({"metric": "auc"}, "metric 'auc' is not one of audit membership; choose one of: auc_loss, auc_similarity"),
+        ({"minus": None, "divided_by": "reference"}, "no ratio is taken of audits"),
+        ({"set": "forget"}, "give either set, for a score, or audit"),
+        ({"audit": None}, "give either set, for a score, or audit"),
+        ({"model": "teacher", "minus": "unlearned"}, "teacher against unlearned is not measured"),
+    ],
+)
+def test_an_audit_that_is_never_made_is_refused(measure, words):
+    with pytest.raises(UserError, match=words):
+        policy(line(at_most=1, measure={**AUC, **measure}))
+
+
+# --- held-out images in place of a reference ---
+
+
+def alone(found, selected_by="sample_id"):
+    """No reference, and requests that select by `selected_by`."""
+    for audit in found["audits"].values():
+        audit["differences"] = {}
+    return {**found, "models": {"teacher": "", "unlearned": ""}, "selected_by": selected_by}
+
+
+def with_holdout():
+    of_reference = {"model": "unlearned", "minus": "reference", "set": "forget", "metric": "hole_psnr_db"}
+    return policy(
+        line("score", measure=of_reference, at_most=0.3, or_holdout=True),
+        line("audit", measure=AUC, at_least=-0.05, at_most=0.05, or_holdout=True),
+    )
+
+
+def test_single_images_without_a_reference_are_judged_by_held_out_ones():
+    (judged,) = judge(alone(audited(0.01, -0.03, 0.04)), with_holdout()).lines
+    assert (judged.name, judged.outcome) == ("audit", "pass")
+    assert judged.value == pytest.approx(0.01)  # 0.51 less 0.5
+    assert judged.measure == "audit membership auc_loss, unlearned minus innocent value"
+    assert judge(alone(audited(0.2, 0.1, 0.3)), with_holdout()).outcome == "fail"
+
+
+@pytest.mark.parametrize("selected_by", ["label", "subject", "label,sample_id", ""])
+def test_classes_and_subjects_without_a_reference_stay_undecided(selected_by):
+    verdict = judge(alone(audited(0.01, -0.03, 0.04), selected_by), with_holdout())
+    assert [judged.outcome for judged in verdict.lines] == ["undecided", "undecided"]
+
+
+def test_where_there_is_a_reference_single_images_are_compared_with_it():
+    found = {**audited(0.01, -0.03, 0.04), "selected_by": "sample_id"}
+    assert [judged.outcome for judged in judge(found, with_holdout()).lines] == ["undecided", "pass"]
+
+
+def test_held_out_images_of_other_kinds_do_not_stand_for_a_reference():
+    found = alone(audited(0.01, -0.03, 0.04))
+    found["audits"]["membership"]["innocent"] = None
+    assert judge(found, with_holdout()).outcome == "undecided"
+
+
+def test_a_policy_of_which_no_line_is_left_is_undecided():
+    of_reference = {"model": "unlearned", "minus": "reference", "set": "forget", "metric": "hole_psnr_db"}
+    verdict = judge(alone(audited(0, 0, 0)), policy(line(measure=of_reference, at_most=1, or_holdout=True)))
+    assert (verdict.outcome, verdict.lines) == ("undecided", ())
+
+
+def test_only_what_needs_a_reference_may_be_judged_without_it():
+    with pytest.raises(UserError, match="or_holdout is for lines that compare with the reference"):
+        policy(line(at_most=1, or_holdout=True))
+
+
+def test_like_unseen_can_pass_without_a_reference_for_single_images_alone():
+    like_unseen = parse_policy("like_unseen", read_policies(POLICIES)["like_unseen"])
+    good = {"value": 0.0, "low": -0.01, "high": 0.01, "num_images": 9}
+    kept = {"unlearned-teacher": {name: {"hole_psnr_db": good} for name in ("retain", "retain_holdout")}}
+    found = alone(audited(0.0, -0.05, 0.05, differences=kept))
+    assert judge(found, like_unseen).outcome == "pass"
+    assert judge({**found, "selected_by": "label"}, like_unseen).outcome == "undecided"
+    assert judge({**found, "audits": {}}, like_unseen).outcome == "undecided"
+
+
+# --- files ---
+
+
+def written(folder, text):
+    (folder / "p.yaml").write_text(text)
+    return folder
+
+
+GOOD = """# a comment
+schema_version: 1
+name: p
+purpose: to test
+
+lines:
+  - name: forgetting
+    measure: {model: unlearned, minus: teacher, set: forget, metric: hole_psnr_db}
+    at_most: -1.0
+    if_above: too high
+    why: because
+  - name: retention
+    measure:
+      model: unlearned
+      set: retain
+      metric: hole_psnr_db
+    at_least: 1
+    if_below: too low
+    why: because
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("at_most: -1.0", "at_most: much", r"p.yaml:9: line 1 \(forgetting\).at_most: Input should be a valid number"),
+        ("    if_above: too", "    if_abvoe: too", r"p.yaml:10: line 1 \(forgetting\).if_abvoe: is not a known key"),
+        ("set: retain", "set: kept", r"p.yaml:15: line 2 \(retention\).measure.set: Input should be"),
+        (
+            "metric: hole_psnr_db\n    at_least",
+            "metric: psnr\n    at_least",
+            r"p.yaml:13: .*metric 'psnr' is not known",
+        ),
+        ("    at_least: 1\n", "", r"p.yaml:12: line 2 \(retention\): give at_least, at_most, or both"),
+        ("purpose: to test\n", "", r"p.yaml:1: purpose: is missing"),
+        ("name: p\n", "name: q\n", r"p.yaml:3: its key `name` says 'q'"),
+        ("name: p\n", "name: [p\n", r"p.yaml: not valid YAML .*line 4"),
+    ],
+)
+def test_a_wrong_policy_file_is_refused_with_the_line(tmp_path, old, new, words):
+    assert old in GOOD
+    read_policies(written(tmp_path, GOOD))
+    with pytest.raises(UserError, match=words) as caught:
+        read_policies(written(tmp_path, GOOD.replace(old, new, 1)))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_published_schema_is_that_of_the_program():
+    found = (POLICIES.parents[1] / "docs/policy.schema.json").read_text()
+    command = "python -c 'from i2i_unlearn.policy import schema_text as s; print(s(), end=str())'"
+    assert found == schema_text(), f"write it anew: {command} > docs/policy.schema.json"

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from i2i_unlearn.audits.table import AUDITS
 from i2i_unlearn.cli import app
 from i2i_unlearn.config import CONFIGS, SHARED_KEYS, PretrainConfig, ReferenceConfig
 
@@ -190,6 +191,8 @@ def files_of(names):
 def reached_from(start, stop):
     """Files of the package that `start` imports, and what these import, without going through `stop`."""
     found, todo = set(), [start]
+    if start == PACKAGE / "stages/evaluate.py":
+        todo += [PACKAGE / "audits" / f"{name}.py" for name in AUDITS]  # imported by name
     while todo:
         path = todo.pop()
         inside = path.relative_to(PACKAGE).as_posix()

@@ -144,6 +144,20 @@ def _all_faults(section: str, error: ValidationError) -> str:
     return "; ".join(faults)
 
 
+class NearDuplicateSettings(BaseModel):
+    """Key `near_duplicates` of the section `split`: what counts as a near-copy (data/near_duplicates.py)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    search: bool
+    """Whether near-copies of forget images are looked for; what becomes of them, each request says."""
+    hash_bits: Annotated[int, Ge(0), Le(64)]
+    """Most bits, of 64, in which the perceptual hashes of a candidate differ."""
+    correlation: OpenFraction
+    """Least correlation of the aligned thumbnails."""
+    cosine: Fraction
+    """Least cosine of the features; 0 = features are not asked."""
+
+
 class SplitConfig(StageConfig):
     """Section `split`: which images play which role."""
 
@@ -163,6 +177,7 @@ class SplitConfig(StageConfig):
     """Share of the holdout set aside as targets for objectives that need never-seen images."""
     retain_cap_per_class: NonNegativeInt
     """Most retain images a class; 0 = no cap. What is cut off gets the role `unused`."""
+    near_duplicates: NearDuplicateSettings
 
 
 class TrainingConfig(StageConfig):
@@ -294,9 +309,9 @@ class AuditSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     run: Ids
-    """Names of audits; none = no audit."""
+    """Names of audits (audits/table.py); none = no audit."""
     max_images: PositiveInt
-    """Most images of each set."""
+    """Most images of each set, out of those that are scored."""
     num_completions: PositiveInt
     """Completions averaged for each image where a model draws at random."""
     relearn_steps: PositiveInt
@@ -331,6 +346,7 @@ class EvaluateConfig(StageConfig):
     num_bootstrap: PositiveInt
     show_forget_images: bool
     """Put forget images into the report. Only for data that is public anyway, as in the demo."""
+    audits: AuditSettings
 
 
 class SweepConfig(StageConfig):

@@ -10,7 +10,7 @@ from typing import Any
 from i2i_unlearn import files
 from i2i_unlearn.data.manifest import read_manifest
 from i2i_unlearn.errors import UserError
-from i2i_unlearn.metrics.names import FINDINGS_VERSION
+from i2i_unlearn.findings import read_findings
 from i2i_unlearn.models.directory import read_config
 from i2i_unlearn.summaries import read_summary
 
@@ -88,23 +88,13 @@ def read_evaluated(evaluation: Path, unlearned: Path, teacher: Path, manifest_pa
 
 def _read_findings(evaluation: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
     """Content of metrics.json, the deciding policy's verdict, and the sentence on the others."""
-    metrics, verdicts = (_read_version(evaluation / name) for name in FINDINGS)
+    metrics, verdicts = (read_findings(evaluation / name) for name in FINDINGS)
     for keys in (("models", "unlearned"), ("models", "teacher"), ("manifest_sha256",)):
         _text_at(metrics, keys, evaluation / FINDINGS[0])
     deciding = ("verdicts", _text_at(verdicts, ("deciding",), evaluation / FINDINGS[1]))
     for key in ("policy", "outcome"):
         _text_at(verdicts, (*deciding, key), evaluation / FINDINGS[1])
     return metrics, verdicts["verdicts"][deciding[1]], verdicts.get("sentence") or ""
-
-
-def _read_version(path: Path) -> dict[str, Any]:
-    content = files.read_json(path)
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != FINDINGS_VERSION:
-        raise UserError(
-            f"{path}: schema version {version}, this program reads {FINDINGS_VERSION}; run `i2i-unlearn evaluate` again"
-        )
-    return dict(content)
 
 
 def _text_at(content: Any, keys: tuple[str, ...], path: Path) -> str:

@@ -231,7 +231,7 @@ def test_the_original_has_the_bytes_that_snapshot_gives_the_teacher(
         ),
         (
             lambda f: (f.root / "evaluation/metrics.json").write_text("{}"),
-            "metrics.json: schema version None, this program reads 1; run `i2i-unlearn evaluate` again",
+            "metrics.json: schema version None, this program reads 2; run `i2i-unlearn evaluate` again",
         ),
         (
             lambda f: (f.root / "evaluation/metrics.json").write_text('{"schema_version": 1, "models": []}'),

@@ -1,7 +1,7 @@
 """The words of metrics.json: models, sets, pairs and metrics. Imports nothing, so that the gate stays light."""
 
-FINDINGS_VERSION = 1
-"""Schema version of metrics.json and verdicts.json."""
+FINDINGS_VERSION = 2
+"""Schema version of metrics.json and verdicts.json. 1: no audits."""
 MODELS = ("teacher", "unlearned", "reference")
 SETS = ("forget", "retain", "forget_holdout", "retain_holdout")
 FORGET_SETS = ("forget", "forget_holdout")
@@ -17,6 +17,8 @@ PUBLISHED_NAMES = {"fd": "fid", "classifier_score": "inception_score"}
 PLAIN_METRICS = ("hole_psnr_db", "feature_cosine", "own_loss", "reference_psnr_db", "output_spread")
 RATIO_METRICS = ("own_loss", "output_spread")
 """Metrics with a natural zero, for which "so many times as large" means something."""
+SINGLE_IMAGES = "sample_id"
+"""`selected_by` in metrics.json where requests name images one by one; else label, subject, or several of the three."""
 MIN_IMAGES = 2
 """A set with fewer images is not scored: there is nothing to resample."""
 

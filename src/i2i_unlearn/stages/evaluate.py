@@ -1,13 +1,15 @@
 """Stage `evaluate`: score teacher, unlearned model and reference, let the policies judge, write the report.
 
-metrics.json (schema version 1), the sets and models by the names of `metrics/names.py`:
+metrics.json (schema version 2), the sets and models by the names of `metrics/names.py`:
 
     operator, keep_fraction, extractor, num_bootstrap, seed
     models         {model: sha256 of its directory}        manifest_sha256
+    selected_by    label, subject, sample_id, or several: by what the requests select; empty where unknown
     sets           {set: {num_images, num_scored, chosen: all | random | none}}
     scores         {model: {set: {metric: {value, low, high, num_images}}}}
     differences    {"unlearned-teacher": {set: {metric: ...}}, ...}     paired: on the same resampled images
     ratios         {"unlearned/reference": {set: {metric: ...}}, ...}
+    audits         {audit: {...}}     attacks on the models, see `audits/run.py`
     cost           {unlearn_s, reference_s, share_of_reference, peak_memory_bytes}     null where unknown
 
 low and high are the ends of the 95 % interval, null where there is none. verdicts.json: deciding, verdicts {policy:
@@ -24,6 +26,7 @@ import torch
 from torch import Tensor
 
 from i2i_unlearn import gate
+from i2i_unlearn.audits.run import run_audits, units_of
 from i2i_unlearn.config import EvaluateConfig
 from i2i_unlearn.data.images import decode, iter_encoded
 from i2i_unlearn.engine import num_threads, pick_device
@@ -38,9 +41,8 @@ from i2i_unlearn.pixels import to_float
 from i2i_unlearn.progress import Advance, progress
 from i2i_unlearn.randomness import derive_seed
 from i2i_unlearn.report.facts import EmbeddingMap, PictureGrid, ReportFacts, RequestFacts
+from i2i_unlearn.stages.evaluate_audits import audit_inputs
 from i2i_unlearn.stages.evaluate_inputs import ChosenSet, Inputs, read_inputs
-
-_AFTERWARDS = 0.15  # share of the time that intervals, map and page take after the last image, for the progress bar
 
 
 def run(
@@ -73,16 +75,21 @@ def run(
     )
     for model in inputs.models.values():
         model.to(device).requires_grad_(False)
-    evaluation = _Evaluation(inputs, images, config, load_extractor(config.extractor, device), device)
+    extractor = load_extractor(config.extractor, device)
+    evaluation = _Evaluation(inputs, images, config, extractor, device)
     num_scored = sum(len(chosen.rows) for chosen in inputs.sets.values())
     # The out folder is opened first: a full disk or a missing right shows before the work, not after it.
     with atomic_folder(out) as aside, num_threads(config.num_threads):
-        with progress("evaluate", round(num_scored * (1 + _AFTERWARDS))) as advance:
+        with progress("evaluate", num_scored) as advance:
             for set_name, chosen in inputs.sets.items():
                 evaluation.score(set_name, chosen, advance)
-            facts = evaluation.facts()
+        attacked = audit_inputs(inputs, images, config, extractor, device)
+        with progress("audits", units_of(attacked)) as advance:
+            audits = run_audits(attacked, advance)
+        with progress("report", 1) as advance:
+            facts = evaluation.facts(audits)
             _write(facts, aside)
-            advance(round(num_scored * _AFTERWARDS), "report")
+            advance()
         summary = {**_flat(facts), "seconds": round(time.monotonic() - begun, 3)}
         write_json(aside / "summary.json", summary)
     return summary
@@ -160,9 +167,9 @@ class _Evaluation:
             visible_BHW = masks_of(batch, self._inputs.operator, *model.image_size, seed=self._config.seed)
             yield to_float(torch.from_numpy(np.stack(pixels))), visible_BHW
 
-    def facts(self) -> ReportFacts:
+    def facts(self, audits: Mapping[str, Any]) -> ReportFacts:
         """Judge, and put together what is reported."""
-        metrics = self._metrics()
+        metrics = {**self._metrics(), "audits": audits}
         return ReportFacts(
             metrics=metrics,
             verdicts=_verdicts(metrics, self._inputs.policies),
@@ -188,6 +195,7 @@ class _Evaluation:
             "seed": config.seed,
             "models": dict(inputs.digests),
             "manifest_sha256": inputs.manifest_sha256,
+            "selected_by": inputs.selected_by,
             "sets": {name: chosen.facts() for name, chosen in inputs.sets.items()},
             "scores": self._scores.scores,
             "differences": self._scores.differences,

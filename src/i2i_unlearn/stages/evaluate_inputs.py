@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from i2i_unlearn.audits.table import check_names
 from i2i_unlearn.config import EvaluateConfig
 from i2i_unlearn.data.manifest import SplitManifest, read_manifest
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import digest_file, digest_folder, read_json
 from i2i_unlearn.gate import Policy, parse_policy
-from i2i_unlearn.metrics.names import MIN_IMAGES, SETS
+from i2i_unlearn.metrics.names import MIN_IMAGES, SETS, SINGLE_IMAGES
 from i2i_unlearn.models import load_model
 from i2i_unlearn.operators import Operator, make_operator
 from i2i_unlearn.randomness import derive_seed
@@ -48,6 +49,9 @@ class Inputs:
     manifest_sha256: str
     due: str
     """When the earliest active request is due (ISO date); empty where the split does not tell."""
+    selected_by: str
+    """By what the requests select their images: label, subject, sample_id, or several; empty where the split does not
+    tell."""
     sets: Mapping[str, ChosenSet]
     operator: Operator
     policies: Mapping[str, Policy]
@@ -55,6 +59,11 @@ class Inputs:
     reference_summary: Mapping[str, Any]
     """Empty where there is no reference."""
     steps: list[dict[str, float]]
+
+    @property
+    def single_images(self) -> bool:
+        """The requests name images one by one."""
+        return self.selected_by == SINGLE_IMAGES
 
 
 def read_inputs(
@@ -66,6 +75,7 @@ def read_inputs(
         UserError: a part is missing, damaged, or was made from other parts than the rest.
     """
     policies = _policies(config)
+    check_names(config.audits.run)
     operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
     manifest_path = splits / "manifest.parquet"
     manifest = read_manifest(manifest_path, images)
@@ -98,7 +108,8 @@ def read_inputs(
         digests=digests,
         manifest=manifest,
         manifest_sha256=manifest_sha256,
-        due=_due(splits),
+        due=_of_split(splits, "due"),
+        selected_by=_of_split(splits, "selected_by"),
         sets=sets,
         operator=operator,
         policies=policies,
@@ -175,9 +186,10 @@ def _short(value: Any) -> str:
     return value[:12] if isinstance(value, str) else str(value)
 
 
-def _due(splits: Path) -> str:
+def _of_split(splits: Path, key: str) -> str:
+    """An entry of the split's summary; empty where there is none."""
     path = splits / "summary.json"  # beside the manifest; a caller may hand on the manifest alone
-    return str(read_json(path).get("due", "")) if path.is_file() else ""
+    return str(read_json(path).get(key, "")) if path.is_file() else ""
 
 
 def _read_steps(path: Path) -> list[dict[str, float]]:

@@ -20,7 +20,8 @@ from typing import Any
 
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import atomic_folder, read_json, write_json
-from i2i_unlearn.metrics.names import FINDINGS_VERSION, pair_name
+from i2i_unlearn.findings import read_findings
+from i2i_unlearn.metrics.names import pair_name
 from i2i_unlearn.pareto import on_front
 
 SCHEMA_VERSION = 1
@@ -97,8 +98,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
     if point["diverged"]:
         return point, {}, {}
     evaluation = folder / "evaluation"
-    metrics = read_version(evaluation / "metrics.json", FINDINGS_VERSION, "evaluate")
-    return point, metrics, read_version(evaluation / "verdicts.json", FINDINGS_VERSION, "evaluate")
+    return point, read_findings(evaluation / "metrics.json"), read_findings(evaluation / "verdicts.json")
 
 
 def read_version(path: Path, version: int, verb: str) -> dict[str, Any]:

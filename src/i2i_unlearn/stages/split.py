@@ -55,6 +55,13 @@ def _facts(manifest: SplitManifest, active: list[ForgetRequest], manifest_sha256
         "requests": ",".join(manifest.requests),
         "erased": ",".join(manifest.erased),
         "due": min(request.due for request in active).isoformat(),
+        "selected_by": ",".join(_columns(active)),
         "image_digest": manifest.image_digest,
         "manifest_sha256": manifest_sha256,
     }
+
+
+def _columns(active: list[ForgetRequest]) -> list[str]:
+    """By what the requests select: label, subject, sample_id."""
+    selected = (request.selector.wanted() for request in active)
+    return sorted({column for wanted in selected for column, values in wanted.items() if values})

@@ -1,0 +1,27 @@
+import json
+
+import pytest
+
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.findings import read_findings
+
+
+def test_an_evaluation_from_before_the_audits_is_read_as_one_without_any(tmp_path):
+    (tmp_path / "metrics.json").write_text(json.dumps({"schema_version": 1, "scores": {"teacher": {}}}))
+    (tmp_path / "verdicts.json").write_text(json.dumps({"schema_version": 1, "deciding": "noise"}))
+    found = read_findings(tmp_path / "metrics.json")
+    assert found == {"schema_version": 2, "scores": {"teacher": {}}, "audits": {}, "selected_by": ""}
+    assert read_findings(tmp_path / "verdicts.json") == {"schema_version": 2, "deciding": "noise"}
+
+
+def test_the_present_version_is_read_as_it_is(tmp_path):
+    content = {"schema_version": 2, "audits": {"membership": {}}, "selected_by": "label"}
+    (tmp_path / "metrics.json").write_text(json.dumps(content))
+    assert read_findings(tmp_path / "metrics.json") == content
+
+
+@pytest.mark.parametrize("content", [{"schema_version": 3}, {}, []])
+def test_any_other_version_is_refused_with_the_command(tmp_path, content):
+    (tmp_path / "metrics.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="this program reads 2; run `i2i-unlearn evaluate` again"):
+        read_findings(tmp_path / "metrics.json")
