@@ -1,5 +1,6 @@
 """What is said of an audit: measured, blind or undecided."""
 
+import json
 import re
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,15 @@ from i2i_unlearn.audits.table import AUDITS, Entry
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.metrics.bootstrap import Draws
 from tests.audits.guilty import Counter, blocks, inputs_of, known
+
+
+class Pixels:
+    """An extractor that costs nothing: the pixels."""
+
+    num_features = 64
+
+    def __call__(self, images_BCHW):
+        return images_BCHW.flatten(1).cpu()
 
 
 def draws(value, spread=0.1):
@@ -132,6 +142,21 @@ def test_the_table_tells_the_truth(name):
     assert audit.measure in AUDITS[name].measures
     assert audit.question.endswith("?")
     assert audit.min_images >= 30
+
+
+def test_every_audit_finds_what_the_table_says_and_can_be_written():
+    models = {"teacher": known().guilty, "unlearned": known().innocent, "reference": known().innocent}
+    sets = {**known().sets, "retain_holdout": blocks(60, 4)}
+    settings = {"run": list(AUDITS), "relearn_steps": 10, "recovery_steps": 10}
+    inputs = replace(inputs_of(models, sets, **settings), extractor=Pixels())
+    counter = Counter()
+    found = run.run_audits(inputs, counter)
+    assert counter.units == run.units_of(inputs)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    for name, entry in found.items():
+        assert set(entry["models"]) == set(models)
+        for measures in (*entry["models"].values(), *entry["differences"].values()):
+            assert set(measures) == set(AUDITS[name].measures)
 
 
 def test_the_same_seed_gives_the_same_findings():

@@ -2,6 +2,7 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,18 +10,22 @@ import pytest
 import torch
 
 from i2i_unlearn import report
+from i2i_unlearn.audits.membership import Membership
+from i2i_unlearn.audits.perturbation import Perturbation
 from i2i_unlearn.data.images import load_pixels
 from i2i_unlearn.data.manifest import read_manifest, write_manifest
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import digest_file, digest_folder, read_json, write_json
 from i2i_unlearn.gate import read_policies
 from i2i_unlearn.metrics import embedding_map, extractors, kernel_distance
+from i2i_unlearn.metrics.observe import masks_of
 from i2i_unlearn.models import load_model
 from i2i_unlearn.operators import make_operator
 from i2i_unlearn.pixels import to_float
 from i2i_unlearn.report import page
 from i2i_unlearn.report.facts import ReportFacts
-from i2i_unlearn.stages import evaluate
+from i2i_unlearn.stages import evaluate, evaluate_audits, evaluate_inputs
+from tests.conftest import tiny_params
 
 POLICIES = Path(__file__).parents[2] / "mlflow" / "policies"
 FAST = "thumbnails"
@@ -36,6 +41,7 @@ class Thumbnails:
         return torch.cat((small, torch.ones(len(small), 1)), 1)
 
 
+AUDITS_OF_TINY = tiny_params()["evaluate"]["audits"]
 SETTINGS = {"extractor": FAST, "num_bootstrap": 100, "batch_size": 16}
 
 
@@ -276,6 +282,73 @@ def test_a_sentence_says_why_policies_differ(evaluated, fast):
     assert facts["sentence"] == verdicts["sentence"]
 
 
+# --- audits ---
+
+
+def test_audits_with_too_few_images_are_undecided_and_say_so(done):
+    metrics = found(done.out, "metrics.json")
+    assert set(metrics["audits"]) == {"membership", "linear_probe", "perturbation"}
+    num = {name: chosen["num_images"] for name, chosen in metrics["sets"].items()}
+    for audit in metrics["audits"].values():
+        assert (audit["status"], audit["models"]) == ("undecided", {})
+        assert f"50 images of forget are needed, there are {num['forget']}" in audit["why"]
+    lines = found(done.out, "verdicts.json")["verdicts"]["like_unseen"]["lines"]
+    (line,) = [line for line in lines if line["name"] == "no trace of membership"]
+    assert line["outcome"] == "undecided"
+    assert f"the audit is undecided: {metrics['audits']['membership']['why']}" in line["why"]
+
+
+def test_the_request_of_the_tiny_project_is_by_class(done):
+    assert found(done.out, "metrics.json")["selected_by"] == "label"
+
+
+def test_audits_attack_all_models_and_policies_bound_them(done, evaluated, fast, monkeypatch):
+    monkeypatch.setattr(Perturbation, "min_images", 5)
+    monkeypatch.setattr(Membership, "min_images", 5)
+    measure = {"audit": "perturbation", "model": "unlearned", "minus": "reference", "metric": "nearer_than_reference"}
+    line = {"name": "knows", "measure": measure, "at_most": 1, "if_above": "it knows", "why": "at most all"}
+    mine = {"schema_version": 1, "name": "mine", "purpose": "to test", "lines": [line]}
+    audits = {**AUDITS_OF_TINY, "run": ["perturbation", "membership"]}
+    out, _ = evaluated(**fast, policy="mine", policies={"mine": mine}, audits=audits)
+    metrics = found(out, "metrics.json")
+    audit = metrics["audits"]["perturbation"]
+    assert set(audit["models"]) == {"teacher", "unlearned", "reference"}
+    assert audit["models"]["teacher"]["nearer_than_reference"]["low"] > 0  # it was trained on the b's
+    assert audit["status"] == "measured"
+    (judged,) = found(out, "verdicts.json")["verdicts"]["mine"]["lines"]
+    assert judged["outcome"] == "pass"
+    assert judged["value"] == audit["differences"]["unlearned-reference"]["nearer_than_reference"]["value"]
+    assert set(metrics["audits"]["membership"]["curves"]) == set(audit["models"])
+    assert metrics["scores"] == found(done.out, "metrics.json")["scores"]  # audits leave models and scores alone
+    assert json.loads((out / "metrics.json").read_text()) == metrics
+
+
+def test_no_audit_reads_no_image_and_leaves_the_entry_empty(evaluated, fast, monkeypatch):
+    monkeypatch.setattr(evaluate_audits, "load_pixels", lambda *_, **__: pytest.fail("images were read"))
+    out, _ = evaluated(**fast, audits={**AUDITS_OF_TINY, "run": []})
+    assert found(out, "metrics.json")["audits"] == {}
+
+
+def test_audits_see_images_and_masks_that_are_scored(tiny, fast):
+    settings = {**fast, "operator": "random_patches", "keep_fraction": 0.5, "max_images": 12}
+    config = tiny.config(
+        "evaluate", policies=read_policies(POLICIES), audits={**AUDITS_OF_TINY, "max_images": 7}, **settings
+    )
+    rows = read_manifest(tiny.splits / "manifest.parquet").of("retain").iloc[:12][["shard", "row"]]
+    chosen = evaluate_inputs.ChosenSet(rows=rows, num_images=60)
+    operator = make_operator("random_patches", 0.5, 4)
+    given = SimpleNamespace(
+        models={"teacher": load_model(tiny.teacher)}, sets={"retain": chosen}, operator=operator, single_images=False
+    )
+    audited = evaluate_audits.audit_inputs(given, tiny.images, config, Thumbnails(), torch.device("cpu")).sets["retain"]
+    scored = load_pixels(tiny.images, rows, image_size=(16, 16), num_channels=1, description="")
+    masks = masks_of(list(zip(rows["shard"], rows["row"], strict=True)), operator, 16, 16, seed=config.seed)
+    places = [int((scored == image).flatten(1).all(1).nonzero()) for image in audited.images_NCHW]
+    assert len(places) == 7
+    assert places == sorted(places)
+    assert torch.equal(audited.visible_NHW, masks[places])
+
+
 # --- what is shown ---
 
 
@@ -404,6 +477,7 @@ def test_a_damaged_log_is_refused(evaluated, fast, tmp_path, copied):
         ({"policy": "nose"}, "evaluate.policy='nose' is not known; policies given: like_unseen, noise"),
         ({"extractor": "fid"}, "evaluate.extractor='fid' is not known"),
         ({"operator": "crop"}, "operator='crop' is not known"),
+        ({"audits": {**AUDITS_OF_TINY, "run": ["mia"]}}, "evaluate.audits.run: 'mia' is no audit; choose from: member"),
         ({"policies": {"noise": {"name": "noise"}}}, "policy noise: schema_version: is missing"),
     ],
 )

@@ -124,6 +124,7 @@ def test_every_image_has_one_role_and_the_facts_count_them(zoo):
     assert {role: zoo.facts[f"num_{role}"] for role in ROLES} == {role: int((roles == role).sum()) for role in ROLES}
     assert zoo.facts["num_images"] == len(roles) == 206
     assert (zoo.facts["requests"], zoo.facts["erased"], zoo.facts["due"]) == ("anna,cats", "", "2026-02-10")
+    assert zoo.facts["selected_by"] == "label,subject"
 
 
 def test_proxy_labels_name_the_proxy_retain_set(zoo):
