@@ -195,3 +195,19 @@ def test_params_read_are_params_written(tmp_path, params_with):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(params_with()))
     assert load_params(path) == params_with()
+
+
+def test_an_audit_that_does_not_exist_is_refused_with_those_that_do(params_with):
+    params = params_with(evaluate={"audits": {"run": "membership, mia", "perturbations": 0}})
+    with pytest.raises(UserError) as error:
+        build("evaluate", params)
+    assert "'mia' is no audit; choose from: membership, linear_probe, perturbation, relearning" in str(error.value)
+    assert "evaluate.audits.perturbations=0" in str(error.value)  # all faults at once
+
+
+def test_audits_come_from_a_run_form_as_doubles_and_text(params_with):
+    plain = build("evaluate", params_with())
+    given = plain.audits.model_dump() | {"run": ",".join(plain.audits.run), "max_images": 300.0}
+    form = build("evaluate", params_with(evaluate={"audits": given}))
+    assert form.audits == plain.audits
+    assert form.digest() == plain.digest()

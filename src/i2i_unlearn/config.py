@@ -24,6 +24,7 @@ from pydantic import (
     field_validator,
 )
 
+from i2i_unlearn.audits.table import AUDITS
 from i2i_unlearn.errors import UserError
 
 SHARED_KEYS = (
@@ -321,6 +322,14 @@ class AuditSettings(BaseModel):
     """Training steps of the fresh decoder."""
     perturbations: PositiveInt
     """Perturbed inputs tried for each image."""
+
+    @field_validator("run")
+    @classmethod
+    def _exist(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in AUDITS:
+                raise ValueError(f"{name!r} is no audit; choose from: {', '.join(AUDITS)}")
+        return names
 
 
 class EvaluateConfig(StageConfig):

@@ -116,13 +116,6 @@ def test_the_bar_is_as_long_as_what_is_done(made):
     assert entry["models"]["teacher"]["auc"]["num_images"] == 20
 
 
-def test_an_audit_that_does_not_exist_is_refused_with_those_that_do():
-    with pytest.raises(
-        UserError, match="evaluate.audits.run: 'membrship' is no audit; choose from: membership, linear"
-    ):
-        run.run_audits(inputs(run=["membrship"]), Counter())
-
-
 def test_numbers_that_are_not_finite_are_refused(made, monkeypatch):
     monkeypatch.setattr(
         type(AUDITS["made"].load()), "attack", lambda self, inputs, advance: attacked(teacher=draws(float("nan")))

@@ -477,7 +477,6 @@ def test_a_damaged_log_is_refused(evaluated, fast, tmp_path, copied):
         ({"policy": "nose"}, "evaluate.policy='nose' is not known; policies given: like_unseen, noise"),
         ({"extractor": "fid"}, "evaluate.extractor='fid' is not known"),
         ({"operator": "crop"}, "operator='crop' is not known"),
-        ({"audits": {**AUDITS_OF_TINY, "run": ["mia"]}}, "evaluate.audits.run: 'mia' is no audit; choose from: member"),
         ({"policies": {"noise": {"name": "noise"}}}, "policy noise: schema_version: is missing"),
     ],
 )

@@ -1,11 +1,8 @@
 """All audits by name. A new audit = a file that offers `AUDIT`, a line here, a test. Imports nothing heavy."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
-
-from i2i_unlearn.errors import UserError
 
 if TYPE_CHECKING:
     from i2i_unlearn.audits.base import Audit
@@ -39,14 +36,3 @@ AUDITS: dict[str, Entry] = {
     "relearning": Entry("i2i_unlearn.audits.relearning", ("relearning_db", "relearning_steps", "relearning_images")),
     "recovery": Entry("i2i_unlearn.audits.recovery", ("recovery_gap_db", "recovery_gain_db")),
 }
-
-
-def check_names(names: Iterable[str]) -> None:
-    """Refuse audits that do not exist.
-
-    Raises:
-        UserError: names the key, what it holds and what it may hold.
-    """
-    unknown = [name for name in names if name not in AUDITS]
-    if unknown:
-        raise UserError(f"evaluate.audits.run: {unknown[0]!r} is no audit; choose from: {', '.join(AUDITS)}")

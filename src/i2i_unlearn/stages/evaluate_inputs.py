@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from i2i_unlearn.audits.table import check_names
 from i2i_unlearn.config import EvaluateConfig
 from i2i_unlearn.data.manifest import SplitManifest, read_manifest
 from i2i_unlearn.errors import UserError
@@ -75,7 +74,6 @@ def read_inputs(
         UserError: a part is missing, damaged, or was made from other parts than the rest.
     """
     policies = _policies(config)
-    check_names(config.audits.run)
     operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
     manifest_path = splits / "manifest.parquet"
     manifest = read_manifest(manifest_path, images)
