@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from i2i_unlearn.audits import recovery
 from i2i_unlearn.audits.recovery import AUDIT, FreshDecoder, as_tokens, mean_image
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.metrics.bootstrap import measured
@@ -50,6 +51,15 @@ def test_same_seed_same_numbers():
     one, two = (AUDIT.attack(inputs, Counter()) for _ in range(2))
     assert one.curves == two.curves
     assert torch.random.get_rng_state().equal(before)
+
+
+def test_embeddings_that_are_kept_are_those_that_would_be_made_again(monkeypatch):
+    inputs = inputs_of({"teacher": known().innocent}, known().sets, recovery_steps=10)
+    kept = AUDIT.attack(inputs, Counter())
+    monkeypatch.setattr(recovery, "MOST_KEPT_BYTES", 0)
+    again = AUDIT.attack(inputs, Counter())
+    for name, values in kept.curves["teacher"].items():
+        assert again.curves["teacher"][name] == pytest.approx(values, abs=1e-3)
 
 
 @pytest.mark.parametrize("family", ["mae", "diffusion", "vqgan"])

@@ -50,6 +50,8 @@ MOST_PATCHES = 4
 """Patches that the decoder paints, along one side. Few: one is trained for every model at every evaluation."""
 MOST_PLACES = 8
 """Cells that a feature map is averaged down to, along one side."""
+MOST_KEPT_BYTES = 2**28
+"""Of embeddings of retain images that are kept, where T is fixed and they never change."""
 MOST_RETAIN = 200
 """Retain images that are completed, for comparison."""
 
@@ -175,8 +177,9 @@ class _Painting:
     scope: Scope = "all"
     needs = frozenset({"retain"})
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, kept: Embedding | None) -> None:
         self._model = model
+        self._kept = kept
 
     def phases(self, num_steps: int) -> Sequence[Phase]:
         return [Phase("painting", num_steps)]
@@ -185,8 +188,8 @@ class _Painting:
         self, batches: Mapping[str, Batch], student: Any, targets: Targets | None, state: State
     ) -> dict[str, Tensor]:
         batch = batches["retain"]
-        with torch.no_grad():
-            embedding = self._model.encode(batch.images_BCHW, batch.visible_BHW)
+        kept = self._kept
+        embedding = kept[batch.rows_B] if kept else _read(self._model, batch.images_BCHW, batch.visible_BHW)
         return {"retain": hole_error(student(embedding), batch.images_BCHW, batch.visible_BHW).mean()}
 
     def backward(self, terms: Mapping[str, Tensor], parameters: Iterable[nn.Parameter], state: State) -> Tensor:
@@ -197,11 +200,12 @@ class _Painting:
 def _recover(model: Any, judged: Mapping[str, ImageSet], inputs: AuditInputs, advance: Advance) -> dict[str, Array]:
     """Train a decoder; the hole errors of what it paints, by set."""
     decoder = _decoder_for(model, inputs)
-    retain = inputs.sets["retain"].images_NCHW.to(inputs.device)
+    retain = inputs.sets["retain"]
+    pool = single_pool(retain.images_NCHW.to(inputs.device), BATCH)
     fit(
         decoder,
-        _Painting(model),
-        Sampler({"retain": single_pool(retain, BATCH)}, inputs.operator, derive_seed(inputs.seed, "audit", "recovery")),
+        _Painting(model, _kept(model, retain, inputs)),
+        Sampler({"retain": pool}, inputs.operator, derive_seed(inputs.seed, "audit", "recovery")),
         audit="recovery",
         num_steps=inputs.settings.recovery_steps,
         learning_rate=LEARNING_RATE,
@@ -209,6 +213,25 @@ def _recover(model: Any, judged: Mapping[str, ImageSet], inputs: AuditInputs, ad
         after_step=lambda _: advance(BATCH, "recovery"),
     )
     return {kind: _errors(model, decoder, images, inputs, advance) for kind, images in judged.items()}
+
+
+@torch.no_grad()
+def _read(model: Any, images_BCHW: Tensor, visible_BHW: Tensor) -> Embedding:
+    """E(T(x)) as tokens, which take less room than a U-Net's maps."""
+    embedding = model.encode(images_BCHW, visible_BHW)
+    return Embedding(tuple(map(as_tokens, embedding.maps)), embedding.valid_BN)
+
+
+def _kept(model: Any, retain: ImageSet, inputs: AuditInputs) -> Embedding | None:
+    """The embeddings of all retain images; None where masks differ or they take too much room."""
+    if not inputs.operator.fixed:
+        return None
+    first = _read(model, *next(retain[:1].batches(1, inputs.device)))
+    num_bytes = len(retain) * sum(tokens.numel() * tokens.element_size() for tokens in first.maps)
+    if first.valid_BN is not None or num_bytes > MOST_KEPT_BYTES:
+        return None
+    parts = [_read(model, *batch) for batch in retain.batches(inputs.batch_size, inputs.device)]
+    return Embedding(tuple(torch.cat(maps) for maps in zip(*(part.maps for part in parts), strict=True)))
 
 
 def _gains(
@@ -237,7 +260,7 @@ def _decoder_for(model: Any, inputs: AuditInputs) -> FreshDecoder:
     """Fresh weights, the same for all models; it starts from the mean retain image."""
     retain = inputs.sets["retain"]
     images_BCHW, visible_BHW = next(retain[:2].batches(2, inputs.device))
-    like = model.encode(images_BCHW, visible_BHW)
+    like = _read(model, images_BCHW, visible_BHW)
     return FreshDecoder(like, mean_image(retain), inputs.generator("recovery", "decoder")).to(inputs.device)
 
 
@@ -245,7 +268,7 @@ def _decoder_for(model: Any, inputs: AuditInputs) -> FreshDecoder:
 def _errors(model: Any, decoder: FreshDecoder, images: ImageSet, inputs: AuditInputs, advance: Advance) -> Array:
     errors = []
     for images_BCHW, visible_BHW in images.batches(inputs.batch_size, inputs.device):
-        painted_BCHW = decoder(model.encode(images_BCHW, visible_BHW)).clamp(-1, 1)
+        painted_BCHW = decoder(_read(model, images_BCHW, visible_BHW)).clamp(-1, 1)
         errors.append(hole_error(painted_BCHW, images_BCHW, visible_BHW))
         advance(len(images_BCHW), "recovery")
     return torch.cat(errors).cpu().numpy()

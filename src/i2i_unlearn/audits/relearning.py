@@ -42,9 +42,9 @@ from i2i_unlearn.sampling import Pool, Sampler
 
 BATCH = 32
 LEARNING_RATE = 5e-4  # AdamW's; half of what the small models are unlearned with: the teacher keeps its level under it
-NUM_CHECKS = 10
-MOST_CHECKED = 200
-"""Of the others, and of the shown: completing them at every check must not cost more than the training."""
+NUM_CHECKS = 6
+MOST_CHECKED, MOST_SHOWN_CHECKED = 100, 32
+"""Of the others, and of the shown: a diffusion model takes many passes to complete an image."""
 MARGIN_DB = 0.1  # differences below it mean nothing in a single run
 
 
@@ -64,7 +64,7 @@ class Attacker:
     @property
     def num_checked(self) -> int:
         """Images completed at each check."""
-        return len(self.others) + min(len(self.shown), MOST_CHECKED)
+        return len(self.others) + min(len(self.shown), MOST_SHOWN_CHECKED)
 
     def sampler(self, inputs: AuditInputs) -> Sampler:
         """The batches, the same for every model."""
@@ -184,7 +184,7 @@ def _relearn(model: Any, attacker: Attacker, inputs: AuditInputs, advance: Advan
 
     def look() -> None:
         others.append(_errors(student, attacker.others, inputs))
-        shown.append(_errors(student, attacker.shown[:MOST_CHECKED], inputs))
+        shown.append(_errors(student, attacker.shown[:MOST_SHOWN_CHECKED], inputs))
         advance(attacker.num_checked, "relearning")
 
     def after_step(done: int) -> None:
