@@ -33,6 +33,11 @@ class FeatureSums:
         self.sum_D += rows_BD.sum(0)
         self.products_DD.addmm_(rows_BD.T, rows_BD)
 
+    @property
+    def mean_D(self) -> Tensor:
+        """Mean features."""
+        return self.sum_D / self.num_images
+
 
 class FeatureRows:
     """All features, in float32."""

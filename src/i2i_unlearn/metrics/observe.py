@@ -53,6 +53,33 @@ class Seen:
         return len(self.images_BCHW)
 
 
+class _Column:
+    """Values of a known number of images, filled batch by batch.
+
+    One block of memory: a small tensor kept of every batch, between the large ones that come and go, would keep the
+    freed memory from being used again, and the process would grow by several kilobytes an image.
+    """
+
+    def __init__(self, num_rows: int) -> None:
+        self._num_rows = num_rows
+        self._count = 0
+        self._values: NDArray[Any] | None = None
+
+    def add(self, part: Tensor) -> None:
+        """The next rows."""
+        rows = part.cpu().numpy()
+        if self._values is None:
+            self._values = np.empty((self._num_rows, *rows.shape[1:]), dtype=rows.dtype)
+        self._values[self._count : self._count + len(rows)] = rows
+        self._count += len(rows)
+
+    def values(self) -> NDArray[Any]:
+        """All rows."""
+        if self._values is None:
+            raise ValueError("no row was added")
+        return self._values
+
+
 class SetObserver:
     """Gathers `Observations` of all models on one set, batch by batch."""
 
@@ -66,52 +93,56 @@ class SetObserver:
         seed: int,
         device: torch.device,
     ) -> None:
-        self._models = models
-        self._extractor = extractor
+        self.models = models
+        self.extractor = extractor
         self._set_name = set_name
         self._num_images = num_images
         self._seed = seed
-        self._device = device
+        self.device = device
         # Every model is given the same random numbers, so that they do not add to the difference between models.
         self._complete_with = {name: generator_for(seed, "evaluate", "complete", set_name) for name in models}
         self._loss_with = {name: generator_for(seed, "evaluate", "loss", set_name) for name in models}
         self._count = 0
         self._pixels_P: Tensor | None = None
         self._sampled_N = _some_of(num_images, MOST_IMAGES, seed, "spread", set_name)
-        self._hidden: list[Tensor] = []
         self._originals = keep_features(num_images, extractor.num_features)
         self._features = {name: keep_features(num_images, extractor.num_features) for name in models}
         self._classes = {name: _class_sums(extractor) for name in models}
-        self._parts: dict[str, list[dict[str, Tensor]]] = {name: [] for name in models}
+        self._hidden = _Column(len(self._sampled_N))
+        self._columns: dict[str, dict[str, _Column]] = {name: {} for name in models}
 
     @torch.inference_mode()
     def see(self, images_BCHW: Tensor, visible_BHW: Tensor) -> Seen:
         """Let all models complete a batch (on the CPU, in [-1, 1]) and note what metrics need."""
-        images, visible = images_BCHW.to(self._device), _to_device(visible_BHW, self._device)
-        completed = {name: self._complete(name, images, visible) for name in self._models}
+        images, visible = images_BCHW.to(self.device), _to_device(visible_BHW, self.device)
+        completed = {name: self._complete(name, images, visible) for name in self.models}
         kept = self._kept_here(len(images_BCHW))
         original_BD = self._note_shared(images_BCHW, visible_BHW, kept)
+        errors = {}
         for name, output_BCHW in completed.items():
             facts = self._facts(name, output_BCHW, completed, images, visible)
+            errors[name] = facts["hole_error"].cpu()
             facts["pixels"] = (output_BCHW.flatten(1)[kept][:, self._pixels_P] + 1) / 2
             facts["feature_cosine"] = self._note_features(name, output_BCHW, original_BD)
-            self._parts[name].append({key: value.cpu() for key, value in facts.items()})
+            for key, value in facts.items():
+                num_rows = len(self._sampled_N) if key == "pixels" else self._num_images
+                self._columns[name].setdefault(key, _Column(num_rows)).add(value)
         self._count += len(images_BCHW)
         return Seen(
             images_BCHW=images_BCHW,
             visible_BHW=visible_BHW,
             completed={name: output.cpu() for name, output in completed.items()},
-            hole_error={name: parts[-1]["hole_error"] for name, parts in self._parts.items()},
+            hole_error=errors,
         )
 
     def observations(self) -> dict[str, Observations]:
         """By model; after all images were seen."""
         if self._count != self._num_images:
             raise ValueError(f"{self._count} of {self._num_images} images were seen")
-        hidden_NP = torch.cat(self._hidden).numpy()
+        hidden_NP = self._hidden.values()
         found = {}
-        for name, parts in self._parts.items():
-            columns = {key: torch.cat([part[key] for part in parts]).numpy() for key in parts[0]}
+        for name, known in self._columns.items():
+            columns = {key: column.values() for key, column in known.items()}
             found[name] = Observations(
                 hole_error_N=columns["hole_error"],
                 reference_error_N=columns.get("reference_error"),
@@ -129,10 +160,10 @@ class SetObserver:
     def _kept_here(self, num: int) -> Tensor:
         """Places in the next `num` images of those whose pixels are kept."""
         first, last = np.searchsorted(self._sampled_N, (self._count, self._count + num))
-        return torch.from_numpy(self._sampled_N[first:last] - self._count).to(self._device)
+        return torch.from_numpy(self._sampled_N[first:last] - self._count).to(self.device)
 
     def _complete(self, name: str, images: Tensor, visible: Tensor) -> Tensor:
-        output: Tensor = self._models[name].complete(images, visible, generator=self._complete_with[name])
+        output: Tensor = self.models[name].complete(images, visible, generator=self._complete_with[name])
         if not output.isfinite().all():
             raise UserError(
                 f"the {name} model's outputs on the set {self._set_name} are not finite; "
@@ -145,18 +176,18 @@ class SetObserver:
         hidden_BCHW = (~visible_BHW).unsqueeze(1).expand_as(images_BCHW)
         if self._pixels_P is None:
             self._pixels_P = self._choose_pixels(hidden_BCHW)
-        self._hidden.append(hidden_BCHW.flatten(1)[kept.cpu()][:, self._pixels_P])
-        original_BD = self._extractor(images_BCHW)
+        self._hidden.add(hidden_BCHW.flatten(1)[kept.cpu()][:, self._pixels_P])
+        original_BD = self.extractor(images_BCHW)
         self._originals.add(original_BD)
         return original_BD
 
     def _note_features(self, name: str, output_BCHW: Tensor, original_BD: Tensor) -> Tensor:
         """Add a model's features; their cosine with the originals'."""
-        features_BD = self._extractor(output_BCHW)
+        features_BD = self.extractor(output_BCHW)
         self._features[name].add(features_BD)
         classes = self._classes[name]
-        if classes is not None and isinstance(self._extractor, Classifier):
-            classes.add(self._extractor.logits(features_BD))
+        if classes is not None and isinstance(self.extractor, Classifier):
+            classes.add(self.extractor.logits(features_BD))
         return torch.from_numpy(cosine(features_BD.numpy(), original_BD.numpy()))
 
     def _choose_pixels(self, hidden_BCHW: Tensor) -> Tensor:
@@ -169,7 +200,7 @@ class SetObserver:
     def _facts(
         self, name: str, output: Tensor, completed: Mapping[str, Tensor], images: Tensor, visible: Tensor
     ) -> dict[str, Tensor]:
-        loss_B = self._models[name].training_loss(images, visible, generator=self._loss_with[name])
+        loss_B = self.models[name].training_loss(images, visible, generator=self._loss_with[name])
         facts = {"hole_error": hole_error(output, images, visible), "own_loss": loss_B.float()}
         if name != "reference" and "reference" in completed:
             facts["reference_error"] = hole_error(output, completed["reference"], visible)
