@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from point_folders import write_point
 
 from i2i_unlearn import kfp_artifacts
 from i2i_unlearn.stages import pareto
+from tests.point_folders import write_point
 
 
 @dataclass

@@ -2,10 +2,10 @@
 
 import pytest
 from mlflow import MlflowClient
-from point_folders import write_point
 
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.stages import pareto, record_sweep
+from tests.point_folders import write_point
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from point_folders import write_point
 
 from i2i_unlearn.report.pareto import render
 from i2i_unlearn.report.pareto_plot import pareto_plot
 from i2i_unlearn.stages.pareto import tabulate
+from tests.point_folders import write_point
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from point_folders import write_point
 
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.stages import pareto
+from tests.point_folders import write_point
 
 
 def tabulate(*folders):
