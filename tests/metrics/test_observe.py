@@ -1,11 +1,15 @@
+import numpy as np
 import pytest
 import torch
 
 from i2i_unlearn.errors import UserError
+from i2i_unlearn.metrics import output_spread
+from i2i_unlearn.metrics.class_sums import classifier_score
 from i2i_unlearn.metrics.feature_cosine import cosine
 from i2i_unlearn.metrics.hole_psnr import hole_error
 from i2i_unlearn.metrics.observe import SetObserver, masks_of
-from i2i_unlearn.metrics.output_spread import MOST_PIXELS
+from i2i_unlearn.metrics.output_spread import MOST_IMAGES, MOST_PIXELS
+from i2i_unlearn.metrics.table import statistics_of
 from i2i_unlearn.operators import make_operator
 
 CPU = torch.device("cpu")
@@ -99,3 +103,51 @@ def test_outputs_that_are_not_finite_are_refused_by_model_and_set(filler, thumbn
     models = {"teacher": filler(), "unlearned": filler(bias=float("nan"))}
     with pytest.raises(UserError, match="the unlearned model's outputs on the set forget are not finite"):
         observe(models, thumbnails, [(images(), centre())])
+
+
+def kept_bytes(seen):
+    """Of all arrays that metrics are computed from."""
+    parts = [*vars(seen).values(), *vars(seen.features).values(), *vars(seen.original_features).values()]
+    return sum(part.nbytes for part in parts if hasattr(part, "nbytes"))
+
+
+def test_of_many_images_four_numbers_each_are_kept(filler, thumbnails):
+    models = {"teacher": filler(), "unlearned": filler(bias=0.2), "reference": filler(bias=0.3)}
+    few, many = MOST_IMAGES, MOST_IMAGES + 500
+    sizes = [kept_bytes(observe(models, thumbnails, [(images(num), centre(num))])["teacher"]) for num in (few, many)]
+    assert sizes[1] - sizes[0] == 500 * 4 * 4  # hole error, its like to the reference, own loss, cosine: float32
+
+
+def test_the_pixels_of_many_images_are_those_of_a_random_thousand(filler, thumbnails):
+    num = MOST_IMAGES + 200
+    batches = [(images(num)[:700], centre(700)), (images(num)[700:], centre(num - 700))]
+    seen = observe({"teacher": filler(), "unlearned": filler()}, thumbnails, batches)["teacher"]
+    assert len(set(seen.sampled_N)) == len(seen.pixels_NP) == MOST_IMAGES
+    assert seen.sampled_N.max() >= MOST_IMAGES  # no prefix: shards are often sorted
+    completed = filler().complete(images(num), centre(num), generator=torch.Generator())
+    hole = (completed[:, 0, 2:6, 2:6].flatten(1) + 1) / 2
+    assert seen.pixels_NP == pytest.approx(hole[seen.sampled_N].numpy())
+    spread = output_spread.statistic(seen)
+    assert spread.num_images == MOST_IMAGES
+    assert spread.of(np.ones((1, num)))[0] == pytest.approx(float(hole.std(0).mean()), rel=0.05)
+
+
+def test_images_that_never_came_are_missed(filler, thumbnails):
+    observer = SetObserver({"teacher": filler()}, thumbnails, set_name="forget", num_images=12, seed=0, device=CPU)
+    observer.see(images(10), centre(10))
+    with pytest.raises(ValueError, match="10 of 12 images were seen"):
+        observer.observations()
+
+
+def test_a_classifier_sees_the_completed_images(filler, thumbnails):
+    models = {"teacher": filler(), "unlearned": filler(bias=0.5)}
+    plain = observe(models, thumbnails, [(images(), centre())])
+    assert "classifier_score_tiny" not in statistics_of(plain["teacher"], "tiny")
+    thumbnails.num_parts, thumbnails.logits = 1, lambda features_BD: 5 * features_BD
+    seen = observe(models, thumbnails, [(images(), centre())])
+    for name, model in models.items():
+        completed = model.complete(images(), centre(), generator=torch.Generator())
+        expected = classifier_score(5 * thumbnails(completed).numpy())
+        score = statistics_of(seen[name], "tiny")["classifier_score_tiny"]
+        assert score.of(np.ones((1, 12)))[0] == pytest.approx(expected)
+        assert not score.has_interval

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor
 
 from i2i_unlearn.compat_torchvision import ensure_torchvision
@@ -109,23 +110,40 @@ def _network(folder: Path, source: Source) -> Any:
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise UserError(f"evaluate.extractor={source.setting!r}: {folder} has no {name}; fetch the directory again")
-    kind = read_json(folder / "config.json").get("model_type")
-    if kind not in ("clip", "clip_vision_model"):
-        raise UserError(f"evaluate.extractor={source.setting!r}: model_type={kind!r} in {folder} is no CLIP")
     try:
         network, info = CLIPVisionModelWithProjection.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder,
+            config=_config(folder, source),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told below, in one line
+            local_files_only=True,
+            use_safetensors=True,
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"evaluate.extractor={source.setting!r}: {folder} cannot be read ({reason})") from None
-    if info["missing_keys"]:
-        first = sorted(info["missing_keys"])[0]
+    misshaped = (name for name, *_ in info["mismatched_keys"])
+    faults = sorted({*info["missing_keys"], *misshaped})
+    if faults:
         raise UserError(
-            f"evaluate.extractor={source.setting!r}: model.safetensors lacks {len(info['missing_keys'])} tensors, "
-            f"first {first}; fetch the directory again"
+            f"evaluate.extractor={source.setting!r}: model.safetensors lacks or misshapes {len(faults)} tensors, "
+            f"first {faults[0]}; fetch the directory again"
         )
     return network.eval().requires_grad_(False)
+
+
+def _config(folder: Path, source: Source) -> Any:
+    """Of the vision part alone; in a directory of both parts the size of the projection stands beside it."""
+    from transformers import CLIPConfig, CLIPVisionConfig
+
+    kind = read_json(folder / "config.json").get("model_type")
+    if kind == "clip_vision_model":
+        return CLIPVisionConfig.from_pretrained(folder)
+    if kind != "clip":
+        raise UserError(f"evaluate.extractor={source.setting!r}: model_type={kind!r} in {folder} is no CLIP")
+    both = CLIPConfig.from_pretrained(folder)
+    both.vision_config.projection_dim = both.projection_dim
+    return both.vision_config
 
 
 def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
