@@ -56,6 +56,11 @@ def test_a_request_is_received_today_unless_said_otherwise(call):
     assert read_request("data/forget/r1.yaml").received == date.today()
 
 
+def test_a_request_may_say_what_becomes_of_near_copies(call):
+    call("add", "r1", "--label", "a", "--near-duplicates", "include")
+    assert read_request("data/forget/r1.yaml").near_duplicates == "include"
+
+
 def test_labels_subjects_and_ids_add_up(call, tmp_path):
     (tmp_path / "ids").write_text("id-59\n")
     words = ("--label", "a", "--subject", "anna", "--sample-id", "id-4", "--sample-id", "id-5", "--ids-file", "ids")
@@ -83,6 +88,7 @@ def test_a_later_last_day_needs_a_reason(call):
             r"1 of 3 sample ids repeat an earlier one \(the first is entry 3: 'id-5'\); list each once",
         ),
         (("add", "r1", "--label", "a", "--label", "a"), "1 of 2 labels repeat an earlier one"),
+        (("add", "r1", "--label", "a", "--near-duplicates", "burn"), "near_duplicates Input should be 'include'"),
         (("add", "r1", "--ids-file", "nowhere"), "nowhere: the ids file cannot be read"),
         (("add", "r1", "--label", "a", "--images", "elsewhere"), "elsewhere: no image shard"),
         (("add", "r1", "--label", "a", "--params", "other.yaml"), "other.yaml: no such file"),

@@ -9,6 +9,7 @@ from i2i_unlearn.data.requests import (
     read_named_requests,
     read_request,
     read_requests,
+    request_bytes,
     select,
     write_request,
 )
@@ -51,6 +52,7 @@ def test_what_was_written_is_what_is_read(tmp_path):
         due="2026-05-01",
         extension_reason="many images",
         note="naïve ü",
+        near_duplicates="drop",
         selector={"labels": ["03", "yes"], "subjects": ["anna"], "sample_ids": ["x: y"]},
     )
     write_request(given, tmp_path / "r1.yaml")
@@ -62,6 +64,13 @@ def test_a_hand_written_request_is_read(tmp_path):
     found = read_request(tmp_path / "r1.yaml")
     assert (found.received, found.due) == (datetime.date(2026, 1, 31), datetime.date(2026, 2, 28))
     assert found.selector.labels == ("dog",)
+
+
+def test_a_request_without_a_word_for_near_copies_keeps_them(tmp_path):
+    (tmp_path / "r1.yaml").write_text(GOOD)
+    assert read_request(tmp_path / "r1.yaml").near_duplicates == "keep"
+    assert b"near_duplicates" not in request_bytes(request(near_duplicates="keep"))
+    assert b"near_duplicates: include\n" in request_bytes(request(near_duplicates="include"))
 
 
 def test_a_request_is_never_overwritten(tmp_path):
@@ -88,6 +97,7 @@ def test_a_request_is_never_overwritten(tmp_path):
         ("id: r1", "id: r2", "holds the request 'r2'; the file must be named r2.yaml"),
         ("id: r1", "id: R 1", "id String should match pattern"),
         ("id: r1", "id: [", "not valid YAML"),
+        ("basis:", "near_duplicates: forget\nbasis:", "near_duplicates Input should be 'include', 'drop' or 'keep'"),
     ],
 )
 def test_every_fault_of_a_request_file_is_one_line(tmp_path, old, new, fault):

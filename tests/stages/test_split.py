@@ -21,6 +21,8 @@ SETTINGS = {
     "proxy_fraction": 0.0,
     "unseen_target_fraction": 0.0,
     "retain_cap_per_class": 0,
+    # Most images here are no pictures; near-copies: test_split_near_duplicates.py.
+    "near_duplicates": {"search": False, "hash_bits": 10, "correlation": 0.98, "cosine": 0.5},
 }
 
 

@@ -30,6 +30,13 @@ def add(
     extension_reason: Annotated[str, typer.Option(help="Why the last day is later than one month.")] = "",
     basis: Annotated[str, typer.Option(help="Why the images must be forgotten.")] = "not stated",
     note: Annotated[str, typer.Option(help="Anything else worth knowing.")] = "",
+    near_duplicates: Annotated[
+        str,
+        typer.Option(
+            help="Near-copies of these images that the request does not name: include (forget them too), drop (use them"
+            " for nothing) or keep."
+        ),
+    ] = "keep",
     images: Images = "data/images",
     requests: Requests = Path("data/forget"),
     params: Params = Path("params.yaml"),
@@ -57,6 +64,7 @@ def add(
             "sample_ids": sample_id or [],
             "ids_file": f"{id_}.ids.txt" if ids_file else "",
         },
+        near_duplicates=near_duplicates,
         note=note,
     )
     workspace = Workspace(images=images, requests=requests, params=params)

@@ -45,13 +45,21 @@ def split(
 ) -> None:
     """Give every image its role: forget, erased, retain, holdout ...
 
+    Near-copies of forget images are listed in near_duplicates.csv beside the manifest and treated as each request says.
+
     Example: i2i-unlearn split --images data/images --requests data/forget --out artifacts/splits
     """
     from i2i_unlearn.config import SplitConfig, load_params
     from i2i_unlearn.stages import split as stage
 
     config = SplitConfig.from_params(load_params(params))
-    report(stage.run(images, str(requests), out, config, hmac_key_file=hmac_key_file))
+    facts = stage.run(images, str(requests), out, config, hmac_key_file=hmac_key_file)
+    report(facts)
+    if kept := facts["near_duplicates_kept"]:
+        typer.echo(
+            f"{kept} near-copies of forget images stay where they are (near_duplicates.csv); to forget or drop them,"
+            " say `near_duplicates: include` or `drop` in the request"
+        )
 
 
 @app.command()

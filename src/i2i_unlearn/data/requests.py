@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, StringConstraints, Vali
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import atomic_file
 
+NearDuplicates = Literal["include", "drop", "keep"]
+"""What becomes of near-copies of the images that a request selects (data/copies.py)."""
 RequestId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
 
@@ -61,6 +63,8 @@ class ForgetRequest(BaseModel):
     basis: str
     """Why the images must be forgotten, in the officer's words."""
     selector: Selector
+    near_duplicates: NearDuplicates = "keep"
+    """Came after the first files of schema version 1: they lack it and mean what they meant, `keep`."""
     note: str = ""
 
     @model_validator(mode="after")
@@ -200,10 +204,12 @@ def write_request(request: ForgetRequest, path: str | Path) -> None:
 
 
 def request_bytes(request: ForgetRequest) -> bytes:
-    """The YAML of a request; empty entries are left out."""
+    """The YAML of a request; empty entries are left out, and `near_duplicates` where it is `keep`."""
     content = request.model_dump(mode="python")
     content["selector"] = {key: list(v) if isinstance(v, tuple) else v for key, v in content["selector"].items() if v}
-    content = {key: value for key, value in content.items() if value != ""}
+    content = {
+        key: value for key, value in content.items() if value != "" and (key, value) != ("near_duplicates", "keep")
+    }
     text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=4096)
     return text.encode()
 

@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from i2i_unlearn.config import SplitConfig
+from i2i_unlearn.data.copies import DROPPED, INCLUDED, KEPT
 from i2i_unlearn.data.identity import hmac_id, load_key
 from i2i_unlearn.data.images import read_index
 from i2i_unlearn.data.manifest import ROLES, SplitManifest, digest_images, fingerprints, write_manifest
+from i2i_unlearn.data.near_duplicates import Search
 from i2i_unlearn.data.requests import ForgetRequest, read_named_requests
 from i2i_unlearn.data.roles import assign_roles
 from i2i_unlearn.files import atomic_folder, digest_file, write_json
@@ -14,7 +18,11 @@ from i2i_unlearn.files import atomic_folder, digest_file, write_json
 def run(
     images: str, requests: str, out: str | Path, config: SplitConfig, *, hmac_key_file: str | None = None
 ) -> dict[str, float | str]:
-    """Give every image its role; write manifest.parquet and summary.json under `out`; return the summary.
+    """Give every image its role; write the files below under `out`; return the summary.
+
+    manifest.parquet      the role of every image
+    near_duplicates.csv   near-copies of forget images and what was done; images by shard, row and code
+    summary.json          counts
 
     Args:
         images: URI of the image shards.
@@ -25,12 +33,13 @@ def run(
 
     Raises:
         UserError: a request is missing or wrong, selects no training image or leaves none, or treats copies of the same
-            image differently.
+            image differently; or an image is damaged.
     """
     key = load_key(hmac_key_file)
     active, erased = read_named_requests(requests, config.requests, config.erased)
     index = read_index(images)
-    assigned = assign_roles(index, active, erased, config)
+    search = Search(images, index, config.near_duplicates) if config.near_duplicates.search else None
+    assigned = assign_roles(index, active, erased, config, search)
     shard_fingerprints = fingerprints(index)
     names = [hmac_id(key, sample_id) for sample_id in index["sample_id"]]
     manifest = SplitManifest(
@@ -42,7 +51,11 @@ def run(
     )
     with atomic_folder(out) as folder:
         write_manifest(manifest, folder / "manifest.parquet")
-        facts = _facts(manifest, active, digest_file(folder / "manifest.parquet"))
+        _listed(assigned.copies, manifest.rows).to_csv(folder / "near_duplicates.csv", index=False, lineterminator="\n")
+        facts = {
+            **_facts(manifest, active, digest_file(folder / "manifest.parquet")),
+            **_copy_facts(assigned.copies, [*active, *erased], search.confirmed_by if search else "not searched"),
+        }
         write_json(folder / "summary.json", facts)
     return facts
 
@@ -58,6 +71,32 @@ def _facts(manifest: SplitManifest, active: list[ForgetRequest], manifest_sha256
         "selected_by": ",".join(_columns(active)),
         "image_digest": manifest.image_digest,
         "manifest_sha256": manifest_sha256,
+    }
+
+
+def _listed(copies: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """One line for each near-copy and request, `of_` = the image that it is a copy of."""
+    copy, anchor = (rows.iloc[copies[end]].reset_index(drop=True) for end in ("copy", "anchor"))
+    measured = {name: copies[name].map("{:.3f}".format).replace("nan", "") for name in ("correlation", "cosine")}
+    return pd.DataFrame(
+        {
+            **copy[["shard", "row", "part", "hmac_id", "role"]],
+            **anchor[["shard", "row", "part", "hmac_id"]].add_prefix("of_"),
+            **copies[["request", "word", "done"]],
+            "hash_bits": copies["hash_bits"].astype(int),
+            **measured,
+        }
+    )
+
+
+def _copy_facts(copies: pd.DataFrame, requests: list[ForgetRequest], confirmed_by: str) -> dict[str, float | str]:
+    """Images, not lines: a near-copy of what two requests mean counts once."""
+    done = copies.drop_duplicates("copy")["done"].value_counts()
+    return {
+        "num_near_duplicates": int(done.sum()),
+        **{f"near_duplicates_{what}": int(done.get(what, 0)) for what in (INCLUDED, DROPPED, KEPT)},
+        "near_duplicates_confirmed_by": confirmed_by,
+        "near_duplicates_words": ",".join(f"{request.id}:{request.near_duplicates}" for request in requests),
     }
 
 

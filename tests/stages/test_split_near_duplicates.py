@@ -1,0 +1,228 @@
+"""What becomes of near-copies of forget images."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageEnhance, ImageOps
+
+from i2i_unlearn.config import SplitConfig
+from i2i_unlearn.data.identity import create_key, hmac_id, load_key
+from i2i_unlearn.data.images import read_index
+from i2i_unlearn.data.manifest import read_manifest
+from i2i_unlearn.data.requests import make_request, write_request
+from i2i_unlearn.data.shards import Record, write_shards
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.stages import split
+
+SEARCH = {"search": True, "hash_bits": 10, "correlation": 0.98, "cosine": 0.0}
+SETTINGS = {
+    "seed": 0,
+    "holdout_fraction": 0.3,
+    "requests": ["anna"],
+    "erased": [],
+    "proxy_labels": [],
+    "proxy_fraction": 0.0,
+    "unseen_target_fraction": 0.0,
+    "retain_cap_per_class": 0,
+    "near_duplicates": SEARCH,
+}
+
+
+def picture(number):
+    small = np.random.default_rng(number).integers(0, 256, (6, 6), dtype=np.uint8)
+    return Image.fromarray(small).resize((48, 48), Image.Resampling.BICUBIC)
+
+
+def record(name, image, part, subject=None):
+    written = io.BytesIO()
+    image.save(written, "PNG")
+    return Record(name, "face", written.getvalue(), subject, part)
+
+
+class World:
+    """Anna's images, Ben's, copies of them, and strangers'."""
+
+    def __init__(self, root):
+        self.root = root
+        self.key = str(create_key(str(root / "key")))
+        anna, ben, held_out = picture(1), picture(2), picture(3)
+        records = [
+            record("anna", anna, "train", "anna"),
+            record("anna-held-out", held_out, "val", "anna"),
+            record("ben", ben, "train", "ben"),
+            record("copy-of-anna", ImageOps.mirror(anna), "train"),
+            record("held-out-copy-of-anna", ImageEnhance.Brightness(anna).enhance(0.8), "val"),
+            record("copy-of-what-is-held-out", ImageEnhance.Contrast(held_out).enhance(0.8), "train"),
+            record("copy-of-ben", ImageOps.mirror(ben), "train"),
+            *(record(f"stranger-{i}", picture(10 + i), ("train", "val")[i % 2]) for i in range(6)),
+        ]
+        write_shards(records, root / "images", "s")
+
+    def request(self, id_, **more):
+        given = {"received": "2026-01-10", "due": "2026-02-10", "basis": "asked", "selector": {"subjects": [id_]}}
+        path = self.root / f"forget/{id_}.yaml"
+        path.unlink(missing_ok=True)
+        write_request(make_request(**{**given, "id": id_, **more}), path)
+
+    def split(self, **changes):
+        """Roles by sample id."""
+        root = self.root
+        self.facts = split.run(
+            str(root / "images"),
+            str(root / "forget"),
+            root / "splits",
+            SplitConfig(**{**SETTINGS, **changes}),
+            hmac_key_file=self.key,
+        )
+        manifest = read_manifest(root / "splits/manifest.parquet", str(root / "images"))
+        with (root / "splits/near_duplicates.csv").open() as file:
+            self.listed = list(csv.DictReader(file))
+        return pd.Series(manifest.rows["role"].to_numpy(), index=read_index(str(root / "images"))["sample_id"])
+
+    def counts(self):
+        return {what: self.facts[f"near_duplicates_{what}"] for what in ("included", "dropped", "kept")}
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+TRAINED_COPIES = ["copy-of-anna", "copy-of-what-is-held-out"]
+HELD_OUT = ["anna-held-out", "held-out-copy-of-anna"]
+
+
+@pytest.mark.parametrize(
+    ("word", "role", "counts"),
+    [
+        ("include", "forget", {"included": 2, "dropped": 2, "kept": 0}),
+        ("drop", "dropped", {"included": 0, "dropped": 4, "kept": 0}),
+        ("keep", "retain", {"included": 0, "dropped": 2, "kept": 2}),
+    ],
+)
+def test_the_requests_word_decides_over_copies_that_were_trained_on(world, word, role, counts):
+    world.request("anna", near_duplicates=word)
+    roles = world.split()
+    assert roles["anna"] == "forget"
+    assert list(roles[TRAINED_COPIES]) == [role, role]
+    assert list(roles[["ben", "copy-of-ben"]]) == ["retain", "retain"]  # nobody asked
+    assert world.counts() == counts
+    assert world.facts["num_near_duplicates"] == 4
+    assert world.facts["near_duplicates_words"] == f"anna:{word}"
+
+
+@pytest.mark.parametrize("word", ["include", "drop", "keep"])
+def test_what_is_held_out_is_dropped_where_a_near_copy_was_trained_on(world, word):
+    world.request("anna", near_duplicates=word)
+    roles = world.split()
+    assert list(roles[HELD_OUT]) == ["dropped", "dropped"]
+    assert list(roles[["stranger-1", "stranger-3", "stranger-5"]]) == ["retain_holdout"] * 3
+
+
+def test_a_request_without_a_word_keeps(world):
+    world.request("anna")
+    assert "near_duplicates" not in (world.root / "forget/anna.yaml").read_text()
+    world.split()
+    assert world.facts["near_duplicates_words"] == "anna:keep"
+    assert world.counts()["kept"] == 2
+
+
+def test_each_request_decides_over_its_own_near_copies(world):
+    world.request("anna", near_duplicates="drop")
+    world.request("ben", near_duplicates="include")
+    roles = world.split(requests=["anna", "ben"])
+    assert (roles["copy-of-anna"], roles["copy-of-ben"]) == ("dropped", "forget")
+
+
+def test_of_two_words_for_one_image_the_stricter_holds(world):
+    world.request("anna", near_duplicates="keep")
+    world.request("too", near_duplicates="drop", selector={"subjects": ["anna"]})
+    assert world.split(requests=["anna", "too"])["copy-of-anna"] == "dropped"
+    world.request("anna", near_duplicates="include")
+    assert world.split(requests=["anna", "too"])["copy-of-anna"] == "forget"
+    # two requests, four images
+    assert len(world.listed) == 8
+    assert world.facts["num_near_duplicates"] == 4
+
+
+def test_what_was_forgotten_does_not_come_back_by_a_copy(world):
+    world.request("anna", near_duplicates="include")
+    world.request("ben")
+    roles = world.split(requests=["ben"], erased=["anna"])
+    assert list(roles[["anna", *TRAINED_COPIES]]) == ["erased"] * 3
+    assert roles["held-out-copy-of-anna"] == "dropped"
+    assert roles["copy-of-ben"] == "retain"
+
+
+def test_the_list_says_what_was_done_and_names_no_one(world):
+    world.request("anna", near_duplicates="drop")
+    world.split()
+    first = world.listed[0]
+    key = load_key(world.key)
+    lines = {line["hmac_id"]: line for line in world.listed}
+    first = lines[hmac_id(key, "copy-of-anna")]
+    assert first["of_hmac_id"] == hmac_id(key, "anna")
+    assert (first["request"], first["word"], first["done"], first["role"]) == ("anna", "drop", "dropped", "dropped")
+    assert (first["shard"], first["row"], first["part"]) == ("s.parquet", "3", "train")
+    assert (first["hash_bits"], first["correlation"], first["cosine"]) == ("0", "1.000", "")
+    text = (world.root / "splits/near_duplicates.csv").read_text()
+    assert "copy-of" not in text
+    assert len(world.listed) == 4
+
+
+def test_the_same_split_gives_the_same_bytes(world):
+    world.request("anna", near_duplicates="include")
+    names = ("manifest.parquet", "near_duplicates.csv", "summary.json")
+    written = []
+    for _ in range(2):
+        world.split()
+        written.append([(world.root / "splits" / name).read_bytes() for name in names])
+    assert written[0] == written[1]
+    assert json.loads(written[0][2])["near_duplicates_confirmed_by"] == "pixels"
+
+
+def test_without_the_search_nothing_is_read_and_nothing_moves(world):
+    world.request("anna")
+    roles = world.split(near_duplicates={**SEARCH, "search": False})
+    assert list(roles[[*TRAINED_COPIES, *HELD_OUT]]) == ["retain", "retain", "forget_holdout", "retain_holdout"]
+    assert world.facts["near_duplicates_confirmed_by"] == "not searched"
+    assert world.listed == []
+
+
+def test_a_word_that_nothing_would_obey_is_refused(world):
+    world.request("anna", near_duplicates="drop")
+    with pytest.raises(
+        UserError, match=r"'anna' says near_duplicates: drop, but split.near_duplicates.search is false"
+    ):
+        world.split(near_duplicates={**SEARCH, "search": False})
+
+
+def test_including_everything_leaves_nothing_to_retain(world):
+    (world.root / "images/s.parquet").unlink()
+    both = [record("x", picture(1), "train", "x"), record("y", ImageOps.mirror(picture(1)), "train")]
+    write_shards(both, world.root / "images", "t")
+    world.request("x", near_duplicates="include")
+    with pytest.raises(UserError, match="nothing would be retained"):
+        world.split(requests=["x"])
+
+
+# --- equal bytes ---
+
+
+@pytest.mark.parametrize(("word", "role"), [("include", "forget"), ("drop", "dropped")])
+def test_a_word_settles_copies_of_equal_bytes_even_of_a_blank_page(world, word, role):
+    blank = Image.new("L", (40, 40), 255)
+    write_shards([record("page", blank, "train", "anna"), record("again", blank, "train")], world.root / "images", "t")
+    world.request("anna", near_duplicates=word)
+    assert world.split()["again"] == role
+
+
+def test_under_keep_copies_of_equal_bytes_stay_an_error(world):
+    write_shards([record("again", picture(1), "train")], world.root / "images", "t")
+    world.request("anna", near_duplicates="keep")
+    with pytest.raises(UserError, match=r"hold the same image, but .* say `near_duplicates: include` \(or drop\)"):
+        world.split()
