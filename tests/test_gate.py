@@ -278,13 +278,17 @@ def test_the_measure_of_a_model_alone_is_found_too():
     assert judge(audited(0.1, 0.0, 0.2), policy(line(measure=alone, at_most=0.8))).lines[0].value == 0.6
 
 
-@pytest.mark.parametrize("status", ["blind", "undecided"])
-@pytest.mark.parametrize("value", [0.0, 0.9])
+@pytest.mark.parametrize(("status", "value"), [("blind", 0.0), ("undecided", 0.0), ("undecided", 0.9)])
 def test_an_audit_that_can_say_nothing_decides_nothing(status, value):
     found = audited(value, value - 0.01, value + 0.01, status=status, why="it sees nothing")
     (judged,) = judge(found, policy(line(measure=AUC, at_least=-0.05, at_most=0.05))).lines
     assert judged.outcome == "undecided"
     assert f"the audit is {status}: it sees nothing; found was {value:.4g} (95 % interval" in judged.why
+
+
+def test_what_a_blind_audit_finds_all_the_same_fails_the_line():
+    found = audited(0.9, 0.89, 0.91, status="blind", why="it sees nothing in the original")
+    assert judge(found, policy(line(measure=AUC, at_least=-0.05, at_most=0.05))).outcome == "fail"
 
 
 def test_an_audit_that_was_not_made_is_undecided_and_says_how_to_make_it():

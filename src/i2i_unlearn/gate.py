@@ -96,7 +96,7 @@ def _judge_line(metrics: Mapping[str, Any], line: Line, *, instead: bool) -> Lin
     named, found = (_from_innocent if instead else _found)(metrics, line.measure)
     value, low, high = found["value"], found["low"], found["high"]
     outcome, why = _decide(line, value, low, high)
-    doubt = _doubt(metrics, line.measure)
+    doubt = _doubt(metrics, line.measure, found_something=outcome == "fail")
     if doubt:
         measured = "" if value is None else f"; found was {_interval(value, low, high)}, wanted {line.bound()}"
         outcome, why = "undecided", f"{doubt}{measured}"
@@ -133,14 +133,18 @@ def _from_innocent(metrics: Mapping[str, Any], measure: Measure) -> tuple[str, M
     return named, {key: None if found[key] is None else found[key] - innocent for key in _NOTHING}
 
 
-def _doubt(metrics: Mapping[str, Any], measure: Measure) -> str:
-    """Why a measure of an audit decides nothing; empty if it may decide."""
+def _doubt(metrics: Mapping[str, Any], measure: Measure, *, found_something: bool) -> str:
+    """Why a measure of an audit decides nothing; empty if it may decide.
+
+    What a blind audit does not find says nothing, but what it does find is found.
+    """
     if measure.audit is None:
         return ""
     audit = metrics.get("audits", {}).get(measure.audit)
     if audit is None:
         return f"the audit was not made; add {measure.audit} to evaluate.audits.run"
-    return "" if audit["status"] == "measured" else f"the audit is {audit['status']}: {audit['why']}"
+    may_decide = audit["status"] == "measured" or (audit["status"] == "blind" and found_something)
+    return "" if may_decide else f"the audit is {audit['status']}: {audit['why']}"
 
 
 def _decide(line: Line, value: float | None, low: float | None, high: float | None) -> tuple[Outcome, str]:
