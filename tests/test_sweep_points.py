@@ -74,6 +74,12 @@ def test_no_point_shows_forget_images_whatever_the_settings_say(tiny_settings):
     assert evaluate.show_forget_images is False
 
 
+def test_no_audit_is_made_at_a_point(tiny_settings):
+    assert tiny_settings["evaluate"]["audits"]["run"]
+    _, evaluate = point_configs({"objective": "encoder_l2"}, {}, tiny_settings)
+    assert evaluate.audits.run == []
+
+
 @pytest.fixture
 def tiny_settings(params_with):
     from i2i_unlearn.config import EvaluateConfig, UnlearnConfig

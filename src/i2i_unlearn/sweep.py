@@ -56,9 +56,10 @@ def point_configs(
 ) -> tuple[UnlearnConfig, EvaluateConfig]:
     """Settings of the two stages of a point, from the form's fields and the compiled settings.
 
-    No sweep shows forget images: a point's report is looked at by more people than a decision's.
+    No sweep shows forget images: a point's report is looked at by more people than a decision's. No audit is made: each
+    attacks teacher and reference anew, which costs more than the point; the one that is chosen is audited later.
     """
-    fields = {**form, **point, "show_forget_images": False}
+    fields = {**form, **point, "show_forget_images": False, "audits": {**settings["evaluate"]["audits"], "run": []}}
     unlearn = {key: fields[key] for key in UnlearnConfig.model_fields if key in fields}
     evaluate = {key: fields[key] for key in EvaluateConfig.model_fields if key in fields}
     return UnlearnConfig(**{**settings["unlearn"], **unlearn}), EvaluateConfig(**{**settings["evaluate"], **evaluate})
