@@ -37,7 +37,7 @@ def made_metrics(*, reference=True):
     if reference:
         pairs += [("unlearned", "reference"), ("reference", "teacher")]
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "operator": "center_hole",
         "keep_fraction": 0.75,
         "extractor": "efficientnet_lite0",
@@ -58,11 +58,95 @@ def made_metrics(*, reference=True):
             }
             for one, other in pairs
         },
+        "audits": made_audits(reference=reference),
         "cost": {
             "unlearn_s": 11.6,
             "reference_s": 93.2 if reference else None,
             "share_of_reference": 0.1245 if reference else None,
             "peak_memory_bytes": 700 * 2**20,
+        },
+    }
+
+
+def made_audits(*, reference=True):
+    """One audit of each status, as `audits/run.py` gives them."""
+    models = MODELS if reference else MODELS[:2]
+    aucs = dict(zip(MODELS, (0.684, 0.412, 0.507), strict=True))
+    levels = dict(zip(MODELS, (9.71, 8.23, 8.17), strict=True))
+    return {
+        "membership": {
+            "question": "Can one tell from the model that an image was among those it was trained on?",
+            "measure": "auc_loss",
+            "innocent": 0.5,
+            "compared_with": "forget_holdout",
+            "num_images": 97,
+            "status": "measured",
+            "why": "the original model's auc_loss is 0.684 (95 % interval 0.62 to 0.748), an innocent one's 0.5",
+            "models": {
+                name: {"auc_loss": score(aucs[name], 0.064), "auc_similarity": score(0.53, 0.07)} for name in models
+            },
+            "differences": {
+                f"{one}-{other}": {"auc_loss": score(aucs[one] - aucs[other], 0.09)}
+                for one, other in (("unlearned", "teacher"), ("unlearned", "reference"), ("reference", "teacher"))
+                if {one, other} <= set(models)
+            },
+            "curves": {
+                name: {
+                    **{"fpr_loss": [0.0, 0.0, 0.25, 1.0], "tpr_loss": [0.0, 0.04, aucs[name], 1.0]},
+                    **{"fpr_similarity": [0.0, 0.4, 1.0], "tpr_similarity": [0.0, 0.45, 1.0]},
+                }
+                for name in models
+            },
+            "facts": {"num_members": 300, "num_others": 100, "losses_averaged": 4, "completions_averaged": 4},
+        },
+        "linear_probe": {
+            "question": "Does the inner code that the model makes of an image still show that it was trained on it?",
+            "measure": "auc",
+            "innocent": 0.5,
+            "compared_with": "forget_holdout",
+            "num_images": 97,
+            "status": "blind",
+            "why": "the original model's auc is 0.54 (95 % interval 0.47 to 0.61), which includes 0.5, the value of a "
+            "model that never saw the images",
+            "models": {name: {"auc": score(0.54, 0.07)} for name in models},
+            "differences": {"unlearned-teacher": {"auc": score(0.0, 0.05)}},
+            "curves": {},
+            "facts": {"num_folds": 5},
+        },
+        "relearning": {
+            "question": "If somebody trains the model on a few of the images again, does it remember the others?",
+            "measure": "relearning_db",
+            "innocent": None,
+            "compared_with": "",
+            "num_images": 64,
+            "status": "measured" if reference else "undecided",
+            "why": "reference and original model differ by -1.2 (95 % interval -1.3 to -1.1) in relearning_db"
+            if reference
+            else "no value of relearning_db is known to be innocent here, so it says nothing without a reference",
+            "models": {name: {"relearning_db": score(levels[name] - 9.71, 0.1)} for name in models},
+            "differences": {"unlearned-reference": {"relearning_db": score(0.06, 0.1)}} if reference else {},
+            "curves": {
+                name: {
+                    "step": [0.0, 30.0, 60.0],
+                    "others_psnr_db": [levels[name], 9.0, 9.6],
+                    "shown_psnr_db": [8, 9, 10],
+                }
+                for name in models
+            },
+            "facts": {"teacher_level_db": 9.71, "num_shown": 64, "censored": ["reference"] if reference else []},
+        },
+        "recovery": {
+            "question": "Could somebody train another decoder that paints the images back?",
+            "measure": "recovery_gap_db",
+            "innocent": None,
+            "compared_with": "",
+            "num_images": 0,
+            "status": "undecided",
+            "why": "50 images of retain_holdout are needed, there are 12",
+            "models": {},
+            "differences": {},
+            "curves": {},
+            "facts": {},
         },
     }
 
@@ -196,6 +280,15 @@ def made_facts(**changes):
             "alpha": "2",
         },
         requests=[RequestFacts(id="digit-3", received="2024-05-02", due="2024-06-02")],
+        due="2024-06-02",
+        method={"objective": "encoder_l2", "alpha": 2.0, "steps": 150},
+        near_duplicates={
+            "num_near_duplicates": 5,
+            "near_duplicates_included": 2,
+            "near_duplicates_dropped": 0,
+            "near_duplicates_kept": 3,
+            "near_duplicates_confirmed_by": "pixels and efficientnet_lite0",
+        },
         show_forget_images=True,
     )
     return dataclasses.replace(facts, **changes)

@@ -116,10 +116,12 @@ def test_an_undecided_verdict_names_what_lacks_evidence(made, render):
 
 def test_sections_stand_in_the_order_in_which_a_reader_asks(page):
     assert [text for tag, text in page.headings if tag == "h2"] == [
+        "What was asked, and what was done",
         "The checks behind the decision",
         "Before and after, in pictures",
         "Scores on forget, retain and unseen images",
         "Compared with a retrained model",
+        "Audits: what an attacker could still find out",
         "How it was unlearned, and what it cost",
         "Lineage",
         "What is not claimed",
@@ -305,7 +307,7 @@ def test_equal_facts_give_equal_bytes(made, render, demo):
 
 def test_drawings_follow_the_colours_of_the_page(demo):
     drawings = re.findall(r"<svg.*?</svg>", demo, re.DOTALL)
-    assert len(drawings) == 3
+    assert len(drawings) == 5
     for drawing in drawings:
         assert 'role="img"' in drawing
         assert "var(--ink)" in drawing

@@ -23,12 +23,12 @@ def test_only_pictures_that_are_too_large_are_shrunk():
     assert opened(encode_png(image, 80)).shape == (40, 80, 3)
 
 
-def test_sets_stand_in_reading_order_and_random_before_worst(made):
+def test_sets_stand_in_reading_order_and_worst_before_random(made):
     shown = shown_grids(made.made_facts())
     assert [(grid.set_name, grid.chosen) for grid in shown[:3]] == [
-        ("forget", "random"),
         ("forget", "worst"),
-        ("retain", "random"),
+        ("forget", "random"),
+        ("retain", "worst"),
     ]
 
 

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from i2i_unlearn.report.audits import STATUSES, audit_views
 from i2i_unlearn.report.scores import has_reference
-from i2i_unlearn.report.words import extractor_title
+from i2i_unlearn.report.words import extractor_title, listed
 
 
 def not_claimed(metrics: Mapping[str, Any]) -> list[str]:
     """Sentences, the widest limits first; some depend on what was measured."""
     claims = [
-        "That every trace of the forget images has left the weights. Measured is what the model completes; "
-        "no attack was run on it (membership inference, relearning, recovery by another decoder).",
+        _traces(metrics),
         f"Anything about other ways to hide part of an image: all scores hold for the operator "
         f"{metrics['operator']} with {metrics['keep_fraction']:.0%} of the pixels visible.",
         "Anything about other copies: earlier versions of the model, backups, caches and the data itself lie "
@@ -36,3 +36,16 @@ def not_claimed(metrics: Mapping[str, Any]) -> list[str]:
             "for which there are too few images."
         )
     return claims
+
+
+def _traces(metrics: Mapping[str, Any]) -> str:
+    """What was attacked and what was not."""
+    views = audit_views(metrics)
+    by_status = {status: [view.title.lower() for view in views if view.status == status] for status in STATUSES}
+    claim = "That every trace of the forget images has left the weights. "
+    if not by_status["measured"]:
+        claim += "Measured is what the model completes; no attack on it told anything"
+    else:
+        claim += f"Attacks that tell something were {listed(by_status['measured'])}; a stronger attack may find more"
+    silent = [f"{title} ({status})" for status in ("blind", "undecided") for title in by_status[status]]
+    return f"{claim}. Nothing follows from {listed(silent)}." if silent else f"{claim}."

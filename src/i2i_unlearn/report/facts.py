@@ -5,7 +5,7 @@ Privacy: forget images (originals or completions, sets `forget` and `forget_hold
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -67,5 +67,11 @@ class ReportFacts:
     lineage: Mapping[str, str]
     """Label -> value: digests of models, manifest and images, request ids, settings of the run."""
     requests: Sequence[RequestFacts]
+    due: str = ""
+    """When the earliest request is due (ISO date); empty where it is not known."""
+    method: Mapping[str, Any] = field(default_factory=dict)
+    """How it was unlearned: objective, alpha, epsilon, steps, as far as they are known."""
+    near_duplicates: Mapping[str, Any] = field(default_factory=dict)
+    """The split's counts of near-copies of forget images; empty where it does not tell."""
     show_forget_images: bool
     """Whether forget images may be shown; if false, `pictures` has no grid of a forget set, and the page says why."""

@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 from i2i_unlearn.files import atomic_file
 from i2i_unlearn.metrics.names import FORGET_SETS
-from i2i_unlearn.report import scores, words
+from i2i_unlearn.report import asked, audits, scores, words
+from i2i_unlearn.report.audit_plots import relearning_plot, roc_plot
 from i2i_unlearn.report.claims import not_claimed
 from i2i_unlearn.report.facts import ReportFacts
 from i2i_unlearn.report.pictures import GridView, grid_views, shown_grids
@@ -67,6 +68,8 @@ def _view(facts: ReportFacts) -> dict[str, Any]:
         "outcomes": words.OUTCOMES,
         "signs": words.OUTCOME_SIGNS,
         "requests": facts.requests,
+        "asked": asked.asked_sentences(facts),
+        "done": asked.done_sentences(facts),
         "operator": words.operator_sentence(metrics["operator"], metrics["keep_fraction"]),
         "sets": scores.set_views(metrics),
         "columns": [(title, words.COLUMN_MEANINGS[name]) for name, title in words.COLUMNS.items()],
@@ -80,6 +83,7 @@ def _view(facts: ReportFacts) -> dict[str, Any]:
         "comparison": scores.comparison_sentences(metrics),
         "gap_table": scores.gap_table(metrics),
         "behaviour_table": scores.behaviour_table(metrics),
+        **_audits(metrics),
         "loss_plot": _drawing(loss_plot(facts.steps)),
         "loss_ends": _loss_ends(facts),
         "embedding_plot": _drawing(embedding_plot(facts.embeddings) if facts.embeddings else None),
@@ -87,6 +91,20 @@ def _view(facts: ReportFacts) -> dict[str, Any]:
         "cost": _cost(metrics.get("cost", {})),
         "lineage": facts.lineage,
         "not_claimed": not_claimed(metrics),
+    }
+
+
+def _audits(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The attacks, their plots, and what a status means."""
+    found = audits.audit_views(metrics)
+    drawings = {"membership": roc_plot(metrics), "relearning": relearning_plot(metrics)}
+    return {
+        "audits": found,
+        "audit_plots": {name: _drawing(svg) for name, svg in drawings.items() if svg is not None},
+        "statuses": audits.STATUSES,
+        "status_signs": audits.STATUS_SIGNS,
+        "status_meanings": audits.STATUS_MEANINGS,
+        "statuses_found": words.in_order({audit.status for audit in found}, audits.STATUSES),
     }
 
 

@@ -48,7 +48,7 @@ class GridView:
 
 
 def shown_grids(facts: ReportFacts) -> list[PictureGrid]:
-    """The grids that may be shown, sets in reading order, random before worst.
+    """The grids that may be shown, sets in reading order, worst before random: the reader looks for what went wrong.
 
     Forget images are dropped here unless the facts allow them, even if a caller put them into the facts.
     """
@@ -58,7 +58,7 @@ def shown_grids(facts: ReportFacts) -> list[PictureGrid]:
         allowed,
         key=lambda grid: (
             order.index(grid.set_name) if grid.set_name in order else len(order),
-            grid.chosen != "random",
+            grid.chosen != "worst",
         ),
     )
 

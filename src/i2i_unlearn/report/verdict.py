@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from i2i_unlearn.report.audits import audit_lines
 from i2i_unlearn.report.words import MISSING, OUTCOME_SIGNS, OUTCOMES, SETS, listed, metric_words, plain_number
 
 _PASSED = {
@@ -105,6 +106,10 @@ def decision_markdown(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -
         out.append(f"| {' | '.join(_plain(cell) for cell in cells)} |")
     for other in view.others:
         out += ["", f"Policy `{_plain(other.name)}` beside it: {OUTCOMES[other.outcome].lower()}, {other.tally}."]
+    attacks = audit_lines(metrics)
+    if attacks:
+        out += ["", "| Audit | Status | Finding |", "| --- | --- | --- |"]
+        out += [f"| {' | '.join(_plain(cell) for cell in cells)} |" for cells in attacks]
     if view.difference:
         out += ["", _plain(view.difference)]
     return "\n".join(out) + "\n"

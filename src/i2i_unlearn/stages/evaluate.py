@@ -178,6 +178,9 @@ class _Evaluation:
             steps=self._inputs.steps,
             lineage=_lineage(self._inputs, self._config),
             requests=_requests(self._inputs),
+            due=self._inputs.due,
+            method=_method(self._inputs),
+            near_duplicates=self._inputs.near_duplicates,
             show_forget_images=self._config.show_forget_images,
         )
 
@@ -244,6 +247,11 @@ def _lineage(inputs: Inputs, config: EvaluateConfig) -> dict[str, str]:
     if "config_digest" in unlearn:
         lineage["settings of the unlearning, sha256"] = str(unlearn["config_digest"])
     return lineage
+
+
+def _method(inputs: Inputs) -> dict[str, Any]:
+    summary = inputs.unlearn_summary
+    return {name: summary[name] for name in ("objective", "alpha", "epsilon", "steps") if name in summary}
 
 
 def _requests(inputs: Inputs) -> list[RequestFacts]:

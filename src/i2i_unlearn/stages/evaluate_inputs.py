@@ -51,6 +51,8 @@ class Inputs:
     selected_by: str
     """By what the requests select their images: label, subject, sample_id, or several; empty where the split does not
     tell."""
+    near_duplicates: Mapping[str, Any]
+    """The split's counts of near-copies of forget images; empty where it does not tell."""
     sets: Mapping[str, ChosenSet]
     operator: Operator
     policies: Mapping[str, Policy]
@@ -108,6 +110,7 @@ def read_inputs(
         manifest_sha256=manifest_sha256,
         due=_of_split(splits, "due"),
         selected_by=_of_split(splits, "selected_by"),
+        near_duplicates={key: value for key, value in _split_summary(splits).items() if "near_duplicates" in key},
         sets=sets,
         operator=operator,
         policies=policies,
@@ -186,8 +189,13 @@ def _short(value: Any) -> str:
 
 def _of_split(splits: Path, key: str) -> str:
     """An entry of the split's summary; empty where there is none."""
+    return str(_split_summary(splits).get(key, ""))
+
+
+def _split_summary(splits: Path) -> dict[str, Any]:
+    """Empty where there is none."""
     path = splits / "summary.json"  # beside the manifest; a caller may hand on the manifest alone
-    return str(read_json(path).get(key, "")) if path.is_file() else ""
+    return dict(read_json(path)) if path.is_file() else {}
 
 
 def _read_steps(path: Path) -> list[dict[str, float]]:

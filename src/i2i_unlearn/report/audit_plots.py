@@ -1,0 +1,72 @@
+"""Plots of the audits: ROC curves of the membership attack, and how forget images come back by relearning."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from i2i_unlearn.report.plots import INK, MODEL_COLOURS, QUIET, inline_svg, short_text, styled_figure
+from i2i_unlearn.report.words import MODELS, in_order
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_ATTACKS = {"loss": "By the model's own loss", "similarity": "By likeness of completion and original"}
+_DASHES: Mapping[str, Any] = {"teacher": "-", "unlearned": (0, (5, 1.5)), "reference": (0, (1, 1))}
+"""Curves can be told apart without colours too."""
+
+
+def roc_plot(metrics: Mapping[str, Any]) -> str | None:
+    """The membership attack on every model, a panel for each way to attack; None where it was not made."""
+    curves = metrics.get("audits", {}).get("membership", {}).get("curves", {})
+    models = in_order(curves, MODELS)
+    attacks = [name for name in _ATTACKS if any(f"tpr_{name}" in curves[model] for model in models)]
+    if not attacks:
+        return None
+    with styled_figure("roc") as figure:
+        figure.set_size_inches(9.6, 4.6)
+        for axes, attack in zip(figure.subplots(1, len(attacks), squeeze=False)[0], attacks, strict=True):
+            axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle="--", label="a guess")
+            for model in models:
+                columns = curves[model]
+                if f"tpr_{attack}" in columns:
+                    _curve(axes, model, columns[f"fpr_{attack}"], columns[f"tpr_{attack}"])
+            axes.set_title(_ATTACKS[attack])
+            axes.set_xlabel("others taken for forget images")
+            axes.set_ylabel("forget images found")
+            axes.set_aspect("equal")
+        axes.legend(loc="lower right")
+        return inline_svg(figure, "roc", "ROC curves of the membership attack on each model")
+
+
+def relearning_plot(metrics: Mapping[str, Any]) -> str | None:
+    """Hole PSNR of forget images that the attacker does not hold, over its training; None where it was not made."""
+    audit = metrics.get("audits", {}).get("relearning", {})
+    curves = {name: columns for name, columns in audit.get("curves", {}).items() if "others_psnr_db" in columns}
+    if not curves:
+        return None
+    with styled_figure("relearning") as figure:
+        figure.set_size_inches(7.2, 3.4)
+        axes = figure.add_subplot()
+        for model in in_order(curves, MODELS):
+            _curve(axes, model, curves[model]["step"], curves[model]["others_psnr_db"], marker=True)
+        level_db = audit.get("facts", {}).get("teacher_level_db")
+        if level_db is not None:
+            axes.axhline(level_db, color=INK, linewidth=1, linestyle="--", label="teacher before")
+        axes.set_xlabel("step of the attacker's training")
+        axes.set_ylabel("hole PSNR (dB)")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        return inline_svg(
+            figure, "relearning", "Hole PSNR of forget images not shown to the attacker, over its training"
+        )
+
+
+def _curve(axes: "Axes", model: str, across: list[float], up: list[float], *, marker: bool = False) -> None:
+    axes.plot(
+        across,
+        up,
+        color=MODEL_COLOURS.get(model, QUIET),
+        linestyle=_DASHES.get(model, "-."),
+        linewidth=1.8,
+        marker="o" if marker else None,
+        markersize=3.5,
+        label=short_text(MODELS.get(model, model)),
+    )

@@ -1,0 +1,180 @@
+"""The audits as text for the page and the short Markdown: question, status with its reason, result of every model.
+
+An audit that is blind or undecided has found nothing out, so its words, sign and colour are never those of a pass.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from i2i_unlearn.metrics.names import PAIRS, pair_name
+from i2i_unlearn.report.words import MODELS, SETS, AuditWords, audit_words, in_order, interval, number, plain_number
+
+STATUSES = {"measured": "Measured", "blind": "Blind: says nothing", "undecided": "Undecided"}
+STATUS_SIGNS = {"measured": "●", "blind": "⊘", "undecided": "?"}
+STATUS_MEANINGS = {
+    "measured": "the attack tells the original model, which remembers, from one that never saw the forget images; so "
+    "it counts what it finds, or fails to find, in the unlearned model",
+    "blind": "the attack does not even find what the original model remembers; that it finds nothing in the unlearned "
+    "model means nothing",
+    "undecided": "images or a retrained model are missing, so nothing was found out",
+}
+_PAIR_TITLES = {
+    pair_name(of, against): f"{MODELS[of]} − {MODELS[against].lower()}" for of, against in PAIRS
+}  # fmt: skip
+_FACTS = {
+    "num_members": "forget images",
+    "num_others": "images compared with",
+    "losses_averaged": "losses averaged for each image",
+    "completions_averaged": "completions averaged for each image",
+    "num_shown": "images that the attacker holds",
+    "num_steps": "training steps of the attacker",
+    "num_retain": "retain images of the attacker",
+    "num_features": "features",
+    "num_folds": "folds",
+    "perturbations": "neighbours of each image",
+    "size_of_255": "largest change of a pixel, of 255",
+    "teacher_level_db": "level of the teacher before the attack, dB",
+    "learning_rate": "learning rate of the attacker",
+    "width": "width of the attacker's decoder",
+    "forget_per_step": "forget images a step",
+    "retain_per_step": "retain images a step",
+    "censored": "not back at that level within these steps",
+    "tpr_left_out": "share found at 1 % false alarms left out",
+    "confounded": "beware",
+}
+
+
+@dataclass(frozen=True)
+class AuditCell:
+    """A number as text; `interval` may be empty."""
+
+    value: str
+    interval: str
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """One measure on every model and for every pair of models."""
+
+    title: str
+    meaning: str
+    decides: bool
+    cells: Sequence[AuditCell]
+
+
+@dataclass(frozen=True)
+class AuditView:
+    """One audit, as text."""
+
+    name: str
+    title: str
+    question: str
+    status: str
+    """measured | blind | undecided"""
+    finding: str
+    """What it says about the unlearned model, in one sentence."""
+    why: str
+    columns: Sequence[str]
+    rows: Sequence[AuditRow]
+    facts: Sequence[tuple[str, str]]
+
+
+def audit_views(metrics: Mapping[str, Any]) -> list[AuditView]:
+    """Every audit of metrics.json, in its order; none where no audit was made."""
+    return [_view(name, audit) for name, audit in metrics.get("audits", {}).items()]
+
+
+def audit_lines(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Each audit's title, status with its sign, and what it says of the unlearned model."""
+    return [
+        (view.title, f"{STATUS_SIGNS[view.status]} {STATUSES[view.status]}", view.finding)
+        for view in audit_views(metrics)
+    ]
+
+
+def _view(name: str, audit: Mapping[str, Any]) -> AuditView:
+    models = in_order(audit["models"], MODELS)
+    pairs = in_order(audit["differences"], _PAIR_TITLES)
+    words = audit_words(name)
+    return AuditView(
+        name=name,
+        title=words.title,
+        question=audit["question"],
+        status=audit["status"],
+        finding=_finding(audit, words),
+        why=_in_words(audit["why"], audit["measure"], words),
+        columns=[*(MODELS.get(model, model) for model in models), *(_PAIR_TITLES.get(pair, pair) for pair in pairs)],
+        rows=_rows(audit, words, models, pairs),
+        facts=_facts(audit),
+    )
+
+
+def _in_words(why: str, measure: str, words: AuditWords) -> str:
+    """The reason with the measure's title, for which it has the name in metrics.json."""
+    told = why.replace(measure, words.measure(measure).title)
+    return told[:1].upper() + told[1:] + "."
+
+
+def _rows(audit: Mapping[str, Any], words: AuditWords, models: list[str], pairs: list[str]) -> list[AuditRow]:
+    found = dict.fromkeys(measure for model in models for measure in audit["models"][model])
+    rows = []
+    for measure in sorted(found, key=lambda name: name != audit["measure"]):
+        about = words.measure(measure)
+        cells = [_cell(audit["models"][model].get(measure), about.digits) for model in models]
+        cells += [_cell(audit["differences"][pair].get(measure), about.digits, signed=True) for pair in pairs]
+        rows.append(AuditRow(about.title, about.meaning, measure == audit["measure"], cells))
+    return rows
+
+
+def _cell(found: Mapping[str, Any] | None, digits: int, *, signed: bool = False) -> AuditCell:
+    if found is None:
+        return AuditCell(number(None, digits), "")
+    return AuditCell(number(found["value"], digits, signed=signed), interval(found, digits, signed=signed))
+
+
+def _finding(audit: Mapping[str, Any], words: AuditWords) -> str:
+    """Against the reference where there is one, else against the value of an innocent model."""
+    if audit["status"] == "blind":
+        return "Says nothing about the unlearned model: the attack does not find what the original model remembers."
+    if audit["status"] != "measured":
+        return "Nothing was found out, so nothing is claimed."
+    about = words.measure(audit["measure"])
+    gap = audit["differences"].get(pair_name("unlearned", "reference"), {}).get(audit["measure"])
+    if gap is not None:
+        told = f"{number(gap['value'], about.digits, signed=True)}{_between(gap, about.digits, signed=True)}"
+        if _includes(gap, 0.0):
+            return f"The attack does not tell the unlearned model from the retrained one: they differ by {told}."
+        return f"The attack tells the unlearned model from the retrained one: they differ by {told}."
+    found = audit["models"]["unlearned"][audit["measure"]]
+    told = f"{number(found['value'], about.digits)}{_between(found, about.digits)}"
+    innocent = plain_number(audit["innocent"])
+    if _includes(found, audit["innocent"]):
+        return f"The attack finds no trace in the unlearned model: {told}, where {innocent} is innocent."
+    return f"The attack finds a trace in the unlearned model: {told}, where {innocent} is innocent."
+
+
+def _between(found: Mapping[str, Any], digits: int, *, signed: bool = False) -> str:
+    between = interval(found, digits, signed=signed)
+    return f" ({between})" if between else ""
+
+
+def _includes(found: Mapping[str, Any], value: float) -> bool:
+    """Without an interval nothing is told apart."""
+    low, high = found["low"], found["high"]
+    return low is None or high is None or bool(low <= value <= high)
+
+
+def _facts(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
+    facts = []
+    if audit["num_images"]:
+        facts.append(("images that the numbers rest on", plain_number(audit["num_images"])))
+    if audit["compared_with"]:
+        facts.append(("told from", SETS.get(audit["compared_with"], audit["compared_with"]).lower()))
+    if audit["innocent"] is not None and audit["models"]:
+        facts.append(("value of an innocent model", plain_number(audit["innocent"])))
+    for name, value in audit["facts"].items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else plain_number(value)
+        if text:
+            facts.append((_FACTS.get(name, name.replace("_", " ")), text))
+    return facts
