@@ -23,6 +23,8 @@ def evaluate(
     report: dsl.Output[dsl.HTML],
     decision: dsl.Output[dsl.Markdown],
     scores: dsl.Output[dsl.Metrics],
+    membership: dsl.Output[dsl.ClassificationMetrics],
+    membership_before: dsl.Output[dsl.ClassificationMetrics],
 ) -> str:
     """Score teacher, unlearned model and reference; return the gate's outcome: pass, fail or undecided."""
     from i2i_unlearn import config, kfp_artifacts
@@ -32,4 +34,5 @@ def evaluate(
                                      show_forget_images=show_forget_images, seed=seed, **settings)  # fmt: skip
     evaluation.metadata.update(stage.run(images, splits.path, f"{teacher.path}/model", unlearned.path, reference.path,
                                          evaluation.path, settings))  # fmt: skip
-    return kfp_artifacts.show_evaluation(evaluation.path, report, decision, scores)
+    return kfp_artifacts.show_evaluation(evaluation.path, report, decision, scores,
+                                         unlearned=membership, teacher=membership_before)  # fmt: skip

@@ -3,7 +3,7 @@
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +25,18 @@ class OutputMetrics(Protocol):
         """Show `value` under the name `metric`."""
 
 
+class OutputClassification(Protocol):
+    """`dsl.ClassificationMetrics`."""
+
+    metadata: dict[str, Any]
+
+    def log_roc_curve(self, fpr: list[float], tpr: list[float], threshold: list[float]) -> None:
+        """Show a ROC curve."""
+
+    def log_confusion_matrix(self, categories: list[str], matrix: list[list[int]]) -> None:
+        """Show a confusion matrix; rows are what is true."""
+
+
 class FinalStatus(Protocol):
     """`dsl.PipelineTaskFinalStatus`."""
 
@@ -34,16 +46,27 @@ class FinalStatus(Protocol):
     error_message: str | None
 
 
-def show_evaluation(evaluation: str, report: OutputArtifact, decision: OutputArtifact, scores: OutputMetrics) -> str:
-    """Copy the report, the gate's decision and the scores from the folder `evaluation`; return the gate's outcome."""
+def show_evaluation(
+    evaluation: str,
+    report: OutputArtifact,
+    decision: OutputArtifact,
+    scores: OutputMetrics,
+    **membership: OutputClassification,
+) -> str:
+    """Copy the report, the gate's decision and the scores from the folder `evaluation`; return the gate's outcome.
+
+    `membership` shows the membership attack on models by their name.
+    """
     from i2i_unlearn.report.verdict import decision_markdown  # not for the steps that have no decision to show
 
     folder = Path(evaluation)
     metrics, verdicts = read_json(folder / "metrics.json"), read_json(folder / "verdicts.json")
     shutil.copyfile(folder / "report.html", report.path)
     Path(decision.path).write_text(decision_markdown(metrics, verdicts), encoding="utf-8")
-    for name, value in flat_scores(metrics):
+    for name, value in (*flat_scores(metrics), *flat_audits(metrics)):
         scores.log_metric(name, value)
+    for model, shown in membership.items():
+        show_membership(metrics, model, shown)
     return str(verdicts["verdicts"][verdicts["deciding"]]["outcome"])
 
 
@@ -91,6 +114,56 @@ def flat_scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             for metric, score in scores.items():
                 if score["value"] is not None and math.isfinite(score["value"]):
                     yield f"{model}.{set_name}.{metric}", score["value"]
+
+
+def flat_audits(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Measures of the audits that tell something, as (`model.audit.measure`, value).
+
+    A blind or undecided audit gives none: a bare number would look like a result.
+    """
+    for audit, found in metrics.get("audits", {}).items():
+        if found["status"] == "measured":
+            for model, measures in found["models"].items():
+                yield from ((f"{model}.{audit}.{measure}", score["value"]) for measure, score in measures.items())
+
+
+MEMBERS, OTHERS = "forget images", "images never trained on"
+_MOST_POINTS = 200
+"""Of a ROC curve: metadata is no place for more."""
+
+
+def show_membership(metrics: Mapping[str, Any], model: str, shown: OutputClassification) -> None:
+    """Show the membership attack by loss on one model: ROC curve, and members against others at one threshold.
+
+    A point's threshold is the share of never-trained images that score below it, so that curves of different models
+    have the same scale. The confusion matrix is at the threshold of best balanced accuracy, the most favourable to the
+    attacker. Where the attack was not made there is neither; the metadata then say why.
+    """
+    audit = metrics.get("audits", {}).get("membership")
+    if audit is None:
+        shown.metadata.update(model=model, status="not made")
+        return
+    shown.metadata.update(model=model, attack="loss", status=audit["status"], why=audit["why"])
+    columns = audit["curves"].get(model)
+    if columns is None:
+        return
+    fpr, tpr = columns["fpr_loss"], columns["tpr_loss"]
+    chosen = _thinned(len(fpr))
+    shown.log_roc_curve(
+        [fpr[at] for at in chosen], [tpr[at] for at in chosen], [round(1 - fpr[at], 4) for at in chosen]
+    )
+    best = max(range(len(fpr)), key=lambda at: tpr[at] - fpr[at])
+    members, others = (int(audit["facts"][name]) for name in ("num_members", "num_others"))
+    found, taken = round(tpr[best] * members), round(fpr[best] * others)
+    shown.log_confusion_matrix([MEMBERS, OTHERS], [[found, members - found], [taken, others - taken]])
+    shown.metadata["confusion_at"] = f"best balanced accuracy (threshold {1 - fpr[best]:.4g})"
+
+
+def _thinned(count: int) -> Sequence[int]:
+    """Both ends and at most `_MOST_POINTS` places, evenly spread."""
+    if count <= _MOST_POINTS:
+        return range(count)
+    return [round(at * (count - 1) / (_MOST_POINTS - 1)) for at in range(_MOST_POINTS)]
 
 
 def show_final_state(status: FinalStatus, state: OutputArtifact, **run: str) -> None:

@@ -7,6 +7,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from kfp import dsl
 
 from i2i_unlearn import kfp_artifacts
 from i2i_unlearn.report.verdict import decision_markdown
@@ -67,6 +68,67 @@ def test_evaluation_becomes_html_markdown_and_metrics_and_the_outcome_is_the_dec
     assert "12 forget images were scored" in shown
     assert shown.index("| forgetting") < shown.index("Policy `like_unseen` beside it: undecided")
     assert scores.values == {"teacher.forget.hole_psnr_db": 9.5, "unlearned.retain.own_loss": 0.25}
+
+
+AUDIT = {
+    "status": "measured",
+    "why": "it tells the teacher",
+    "models": {"teacher": {"auc_loss": {"value": 0.7}}, "unlearned": {"auc_loss": {"value": 0.55}}},
+    "curves": {
+        "teacher": {"fpr_loss": [0.0, 0.1, 1.0], "tpr_loss": [0.0, 0.6, 1.0]},
+        "unlearned": {"fpr_loss": [0.0, 0.5, 1.0], "tpr_loss": [0.0, 0.6, 1.0]},
+    },
+    "facts": {"num_members": 30, "num_others": 10},
+}
+
+
+def membership_shown(audits: dict, model: str = "teacher") -> dict:
+    """Metadata of the real artifact after it was filled."""
+    shown = dsl.ClassificationMetrics(name="membership", uri="x", metadata={})
+    kfp_artifacts.show_membership({**METRICS, "audits": audits}, model, shown)
+    return shown.metadata
+
+
+def test_the_membership_attack_becomes_a_roc_curve_and_a_confusion_matrix_by_hand():
+    shown = membership_shown({"membership": AUDIT})
+    assert [(p["falsePositiveRate"], p["recall"], p["confidenceThreshold"]) for p in shown["confidenceMetrics"]] == [
+        (0.0, 0.0, 1.0),
+        (0.1, 0.6, 0.9),
+        (1.0, 1.0, 0.0),
+    ]
+    # at tpr .6, fpr .1: 18 of 30 members are found, and 1 of 10 others is taken for one
+    assert [row["row"] for row in shown["confusionMatrix"]["rows"]] == [[18, 12], [1, 9]]
+    assert [name["displayName"] for name in shown["confusionMatrix"]["annotationSpecs"]] == [
+        "forget images",
+        "images never trained on",
+    ]
+    assert shown["confusion_at"] == "best balanced accuracy (threshold 0.9)"
+
+
+def test_an_attack_that_is_blind_or_was_not_made_says_so():
+    blind = {**AUDIT, "status": "blind", "why": "it does not tell the teacher"}
+    assert membership_shown({"membership": blind})["status"] == "blind"
+    lacking = {**AUDIT, "status": "undecided", "why": "too few images", "models": {}, "curves": {}, "facts": {}}
+    assert membership_shown({"membership": lacking}) == {
+        **{"model": "teacher", "attack": "loss", "status": "undecided", "why": "too few images"}
+    }
+    assert membership_shown({}) == {"model": "teacher", "status": "not made"}
+
+
+def test_a_long_curve_keeps_its_ends_and_few_points():
+    rates = [at / 999 for at in range(1000)]
+    audit = {**AUDIT, "curves": {"teacher": {"fpr_loss": rates, "tpr_loss": rates}}}
+    points = membership_shown({"membership": audit})["confidenceMetrics"]
+    assert len(points) == 200
+    assert (points[0]["recall"], points[-1]["recall"]) == (0.0, 1.0)
+
+
+def test_only_audits_that_tell_something_become_numbers():
+    audits = {"membership": AUDIT, "linear_probe": {**AUDIT, "status": "blind"}}
+    assert dict(kfp_artifacts.flat_audits({"audits": audits})) == {
+        "teacher.membership.auc_loss": 0.7,
+        "unlearned.membership.auc_loss": 0.55,
+    }
 
 
 @pytest.mark.parametrize(("message", "rows"), [(None, 0), ("Task exit-handler-1 failed.", 1)])
