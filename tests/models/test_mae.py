@@ -231,6 +231,17 @@ def test_an_operator_that_leaves_no_whole_patch_is_refused(tiny_model):
         model.encode(some_images(2), visible)
 
 
+@pytest.mark.parametrize("norm_pix_loss", [False, True])
+def test_completion_and_loss_of_one_pass_are_those_of_two(tiny_model, norm_pix_loss):
+    model, images, visible = tiny_model(), some_images(4), ragged_masks()
+    model.model.config.norm_pix_loss = norm_pix_loss
+    with torch.no_grad():
+        both = model.complete_and_loss(images, visible)
+        alone = model.training_loss(images, visible, generator=generator())
+    assert both[0].equal(completed(model, images, visible))
+    assert both[1].equal(alone)
+
+
 def test_the_loss_is_that_of_hidden_patches_alone(tiny_model):
     # With a decoder that predicts one value c everywhere, the loss is the mean of (c - x)^2 over the hole.
     model, images, visible = tiny_model(), some_images(3), masks("center_hole", 3)

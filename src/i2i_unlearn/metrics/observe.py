@@ -22,6 +22,7 @@ from i2i_unlearn.metrics.features import keep_features
 from i2i_unlearn.metrics.hole_psnr import hole_error
 from i2i_unlearn.metrics.observations import Observations
 from i2i_unlearn.metrics.output_spread import MOST_IMAGES, MOST_PIXELS
+from i2i_unlearn.models.base import CompletesWithLoss
 from i2i_unlearn.operators import Operator
 from i2i_unlearn.randomness import derive_seed, generator_for
 
@@ -115,12 +116,13 @@ class SetObserver:
     def see(self, images_BCHW: Tensor, visible_BHW: Tensor) -> Seen:
         """Let all models complete a batch (on the CPU, in [-1, 1]) and note what metrics need."""
         images, visible = images_BCHW.to(self.device), _to_device(visible_BHW, self.device)
-        completed = {name: self._complete(name, images, visible) for name in self.models}
+        both = {name: self._complete_with_loss(name, images, visible) for name in self.models}
+        completed = {name: output_BCHW for name, (output_BCHW, _) in both.items()}
         kept = self._kept_here(len(images_BCHW))
         original_BD = self._note_shared(images_BCHW, visible_BHW, kept)
         errors = {}
         for name, output_BCHW in completed.items():
-            facts = self._facts(name, output_BCHW, completed, images, visible)
+            facts = self._facts(name, output_BCHW, completed, images, visible) | {"own_loss": both[name][1].float()}
             errors[name] = facts["hole_error"].cpu()
             facts["pixels"] = (output_BCHW.flatten(1)[kept][:, self._pixels_P] + 1) / 2
             facts["feature_cosine"] = self._note_features(name, output_BCHW, original_BD)
@@ -162,14 +164,19 @@ class SetObserver:
         first, last = np.searchsorted(self._sampled_N, (self._count, self._count + num))
         return torch.from_numpy(self._sampled_N[first:last] - self._count).to(self.device)
 
-    def _complete(self, name: str, images: Tensor, visible: Tensor) -> Tensor:
-        output: Tensor = self.models[name].complete(images, visible, generator=self._complete_with[name])
+    def _complete_with_loss(self, name: str, images: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+        model = self.models[name]
+        if isinstance(model, CompletesWithLoss):
+            output, loss_B = model.complete_and_loss(images, visible)
+        else:
+            output = model.complete(images, visible, generator=self._complete_with[name])
+            loss_B = model.training_loss(images, visible, generator=self._loss_with[name])
         if not output.isfinite().all():
             raise UserError(
                 f"the {name} model's outputs on the set {self._set_name} are not finite; "
                 "its weights are broken, make the model again"
             )
-        return output
+        return output, loss_B
 
     def _note_shared(self, images_BCHW: Tensor, visible_BHW: Tensor, kept: Tensor) -> Tensor:
         """The originals' features."""
@@ -200,8 +207,7 @@ class SetObserver:
     def _facts(
         self, name: str, output: Tensor, completed: Mapping[str, Tensor], images: Tensor, visible: Tensor
     ) -> dict[str, Tensor]:
-        loss_B = self.models[name].training_loss(images, visible, generator=self._loss_with[name])
-        facts = {"hole_error": hole_error(output, images, visible), "own_loss": loss_B.float()}
+        facts = {"hole_error": hole_error(output, images, visible)}
         if name != "reference" and "reference" in completed:
             facts["reference_error"] = hole_error(output, completed["reference"], visible)
         return facts

@@ -188,3 +188,12 @@ class HasFront(Protocol):
     def encode_front(self, front: Tensor, visible_BHW: Tensor) -> Embedding:
         """The rest of E."""
         ...
+
+
+@runtime_checkable
+class CompletesWithLoss(Protocol):
+    """What a model offers beside if one pass gives completion and training loss, and nothing is drawn at random."""
+
+    def complete_and_loss(self, images_BCHW: Tensor, visible_BHW: Tensor) -> tuple[Tensor, Tensor]:
+        """`complete` (B, C, H, W) and `training_loss` (B,), to the bit."""
+        ...

@@ -96,8 +96,14 @@ class MaskedAutoencoder(nn.Module):
 
     def complete(self, images_BCHW: Tensor, visible_BHW: Tensor, *, generator: torch.Generator) -> Tensor:
         """Keep visible pixels, fill the hidden ones by D(E(T(x))), clamped to [-1, 1]. Nothing is drawn at random."""
-        filled_BCHW = self.decode(self.encode(images_BCHW, visible_BHW), visible_BHW).clamp(-1, 1)
-        return torch.where(visible_BHW.unsqueeze(1), images_BCHW, filled_BCHW)
+        predicted_BNP = self._predict(self.encode(images_BCHW, visible_BHW), visible_BHW)
+        return self._completed(predicted_BNP, images_BCHW, visible_BHW)
+
+    def complete_and_loss(self, images_BCHW: Tensor, visible_BHW: Tensor) -> tuple[Tensor, Tensor]:
+        """`complete` and `training_loss` from one prediction."""
+        predicted_BNP = self._predict(self.encode(images_BCHW, visible_BHW), visible_BHW)
+        completed_BCHW = self._completed(predicted_BNP, images_BCHW, visible_BHW)
+        return completed_BCHW, self._loss(predicted_BNP, images_BCHW, visible_BHW)
 
     def training_loss(
         self,
@@ -109,7 +115,14 @@ class MaskedAutoencoder(nn.Module):
     ) -> Tensor:
         """Mean squared error over the hidden patches of each image, (B,); sec. 3, "Reconstruction target"."""
         predicted_BNP = self._predict(self.encode(images_BCHW, visible_BHW), visible_BHW)
-        target_BNP = self._patchify(self._to_model(images_BCHW if truth_BCHW is None else truth_BCHW))
+        return self._loss(predicted_BNP, images_BCHW if truth_BCHW is None else truth_BCHW, visible_BHW)
+
+    def _completed(self, predicted_BNP: Tensor, images_BCHW: Tensor, visible_BHW: Tensor) -> Tensor:
+        filled_BCHW = self._to_pixels(self._unpatchify(predicted_BNP)).clamp(-1, 1)
+        return torch.where(visible_BHW.unsqueeze(1), images_BCHW, filled_BCHW)
+
+    def _loss(self, predicted_BNP: Tensor, truth_BCHW: Tensor, visible_BHW: Tensor) -> Tensor:
+        target_BNP = self._patchify(self._to_model(truth_BCHW))
         if self.model.config.norm_pix_loss:
             mean, variance = target_BNP.mean(-1, keepdim=True), target_BNP.var(-1, keepdim=True)
             target_BNP = (target_BNP - mean) / (variance + 1e-6).sqrt()
