@@ -48,10 +48,12 @@ try:
     from mlflow.pyfunc import save_model as save_pyfunc
     from mlflow.pyfunc.model import PythonModel
     from mlflow.types import Schema, TensorSpec
+    from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 except ModuleNotFoundError as error:
     raise UserError(f"MLflow is not installed ({error}); run: pip install 'i2i-unlearn[mlflow]'") from None
 import numpy as np
 import requests  # type: ignore[import-untyped]
+from PIL import Image
 
 __all__ = [
     "Champion",
@@ -442,6 +444,28 @@ class Record:
     def log_text(self, text: str, name: str) -> None:
         """Log a text file as an artifact."""
         self._client.log_text(self.run_id, text, name)
+
+    def log_table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+        """Log rows of like keys as a table that `mlflow.load_table` and the UI read, at `name` (a .json)."""
+        if not self._has_artifact(name):
+            self._client.log_table(self.run_id, {key: [row[key] for row in rows] for key in rows[0]}, name)
+            return
+        # MLflow would append the rows once more. It lists its tables in a tag, which a killed run may not have set.
+        listed = json.loads(self._client.get_run(self.run_id).data.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
+        entry = {"path": name, "type": "table"}
+        if entry not in listed:
+            self.tag({MLFLOW_LOGGED_ARTIFACTS: json.dumps([*listed, entry])})
+
+    def log_image(self, path: Path, key: str) -> None:
+        """Log a picture file for the UI's grid of images, under `key` (letters, digits and underscores)."""
+        with Image.open(path) as picture:
+            if not self._has_artifact(f"images/{key}+"):
+                self._client.log_image(self.run_id, picture, key=key, step=0, synchronous=True)
+
+    def _has_artifact(self, start: str) -> bool:
+        """Whether a file is there whose path begins so."""
+        folder = start.rpartition("/")[0]
+        return any(file.path.startswith(start) for file in self._client.list_artifacts(self.run_id, folder or None))
 
     def log_dataset(
         self, name: str, path: str, sha256: str, columns: Mapping[str, str], counts: Mapping[str, int]

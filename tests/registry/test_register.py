@@ -301,7 +301,7 @@ def test_mlflow_holds_no_sample_id_no_subject_and_no_forget_image(
     assert names == {
         *("evaluation/metrics.json", "evaluation/verdicts.json", "evaluation/summary.json", "evaluation/report.html"),
         *("evaluation/pictures/retain.png", "unlearned/summary.json", "unlearned/steps.jsonl"),
-        *("splits/manifest.parquet", "model_card.md"),
+        *("splits/manifest.parquet", "model_card.md", "tables/scores.json", "plots/loss.svg", "plots/scores.svg"),
     }
     for path in [*mlflow_home.rglob("*")]:
         if path.is_file():

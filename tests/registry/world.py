@@ -63,6 +63,7 @@ class Folders:
             "schema_version": 1,
             "operator": "half_left",
             "models": {"teacher": files.digest_folder(self.teacher), "unlearned": files.digest_folder(self.model)},
+            "sets": {name: {"num_images": 10, "num_scored": 10} for name in ("forget", "retain")},
             "manifest_sha256": files.digest_file(self.root / "splits" / "manifest.parquet"),
             "scores": {"unlearned": {"forget": {"hole_psnr_db": score, "own_loss": {**score, "low": None}}}},
             "differences": {"unlearned-teacher": {"forget": {"hole_psnr_db": score}}},

@@ -253,6 +253,16 @@ def inline_svg(figure: "Figure", name: str, label: str) -> str:
     return re.sub(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', rf'{opening} viewBox="\1">', text, count=1)
 
 
+def standalone_svg(svg: str) -> str:
+    """A drawing of `inline_svg` as a file of its own: the light colours of the page, on white."""
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(f"var({variable})", colour)
+    width, height = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0]
+    opening = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}pt" height="{height}pt"'
+    svg = svg.replace("<svg", f'{opening} style="font-family: sans-serif; background: white"', 1)
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{svg}\n'
+
+
 def _page_font(match: "re.Match[str]") -> str:
     size = re.search(r"[\d.]+px", match.group())
     return f"font-size: {size.group()}" if size else ""

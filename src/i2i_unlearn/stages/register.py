@@ -11,7 +11,6 @@ never change. A registration that was killed goes on where it was.
 """
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +26,7 @@ from i2i_unlearn.evaluated import Evaluated, digest, read_evaluated
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.own import code_of
 from i2i_unlearn.progress import progress
+from i2i_unlearn.stages import register_evaluation as shown
 
 CARD = """# {{ model_name }} version {{ version }}
 
@@ -42,6 +42,9 @@ EVALUATION = "evaluation"
 """Folder of a run's artifacts that holds the evaluation."""
 EVALUATION_FILES = ("metrics.json", "verdicts.json", "summary.json", "report.html", "pictures")
 """What goes into MLflow of an evaluation; anything else there (arrays of single images) stays where it is."""
+
+PICTURE = "pictures/before_after.png"
+"""Shown among the run's images, too. It holds forget images only where the evaluation's settings allow it."""
 
 NEW, ALREADY, AGAIN = "new", "already", "evaluated again"
 
@@ -160,10 +163,14 @@ def _log_model(record: tracking.Record, model_dir: Path, config: RegisterConfig)
 def _log_numbers(record: tracking.Record, found: Evaluated, model_id: str, params: Mapping[str, Any]) -> None:
     about = {f"unlearn.{key}": value for key, value in found.summary.items() if isinstance(value, str)}
     record.log_params({**about, **dict(_flat(params))})
-    record.log_metrics(dict(_scores(found.metrics)), model_id)
-    record.log_metrics({f"unlearn/{key}": value for key, value in found.summary.items() if _is_number(value)})
-    lines = (found.unlearned / "steps.jsonl").read_text().splitlines()
-    record.log_curves([json.loads(line) for line in lines], tracking.CURVES)
+    record.log_metrics(dict(shown.score_metrics(found.metrics)), model_id)
+    record.log_metrics(dict(shown.audit_metrics(found.metrics)), model_id)
+    record.log_metrics({f"unlearn/{key}": value for key, value in found.summary.items() if shown.is_number(value)})
+    record.log_curves(_steps(found), tracking.CURVES)
+
+
+def _steps(found: Evaluated) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (found.unlearned / "steps.jsonl").read_text().splitlines()]
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -174,26 +181,17 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield f"{prefix}{key}", value
 
 
-def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """`unlearned/forget/hole_psnr_db` and its interval's `_low`, `_high`; pairs as `unlearned-teacher/forget/...`."""
-    for table in ("scores", "differences", "ratios"):
-        for who, sets in metrics.get(table, {}).items():
-            for set_name, scores in sets.items():
-                for metric, score in scores.items():
-                    name = f"{who.replace('/', '_per_')}/{set_name}/{metric}"
-                    bounds = ((name, "value"), (f"{name}_low", "low"), (f"{name}_high", "high"))
-                    yield from ((key, score[bound]) for key, bound in bounds if _is_number(score.get(bound)))
-    yield from ((f"cost/{key}", value) for key, value in metrics.get("cost", {}).items() if _is_number(value))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
 def _log_files(record: tracking.Record, found: Evaluated) -> None:
     for name in EVALUATION_FILES:
         if (found.evaluation / name).exists():
             record.log_file(found.evaluation / name, EVALUATION)
+    record.tag(shown.audit_tags(found.metrics))
+    for name, rows in shown.tables(found.metrics, files.read_json(found.evaluation / "verdicts.json")).items():
+        record.log_table(rows, f"tables/{name}.json")
+    for name, svg in shown.plots(found.metrics, _steps(found)).items():
+        record.log_text(svg, f"plots/{name}.svg")
+    if (found.evaluation / PICTURE).is_file():
+        record.log_image(found.evaluation / PICTURE, "before_after")
     for name in ("summary.json", "steps.jsonl"):
         record.log_file(found.unlearned / name, "unlearned")
     record.log_file(found.manifest_path, "splits")

@@ -1,0 +1,110 @@
+"""An evaluation as MLflow shows it: numbers by name, tables of rows, plots. Pure but for the pictures' file.
+
+Of images there is only what the report's picture sheet shows, which holds forget images only where the settings of the
+evaluation allow them; no sample id is in any of it.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def score_metrics(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """`unlearned/forget/hole_psnr_db` and its interval's `_low`, `_high`; pairs as `unlearned-teacher/forget/...`."""
+    for who, set_name, metric, score in _scores(metrics):
+        yield from _with_bounds(f"{who.replace('/', '_per_')}/{set_name}/{metric}", score)
+    yield from ((f"cost/{key}", value) for key, value in metrics.get("cost", {}).items() if is_number(value))
+
+
+def audit_metrics(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """`audits/membership/unlearned/auc_loss` and so on, of audits that tell something.
+
+    Those that are blind or undecided give none: a bare number would look like a result. The table has them all.
+    """
+    for audit, found in metrics.get("audits", {}).items():
+        if found["status"] == "measured":
+            for who, measure, score in _audited(found):
+                yield from _with_bounds(f"audits/{audit}/{who}/{measure}", score)
+
+
+def audit_tags(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Status of each audit."""
+    return {f"audit.{audit}": found["status"] for audit, found in metrics.get("audits", {}).items()}
+
+
+def tables(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> dict[str, list[Row]]:
+    """Rows of the tables scores, audits and checks; a table without rows is left out."""
+    found = {"scores": _score_rows(metrics), "audits": _audit_rows(metrics), "checks": _check_rows(verdicts)}
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def plots(metrics: Mapping[str, Any], steps: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    """Each plot of the report that can be drawn from numbers alone, as an SVG file; the rest is on the report."""
+    from i2i_unlearn.report.audit_plots import relearning_plot, roc_plot
+    from i2i_unlearn.report.plots import loss_plot, score_plot, standalone_svg
+
+    drawn = {
+        "loss": loss_plot(steps),
+        "scores": score_plot(metrics),
+        "membership_roc": roc_plot(metrics),
+        "relearning": relearning_plot(metrics),
+    }
+    return {name: standalone_svg(svg) for name, svg in drawn.items() if svg is not None}
+
+
+def is_number(value: Any) -> bool:
+    """Something that MLflow takes as a metric."""
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _with_bounds(name: str, score: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    bounds = ((name, "value"), (f"{name}_low", "low"), (f"{name}_high", "high"))
+    return ((key, score[bound]) for key, bound in bounds if is_number(score.get(bound)))
+
+
+def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
+    """Model or pair, set, metric, measurement."""
+    for table in ("scores", "differences", "ratios"):
+        for who, sets in metrics.get(table, {}).items():
+            for set_name, scores in sets.items():
+                yield from ((who, set_name, metric, score) for metric, score in scores.items())
+
+
+def _audited(found: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Model or pair, measure, measurement."""
+    for table in ("models", "differences"):
+        for who, measures in found[table].items():
+            yield from ((who, measure, score) for measure, score in measures.items())
+
+
+def _numbers(score: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: score.get(key) for key in ("value", "low", "high", "num_images")}
+
+
+def _score_rows(metrics: Mapping[str, Any]) -> list[Row]:
+    return [
+        {"model": who, "set": set_name, "metric": metric, **_numbers(score)}
+        for who, set_name, metric, score in _scores(metrics)
+    ]
+
+
+def _audit_rows(metrics: Mapping[str, Any]) -> list[Row]:
+    """One row for each measure, or one that says why there is none."""
+    rows: list[Row] = []
+    for audit, found in metrics.get("audits", {}).items():
+        about = {"audit": audit, "status": found["status"], "why": found["why"]}
+        nothing: list[tuple[str, str, Mapping[str, Any]]] = [("", "", {})]
+        for who, measure, score in list(_audited(found)) or nothing:
+            rows.append({**about, "model": who, "measure": measure, **_numbers(score)})
+    return rows
+
+
+def _check_rows(verdicts: Mapping[str, Any]) -> list[Row]:
+    keys = ("name", "measure", "value", "low", "high", "bound", "outcome", "why")
+    return [
+        {"policy": name, "decides": name == verdicts["deciding"], **{key: line[key] for key in keys}}
+        for name, verdict in verdicts["verdicts"].items()
+        for line in verdict.get("lines", [])
+    ]
