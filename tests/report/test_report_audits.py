@@ -5,7 +5,7 @@ import re
 import pytest
 
 from i2i_unlearn.report.asked import asked_sentences, done_sentences, near_duplicate_sentences
-from i2i_unlearn.report.audit_plots import relearning_plot, roc_plot
+from i2i_unlearn.report.audit_plots import relearning_plot, roc_plot, time_loss_plot
 from i2i_unlearn.report.audits import audit_lines, audit_views
 from i2i_unlearn.report.claims import not_claimed
 from i2i_unlearn.report.page import render
@@ -86,6 +86,16 @@ def test_the_roc_has_every_model_and_every_attack(made):
 def test_relearning_shows_the_level_to_come_back_to(made):
     words = re.findall(r"<text[^>]*>([^<]+)</text>", relearning_plot(made.made_metrics()))
     assert {"Teacher", "Unlearned", "Reference", "teacher before"} <= set(words)
+
+
+def test_a_diffusion_model_shows_its_loss_over_the_schedule_on_every_set(made):
+    curve = {"share": [0.05, 0.5, 0.95], "loss": [0.9, 0.4, 0.1]}
+    losses = {model: {"forget": curve, "retain": curve} for model in made.MODELS}
+    metrics = {**made.made_metrics(), "time_losses": losses}
+    words = re.findall(r"<text[^>]*>([^<]+)</text>", time_loss_plot(metrics))
+    assert {"Teacher", "Unlearned", "Reference", "Forget", "Retain"} <= set(words)
+    assert time_loss_plot(made.made_metrics()) is None  # no diffusion model: nothing was measured
+    assert "Loss over the diffusion schedule" in render(made.made_facts(metrics=metrics))
 
 
 def test_without_audits_there_is_no_plot_and_the_page_says_so(made):

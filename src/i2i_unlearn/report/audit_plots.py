@@ -1,10 +1,10 @@
-"""Plots of the audits: ROC curves of the membership attack, and how forget images come back by relearning."""
+"""Curves by model: ROC of the membership attack, how forget images come back by relearning, loss by time step."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from i2i_unlearn.report.plots import INK, MODEL_COLOURS, QUIET, inline_svg, short_text, styled_figure
-from i2i_unlearn.report.words import MODELS, in_order
+from i2i_unlearn.report.words import MODELS, SETS, in_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,6 +57,29 @@ def relearning_plot(metrics: Mapping[str, Any]) -> str | None:
         return inline_svg(
             figure, "relearning", "Hole PSNR of forget images not shown to the attacker, over its training"
         )
+
+
+def time_loss_plot(metrics: Mapping[str, Any]) -> str | None:
+    """Loss of a diffusion model over its schedule, a panel for each set; None where it was not measured."""
+    curves = metrics.get("time_losses", {})
+    models = in_order(curves, MODELS)
+    sets = in_order(dict.fromkeys(name for model in models for name in curves[model]), SETS)
+    if not sets:
+        return None
+    with styled_figure("time-loss") as figure:
+        figure.set_size_inches(max(2.5 * len(sets), 4.8), 3.2)
+        every = figure.subplots(1, len(sets), squeeze=False, sharey=True)[0]
+        for axes, set_name in zip(every, sets, strict=True):
+            for model in models:
+                columns = curves[model].get(set_name)
+                if columns:
+                    _curve(axes, model, columns["share"], columns["loss"], marker=True)
+            axes.set_title(short_text(SETS.get(set_name, set_name)))
+            axes.set_xlabel("time of the schedule")
+        every[0].set_ylabel("loss")
+        handles, labels = every[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=max(len(labels), 1))
+        return inline_svg(figure, "time-loss", "Training loss of each model over the diffusion schedule, by set")
 
 
 def _curve(axes: "Axes", model: str, across: list[float], up: list[float], *, marker: bool = False) -> None:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from i2i_unlearn.files import atomic_file
 from i2i_unlearn.metrics.names import FORGET_SETS
 from i2i_unlearn.report import asked, audits, scores, words
-from i2i_unlearn.report.audit_plots import relearning_plot, roc_plot
+from i2i_unlearn.report.audit_plots import relearning_plot, roc_plot, time_loss_plot
 from i2i_unlearn.report.claims import not_claimed
 from i2i_unlearn.report.facts import ReportFacts
 from i2i_unlearn.report.pictures import GridView, grid_views, shown_grids
@@ -73,7 +73,7 @@ def _view(facts: ReportFacts) -> dict[str, Any]:
         "operator": words.operator_sentence(metrics["operator"], metrics["keep_fraction"]),
         "sets": scores.set_views(metrics),
         "columns": [(title, words.COLUMN_MEANINGS[name]) for name, title in words.COLUMNS.items()],
-        "pictures": _by_set(grids),
+        "pictures": by_set(grids),
         "pictures_cut": cut,
         "withheld": not facts.show_forget_images,
         "forget_titles": words.listed([words.SETS[name] for name in words.SETS if name in FORGET_SETS]),
@@ -85,6 +85,7 @@ def _view(facts: ReportFacts) -> dict[str, Any]:
         "behaviour_table": scores.behaviour_table(metrics),
         **_audits(metrics),
         "loss_plot": _drawing(loss_plot(facts.steps)),
+        "time_loss_plot": _drawing(time_loss_plot(metrics)),
         "loss_ends": _loss_ends(facts),
         "embedding_plot": _drawing(embedding_plot(facts.embeddings) if facts.embeddings else None),
         "embedding_caption": facts.embeddings.caption if facts.embeddings else "",
@@ -108,7 +109,8 @@ def _audits(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _by_set(grids: list[GridView]) -> dict[str, list[GridView]]:
+def by_set(grids: list[GridView]) -> dict[str, list[GridView]]:
+    """Grids by the title of their set."""
     found: dict[str, list[GridView]] = {}
     for grid in grids:
         found.setdefault(grid.set_title, []).append(grid)

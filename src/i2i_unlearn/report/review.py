@@ -1,0 +1,95 @@
+"""The review page: forget images and their completions, for the eyes of whoever decides, and only for some days.
+
+The report is kept (by MLflow, Kubeflow, DVC) and holds no forget image unless the settings say so. Who must look at
+them all the same gets this page of its own, which no stage writes and nothing registers.
+
+How it expires, honestly: a file cannot delete itself. The page says the day; its script shows no picture after that
+day, and none where scripts are off; `i2i-unlearn review clean` deletes pages whose day has passed. Until then the
+pictures are in the file for whoever opens it with another program, and copies of the file are beyond reach.
+"""
+
+import base64
+import datetime
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+
+from i2i_unlearn.files import atomic_file
+from i2i_unlearn.report import words
+from i2i_unlearn.report.facts import PictureGrid
+from i2i_unlearn.report.page import asset, by_set, environment
+from i2i_unlearn.report.pictures import grid_views
+
+_EXPIRES = re.compile(r'<meta name="i2i-unlearn-expires" content="(\d{4}-\d{2}-\d{2})">')
+_HEAD_BYTES = 4096
+"""The day stands within so many bytes: pages are large."""
+
+
+def write_review(
+    grids: Sequence[PictureGrid], requests: Sequence[str], operator: str, expires: datetime.date, folder: Path
+) -> Path:
+    """Write the page into `folder`, readable by its owner alone, where git does not see it; return its path.
+
+    `operator` says in a sentence what is hidden from the models. The pictures are shown through the last hour of
+    `expires` (UTC).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(folder / ".gitignore") as aside:
+        aside.write_text("*\n", encoding="utf-8")
+    out = folder / f"forget-images-{'-'.join(requests)[:60]}-until-{expires.isoformat()}.html"
+    with atomic_file(out) as aside:
+        aside.touch(mode=0o600)
+        aside.write_text(render(grids, requests, operator, expires), encoding="utf-8")
+    return out
+
+
+def render(grids: Sequence[PictureGrid], requests: Sequence[str], operator: str, expires: datetime.date) -> str:
+    """The page as text. Equal input gives equal bytes."""
+    script = asset("review.js") + asset("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    views, cut = grid_views(grids)
+    return (
+        environment()
+        .get_template("review.html.j2")
+        .render(
+            style=Markup(asset("page.css")),
+            script=Markup(script),
+            security=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
+            "base-uri 'none'; form-action 'none'",
+            expires=expires.isoformat(),
+            requests=words.listed(requests),
+            operator=operator,
+            columns=[(title, words.COLUMN_MEANINGS[name]) for name, title in words.COLUMNS.items()],
+            pictures=by_set(views),
+            pictures_cut=cut,
+        )
+    )
+
+
+def expiry_of(path: Path) -> datetime.date | None:
+    """The last day of a review page; None where the file is something else."""
+    with path.open("rb") as file:
+        found = _EXPIRES.search(file.read(_HEAD_BYTES).decode("utf-8", errors="replace"))
+    return datetime.date.fromisoformat(found.group(1)) if found else None
+
+
+def clean(folder: Path, today: datetime.date, *, everything: bool = False) -> tuple[list[Path], list[Path]]:
+    """Delete the review pages in `folder` whose day has passed, or all of them; return deleted and kept ones.
+
+    What is no review page is left alone, and so is what a link points to.
+    """
+    deleted, kept = [], []
+    for path in sorted(folder.glob("*.html")) if folder.is_dir() else []:
+        last = expiry_of(path)
+        if last is None:
+            continue
+        if everything or last < today:
+            os.unlink(path)
+            deleted.append(path)
+        else:
+            kept.append(path)
+    return deleted, kept

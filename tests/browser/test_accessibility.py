@@ -1,0 +1,130 @@
+"""Who cannot see the report, or has no mouse, or has it on paper, gets the same report."""
+
+import json
+import re
+
+import pytest
+
+from i2i_unlearn.report import write_report
+
+pytestmark = pytest.mark.browser
+
+FOCUSABLE = """() => [...document.querySelectorAll("a[href], button, input, select, [tabindex='0']")]
+  .filter((e) => e.getClientRects().length && !e.closest("dialog:not([open])"))
+  .map((e, at) => (e.dataset.at = at))"""
+
+
+@pytest.fixture(scope="module", params=["demo", "nothing shown"])
+def address(made, tmp_path_factory, request):
+    """The demo's report, and one of which much is missing."""
+    facts = made.made_facts()
+    if request.param == "nothing shown":
+        facts = made.made_facts(
+            metrics={**made.made_metrics(reference=False), "audits": {}},
+            verdicts=made.made_verdicts("undecided"),
+            pictures=[],
+            embeddings=None,
+            steps=[],
+            show_forget_images=False,
+        )
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    write_report(facts, out)
+    return out.as_uri()
+
+
+@pytest.fixture
+def open_page(browser):
+    """`open_page(address, **settings)`: a page in a context of its own."""
+    contexts = []
+
+    def go(address, **settings):
+        contexts.append(browser.new_context(viewport={"width": 1280, "height": 900}, **settings))
+        page = contexts[-1].new_page()
+        page.goto(address)
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+
+
+def serious_faults(page):
+    """What axe-core finds: rule and the first element at fault."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = axe.run(page).response["violations"]
+    return [
+        (fault["id"], json.dumps(fault["nodes"][0]["target"]), fault["nodes"][0]["failureSummary"])
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_or_critical_fault(open_page, address, scheme):
+    # axe puts its own script into the page, which the page's policy forbids to all others
+    page = open_page(address, bypass_csp=True, color_scheme=scheme)
+    assert serious_faults(page) == []
+
+
+def test_axe_finds_no_fault_in_the_comparison_either(open_page, made, tmp_path):
+    write_report(made.made_facts(), tmp_path / "report.html")
+    page = open_page((tmp_path / "report.html").as_uri(), bypass_csp=True)
+    page.locator(".compare").first.press("Enter")
+    assert page.get_by_role("dialog").is_visible()
+    assert serious_faults(page) == []
+
+
+def test_tab_reaches_everything_in_the_order_of_the_page_and_traps_nobody(open_page, address):
+    page = open_page(address)
+    every = page.evaluate(FOCUSABLE)
+    reached = []
+    for _ in every:
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("+document.activeElement.dataset.at"))
+    assert reached == every
+
+
+def test_links_of_the_navigation_lead_to_their_sections(open_page, address):
+    page = open_page(address)
+    for link in page.locator("nav a").all():
+        link.press("Enter")
+        target = link.get_attribute("href")
+        assert page.evaluate("location.hash") == target
+        assert page.locator(target).bounding_box()["y"] < 900
+
+
+def test_tables_say_which_cells_are_heads_and_figures_have_words(open_page, address):
+    page = open_page(address)
+    for table in page.locator("main table").all():
+        assert table.locator("th").count() == table.locator("th[scope]").count()
+    for drawing in page.locator("svg.plot").all():
+        assert drawing.get_attribute("aria-label")
+
+
+def pages_of(pdf):
+    return len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf))
+
+
+def test_the_printed_report_is_whole(open_page, address, made):
+    page = open_page(address, color_scheme="dark")
+    pdf = page.pdf(format="A4")
+    assert pdf.startswith(b"%PDF")
+    pictures = page.locator("main img").count()
+    assert (3 if pictures else 2) <= pages_of(pdf) <= 20
+    assert len(re.findall(rb"/Subtype\s*/Image", pdf)) >= min(pictures, 1)
+
+
+def test_on_paper_no_figure_is_longer_than_a_page_nor_wider(open_page, address):
+    page = open_page(address)
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 720, "height": 1040})  # A4 less its margins, at 96 dots an inch
+    for box in page.eval_on_selector_all(
+        "figure", "all => all.map((e) => [e.getBoundingClientRect().right, e.getBoundingClientRect().height])"
+    ):
+        assert box[0] <= 721
+        assert box[1] <= 1040
+    assert page.evaluate("document.documentElement.scrollWidth") <= 720
+    hidden = page.eval_on_selector_all(
+        "main section, main table, main figure", "all => all.filter((e) => !e.getClientRects().length).length"
+    )
+    assert hidden == 0
