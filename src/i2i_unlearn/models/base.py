@@ -197,3 +197,12 @@ class CompletesWithLoss(Protocol):
     def complete_and_loss(self, images_BCHW: Tensor, visible_BHW: Tensor) -> tuple[Tensor, Tensor]:
         """`complete` (B, C, H, W) and `training_loss` (B,), to the bit."""
         ...
+
+
+@runtime_checkable
+class LossAtTime(Protocol):
+    """What a model offers beside if its training loss hangs on a time that is drawn: a diffusion model."""
+
+    def loss_at(self, images_BCHW: Tensor, visible_BHW: Tensor, share: float, *, generator: torch.Generator) -> Tensor:
+        """`training_loss` (B,) at one time for all images: `share` of the schedule, 0 = no noise, 1 = noise alone."""
+        ...

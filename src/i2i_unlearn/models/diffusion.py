@@ -127,6 +127,17 @@ class DiffusionInpainter(nn.Module):
     ) -> Tensor:
         """Mean squared error of the prediction over hidden pixels, (B,); eq. 1 with the loss inside the hole alone."""
         drawn = self.draw(len(images_BCHW), generator)
+        return self._loss(images_BCHW, visible_BHW, drawn, truth_BCHW)
+
+    def loss_at(self, images_BCHW: Tensor, visible_BHW: Tensor, share: float, *, generator: torch.Generator) -> Tensor:
+        """`training_loss` (B,) at one time for all images: `share` of the schedule, 1 = where sampling starts."""
+        time_B, *noises = self.draw(len(images_BCHW), generator)
+        time_B = torch.full_like(time_B, round(share * (len(self.levels_N) - 1)))
+        return self._loss(images_BCHW, visible_BHW, (time_B, *noises), None)
+
+    def _loss(
+        self, images_BCHW: Tensor, visible_BHW: Tensor, drawn: tuple[Tensor, ...], truth_BCHW: Tensor | None
+    ) -> Tensor:
         time_B, noise_BCHW, *fill = (part.to(images_BCHW.device) for part in drawn)
         clean_BCHW = images_BCHW if truth_BCHW is None else truth_BCHW
         level_B = level_at(self.levels_N, time_B)

@@ -146,7 +146,18 @@ class LatentInpainter(nn.Module):
         truth_BCHW: Tensor | None = None,
     ) -> Tensor:
         """Mean squared error of the prediction over the cells that hide a pixel, (B,)."""
-        time_B, noise_BCHW = (part.to(images_BCHW.device) for part in self.draw(len(images_BCHW), generator))
+        return self._loss(images_BCHW, visible_BHW, self.draw(len(images_BCHW), generator), truth_BCHW)
+
+    def loss_at(self, images_BCHW: Tensor, visible_BHW: Tensor, share: float, *, generator: torch.Generator) -> Tensor:
+        """`training_loss` (B,) at one time for all images: `share` of the schedule, 1 = where sampling starts."""
+        time_B, noise_BCHW = self.draw(len(images_BCHW), generator)
+        time_B = torch.full_like(time_B, round(share * (len(self.levels_N) - 1)))
+        return self._loss(images_BCHW, visible_BHW, (time_B, noise_BCHW), None)
+
+    def _loss(
+        self, images_BCHW: Tensor, visible_BHW: Tensor, drawn: tuple[Tensor, ...], truth_BCHW: Tensor | None
+    ) -> Tensor:
+        time_B, noise_BCHW = (part.to(images_BCHW.device) for part in drawn)
         whole_BCHW = images_BCHW
         if truth_BCHW is not None:
             whole_BCHW = torch.where(visible_BHW.unsqueeze(1), images_BCHW, truth_BCHW)

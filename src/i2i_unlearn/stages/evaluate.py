@@ -10,6 +10,7 @@ metrics.json (schema version 2), the sets and models by the names of `metrics/na
     differences    {"unlearned-teacher": {set: {metric: ...}}, ...}     paired: on the same resampled images
     ratios         {"unlearned/reference": {set: {metric: ...}}, ...}
     audits         {audit: {...}}     attacks on the models, see `audits/run.py`
+    time_losses    {model: {set: {share: [...], loss: [...]}}}     see `metrics/time_loss.py`; empty but for diffusion
     cost           {unlearn_s, reference_s, share_of_reference, peak_memory_bytes}     null where unknown
 
 low and high are the ends of the 95 % interval, null where there is none. verdicts.json: deciding, verdicts {policy:
@@ -37,6 +38,7 @@ from i2i_unlearn.metrics.names import FINDINGS_VERSION, FORGET_SETS, MODELS
 from i2i_unlearn.metrics.observe import SetObserver, masks_of
 from i2i_unlearn.metrics.pictures import PictureCollector
 from i2i_unlearn.metrics.scores import Scores
+from i2i_unlearn.metrics.time_loss import time_losses
 from i2i_unlearn.pixels import to_float
 from i2i_unlearn.progress import Advance, progress
 from i2i_unlearn.randomness import derive_seed
@@ -87,7 +89,7 @@ def run(
         with progress("audits", units_of(attacked)) as advance:
             audits = run_audits(attacked, advance)
         with progress("report", 1) as advance:
-            facts = evaluation.facts(audits)
+            facts = evaluation.facts({"audits": audits, "time_losses": time_losses(attacked)})
             _write(facts, aside)
             advance()
         summary = {**_flat(facts), "seconds": round(time.monotonic() - begun, 3)}
@@ -167,9 +169,9 @@ class _Evaluation:
             visible_BHW = masks_of(batch, self._inputs.operator, *model.image_size, seed=self._config.seed)
             yield to_float(torch.from_numpy(np.stack(pixels))), visible_BHW
 
-    def facts(self, audits: Mapping[str, Any]) -> ReportFacts:
-        """Judge, and put together what is reported."""
-        metrics = {**self._metrics(), "audits": audits}
+    def facts(self, found: Mapping[str, Any]) -> ReportFacts:
+        """Judge, and put together what is reported; `found` are further entries of metrics.json."""
+        metrics = {**self._metrics(), **found}
         return ReportFacts(
             metrics=metrics,
             verdicts=_verdicts(metrics, self._inputs.policies),

@@ -42,7 +42,7 @@ def tables(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> dict[str,
 
 def plots(metrics: Mapping[str, Any], steps: Sequence[Mapping[str, float]]) -> dict[str, str]:
     """Each plot of the report that can be drawn from numbers alone, as an SVG file; the rest is on the report."""
-    from i2i_unlearn.report.audit_plots import relearning_plot, roc_plot
+    from i2i_unlearn.report.audit_plots import relearning_plot, roc_plot, time_loss_plot
     from i2i_unlearn.report.plots import loss_plot, score_plot, standalone_svg
 
     drawn = {
@@ -50,6 +50,7 @@ def plots(metrics: Mapping[str, Any], steps: Sequence[Mapping[str, float]]) -> d
         "scores": score_plot(metrics),
         "membership_roc": roc_plot(metrics),
         "relearning": relearning_plot(metrics),
+        "loss_by_time": time_loss_plot(metrics),
     }
     return {name: standalone_svg(svg) for name, svg in drawn.items() if svg is not None}
 
