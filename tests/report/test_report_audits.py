@@ -150,17 +150,21 @@ def test_the_request_stands_with_its_deadline_and_the_method_with_its_steps(made
     assert done_sentences(facts)[0] == "The original model was changed by the method encoder_l2 (alpha 2, 150 steps)."
 
 
+def test_reasons_have_the_pages_minus_signs(views):
+    assert "differ by −1.2 (95 % interval −1.3 to −1.1) in Below the teacher" in views["relearning"].why
+
+
 def test_near_copies_stand_with_what_was_done():
     found = {
         "num_near_duplicates": 5,
         "near_duplicates_included": 2,
         "near_duplicates_dropped": 0,
         "near_duplicates_kept": 3,
-        "near_duplicates_confirmed_by": "pixels",
+        "near_duplicates_confirmed_by": "pixels and efficientnet_lite0",
     }
     assert near_duplicate_sentences(found) == [
-        "5 near-copies of forget images were found (confirmed by pixels): 2 forgotten like the rest and 3 kept among "
-        "the images that stay."
+        "5 near-copies of forget images were found (confirmed by pixels and EfficientNet-Lite0): 2 forgotten like the "
+        "rest and 3 kept among the images that stay."
     ]
 
 

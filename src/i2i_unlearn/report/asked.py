@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from i2i_unlearn.report.facts import ReportFacts
-from i2i_unlearn.report.words import extractor_title, listed, plain_number
+from i2i_unlearn.report.words import listed, plain_number, with_extractor_titles
 
 _DONE_WITH_COPIES = {
     "included": "forgotten like the rest",
@@ -59,7 +59,7 @@ def near_duplicate_sentences(found: Mapping[str, Any]) -> list[str]:
     if not count:
         searched = "Near-copies were searched only among files of equal bytes" if how == "not searched" else ""
         return [f"{searched or 'Near-copies of the forget images were searched'}; none were found."]
-    by = "" if how in ("", "not searched") else f" (confirmed by {extractor_title(how)})"
+    by = "" if how in ("", "not searched") else f" (confirmed by {with_extractor_titles(how)})"
     done = [
         f"{plain_number(found[f'near_duplicates_{what}'])} {words}"
         for what, words in _DONE_WITH_COPIES.items()

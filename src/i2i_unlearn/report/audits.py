@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from i2i_unlearn.metrics.names import PAIRS, pair_name
-from i2i_unlearn.report.words import MODELS, SETS, AuditWords, audit_words, in_order, interval, number, plain_number
+from i2i_unlearn.report.words import (
+    MODELS,
+    SETS,
+    AuditWords,
+    audit_words,
+    in_order,
+    interval,
+    number,
+    plain_number,
+    true_minus,
+)
 
 STATUSES = {"measured": "Measured", "blind": "Blind: says nothing", "undecided": "Undecided"}
 STATUS_SIGNS = {"measured": "●", "blind": "⊘", "undecided": "?"}
@@ -112,7 +122,7 @@ def _view(name: str, audit: Mapping[str, Any]) -> AuditView:
 
 def _in_words(why: str, measure: str, words: AuditWords) -> str:
     """The reason with the measure's title, for which it has the name in metrics.json."""
-    told = why.replace(measure, words.measure(measure).title)
+    told = true_minus(why.replace(measure, words.measure(measure).title))
     return told[:1].upper() + told[1:] + "."
 
 

@@ -1,12 +1,20 @@
 """The gate's decision in words: one sentence, the lines behind it, and the short Markdown for a pipeline's UI."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from i2i_unlearn.report.audits import audit_lines
-from i2i_unlearn.report.words import MISSING, OUTCOME_SIGNS, OUTCOMES, SETS, listed, metric_words, plain_number
+from i2i_unlearn.report.words import (
+    MISSING,
+    OUTCOME_SIGNS,
+    OUTCOMES,
+    SETS,
+    listed,
+    metric_words,
+    plain_number,
+    true_minus,
+)
 
 _PASSED = {
     "noise": "The model no longer completes the images it was asked to forget as it did before, "
@@ -63,7 +71,7 @@ def decision(verdicts: Mapping[str, Any]) -> DecisionView:
         sentence=verdict_sentence(verdicts),
         deciding=views[deciding],
         others=[view for name, view in views.items() if name != deciding],
-        difference=_true_minus(verdicts["sentence"]),
+        difference=true_minus(verdicts["sentence"]),
     )
 
 
@@ -134,17 +142,12 @@ def _line(line: Mapping[str, Any]) -> LineView:
         measure=_measure(line["measure"]),
         value=plain_number(line["value"]),
         interval="" if MISSING in (low, high) else f"{low} to {high}",
-        bound=_true_minus(line["bound"]),
+        bound=true_minus(line["bound"]),
         outcome=line["outcome"],
         # The gate begins its reason with the measurement, which has its own place here.
-        why=_true_minus(line["why"].removeprefix(f"{line['measure']}: ")),
+        why=true_minus(line["why"].removeprefix(f"{line['measure']}: ")),
         threshold_why=line["threshold_why"],
     )
-
-
-def _true_minus(text: str) -> str:
-    """Minus signs as in the page's other numbers; hyphens between words or digits stay."""
-    return re.sub(r"(?<![\w-])-(?=\d)", "−", text)
 
 
 def _measure(measure: str) -> str:

@@ -1,6 +1,7 @@
 """The report's vocabulary: what sets, models, metrics and operators are called, and how numbers are written."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -161,6 +162,13 @@ def extractor_title(name: str) -> str:
     return _EXTRACTORS.get(name, name)
 
 
+def with_extractor_titles(text: str) -> str:
+    """`text` with every extractor's name as people write it."""
+    for name, title in _EXTRACTORS.items():
+        text = re.sub(rf"\b{name}\b", title, text)
+    return text
+
+
 def in_order(found: Iterable[str], known: Iterable[str]) -> list[str]:
     """`found` in the order of `known`; what is not known comes last, as found."""
     present = list(found)
@@ -197,6 +205,11 @@ def plain_number(value: Any) -> str:
     if isinstance(value, int) or (value == int(value) and abs(value) < 1e15):
         return f"{int(value)}".replace("-", "−")
     return f"{value:.4g}".replace("-", "−")
+
+
+def true_minus(text: str) -> str:
+    """Minus signs as in the page's other numbers; hyphens between words or digits stay."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "−", text)
 
 
 def interval(score: Mapping[str, Any], digits: int, *, signed: bool = False) -> str:
