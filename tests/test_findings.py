@@ -10,7 +10,13 @@ def test_an_evaluation_from_before_the_audits_is_read_as_one_without_any(tmp_pat
     (tmp_path / "metrics.json").write_text(json.dumps({"schema_version": 1, "scores": {"teacher": {}}}))
     (tmp_path / "verdicts.json").write_text(json.dumps({"schema_version": 1, "deciding": "noise"}))
     found = read_findings(tmp_path / "metrics.json")
-    assert found == {"schema_version": 2, "scores": {"teacher": {}}, "audits": {}, "selected_by": ""}
+    assert found == {
+        "schema_version": 2,
+        "scores": {"teacher": {}},
+        "audits": {},
+        "selected_by": "",
+        "holdout_alike": False,
+    }
     assert read_findings(tmp_path / "verdicts.json") == {"schema_version": 2, "deciding": "noise"}
 
 

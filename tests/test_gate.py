@@ -244,8 +244,20 @@ def test_the_gate_imports_no_torch():
 AUC = {"audit": "membership", "model": "unlearned", "minus": "reference", "metric": "auc_loss"}
 
 
-def audited(value, low, high, status="measured", why="", **more):
+def audited(
+    value,
+    low,
+    high,
+    status="measured",
+    why="",
+    teacher=(0.9, 0.85, 0.95),
+    reference_minus_teacher=(-0.4, -0.5, -0.3),
+    **more,
+):
     """The content of metrics.json with one audit; the unlearned model's AUC is 1/2 above the difference."""
+
+    def measured(value, low, high):
+        return {"auc_loss": {"value": value, "low": low, "high": high, "num_images": 9}}
 
     def found(shift):
         return {"value": value + shift, "low": low + shift, "high": high + shift, "num_images": 9}
@@ -255,8 +267,14 @@ def audited(value, low, high, status="measured", why="", **more):
         "innocent": 0.5,
         "status": status,
         "why": why,
-        "models": {"unlearned": {"auc_loss": found(0.5), "auc_similarity": found(0.5)}},
-        "differences": {"unlearned-reference": {"auc_loss": found(0.0)}},
+        "models": {
+            "unlearned": {"auc_loss": found(0.5), "auc_similarity": found(0.5)},
+            "teacher": measured(*teacher),
+        },
+        "differences": {
+            "unlearned-reference": {"auc_loss": found(0.0)},
+            "reference-teacher": measured(*reference_minus_teacher),
+        },
     }
     return {"models": {"teacher": "", "unlearned": "", "reference": ""}, "audits": {"membership": audit}, **more}
 
@@ -320,7 +338,7 @@ def alone(found, selected_by="sample_id"):
     """No reference, and requests that select by `selected_by`."""
     for audit in found["audits"].values():
         audit["differences"] = {}
-    return {**found, "models": {"teacher": "", "unlearned": ""}, "selected_by": selected_by}
+    return {**found, "models": {"teacher": "", "unlearned": ""}, "selected_by": selected_by, "holdout_alike": True}
 
 
 def with_holdout():
@@ -332,7 +350,9 @@ def with_holdout():
 
 
 def test_single_images_without_a_reference_are_judged_by_held_out_ones():
-    (judged,) = judge(alone(audited(0.01, -0.03, 0.04)), with_holdout()).lines
+    verdict = judge(alone(audited(0.01, -0.03, 0.04)), with_holdout())
+    (judged,) = verdict.lines
+    assert verdict.left_out == ("score",)
     assert (judged.name, judged.outcome) == ("audit", "pass")
     assert judged.value == pytest.approx(0.01)  # 0.51 less 0.5
     assert judged.measure == "audit membership auc_loss, unlearned minus innocent value"
@@ -356,10 +376,24 @@ def test_held_out_images_of_other_kinds_do_not_stand_for_a_reference():
     assert judge(found, with_holdout()).outcome == "undecided"
 
 
+def test_single_images_of_kinds_that_are_not_held_out_stay_undecided():
+    found = {**alone(audited(0.01, -0.03, 0.04)), "holdout_alike": False}
+    assert judge(found, with_holdout()).outcome == "undecided"
+
+
+@pytest.mark.parametrize("with_reference", [True, False])
+def test_a_bound_that_the_original_itself_meets_passes_nobody(with_reference):
+    """Its AUC is .54, .03 above the reference's .51: both within .05 of what is innocent."""
+    found = audited(0.01, -0.03, 0.04, teacher=(0.54, 0.51, 0.545), reference_minus_teacher=(-0.03, -0.04, -0.02))
+    judged = judge(found if with_reference else alone(found), with_holdout()).lines[-1]
+    assert (judged.name, judged.outcome) == ("audit", "undecided")
+    assert "the original model itself would pass with 0.0" in judged.why
+
+
 def test_a_policy_of_which_no_line_is_left_is_undecided():
     of_reference = {"model": "unlearned", "minus": "reference", "set": "forget", "metric": "hole_psnr_db"}
     verdict = judge(alone(audited(0, 0, 0)), policy(line(measure=of_reference, at_most=1, or_holdout=True)))
-    assert (verdict.outcome, verdict.lines) == ("undecided", ())
+    assert (verdict.outcome, verdict.lines, len(verdict.left_out)) == ("undecided", (), 1)
 
 
 def test_only_what_needs_a_reference_may_be_judged_without_it():

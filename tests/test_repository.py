@@ -152,7 +152,7 @@ PLUMBING = {
 BORROWED = {
     "pretrain": {"data/manifest.py"},  # the digest that names the checkpoint
     "snapshot": {"stages/training.py"},  # the type of the facts
-    "evaluate": {"engine.py", "data/layout.py"},  # threads and device; the layout of shards
+    "evaluate": {"data/layout.py"},  # the layout of shards
 }
 """Modules of which a stage takes only plumbing."""
 

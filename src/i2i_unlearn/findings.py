@@ -23,7 +23,7 @@ def read_findings(path: Path) -> dict[str, Any]:
     content = read_json(path)
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version == _WITHOUT_AUDITS:
-        more = {"audits": {}, "selected_by": ""} if path.name == "metrics.json" else {}
+        more = {"audits": {}, "selected_by": "", "holdout_alike": False} if path.name == "metrics.json" else {}
         return {**content, **more, "schema_version": FINDINGS_VERSION}
     if version != FINDINGS_VERSION:
         raise UserError(

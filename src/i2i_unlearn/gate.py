@@ -62,6 +62,8 @@ class Verdict:
     purpose: str
     outcome: Outcome
     lines: tuple[LineVerdict, ...]
+    left_out: tuple[str, ...] = ()
+    """Names of lines that only a reference could judge, where held-out images stand for it: they were not judged."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for verdicts.json."""
@@ -73,12 +75,14 @@ def judge(metrics: Mapping[str, Any], policy: Policy) -> Verdict:
     alone = _held_out_images_suffice(metrics)
     kept = [line for line in policy.lines if not (alone and line.or_holdout and _of_reference_only(line.measure))]
     lines = tuple(_judge_line(metrics, line, instead=alone and line.or_holdout) for line in kept)
-    return Verdict(policy=policy.name, purpose=policy.purpose, outcome=_worst(lines), lines=lines)
+    left_out = tuple(line.name for line in policy.lines if line not in kept)
+    return Verdict(policy=policy.name, purpose=policy.purpose, outcome=_worst(lines), lines=lines, left_out=left_out)
 
 
 def _held_out_images_suffice(metrics: Mapping[str, Any]) -> bool:
-    """The requests name single images, and there is no reference to compare with."""
-    return metrics.get("selected_by") == SINGLE_IMAGES and "reference" not in metrics.get("models", {})
+    """The requests name single images, of the kinds held out, and there is no reference to compare with."""
+    alike = metrics.get("selected_by") == SINGLE_IMAGES and metrics.get("holdout_alike", False)
+    return bool(alike) and "reference" not in metrics.get("models", {})
 
 
 def _of_reference_only(measure: Measure) -> bool:
@@ -97,6 +101,8 @@ def _judge_line(metrics: Mapping[str, Any], line: Line, *, instead: bool) -> Lin
     value, low, high = found["value"], found["low"], found["high"]
     outcome, why = _decide(line, value, low, high)
     doubt = _doubt(metrics, line.measure, found_something=outcome == "fail")
+    if not doubt and outcome == "pass" and line.measure.audit:
+        doubt = _doubt_of_original(metrics, line, instead=instead)
     if doubt:
         measured = "" if value is None else f"; found was {_interval(value, low, high)}, wanted {line.bound()}"
         outcome, why = "undecided", f"{doubt}{measured}"
@@ -145,6 +151,26 @@ def _doubt(metrics: Mapping[str, Any], measure: Measure, *, found_something: boo
         return f"the audit was not made; add {measure.audit} to evaluate.audits.run"
     may_decide = audit["status"] == "measured" or (audit["status"] == "blind" and found_something)
     return "" if may_decide else f"the audit is {audit['status']}: {audit['why']}"
+
+
+def _doubt_of_original(metrics: Mapping[str, Any], line: Line, *, instead: bool) -> str:
+    """Why a line that an audit passes says nothing: the original model, which is guilty, would pass it as well."""
+    measure = line.measure
+    if measure.minus == "teacher":
+        found: Mapping[str, Any] = {"value": 0.0, "low": None, "high": None}
+    elif measure.minus == "reference" and not instead:
+        gap = measure.model_copy(update={"model": "reference", "minus": "teacher"}).find(metrics) or _NOTHING
+        ends = {"value": gap["value"], "low": gap["high"], "high": gap["low"]}
+        found = {key: None if value is None else -value for key, value in ends.items()}
+    else:
+        of_teacher = measure.model_copy(update={"model": "teacher", "minus": None if not instead else measure.minus})
+        found = (_from_innocent if instead else _found)(metrics, of_teacher)[1]
+    if _decide(line, found["value"], found["low"], found["high"])[0] != "pass":
+        return ""
+    return (
+        f"the original model itself would pass with {_interval(found['value'], found['low'], found['high'])}, so"
+        " passing means nothing here"
+    )
 
 
 def _decide(line: Line, value: float | None, low: float | None, high: float | None) -> tuple[Outcome, str]:

@@ -96,7 +96,7 @@ def test_nobody_shown_is_among_the_others_and_half_is_always_left():
     assert rows == {image.numpy().tobytes() for image in forget}
     many = attacker_of(inputs_of({"teacher": make()}, {"forget": blocks(300, 1)}, relearn_images=10))
     assert (len(many.shown), len(many.others)) == (10, MOST_CHECKED)
-    assert AUDIT.min_images == 30  # 15 to judge by
+    assert AUDIT.min_images == 60  # 30 to judge by
 
 
 def test_checks_are_spread_evenly_over_the_steps():

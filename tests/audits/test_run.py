@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from i2i_unlearn.audits import run
+from i2i_unlearn.audits import membership, run
 from i2i_unlearn.audits.base import Attacked
 from i2i_unlearn.audits.table import AUDITS, Entry
 from i2i_unlearn.errors import UserError
@@ -72,14 +72,17 @@ def inputs(num_forget=30, num_holdout=30, **settings):
     ("found", "status", "words"),
     [
         (attacked(teacher=draws(0.8)), "measured", "an innocent one's 0.5"),
-        (attacked(teacher=draws(0.55)), "blind", "which includes 0.5, the value of a model that never saw"),
+        (attacked(teacher=draws(0.55)), "blind", "which is not all above 0.5, the value of a model that never saw"),
         (attacked(teacher=Draws(0.9, None)), "blind", r"0.9 \(no interval\)"),
         (attacked(teacher=draws(0.8), reference=draws(0.5, 0)), "measured", "reference and original model differ by"),
-        (attacked(teacher=draws(0.8), reference=draws(0.75, 0)), "blind", "which includes 0"),
+        (attacked(teacher=draws(0.8), reference=draws(0.75, 0)), "blind", "which is not all below 0"),
+        # Forget images that are hard by themselves: no guilt, however far from one half.
+        (attacked(teacher=draws(0.3, 0)), "blind", "not all above 0.5"),
+        (attacked(False, teacher=draws(0.3, 0), reference=draws(0.6, 0)), "blind", "does not find the original guilt"),
         # Of other classes: 0.5 is nobody's value, the reference tells.
         (attacked(False, teacher=draws(0.55), reference=draws(0.2, 0)), "measured", "differ by -0.35"),
         (attacked(False, teacher=draws(0.9)), "undecided", "says nothing without a reference"),
-        (attacked(unlearned=draws(0.5), teacher=draws(0.9), reference=draws(0.9)), "blind", "includes 0"),
+        (attacked(unlearned=draws(0.5), teacher=draws(0.9), reference=draws(0.9)), "blind", "not all below 0"),
     ],
 )
 def test_a_status_by_hand(found, status, words):
@@ -132,12 +135,13 @@ def test_no_audit_is_named_no_audit_is_made():
 def test_the_table_tells_the_truth(name):
     audit = AUDITS[name].load()
     assert audit.name == name
-    assert audit.measure in AUDITS[name].measures
+    assert audit.measure == AUDITS[name].measures[0]
     assert audit.question.endswith("?")
     assert audit.min_images >= 30
 
 
-def test_every_audit_finds_what_the_table_says_and_can_be_written():
+def test_every_audit_finds_what_the_table_says_and_can_be_written(monkeypatch):
+    monkeypatch.setattr(membership, "FEWEST_FOR_TPR", 100)
     models = {"teacher": known().guilty, "unlearned": known().innocent, "reference": known().innocent}
     sets = {**known().sets, "retain_holdout": blocks(60, 4)}
     settings = {"run": list(AUDITS), "relearn_steps": 10, "recovery_steps": 10}

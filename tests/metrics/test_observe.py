@@ -151,3 +151,24 @@ def test_a_classifier_sees_the_completed_images(filler, thumbnails):
         score = statistics_of(seen[name], "tiny")["classifier_score_tiny"]
         assert score.of(np.ones((1, 12)))[0] == pytest.approx(expected)
         assert not score.has_interval
+
+
+def test_a_model_that_completes_in_its_own_way_is_not_given_what_its_parent_would_paint(thumbnails):
+    class Both(torch.nn.Module):
+        def complete(self, images_BCHW, visible_BHW, *, generator):
+            return images_BCHW
+
+        def training_loss(self, images_BCHW, visible_BHW, *, generator):
+            return torch.zeros(len(images_BCHW))
+
+        def complete_and_loss(self, images_BCHW, visible_BHW):
+            return images_BCHW, torch.ones(len(images_BCHW))
+
+    class Own(Both):
+        def complete(self, images_BCHW, visible_BHW, *, generator):
+            return torch.zeros_like(images_BCHW)
+
+    found = observe({"teacher": Both(), "unlearned": Own()}, thumbnails, [(images(), centre())])
+    assert found["teacher"].own_loss_N.tolist() == [1.0] * 12  # from the one pass
+    assert found["unlearned"].own_loss_N.tolist() == [0.0] * 12
+    assert (found["unlearned"].hole_error_N > 0).all()

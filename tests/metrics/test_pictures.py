@@ -61,3 +61,19 @@ def test_rows_and_scores_are_in_the_order_to_show():
 def test_a_set_smaller_than_the_grid_is_shown_whole():
     random, worst = collect("retain", num=3)
     assert (sorted(shown(random)), shown(worst)) == ([0, 1, 2], [2, 1, 0])
+
+
+def test_what_must_not_be_shown_is_in_no_grid():
+    hidden = {29, 27, 3}
+    collector = PictureCollector("retain", NUM, np.random.default_rng(0), hidden)
+    for start in range(0, NUM, 7):
+        collector.see(seen(start, min(start + 7, NUM)))
+    random, worst = collector.grids()
+    assert shown(worst)[:3] == [28, 26, 25]
+    assert not hidden & {*shown(random), *shown(worst)}
+
+
+def test_a_set_of_which_nothing_may_be_shown_has_no_grid():
+    collector = PictureCollector("retain", 7, np.random.default_rng(0), set(range(7)))
+    collector.see(seen(0, 7))
+    assert collector.grids() == []

@@ -163,11 +163,16 @@ class Recovery:
             },
         )
 
+    def _some_retain(self, inputs: AuditInputs) -> ImageSet:
+        """Drawn at random: sets lie in the order of the shards, which are often sorted by class."""
+        retain = inputs.sets["retain"]
+        return retain[torch.from_numpy(inputs.rng("recovery", "retain").permutation(len(retain))[:MOST_RETAIN])]
+
     def _judged(self, inputs: AuditInputs) -> dict[str, ImageSet]:
         return {
             "forget": inputs.sets["forget"],
             "never": inputs.never_trained(self.min_images)[1],
-            "retain": inputs.sets["retain"][:MOST_RETAIN],
+            "retain": self._some_retain(inputs),
         }
 
 

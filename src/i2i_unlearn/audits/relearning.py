@@ -109,7 +109,7 @@ class Relearning:
     measure = "relearning_db"
     innocent = None
     sets = ("forget",)
-    min_images = 30
+    min_images = 60  # half of them are shown to the attacker, at least 30 are judged by
 
     def units(self, inputs: AuditInputs) -> int:
         """Images trained on and completed, of all models."""

@@ -100,26 +100,29 @@ def judge(audit: Audit, attacked: Attacked) -> tuple[str, str]:
         )
     reasons = []
     if innocent is not None:
-        if _includes(teacher, innocent):
+        if not _above(teacher, innocent):
             return "blind", (
-                f"the original model's {audit.measure} is {_interval(teacher)}, which includes {innocent:g}, the value"
-                " of a model that never saw the images"
+                f"the original model's {audit.measure} is {_interval(teacher)}, which is not all above {innocent:g},"
+                " the value of a model that never saw the images"
             )
         reasons.append(f"the original model's {audit.measure} is {_interval(teacher)}, an innocent one's {innocent:g}")
     if gap is not None:
-        if _includes(gap, 0.0):
+        if not _below(gap, 0.0):
             return "blind", (
-                f"reference and original model differ by {_interval(gap)} in {audit.measure}, which includes 0: the"
-                " attack does not tell the two apart"
+                f"reference and original model differ by {_interval(gap)} in {audit.measure}, which is not all below 0:"
+                " the attack does not find the original guiltier"
             )
         reasons.append(f"reference and original model differ by {_interval(gap)} in {audit.measure}")
     return "measured", "; ".join(reasons)
 
 
-def _includes(found: Measured, value: float) -> bool:
-    """Without an interval nothing is told apart."""
-    low, high = found["low"], found["high"]
-    return low is None or high is None or low <= value <= high
+def _above(found: Measured, value: float) -> bool:
+    """The whole interval; without one nothing is told apart. Guilt shows upwards in the measure of every audit."""
+    return found["low"] is not None and found["low"] > value
+
+
+def _below(found: Measured, value: float) -> bool:
+    return found["high"] is not None and found["high"] < value
 
 
 def _interval(found: Measured) -> str:

@@ -15,6 +15,7 @@ class Entry:
     module: str
     """Imported when the audit is made, not before: the gate reads this table and needs no torch."""
     measures: tuple[str, ...]
+    """The one that decides comes first."""
     needs_reference: bool = False
     """True where the measure that decides cannot even be taken without a reference."""
 

@@ -166,7 +166,7 @@ class SetObserver:
 
     def _complete_with_loss(self, name: str, images: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         model = self.models[name]
-        if isinstance(model, CompletesWithLoss):
+        if _offers_both(model):
             output, loss_B = model.complete_and_loss(images, visible)
         else:
             output = model.complete(images, visible, generator=self._complete_with[name])
@@ -211,6 +211,14 @@ class SetObserver:
         if name != "reference" and "reference" in completed:
             facts["reference_error"] = hole_error(output, completed["reference"], visible)
         return facts
+
+
+def _offers_both(model: Any) -> bool:
+    """Not where a subclass has a `complete` or `training_loss` of its own: then what it inherits is another's."""
+    if not isinstance(model, CompletesWithLoss):
+        return False
+    names = ("complete_and_loss", "complete", "training_loss")
+    return len({next(owner for owner in type(model).__mro__ if name in vars(owner)) for name in names}) == 1
 
 
 def _some_of(num: int, most: int, seed: int, *purpose: str) -> NDArray[np.int64]:

@@ -32,12 +32,18 @@ class _Picture:
 
 
 class PictureCollector:
-    """Keeps at most `NUM_PICTURES` random and as many worst pictures of one set while batches go by."""
+    """Keeps at most `NUM_PICTURES` random and as many worst pictures of one set while batches go by.
 
-    def __init__(self, set_name: str, num_images: int, rng: np.random.Generator) -> None:
+    `hidden`: places in the set of images that must not be shown, such as near-copies of forget images.
+    """
+
+    def __init__(
+        self, set_name: str, num_images: int, rng: np.random.Generator, hidden: Collection[int] = frozenset()
+    ) -> None:
         self._set_name = set_name
         self._count = 0
-        self._chosen = set(rng.choice(num_images, min(NUM_PICTURES, num_images), replace=False).tolist())
+        self._hidden = frozenset(hidden)
+        self._chosen = set(rng.choice(num_images, min(NUM_PICTURES, num_images), replace=False).tolist()) - self._hidden
         self._random: list[_Picture] = []
         self._worst: list[_Picture] = []
 
@@ -45,16 +51,17 @@ class PictureCollector:
         """Look at the next batch."""
         picked = {place - self._count for place in self._chosen if self._count <= place < self._count + len(seen)}
         self._random += _pictures(seen, sorted(picked))
-        self._count += len(seen)
         self._worst += _pictures(seen, self._candidates(seen))
+        self._count += len(seen)
         self._worst = sorted(self._worst, key=self._badness, reverse=True)[:NUM_PICTURES]
 
     def grids(self) -> list[PictureGrid]:
-        """The grid of random pictures and that of the worst ones."""
-        return [
-            self._grid("random", self._random, "Drawn at random from the images scored."),
-            self._grid("worst", self._worst, self._worst_caption()),
+        """The grid of random pictures and that of the worst ones; none where nothing may be shown."""
+        chosen: list[tuple[Literal["random", "worst"], list[_Picture], str]] = [
+            ("random", self._random, "Drawn at random from the images scored."),
+            ("worst", self._worst, self._worst_caption()),
         ]
+        return [self._grid(*grid) for grid in chosen if grid[1]]
 
     @property
     def _is_forget(self) -> bool:
@@ -72,7 +79,7 @@ class PictureCollector:
     def _candidates(self, seen: Seen) -> list[int]:
         loss_db_B = _loss_db(seen)
         order = np.argsort(loss_db_B if self._is_forget else -loss_db_B, kind="stable")
-        return [int(place) for place in order[:NUM_PICTURES]]
+        return [int(place) for place in order if self._count + int(place) not in self._hidden][:NUM_PICTURES]
 
     def _grid(self, chosen: Literal["random", "worst"], pictures: list[_Picture], caption: str) -> PictureGrid:
         first = pictures[0]

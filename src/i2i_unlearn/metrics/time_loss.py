@@ -41,8 +41,10 @@ def time_losses(inputs: AuditInputs) -> dict[str, dict[str, Curves]]:
 
 def _loss(model: LossAtTime, set_name: str, share: float, inputs: AuditInputs) -> float:
     generator = inputs.generator("time loss", set_name)
+    images = inputs.sets[set_name]
+    order = inputs.rng("time loss", "images", set_name).permutation(len(images))[:MOST_IMAGES]  # not a prefix: sorted
     losses = [
         model.loss_at(images_BCHW, visible_BHW, share, generator=generator)
-        for images_BCHW, visible_BHW in inputs.sets[set_name][:MOST_IMAGES].batches(inputs.batch_size, inputs.device)
+        for images_BCHW, visible_BHW in images[torch.from_numpy(order)].batches(inputs.batch_size, inputs.device)
     ]
     return float(torch.cat(losses).double().mean())

@@ -5,6 +5,7 @@ metrics.json (schema version 2), the sets and models by the names of `metrics/na
     operator, keep_fraction, extractor, num_bootstrap, seed
     models         {model: sha256 of its directory}        manifest_sha256
     selected_by    label, subject, sample_id, or several: by what the requests select; empty where unknown
+    holdout_alike  whether held-out images are of the same kinds as the forget images (data/stand_ins.py)
     sets           {set: {num_images, num_scored, chosen: all | random | none}}
     scores         {model: {set: {metric: {value, low, high, num_images}}}}
     differences    {"unlearned-teacher": {set: {metric: ...}}, ...}     paired: on the same resampled images
@@ -124,7 +125,7 @@ class _Evaluation:
             seed=self._config.seed,
             device=self._device,
         )
-        pictures = self._picture_collector(set_name, len(chosen.rows))
+        pictures = self._picture_collector(set_name, chosen)
         mapped = self._rng("map", set_name).permutation(len(chosen.rows))[:NUM_IMAGES]
         count = 0
         for images_BCHW, visible_BHW in self._batches(chosen):
@@ -144,11 +145,13 @@ class _Evaluation:
         )
         self._pictures += pictures.grids() if pictures else []
 
-    def _picture_collector(self, set_name: str, num_images: int) -> PictureCollector | None:
-        """None for forget images that must not be shown: they are then never collected."""
-        if set_name in FORGET_SETS and not self._config.show_forget_images:
+    def _picture_collector(self, set_name: str, chosen: ChosenSet) -> PictureCollector | None:
+        """None for forget images that must not be shown: they are then never collected, nor are near-copies of them."""
+        shown = self._config.show_forget_images
+        if set_name in FORGET_SETS and not shown:
             return None
-        return PictureCollector(set_name, num_images, self._rng("pictures", set_name))
+        hidden = frozenset() if shown else chosen.copies
+        return PictureCollector(set_name, len(chosen.rows), self._rng("pictures", set_name), hidden)
 
     def _rng(self, *purpose: str) -> np.random.Generator:
         return np.random.default_rng(derive_seed(self._config.seed, "evaluate", *purpose))
@@ -201,6 +204,7 @@ class _Evaluation:
             "models": dict(inputs.digests),
             "manifest_sha256": inputs.manifest_sha256,
             "selected_by": inputs.selected_by,
+            "holdout_alike": inputs.holdout_alike,
             "sets": {name: chosen.facts() for name, chosen in inputs.sets.items()},
             "scores": self._scores.scores,
             "differences": self._scores.differences,

@@ -29,6 +29,8 @@ class ChosenSet:
     """Columns shard and row, in manifest order; empty where the set has too few images to be scored."""
     num_images: int
     """Of the whole set."""
+    copies: frozenset[int] = frozenset()
+    """Places in `rows` of near-copies of forget images that the requests let stay where they are."""
 
     def facts(self) -> dict[str, Any]:
         """Entry of `sets` in metrics.json."""
@@ -51,6 +53,8 @@ class Inputs:
     selected_by: str
     """By what the requests select their images: label, subject, sample_id, or several; empty where the split does not
     tell."""
+    holdout_alike: bool
+    """Whether images held out of those to keep show the same kinds of things as forget images (data/stand_ins.py)."""
     near_duplicates: Mapping[str, Any]
     """The split's counts of near-copies of forget images; empty where it does not tell."""
     sets: Mapping[str, ChosenSet]
@@ -63,8 +67,8 @@ class Inputs:
 
     @property
     def single_images(self) -> bool:
-        """The requests name images one by one."""
-        return self.selected_by == SINGLE_IMAGES
+        """The requests name images one by one, of the same kinds as those held out."""
+        return self.selected_by == SINGLE_IMAGES and self.holdout_alike
 
 
 def read_inputs(
@@ -79,7 +83,7 @@ def read_inputs(
     operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
     manifest_path = splits / "manifest.parquet"
     manifest = read_manifest(manifest_path, images)
-    sets = _choose_sets(manifest_path, manifest, config)
+    sets = _choose_sets(manifest_path, manifest, config, _near_copies(splits))
     unlearn_summary = read_summary(unlearned, "unlearn")
     reference_summary = _reference_summary(reference)
     folders = {"teacher": teacher, "unlearned": unlearned / "model"}
@@ -89,6 +93,7 @@ def read_inputs(
     _check_alike(models)
     digests = {name: digest_folder(folder) for name, folder in folders.items()}
     manifest_sha256 = digest_file(manifest_path)
+    _check_split_summary(splits, manifest_sha256)
     facts = {
         "teacher_sha256": digests["teacher"],
         "manifest_sha256": manifest_sha256,
@@ -110,6 +115,7 @@ def read_inputs(
         manifest_sha256=manifest_sha256,
         due=_of_split(splits, "due"),
         selected_by=_of_split(splits, "selected_by"),
+        holdout_alike=bool(_split_summary(splits).get("holdout_alike", False)),
         near_duplicates={key: value for key, value in _split_summary(splits).items() if "near_duplicates" in key},
         sets=sets,
         operator=operator,
@@ -129,8 +135,19 @@ def _policies(config: EvaluateConfig) -> dict[str, Policy]:
     return {name: parse_policy(name, config.policies[name]) for name in names}
 
 
-def _choose_sets(path: Path, manifest: SplitManifest, config: EvaluateConfig) -> dict[str, ChosenSet]:
-    sets = {name: _choose(manifest.of(name), name, config) for name in SETS}
+def _near_copies(splits: Path) -> set[tuple[str, int]]:
+    """Shard and row of every near-copy that the split lists; none where it was made without the search."""
+    path = splits / "near_duplicates.csv"
+    if not path.is_file():
+        return set()
+    listed = pd.read_csv(path)
+    return set(zip(listed["shard"].astype(str), listed["row"].astype(int), strict=True))
+
+
+def _choose_sets(
+    path: Path, manifest: SplitManifest, config: EvaluateConfig, copies: set[tuple[str, int]]
+) -> dict[str, ChosenSet]:
+    sets = {name: _choose(manifest.of(name), name, config, copies) for name in SETS}
     if not len(sets["forget"].rows):
         raise UserError(
             f"{path}: the forget set has {sets['forget'].num_images} images, at least {MIN_IMAGES} are needed for "
@@ -139,7 +156,7 @@ def _choose_sets(path: Path, manifest: SplitManifest, config: EvaluateConfig) ->
     return sets
 
 
-def _choose(rows: pd.DataFrame, set_name: str, config: EvaluateConfig) -> ChosenSet:
+def _choose(rows: pd.DataFrame, set_name: str, config: EvaluateConfig, copies: set[tuple[str, int]]) -> ChosenSet:
     """A random subset of at most `max_images` (shards are often sorted, so that a prefix would be a biased sample)."""
     num_images = len(rows)
     if num_images < MIN_IMAGES:
@@ -147,7 +164,12 @@ def _choose(rows: pd.DataFrame, set_name: str, config: EvaluateConfig) -> Chosen
     if num_images > config.max_images:
         rng = np.random.default_rng(derive_seed(config.seed, "evaluate", "subset", set_name))
         rows = rows.iloc[np.sort(rng.choice(num_images, config.max_images, replace=False))]
-    return ChosenSet(rows=rows[["shard", "row"]].reset_index(drop=True), num_images=num_images)
+    places = zip(rows["shard"].astype(str), rows["row"].astype(int), strict=True)
+    return ChosenSet(
+        rows=rows[["shard", "row"]].reset_index(drop=True),
+        num_images=num_images,
+        copies=frozenset(place for place, named in enumerate(places) if named in copies),
+    )
 
 
 def _reference_summary(reference: Path | None) -> dict[str, Any]:
@@ -196,6 +218,13 @@ def _split_summary(splits: Path) -> dict[str, Any]:
     """Empty where there is none."""
     path = splits / "summary.json"  # beside the manifest; a caller may hand on the manifest alone
     return dict(read_json(path)) if path.is_file() else {}
+
+
+def _check_split_summary(splits: Path, manifest_sha256: str) -> None:
+    """Where there is one beside the manifest, it is the manifest's own: it tells how the requests select."""
+    made_of = _split_summary(splits).get("manifest_sha256", manifest_sha256)
+    if made_of != manifest_sha256:
+        raise UserError(f"{splits}: summary.json is of another manifest.parquet; run `i2i-unlearn split` again")
 
 
 def _read_steps(path: Path) -> list[dict[str, float]]:

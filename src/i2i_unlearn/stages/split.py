@@ -8,10 +8,19 @@ from i2i_unlearn.config import SplitConfig
 from i2i_unlearn.data.copies import DROPPED, INCLUDED, KEPT
 from i2i_unlearn.data.identity import hmac_id, load_key
 from i2i_unlearn.data.images import read_index
-from i2i_unlearn.data.manifest import ROLES, SplitManifest, digest_images, fingerprints, write_manifest
+from i2i_unlearn.data.manifest import (
+    FORGET,
+    RETAIN_HOLDOUT,
+    ROLES,
+    SplitManifest,
+    digest_images,
+    fingerprints,
+    write_manifest,
+)
 from i2i_unlearn.data.near_duplicates import Search
 from i2i_unlearn.data.requests import ForgetRequest, read_named_requests
 from i2i_unlearn.data.roles import assign_roles
+from i2i_unlearn.data.stand_ins import are_alike
 from i2i_unlearn.files import atomic_folder, digest_file, write_json
 
 
@@ -54,6 +63,7 @@ def run(
         _listed(assigned.copies, manifest.rows).to_csv(folder / "near_duplicates.csv", index=False, lineterminator="\n")
         facts = {
             **_facts(manifest, active, digest_file(folder / "manifest.parquet")),
+            "holdout_alike": are_alike(index, assigned.role == FORGET, assigned.role == RETAIN_HOLDOUT),
             **_copy_facts(assigned.copies, [*active, *erased], search.confirmed_by if search else "not searched"),
         }
         write_json(folder / "summary.json", facts)
