@@ -151,11 +151,11 @@ def test_features_confirm_a_copy_and_can_refuse_it(shards):
     assert len(search(shards, cosine=1.0)(flags(4, 0, 1), flags(4, 2, 3))) == 0
 
 
-def test_without_the_extractors_package_pixels_confirm_and_it_is_said(shards, monkeypatch):
+def test_without_the_extractors_package_no_role_is_decided(shards, monkeypatch):
     monkeypatch.setattr(near_duplicate_features, "EXTRACTOR", "not-installed")
-    one = search(shards, cosine=0.5)
-    assert len(one(flags(4, 0, 1), flags(4, 2, 3))) == 1
-    assert one.confirmed_by == "pixels (efficientnet_lite0 is not installed)"
+    with pytest.raises(UserError, match=r"asks for not-installed .*; or set split\.near_duplicates\.cosine to 0"):
+        search(shards, cosine=0.5)(flags(4, 0, 1), flags(4, 2, 3))
+    assert len(search(shards, cosine=0.0)(flags(4, 0, 1), flags(4, 2, 3))) == 1
 
 
 def test_a_damaged_image_is_told_by_place(tmp_path):

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from i2i_unlearn.errors import UserError
 from i2i_unlearn.report import write_report
 from i2i_unlearn.report.pictures import encode_png
 from i2i_unlearn.report.review import clean, expiry_of, write_review
@@ -58,6 +59,23 @@ def test_pages_are_deleted_after_their_last_day_and_nothing_else_is(made, review
 
 def test_all_pages_can_be_deleted_before_their_day(review):
     assert clean(review.parent, LAST - DAY, everything=True) == ([review], [])
+
+
+def test_what_a_killed_run_left_goes_and_a_day_that_is_none_has_passed(review):
+    half = review.with_name(f".{review.name}.new.123")
+    half.write_text("pixels")
+    wrong = review.with_name("forget-images-x-until-2026-13-40.html")
+    wrong.write_text('<meta name="i2i-unlearn-expires" content="2026-13-40">')
+    assert clean(review.parent, LAST) == ([half, wrong], [review])
+    assert not half.exists()
+    assert not wrong.exists()
+
+
+def test_a_folder_with_a_gitignore_of_its_own_is_refused(made, tmp_path):
+    (tmp_path / ".gitignore").write_text("/data/\n")
+    with pytest.raises(UserError, match="review pages need a folder of their own"):
+        write_review([], ["all-b"], "A hole.", LAST, tmp_path)
+    assert (tmp_path / ".gitignore").read_text() == "/data/\n"
 
 
 def test_a_folder_that_is_not_there_has_no_page(tmp_path):

@@ -21,10 +21,8 @@ _SIDE = 96  # what the network sees
 _BLOCK = 25
 
 
-def feature_cosines(images: str, index: pd.DataFrame, pairs: pd.DataFrame) -> NDArray[np.float64] | None:
+def feature_cosines(images: str, index: pd.DataFrame, pairs: pd.DataFrame) -> NDArray[np.float64]:
     """Cosine of the features of each pair: of the part of the anchor that the copy shows, and of the copy.
-
-    None where the extractor's package is not installed.
 
     Args:
         images: URI of the image shards.
@@ -32,7 +30,8 @@ def feature_cosines(images: str, index: pd.DataFrame, pairs: pd.DataFrame) -> ND
         pairs: as `near_copies` gives them.
 
     Raises:
-        UserError: an image is damaged.
+        UserError: an image is damaged, or the extractor's package is not installed. Then nothing is decided without it:
+            the same settings would give other roles on another machine.
     """
     import torch
 
@@ -40,8 +39,11 @@ def feature_cosines(images: str, index: pd.DataFrame, pairs: pd.DataFrame) -> ND
 
     try:
         extractor = load_extractor(EXTRACTOR, torch.device("cpu"))
-    except UserError:
-        return None
+    except UserError as error:
+        raise UserError(
+            f"near-copies were found, and split.near_duplicates.cosine asks for {EXTRACTOR} to confirm them: {error};"
+            " or set split.near_duplicates.cosine to 0, then pixels alone decide"
+        ) from None
     cosines: list[NDArray[np.float64]] = []
     with progress("comparing features", len(pairs)) as advance:
         for start in range(0, len(pairs), _BLOCK):

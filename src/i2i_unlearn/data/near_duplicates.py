@@ -7,9 +7,8 @@ A model that goes on learning a near-copy has not forgotten the image. Three loo
     2. pixels            the best correlation of the other's thumbnail with any of 126 crops of the image and their
                          mirror images. It tells copies from look-alikes also where the pictures are tiny: two
                          handwritten 3s reach 0.95, copies of one 0.98 and more
-    3. features          a veto where the extractor's package is installed (near_duplicate_features.py): smooth
-                         gradients correlate whatever they show. Alone, features cannot tell: those of two 3s are
-                         closer than those of a 3 and its JPEG
+    3. features          a veto (near_duplicate_features.py): smooth gradients correlate whatever they show. Alone,
+                         features cannot tell: those of two 3s are closer than those of a 3 and its JPEG
 
 The image may be the whole and the other a crop of it, not the other way round. A picture without structure (a blank
 page) has no near-copies, only exact ones: nothing tells it from another blank page. Copies of copies are not followed:
@@ -72,7 +71,7 @@ class Search:
         """Pairs of an image of `anchors` and one of `others`: the columns of `Pair`, and cosine (NaN = not asked).
 
         Raises:
-            UserError: an image is damaged.
+            UserError: an image is damaged, or features are asked for and their package is not installed.
         """
         pairs = near_copies(read_thumbnails(self._images, self._index), anchors, others, self._settings)
         pairs["cosine"] = np.nan
@@ -82,9 +81,6 @@ class Search:
         if not self._settings.cosine:
             return pairs
         cosines = feature_cosines(self._images, self._index, pairs)
-        if cosines is None:
-            self.confirmed_by = f"pixels ({EXTRACTOR} is not installed)"
-            return pairs
         self.confirmed_by = f"pixels and {EXTRACTOR}"
         pairs["cosine"] = cosines
         return pairs[pairs["cosine"] >= self._settings.cosine]

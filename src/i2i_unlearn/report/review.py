@@ -18,6 +18,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import atomic_file
 from i2i_unlearn.report import words
 from i2i_unlearn.report.facts import PictureGrid
@@ -25,6 +26,7 @@ from i2i_unlearn.report.page import asset, by_set, environment
 from i2i_unlearn.report.pictures import grid_views
 
 _EXPIRES = re.compile(r'<meta name="i2i-unlearn-expires" content="(\d{4}-\d{2}-\d{2})">')
+_IGNORE_ALL = "*\n"
 _HEAD_BYTES = 4096
 """The day stands within so many bytes: pages are large."""
 
@@ -36,15 +38,26 @@ def write_review(
 
     `operator` says in a sentence what is hidden from the models. The pictures are shown through the last hour of
     `expires` (UTC).
+
+    Raises:
+        UserError: the folder has a .gitignore of its own.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_file(folder / ".gitignore") as aside:
-        aside.write_text("*\n", encoding="utf-8")
+    _hide_from_git(folder)
     out = folder / f"forget-images-{'-'.join(requests)[:60]}-until-{expires.isoformat()}.html"
     with atomic_file(out) as aside:
         aside.touch(mode=0o600)
         aside.write_text(render(grids, requests, operator, expires), encoding="utf-8")
     return out
+
+
+def _hide_from_git(folder: Path) -> None:
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        with atomic_file(ignore) as aside:
+            aside.write_text(_IGNORE_ALL, encoding="utf-8")
+    elif ignore.read_text(encoding="utf-8") != _IGNORE_ALL:
+        raise UserError(f"{ignore} is there and is not ours: review pages need a folder of their own, name another")
 
 
 def render(grids: Sequence[PictureGrid], requests: Sequence[str], operator: str, expires: datetime.date) -> str:
@@ -71,18 +84,27 @@ def render(grids: Sequence[PictureGrid], requests: Sequence[str], operator: str,
 
 
 def expiry_of(path: Path) -> datetime.date | None:
-    """The last day of a review page; None where the file is something else."""
+    """The last day of a review page; None where the file is something else. A day that is none is long past."""
     with path.open("rb") as file:
         found = _EXPIRES.search(file.read(_HEAD_BYTES).decode("utf-8", errors="replace"))
-    return datetime.date.fromisoformat(found.group(1)) if found else None
+    if not found:
+        return None
+    try:
+        return datetime.date.fromisoformat(found.group(1))
+    except ValueError:
+        return datetime.date.min
 
 
 def clean(folder: Path, today: datetime.date, *, everything: bool = False) -> tuple[list[Path], list[Path]]:
     """Delete the review pages in `folder` whose day has passed, or all of them; return deleted and kept ones.
 
-    What is no review page is left alone, and so is what a link points to.
+    What is no review page is left alone, and so is what a link points to. Pages that a killed run left half-written
+    go, too.
     """
     deleted, kept = [], []
+    for path in sorted(folder.glob(".forget-images-*.new.*")) if folder.is_dir() else []:
+        os.unlink(path)
+        deleted.append(path)
     for path in sorted(folder.glob("*.html")) if folder.is_dir() else []:
         last = expiry_of(path)
         if last is None:
