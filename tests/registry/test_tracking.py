@@ -216,7 +216,7 @@ def server(tmp_path: Path) -> Iterator[str]:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=tmp_path)
     try:
         uri = f"http://127.0.0.1:{port}"
-        for _ in range(240):
+        for _ in range(600):  # a busy machine takes minutes
             try:
                 urllib.request.urlopen(f"{uri}/health", timeout=5)
                 break

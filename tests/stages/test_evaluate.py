@@ -306,7 +306,7 @@ def test_audits_attack_all_models_and_policies_bound_them(done, evaluated, fast,
     monkeypatch.setattr(Perturbation, "min_images", 5)
     monkeypatch.setattr(Membership, "min_images", 5)
     measure = {"audit": "perturbation", "model": "unlearned", "minus": "reference", "metric": "nearer_than_reference"}
-    line = {"name": "knows", "measure": measure, "at_most": 1, "if_above": "it knows", "why": "at most all"}
+    line = {"name": "knows", "measure": measure, "at_most": 0.1, "if_above": "it knows", "why": "a little"}
     mine = {"schema_version": 1, "name": "mine", "purpose": "to test", "lines": [line]}
     audits = {**AUDITS_OF_TINY, "run": ["perturbation", "membership"]}
     out, _ = evaluated(**fast, policy="mine", policies={"mine": mine}, audits=audits)
@@ -316,7 +316,7 @@ def test_audits_attack_all_models_and_policies_bound_them(done, evaluated, fast,
     assert audit["models"]["teacher"]["nearer_than_reference"]["low"] > 0  # it was trained on the b's
     assert audit["status"] == "measured"
     (judged,) = found(out, "verdicts.json")["verdicts"]["mine"]["lines"]
-    assert judged["outcome"] == "pass"
+    assert judged["outcome"] == "fail"  # 30 steps of unlearning are few
     assert judged["value"] == audit["differences"]["unlearned-reference"]["nearer_than_reference"]["value"]
     assert set(metrics["audits"]["membership"]["curves"]) == set(audit["models"])
     assert metrics["scores"] == found(done.out, "metrics.json")["scores"]  # audits leave models and scores alone
