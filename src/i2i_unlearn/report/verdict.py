@@ -126,11 +126,13 @@ def decision_markdown(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -
 def _policy(name: str, verdict: Mapping[str, Any]) -> PolicyView:
     lines = [_line(line) for line in verdict["lines"]]
     passed = sum(line.outcome == "pass" for line in lines)
+    left_out = verdict.get("left_out", ())
+    unjudged = f"; not judged without a reference: {', '.join(left_out)}" if left_out else ""
     return PolicyView(
         name=name,
         purpose=verdict["purpose"],
         outcome=verdict["outcome"],
-        tally=f"{passed} of {len(lines)} checks passed",
+        tally=f"{passed} of {len(lines)} checks passed{unjudged}",
         lines=lines,
     )
 
