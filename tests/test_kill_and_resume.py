@@ -176,7 +176,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
 # --- the real commands, killed from outside ---
 
 
-def wait_for(condition, process, seconds=120):
+def wait_for(condition, process, seconds=400):
     """Look every few milliseconds until `condition()`; fail if the process ends first."""
     end = time.monotonic() + seconds
     while not condition():
