@@ -7,7 +7,7 @@ import pytest
 
 from i2i_unlearn.report import write_report
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 FOCUSABLE = """() => [...document.querySelectorAll("a[href], button, input, select, [tabindex='0']")]
   .filter((e) => e.getClientRects().length && !e.closest("dialog:not([open])"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-pytestmark = pytest.mark.timeout(900)  # seven processes that import torch, on a machine that may be busy
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # seven processes that import torch
 
 ROOT = Path(__file__).parents[2]
 QUICK = {

@@ -229,6 +229,7 @@ def server(tmp_path: Path) -> Iterator[str]:
         process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_real_server_serves_as_the_file_does(
     server: str,
