@@ -297,6 +297,7 @@ def child(job):
     sys.argv = ["i2i-unlearn", *job["arguments"]]
     if job["file_bytes"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_bytes"], job["file_bytes"]))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has a job in the background ignore it
     if job["moment"]:
         end_at(job["moment"])
     try:
