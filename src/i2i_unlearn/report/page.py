@@ -43,18 +43,21 @@ def write_report(facts: ReportFacts, out: Path) -> None:
 
 def render(facts: ReportFacts) -> str:
     """The page as text. Everything from `facts` is escaped; only our own style, script and drawings are not."""
-    script = asset("page.js")
+    return sealed("page.html.j2", asset("page.js"), _view(facts))
+
+
+def sealed(template: str, script: str, view: Mapping[str, Any]) -> str:
+    """A page that no request can leave and on which no other script can run, even if some text escaped the escaping."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         environment()
-        .get_template("page.html.j2")
+        .get_template(template)
         .render(
             style=Markup(asset("page.css")),
             script=Markup(script),
-            # No request can leave the page, and no other script can run on it, even if some text escaped the escaping.
             security=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
             "base-uri 'none'; form-action 'none'",
-            **_view(facts),
+            **view,
         )
     )
 

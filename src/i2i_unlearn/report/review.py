@@ -8,21 +8,17 @@ day, and none where scripts are off; `i2i-unlearn review clean` deletes pages wh
 pictures are in the file for whoever opens it with another program, and copies of the file are beyond reach.
 """
 
-import base64
 import datetime
-import hashlib
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from markupsafe import Markup
-
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import atomic_file
 from i2i_unlearn.report import words
 from i2i_unlearn.report.facts import PictureGrid
-from i2i_unlearn.report.page import asset, by_set, environment
+from i2i_unlearn.report.page import asset, by_set, sealed
 from i2i_unlearn.report.pictures import grid_views
 
 _EXPIRES = re.compile(r'<meta name="i2i-unlearn-expires" content="(\d{4}-\d{2}-\d{2})">')
@@ -62,25 +58,16 @@ def _hide_from_git(folder: Path) -> None:
 
 def render(grids: Sequence[PictureGrid], requests: Sequence[str], operator: str, expires: datetime.date) -> str:
     """The page as text. Equal input gives equal bytes."""
-    script = asset("review.js") + asset("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     views, cut = grid_views(grids)
-    return (
-        environment()
-        .get_template("review.html.j2")
-        .render(
-            style=Markup(asset("page.css")),
-            script=Markup(script),
-            security=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
-            "base-uri 'none'; form-action 'none'",
-            expires=expires.isoformat(),
-            requests=words.listed(requests),
-            operator=operator,
-            columns=[(title, words.COLUMN_MEANINGS[name]) for name, title in words.COLUMNS.items()],
-            pictures=by_set(views),
-            pictures_cut=cut,
-        )
-    )
+    view = {
+        "expires": expires.isoformat(),
+        "requests": words.listed(requests),
+        "operator": operator,
+        "columns": [(title, words.COLUMN_MEANINGS[name]) for name, title in words.COLUMNS.items()],
+        "pictures": by_set(views),
+        "pictures_cut": cut,
+    }
+    return sealed("review.html.j2", asset("review.js") + asset("page.js"), view)
 
 
 def expiry_of(path: Path) -> datetime.date | None:
