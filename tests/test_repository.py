@@ -60,9 +60,10 @@ def test_import_from_the_root_finds_the_real_mlflow():
     assert not Path(found).is_relative_to(ROOT / "mlflow")
 
 
-def test_one_module_imports_mlflow():
+def test_one_package_imports_mlflow():
     importers = {path for path, names in imported_by_file().items() if "mlflow" in {root_of(name) for name in names}}
-    assert importers == {PACKAGE / "tracking.py"}
+    assert importers
+    assert {path.parent for path in importers} == {PACKAGE / "tracking"}
 
 
 # --- DVC ---
@@ -145,7 +146,8 @@ def test_paths_in_the_command_are_dependencies(name):
 
 # Code that decides no number: how things are read, told and stored.
 PLUMBING = {
-    *("checkpoints.py", "compat_torchvision.py", "config.py", "errors.py", "files.py", "progress.py", "tracking.py"),
+    *("checkpoints.py", "compat_torchvision.py", "config.py", "errors.py", "files.py", "progress.py"),
+    *(f"tracking/{path.name}" for path in (PACKAGE / "tracking").glob("*.py")),
     "summaries.py",
     "objectives/base.py",
 }
@@ -284,7 +286,7 @@ import importlib, json, pkgutil
 import i2i_unlearn
 from i2i_unlearn.errors import UserError
 faults = {{}}
-for module in pkgutil.walk_packages(i2i_unlearn.__path__, "i2i_unlearn."):
+for module in pkgutil.walk_packages(i2i_unlearn.__path__, "i2i_unlearn.", onerror=lambda name: None):
     try:
         importlib.import_module(module.name)
     except UserError as error:

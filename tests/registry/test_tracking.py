@@ -21,6 +21,7 @@ from i2i_unlearn.models import load_model
 from i2i_unlearn.operators import make_operator
 from i2i_unlearn.pixels import to_float, to_uint8
 from i2i_unlearn.stages import promote, register
+from i2i_unlearn.tracking.record import thinned
 from tests.registry.world import SIZE, Folders, Registered, make_folders
 
 COMPLETE = """
@@ -156,12 +157,12 @@ def test_fetching_a_version_that_does_not_exist_tells_which_do(registered: Regis
 def test_long_curves_are_thinned_and_keep_their_ends():
     for num in (1, 3, 1000, 1001, 54321):
         steps = [{"step": step} for step in range(num)]
-        thinned = tracking._thinned(steps)
-        assert len(thinned) <= tracking.MOST_POINTS
-        assert (thinned[0], thinned[-1]) == (steps[0], steps[-1])
-        assert len({line["step"] for line in thinned}) == len(thinned)
-    assert tracking._thinned([]) == []
-    assert len(tracking._thinned([{"step": step} for step in range(1000)])) == 1000
+        kept = thinned(steps)
+        assert len(kept) <= tracking.MOST_POINTS
+        assert (kept[0], kept[-1]) == (steps[0], steps[-1])
+        assert len({line["step"] for line in kept}) == len(kept)
+    assert thinned([]) == []
+    assert len(thinned([{"step": step} for step in range(1000)])) == 1000
 
 
 @pytest.mark.parametrize(("tag", "ids"), [("", []), ("a", ["a"]), ("a,b", ["a", "b"])])

@@ -1,0 +1,82 @@
+"""What MLflow holds, in the words of this project."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+CURVES = "steps/"
+"""Prefix of the training curves' names."""
+CHAMPION = "champion"
+CANDIDATE = "candidate"
+DEFAULT_DATABASE = "mlflow.db"
+DEFAULT_ARTIFACTS = "mlflow-artifacts"
+MODEL = "model"
+MODEL_PATH = f"artifacts/{MODEL}"
+"""Where the model directory lies among a version's files."""
+SERVING = (
+    *("mlflow", "numpy", "pandas", "pyarrow", "fsspec", "pillow", "pydantic", "pyyaml", "rich"),
+    *("diffusers", "safetensors", "torch", "torchvision", "transformers"),
+)
+"""What loading and completing imports, as installed here."""
+MOST_CHARACTERS = 6000
+"""Longest value of a parameter that MLflow takes."""
+MOST_TAG = 5000
+"""Longest value of a tag that is written here; servers take at least as much."""
+PARENT = "mlflow.parentRunId"
+"""Tag by which MLflow nests a run in another."""
+MOST_POINTS = 1000
+"""Most points of a curve that are logged; the whole curve is an artifact."""
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A model that MLflow holds."""
+
+    id: str
+    saved_sha256: str
+    """Digest of all files of it: weights, package, requirements, MLmodel."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version."""
+
+    model_name: str
+    number: str
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...]
+    logged: Logged
+    """What it was registered from."""
+
+    def requests(self) -> list[str]:
+        """Ids of all requests this version has forgotten, sorted: the active and the earlier ones of its time."""
+        return sorted({*names(self.tags.get("requests", "")), *names(self.tags.get("erased", ""))})
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version that is in use."""
+
+    version: str
+    sha256: str
+    """Digest of its model directory (`files.digest_folder`)."""
+    requests: list[str]
+    """Ids of all requests it has forgotten."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """How the registered model is run."""
+
+    image_size: tuple[int, int]
+    """(height, width) in pixels."""
+    num_channels: int
+    model_config: Mapping[str, str | int | float]
+    """operator, keep_fraction, operator_patch_size, seed, model: read by `pyfunc_model`."""
+    own_code: Path | None = None
+    """Package or file of the user's own class, which goes along with the weights."""
+
+
+def names(tag: str) -> list[str]:
+    """The ids in a tag that lists some: "a,b" -> ["a", "b"]; "" -> []."""
+    return [name for name in tag.split(",") if name]

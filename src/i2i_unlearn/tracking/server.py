@@ -1,0 +1,161 @@
+"""The tracking server and the model registry."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow import artifacts as mlflow_artifacts
+from mlflow.exceptions import MlflowException
+
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.tracking.entities import DEFAULT_ARTIFACTS, PARENT, Logged, Version
+from i2i_unlearn.tracking.record import Record
+
+
+class Server:
+    """MLflow's tracking server and model registry, in the words of this project."""
+
+    def __init__(self, client: MlflowClient, uri: str) -> None:
+        self._client = client
+        self.uri = uri
+
+    # --- runs ---
+
+    def find_record(self, experiment: str, run_key: str) -> Record | None:
+        """The run that MLFLOW_RUN_ID names (Kubeflow's MLflow plugin sets it), else the one tagged with `run_key`."""
+        if run_id := os.environ.get("MLFLOW_RUN_ID"):
+            return Record(self._client, run_id, run_key, attached=True)
+        found = self._client.get_experiment_by_name(experiment)
+        if found is None:
+            return None
+        runs = self._client.search_runs([found.experiment_id], f"tags.run_key = '{run_key}'", max_results=1)
+        return Record(self._client, runs[0].info.run_id, run_key) if runs else None
+
+    def new_record(self, experiment: str, run_key: str, name: str) -> Record:
+        """A new run, tagged with `run_key`, in an experiment that is made if need be."""
+        run = self._client.create_run(self._experiment_id(experiment), run_name=name, tags={"run_key": run_key})
+        return Record(self._client, run.info.run_id, run_key)
+
+    def child_record(self, parent: Record, run_key: str, name: str) -> Record:
+        """The run tagged with `run_key` that is nested in `parent`; made if there is none."""
+        terms = f"tags.run_key = '{run_key}' and tags.`{PARENT}` = '{parent.run_id}'"
+        runs = self._client.search_runs([parent.experiment_id], terms, max_results=1)
+        if runs:
+            return Record(self._client, runs[0].info.run_id, run_key)
+        tags = {"run_key": run_key, PARENT: parent.run_id}
+        run = self._client.create_run(parent.experiment_id, run_name=name, tags=tags)
+        return Record(self._client, run.info.run_id, run_key)
+
+    def _experiment_id(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        beside = None  # a server knows where its artifacts belong, a database file does not
+        if self.uri.startswith("sqlite:///"):
+            beside = str(Path(self.uri.removeprefix("sqlite:///")).parent / DEFAULT_ARTIFACTS)
+        return str(self._client.create_experiment(name, artifact_location=beside))
+
+    def download_record(self, run_id: str, path: str, folder: Path) -> None:
+        """Download one file of a run's artifacts into `folder`."""
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as aside:  # stores differ in whether they keep the file's folders
+            Path(self._client.download_artifacts(run_id, path, aside)).rename(folder / Path(path).name)
+
+    # --- versions ---
+
+    def versions(self, model_name: str, **tags: str) -> list[Version]:
+        """Versions that have these tags, newest first. An empty tag is the same as none."""
+        terms = [f"name = '{model_name}'", *(f"tags.`{key}` = '{value}'" for key, value in tags.items() if value)]
+        found, token = [], None
+        while token != "":
+            page = self._client.search_model_versions(" and ".join(terms), page_token=token)
+            found += [_version(version) for version in page if _has(version.tags, tags)]
+            token = page.token or ""
+        return sorted(found, key=lambda version: -int(version.number))
+
+    def version(self, model_name: str, number: str) -> Version:
+        """One version, with its aliases.
+
+        Raises:
+            UserError: there is none of this number.
+        """
+        try:
+            return _version(self._client.get_model_version(model_name, number))
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+        known = ", ".join(version.number for version in reversed(self.versions(model_name)))
+        raise UserError(f"{model_name} has no version {number!r}; registered are: {known or 'none'}")
+
+    def at_alias(self, model_name: str, alias: str) -> Version | None:
+        """The version that has an alias, or None."""
+        try:
+            return _version(self._client.get_model_version_by_alias(model_name, alias))
+        except MlflowException as error:
+            # An alias nobody has is an invalid parameter to MLflow, a model nobody registered does not exist.
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST" or f"alias {alias} not found" in str(error):
+                return None
+            raise
+
+    def create_version(self, record: Record, model_name: str, logged: Logged, tags: Mapping[str, str]) -> Version:
+        """Register a logged model as the next version."""
+        tags = {**tags, "saved_sha256": logged.saved_sha256}
+        try:
+            self._client.create_registered_model(model_name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = f"models:/{logged.id}"
+        return _version(
+            self._client.create_model_version(
+                model_name,
+                source,
+                run_id=record.run_id,
+                tags={key: value for key, value in tags.items() if value},
+                model_id=logged.id,
+                await_creation_for=0,  # its files are there already
+            )
+        )
+
+    def describe(self, version: Version, text: str, tags: Mapping[str, str]) -> None:
+        """Set the description and tags of a version."""
+        self._client.update_model_version(version.model_name, version.number, description=text)
+        self.tag(version, tags)
+
+    def tag(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Set tags of a version that are not so already."""
+        for key, value in tags.items():
+            if version.tags.get(key) != value:
+                self._client.set_model_version_tag(version.model_name, version.number, key, value)
+
+    def set_alias(self, version: Version, alias: str) -> None:
+        """Give an alias to a version; whoever had it loses it."""
+        self._client.set_registered_model_alias(version.model_name, alias, version.number)
+
+    def drop_alias(self, model_name: str, alias: str) -> None:
+        """Take an alias away from whoever has it."""
+        self._client.delete_registered_model_alias(model_name, alias)
+
+    def download(self, version: Version, folder: str | Path) -> Path:
+        """Download all files of a version into `folder`; its model directory is MODEL_PATH below what is returned."""
+        where = self._client.get_model_version_download_uri(version.model_name, version.number)
+        return Path(
+            mlflow_artifacts.download_artifacts(artifact_uri=where, dst_path=str(folder), tracking_uri=self.uri)
+        )
+
+
+def _has(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return all(found.get(key, "") == value for key, value in wanted.items())
+
+
+def _version(version: Any) -> Version:
+    return Version(
+        model_name=version.name,
+        number=str(version.version),
+        tags=dict(version.tags),
+        aliases=tuple(version.aliases),
+        logged=Logged(str(version.source).removeprefix("models:/"), version.tags.get("saved_sha256", "")),
+    )
