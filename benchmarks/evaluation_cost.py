@@ -10,9 +10,9 @@ Such a batch in the stage and its bare twin are a pair. The cost is
 
     median over pairs of (batch in the stage / bare)  +  all that the stage does between batches / bare passes of all
 
-so decoding, intervals, pictures, report, the start of the stage and the family's own loss (a second forward pass of
-each model) are in it. By processor time: other programs run on this machine. Peak memory is that of fresh processes,
-for all images and for a tenth of them; the bare passes then are left out.
+so decoding, intervals, pictures, report, the start of the stage and the family's own loss (where a family needs a
+second pass for it) are in it. By processor time and by wall time. Peak memory is that of fresh processes, for all
+images and for a tenth of them; the bare passes then are left out.
 """
 
 import argparse

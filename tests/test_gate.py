@@ -204,9 +204,8 @@ def test_policy_noise_needs_no_reference():
 
 def test_policy_noise_refuses_a_model_that_is_the_teacher():
     nothing = {"value": 0.0, "low": 0.0, "high": 0.0, "num_images": 9}
-    same = {
-        s: dict.fromkeys(("hole_psnr_db", "feature_cosine"), nothing) for s in ("forget", "retain", "retain_holdout")
-    }
+    metrics = ("hole_psnr_db", "feature_cosine_efficientnet_lite0")
+    same = {s: dict.fromkeys(metrics, nothing) for s in ("forget", "retain", "retain_holdout")}
     verdict = judge(
         {"differences": {"unlearned-teacher": same}}, parse_policy("noise", read_policies(POLICIES)["noise"])
     )

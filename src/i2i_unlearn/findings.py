@@ -2,6 +2,7 @@
 
 1    has no audits, and does not say how the request selects its images
 2    `audits` and `selected_by` in metrics.json
+3    the name of `feature_cosine` ends in the extractor's, as those of the other metrics of features do
 """
 
 from pathlib import Path
@@ -9,9 +10,7 @@ from typing import Any
 
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import read_json
-from i2i_unlearn.metrics.names import FINDINGS_VERSION
-
-_WITHOUT_AUDITS = 1
+from i2i_unlearn.metrics.names import FINDINGS_VERSION, feature_metric_name
 
 
 def read_findings(path: Path) -> dict[str, Any]:
@@ -22,11 +21,29 @@ def read_findings(path: Path) -> dict[str, Any]:
     """
     content = read_json(path)
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version == _WITHOUT_AUDITS:
-        more = {"audits": {}, "selected_by": "", "holdout_alike": False} if path.name == "metrics.json" else {}
-        return {**content, **more, "schema_version": FINDINGS_VERSION}
-    if version != FINDINGS_VERSION:
+    if not isinstance(version, int) or not 1 <= version <= FINDINGS_VERSION:
         raise UserError(
             f"{path}: schema version {version}, this program reads {FINDINGS_VERSION}; run `i2i-unlearn evaluate` again"
         )
-    return dict(content)
+    if path.name == "metrics.json":
+        if version < 2:
+            content = {**content, "audits": {}, "selected_by": "", "holdout_alike": False}
+        if version < 3:
+            content = {**content, **_with_named_cosine(content)}
+    return {**content, "schema_version": FINDINGS_VERSION}
+
+
+def _with_named_cosine(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The tables of scores, model or pair -> set -> metric, with the extractor in the name of the feature cosine."""
+    names = {"feature_cosine": feature_metric_name("feature_cosine", metrics.get("extractor", ""))}
+    return {
+        table: {
+            row: {
+                set_name: {names.get(metric, metric): value for metric, value in found.items()}
+                for set_name, found in sets.items()
+            }
+            for row, sets in metrics[table].items()
+        }
+        for table in ("scores", "differences")
+        if table in metrics
+    }

@@ -175,7 +175,7 @@ def _doubt_of_original(metrics: Mapping[str, Any], line: Line, *, instead: bool)
 
 def _decide(line: Line, value: float | None, low: float | None, high: float | None) -> tuple[Outcome, str]:
     if value is None:
-        return "undecided", f"not measured (there is no such model, or too few images), wanted {line.bound()}"
+        return "undecided", f"not measured (no such model, another extractor, or too few images), wanted {line.bound()}"
     found = _interval(value, low, high)
     if low is None or high is None:
         low = high = value

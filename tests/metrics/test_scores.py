@@ -27,7 +27,7 @@ def test_every_model_is_scored_and_every_pair_compared(observations):
     seen = {name: observations(num_images=8, seed=i) for i, name in enumerate(("teacher", "unlearned"))}
     seen["reference"] = observations(num_images=8, seed=2, reference_error=False)
     scores = score(seen)
-    common = {"hole_psnr_db", "feature_cosine", "kid_tiny", "own_loss", "output_spread"}
+    common = {"hole_psnr_db", "feature_cosine_tiny", "kid_tiny", "own_loss", "output_spread"}
     assert set(scores.scores["reference"]["forget"]) == common
     assert set(scores.scores["teacher"]["forget"]) == {*common, "reference_psnr_db"}
     assert set(scores.differences) == {"unlearned-teacher", "unlearned-reference", "reference-teacher"}

@@ -15,7 +15,7 @@ _PSNR = {
     "reference": (8.17, 10.42, 8.21, 9.74),
 }
 _BASE = {
-    "feature_cosine": 0.813,
+    "feature_cosine_efficientnet_lite0": 0.813,
     "fd_efficientnet_lite0": 41.7,
     "own_loss": 0.2137,
     "output_spread": 0.383,
@@ -37,7 +37,7 @@ def made_metrics(*, reference=True):
     if reference:
         pairs += [("unlearned", "reference"), ("reference", "teacher")]
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "operator": "center_hole",
         "keep_fraction": 0.75,
         "extractor": "efficientnet_lite0",

@@ -85,7 +85,8 @@ def page(demo):
 
 def numbers_of(metrics):
     """Every score, difference and end of an interval, written as the page should write it."""
-    digits = {"hole_psnr_db": 2, "feature_cosine": 3, "own_loss": 4, "reference_psnr_db": 2, "output_spread": 3}
+    digits = {"hole_psnr_db": 2, "own_loss": 4, "reference_psnr_db": 2, "output_spread": 3}
+    digits["feature_cosine_efficientnet_lite0"] = 3
     for table, signed in (("scores", False), ("differences", True)):
         for sets in metrics[table].values():
             for scores in sets.values():

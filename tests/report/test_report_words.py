@@ -71,11 +71,12 @@ def test_lists_read_as_sentences():
 def test_a_distance_names_its_extractor_and_never_passes_for_a_fid():
     assert metric_words("fd_efficientnet_lite0").title == "FD (EfficientNet-Lite0)"
     assert metric_words("kid_other").title == "KID (other)"
+    assert metric_words("feature_cosine_clip").title == "Feature cosine (CLIP)"
 
 
 def test_hole_psnr_comes_first_and_unknown_metrics_last():
-    found = ["mine", "own_loss", "kid_x", "feature_cosine", "hole_psnr_db"]
-    assert metric_order(found) == ["hole_psnr_db", "feature_cosine", "kid_x", "own_loss", "mine"]
+    found = ["mine", "own_loss", "kid_x", "feature_cosine_x", "hole_psnr_db"]
+    assert metric_order(found) == ["hole_psnr_db", "feature_cosine_x", "kid_x", "own_loss", "mine"]
 
 
 def test_the_operator_is_told_in_words():

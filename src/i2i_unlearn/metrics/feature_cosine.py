@@ -1,6 +1,6 @@
 """Mean cosine between the features of a completed image and those of its own original; 1 = alike.
 
-The paper takes CLIP's image embeddings; here any extractor, named by the key `extractor` of metrics.json.
+The paper takes CLIP's image embeddings (`feature_cosine_clip`); any extractor will do, and the name tells which.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """The words of metrics.json: models, sets, pairs and metrics. Imports nothing, so that the gate stays light."""
 
-FINDINGS_VERSION = 2
-"""Schema version of metrics.json and verdicts.json. 1: no audits."""
+FINDINGS_VERSION = 3
+"""Schema version of metrics.json and verdicts.json; what the earlier ones were: findings.py."""
 MODELS = ("teacher", "unlearned", "reference")
 SETS = ("forget", "retain", "forget_holdout", "retain_holdout")
 FORGET_SETS = ("forget", "forget_holdout")
@@ -9,12 +9,12 @@ FORGET_SETS = ("forget", "forget_holdout")
 PAIRS = (("unlearned", "teacher"), ("unlearned", "reference"), ("reference", "teacher"))
 """Two models compared on the same images: (of, against). `differences` and `ratios` hold these."""
 
-FEATURE_METRICS = ("fd", "fid", "kid", "classifier_score", "inception_score")
-"""Of sets of features; their names in metrics.json end in the extractor's: fd_efficientnet_lite0."""
+FEATURE_METRICS = ("feature_cosine", "fd", "fid", "kid", "classifier_score", "inception_score")
+"""Of features; their names in metrics.json end in the extractor's: fd_efficientnet_lite0."""
 PUBLISHED_WITH = "inception_v3"
 PUBLISHED_NAMES = {"fd": "fid", "classifier_score": "inception_score"}
 """Only with this extractor are they what is published under these names."""
-PLAIN_METRICS = ("hole_psnr_db", "feature_cosine", "own_loss", "reference_psnr_db", "output_spread")
+PLAIN_METRICS = ("hole_psnr_db", "own_loss", "reference_psnr_db", "output_spread")
 RATIO_METRICS = ("own_loss", "output_spread")
 """Metrics with a natural zero, for which "so many times as large" means something."""
 SINGLE_IMAGES = "sample_id"

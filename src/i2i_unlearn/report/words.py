@@ -47,9 +47,6 @@ _METRICS = {
     "hole_psnr_db": MetricWords(
         "Hole PSNR", "Closeness to the original in the hidden pixels only; higher = closer.", 2, "dB"
     ),
-    "feature_cosine": MetricWords(
-        "Feature cosine", "Likeness of the completed image to its original, seen by the extractor; 1 = alike.", 3
-    ),
     "own_loss": MetricWords("Own loss", "The loss that the model family is trained with; lower = better fit.", 4),
     "reference_psnr_db": MetricWords(
         "Closeness to the reference's outputs",
@@ -68,6 +65,7 @@ _DISTANCES = {
     "fid_": ("FID", "Frechet distance", 1),
     "kid_": ("KID", "Kernel distance", 4),
 }
+_COSINE = "feature_cosine_"
 _CLASS_SCORES = {"classifier_score_": "Classifier score", "inception_score_": "Inception Score"}
 _EXTRACTORS = {"efficientnet_lite0": "EfficientNet-Lite0", "inception_v3": "InceptionV3", "clip": "CLIP"}
 
@@ -147,6 +145,10 @@ def metric_words(name: str) -> MetricWords:
             extractor = extractor_title(name.removeprefix(prefix))
             text = f"{meaning} between completed and original images in the features of {extractor}; lower = closer."
             return MetricWords(f"{title} ({extractor})", text, digits)
+    if name.startswith(_COSINE):
+        extractor = extractor_title(name.removeprefix(_COSINE))
+        text = f"Likeness of the completed image to its original in the features of {extractor}; 1 = alike."
+        return MetricWords(f"Feature cosine ({extractor})", text, 3)
     for prefix, title in _CLASS_SCORES.items():
         if name.startswith(prefix):
             extractor = extractor_title(name.removeprefix(prefix))
@@ -179,8 +181,8 @@ def in_order(found: Iterable[str], known: Iterable[str]) -> list[str]:
 def metric_order(found: Iterable[str]) -> list[str]:
     """Hole PSNR first, distances between distributions after the scores of single images."""
     present = list(found)
-    distances = [name for name in present if name.startswith(tuple(_DISTANCES))]
-    return in_order(present, ["hole_psnr_db", "feature_cosine", *distances, *list(_METRICS)[2:]])
+    of_features = [name for prefix in (_COSINE, *_DISTANCES) for name in present if name.startswith(prefix)]
+    return in_order(present, ["hole_psnr_db", *of_features, *list(_METRICS)[1:]])
 
 
 def number(value: Any, digits: int, *, signed: bool = False) -> str:
