@@ -3,20 +3,23 @@
     images = numpy.uint8 (B, H, W, C)
     completed = mlflow.pyfunc.load_model("models:/NAME@champion").predict(images)
 
-The operator is the one the version was registered with; its hidden pixels are filled, the others come back as given.
+Picture files in base64 and masks of one's own: serving/payload.py. The operator is the one that the version was
+registered with, unless `params` name another; its hidden pixels are filled, the others come back as given.
 MLflow copies this file beside the weights and the package into its `code` folder.
 """
 
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from numpy.typing import NDArray
 
+from i2i_unlearn.errors import UserError
 from i2i_unlearn.models import load_model
 from i2i_unlearn.operators import make_operator
-from i2i_unlearn.pixels import to_float, to_uint8
-from i2i_unlearn.tracking import PythonModel, set_model
+from i2i_unlearn.serving.completion import Completer
+from i2i_unlearn.serving.payload import IMAGE, Asked, encode, read_payload
+from i2i_unlearn.tracking import BadInput, PythonModel, set_model
 
 
 class Completion(PythonModel):
@@ -24,27 +27,38 @@ class Completion(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Read the model directory and the operator that the version was registered with."""
-        served = context.model_config
-        self.model = load_model(context.artifacts["model"], served["model"])
-        self.operator = make_operator(served["operator"], served["keep_fraction"], served["operator_patch_size"])
-        self.seed = served["seed"]
+        self.served = dict(context.model_config)
+        self.model = load_model(context.artifacts["model"], self.served["model"])
 
     # MLflow reads the hint of `model_input` and warns of those it does not know; it knows the bare numpy.ndarray.
-    def predict(
-        self,
-        context: Any,
-        model_input: np.ndarray,
-        params: dict[str, Any] | None = None,
-    ) -> NDArray[np.uint8]:
-        """Complete uint8 images (B, H, W, C); the same images give the same result, whatever was asked before."""
-        images_BCHW = to_float(torch.from_numpy(np.ascontiguousarray(model_input)).permute(0, 3, 1, 2))
-        generator = torch.Generator().manual_seed(self.seed)
-        height, width = self.model.image_size
-        visible_BHW = self.operator.draw(len(images_BCHW), height, width, generator)
-        with torch.inference_mode():
-            completed_BCHW = self.model.complete(images_BCHW, visible_BHW, generator=generator)
-        completed_BHWC: NDArray[np.uint8] = to_uint8(completed_BCHW).permute(0, 2, 3, 1).contiguous().numpy()
+    def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> Any:
+        """Complete images; the same ones give the same result, whatever was asked before.
+
+        Raises:
+            BadInput: something else was sent than images (or, in `params`, an operator) that the model takes.
+        """
+        try:
+            asked = read_payload(model_input, self.model.image_size, self.model.num_channels)
+            completed_BHWC = self._complete(asked, {**self.served, **(params or {})})
+        except UserError as error:
+            raise BadInput(str(error)) from None
+        if asked.encoded:
+            return pd.DataFrame({IMAGE: [encode(image_HWC) for image_HWC in completed_BHWC]})
         return completed_BHWC
+
+    def _complete(self, asked: Asked, how: dict[str, Any]) -> np.ndarray:
+        if not 0 < how["keep_fraction"] < 1:
+            raise UserError(f"keep_fraction={how['keep_fraction']} must lie between 0 and 1")
+        if not 0 <= how["seed"] < 2**63:
+            raise UserError(f"seed={how['seed']} must be a whole number from 0 to 2^63 - 1")
+        operator = make_operator(how["operator"], how["keep_fraction"], how["operator_patch_size"])
+        completer = Completer(self.model, operator)
+        generator = torch.Generator().manual_seed(how["seed"])
+        if all(mask_HW is None for mask_HW in asked.visible):
+            return completer(asked.images_BHWC, None, generator)
+        drawn = completer.masks(len(asked.visible), generator)
+        masks = [own if mask is None else mask for own, mask in zip(drawn, asked.visible, strict=True)]
+        return completer(asked.images_BHWC, np.stack(masks), generator)
 
 
 set_model(Completion())

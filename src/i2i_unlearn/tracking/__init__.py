@@ -21,6 +21,7 @@ try:
     from mlflow.pyfunc.model import PythonModel
 except ModuleNotFoundError as error:
     raise UserError(f"MLflow is not installed ({error}); run: pip install 'i2i-unlearn[mlflow]'") from None
+from i2i_unlearn.tracking.bad_input import BadInput
 from i2i_unlearn.tracking.champions import champion, fetch_version
 from i2i_unlearn.tracking.connection import connect
 from i2i_unlearn.tracking.entities import (
@@ -51,6 +52,7 @@ __all__ = [
     "MODEL_PATH",
     "MOST_POINTS",
     "MOST_TAG",
+    "BadInput",
     "Champion",
     "Logged",
     "PythonModel",

@@ -5,10 +5,9 @@ import warnings
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
 from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import save_model as save_pyfunc
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ParamSchema, ParamSpec
 
 from i2i_unlearn.tracking.entities import MODEL, SERVING, Served
 
@@ -21,8 +20,6 @@ def save(model_dir: Path, folder: Path, about: Model, served: Served) -> Path:
     staged = shutil.copytree(model_dir, folder / MODEL)
     package = _copy_code(Path(__file__).parents[1], folder)
     own = [_copy_code(served.own_code, folder / "own")] if served.own_code else []
-    size = (-1, *served.image_size, served.num_channels)
-    images = Schema([TensorSpec(np.dtype("uint8"), size)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # asks for an input example and for type hints; the signature says it all
         save_pyfunc(
@@ -32,10 +29,22 @@ def save(model_dir: Path, folder: Path, about: Model, served: Served) -> Path:
             artifacts={MODEL: str(staged)},
             code_paths=[str(package), *map(str, own)],
             pip_requirements=_requirements(),
-            signature=ModelSignature(images, images),
+            signature=_signature(served),
             model_config=dict(served.model_config),
+            metadata={"image_size": list(served.image_size), "num_channels": served.num_channels},
         )
     return folder / "saved"
+
+
+def _signature(served: Served) -> ModelSignature:
+    """What `params` of a request may say. Images come as numbers or as files (serving/payload.py, which checks them).
+
+    MLflow's signature knows one form of input, and would refuse the other.
+    """
+    kinds = {"operator": "string", "keep_fraction": "double", "seed": "long"}
+    return ModelSignature(
+        params=ParamSchema([ParamSpec(key, kind, served.model_config[key]) for key, kind in kinds.items()])
+    )
 
 
 def _copy_code(source: Path, folder: Path) -> Path:

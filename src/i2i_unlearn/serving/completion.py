@@ -1,0 +1,60 @@
+"""Fill hidden pixels: the one way in which a served version and the command `complete` do it.
+
+Shape letters: B batch, C channels, H, W pixels.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from i2i_unlearn.operators import Operator
+from i2i_unlearn.pixels import to_float, to_uint8
+
+CHUNK = 100
+"""Images that a model sees at once: bounds memory, whatever the size of a request."""
+
+Pixels = NDArray[np.uint8]
+Visible = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Completer:
+    """A model (models.base.ImageToImage) and what hides pixels from it where nothing else does."""
+
+    model: Any
+    operator: Operator
+
+    def masks(self, num: int, generator: torch.Generator) -> Visible:
+        """Boolean (B, H, W) drawn from the operator, True = the pixel is kept."""
+        height, width = self.model.image_size
+        visible: Visible = self.operator.draw(num, height, width, generator).numpy()
+        return visible
+
+    def __call__(self, images_BHWC: Pixels, visible_BHW: Visible | None, generator: torch.Generator) -> Pixels:
+        """Complete uint8 images; visible pixels come back as given. Without masks, the operator draws them."""
+        chunks = [
+            self._complete(images_BCHW, visible_BHW, generator)
+            for images_BCHW, visible_BHW in self._chunks(images_BHWC, visible_BHW, generator)
+        ]
+        return np.concatenate(chunks) if chunks else images_BHWC.copy()
+
+    def _chunks(
+        self, images_BHWC: Pixels, visible_BHW: Visible | None, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(images_BHWC), CHUNK):
+            chunk = np.ascontiguousarray(images_BHWC[start : start + CHUNK])
+            masks = self.masks(len(chunk), generator) if visible_BHW is None else visible_BHW[start : start + CHUNK]
+            yield torch.from_numpy(chunk).permute(0, 3, 1, 2), torch.from_numpy(np.array(masks))
+
+    @torch.inference_mode()
+    def _complete(self, images_BCHW: Tensor, visible_BHW: Tensor, generator: torch.Generator) -> Pixels:
+        device = next(self.model.parameters()).device
+        images_BCHW = to_float(images_BCHW)
+        completed_BCHW = self.model.complete(images_BCHW.to(device), visible_BHW.to(device), generator=generator)
+        completed: Pixels = to_uint8(completed_BCHW.cpu()).permute(0, 2, 3, 1).contiguous().numpy()
+        return completed
