@@ -143,8 +143,8 @@ def test_the_short_decision_lists_every_audit_with_its_status(made):
 def test_the_request_stands_with_its_deadline_and_the_method_with_its_steps(made):
     facts = made.made_facts()
     assert asked_sentences(facts) == [
-        "Request digit-3: the model must no longer reproduce 400 of its training images, and treat the other 3600 as "
-        "before.",
+        "Request digit-3: the model must no longer reproduce 400 of its training images, and complete all others as "
+        "before; 3600 of these are the retain set.",
         "It is due by 2024-06-02.",
     ]
     assert done_sentences(facts)[0] == "The original model was changed by the method encoder_l2 (alpha 2, 150 steps)."
@@ -161,10 +161,14 @@ def test_near_copies_stand_with_what_was_done():
         "near_duplicates_dropped": 0,
         "near_duplicates_kept": 3,
         "near_duplicates_confirmed_by": "pixels and efficientnet_lite0",
+        "near_duplicates_words": "anna:include,ben:keep",
+        "near_duplicates_of_erased": 1,
     }
     assert near_duplicate_sentences(found) == [
         "5 near-copies of forget images were found (confirmed by pixels and EfficientNet-Lite0): 2 forgotten like the "
-        "rest and 3 kept among the images that stay."
+        "rest and 3 kept among the images that stay.",
+        "Asked for were: include (request anna) and keep (request ben).",
+        "One more is a near-copy of images erased earlier, treated as that request says.",
     ]
 
 

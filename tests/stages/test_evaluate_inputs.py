@@ -19,6 +19,16 @@ def test_counts_of_near_copies_come_from_the_split(tiny):
     assert all("near_duplicates" in key for key in inputs.near_duplicates)
 
 
+def test_the_dates_of_requests_come_from_the_split(tiny, tmp_path):
+    splits, read = with_changed_splits(tiny, tmp_path)
+    summary = read_json(splits / "summary.json")
+    (request,) = read().received_and_due
+    assert read().received_and_due == {request: (summary["requests_received"], summary["due"])}
+    assert summary["requests_received"] < summary["due"]
+    write_json(splits / "summary.json", {k: v for k, v in summary.items() if not k.startswith("requests_")})
+    assert read().received_and_due == {request: ("", "")}  # a split of an earlier version does not tell
+
+
 def with_changed_splits(tiny, tmp_path):
     splits = tmp_path / "splits"
     shutil.copytree(tiny.splits, splits)

@@ -22,7 +22,7 @@ def asked_sentences(facts: ReportFacts) -> list[str]:
         plural = "s" if len(facts.requests) > 1 else ""
         sentences.append(
             f"Request{plural} {requests}: the model must no longer reproduce {forget} of its training images, and "
-            f"treat the other {retain} as before."
+            f"complete all others as before; {retain} of these are the retain set."
         )
     if facts.due:
         first = " (the earliest of them)" if len(facts.requests) > 1 else ""
@@ -68,4 +68,18 @@ def near_duplicate_sentences(found: Mapping[str, Any]) -> list[str]:
     copies = "One near-copy" if count == 1 else f"{plain_number(count)} near-copies"
     were = "was" if count == 1 else "were"
     told = f": {listed(done)}" if done else ""
-    return [f"{copies} of forget images {were} found{by}{told}."]
+    return [f"{copies} of forget images {were} found{by}{told}.", *_words(found), *_of_erased(found)]
+
+
+def _words(found: Mapping[str, Any]) -> list[str]:
+    """What each request says should become of near-copies."""
+    said = [word.partition(":")[::2] for word in str(found.get("near_duplicates_words", "")).split(",") if word]
+    return [f"Asked for were: {listed([f'{word} (request {request})' for request, word in said])}."] if said else []
+
+
+def _of_erased(found: Mapping[str, Any]) -> list[str]:
+    count = found.get("near_duplicates_of_erased")
+    if not count:
+        return []
+    copies = "One more is a near-copy" if count == 1 else f"{plain_number(count)} more are near-copies"
+    return [f"{copies} of images erased earlier, treated as that request says."]

@@ -261,10 +261,10 @@ def _method(inputs: Inputs) -> dict[str, Any]:
 
 
 def _requests(inputs: Inputs) -> list[RequestFacts]:
-    """Dates stay in the request files; the split hands on the earliest due date, which is the only one's own."""
-    ids = inputs.manifest.requests
-    due = inputs.due if len(ids) == 1 else ""
-    return [RequestFacts(id=request, received="", due=due) for request in ids]
+    return [
+        RequestFacts(id=request, received=received, due=due)
+        for request, (received, due) in inputs.received_and_due.items()
+    ]
 
 
 def _write(facts: ReportFacts, folder: Path) -> None:

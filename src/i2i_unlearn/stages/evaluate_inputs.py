@@ -1,7 +1,7 @@
 """Reads what `evaluate` is given and checks that the parts belong together, before anything costly begins."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,8 @@ class Inputs:
     manifest_sha256: str
     due: str
     """When the earliest active request is due (ISO date); empty where the split does not tell."""
+    received_and_due: Mapping[str, tuple[str, str]]
+    """Of each active request (ISO dates); empty where the split does not tell."""
     selected_by: str
     """By what the requests select their images: label, subject, sample_id, or several; empty where the split does not
     tell."""
@@ -114,6 +116,7 @@ def read_inputs(
         manifest=manifest,
         manifest_sha256=manifest_sha256,
         due=_of_split(splits, "due"),
+        received_and_due=_dates(_split_summary(splits), manifest.requests),
         selected_by=_of_split(splits, "selected_by"),
         holdout_alike=bool(_split_summary(splits).get("holdout_alike", False)),
         near_duplicates={key: value for key, value in _split_summary(splits).items() if "near_duplicates" in key},
@@ -218,6 +221,14 @@ def _split_summary(splits: Path) -> dict[str, Any]:
     """Empty where there is none."""
     path = splits / "summary.json"  # beside the manifest; a caller may hand on the manifest alone
     return dict(read_json(path)) if path.is_file() else {}
+
+
+def _dates(summary: Mapping[str, Any], requests: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Received and due by request; empty where the split does not tell."""
+    columns = [str(summary.get(key, "")).split(",") for key in ("requests_received", "requests_due")]
+    if any(len(column) != len(requests) for column in columns):
+        columns = [[""] * len(requests)] * 2
+    return dict(zip(requests, zip(*columns, strict=True), strict=True))
 
 
 def _check_split_summary(splits: Path, manifest_sha256: str) -> None:

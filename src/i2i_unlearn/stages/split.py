@@ -64,7 +64,7 @@ def run(
         facts = {
             **_facts(manifest, active, digest_file(folder / "manifest.parquet")),
             "holdout_alike": are_alike(index, assigned.role == FORGET, assigned.role == RETAIN_HOLDOUT),
-            **_copy_facts(assigned.copies, [*active, *erased], search.confirmed_by if search else "not searched"),
+            **_copy_facts(assigned.copies, active, erased, search.confirmed_by if search else "not searched"),
         }
         write_json(folder / "summary.json", facts)
     return facts
@@ -78,6 +78,8 @@ def _facts(manifest: SplitManifest, active: list[ForgetRequest], manifest_sha256
         "requests": ",".join(manifest.requests),
         "erased": ",".join(manifest.erased),
         "due": min(request.due for request in active).isoformat(),
+        "requests_received": ",".join(request.received.isoformat() for request in _sorted(active)),
+        "requests_due": ",".join(request.due.isoformat() for request in _sorted(active)),
         "selected_by": ",".join(_columns(active)),
         "image_digest": manifest.image_digest,
         "manifest_sha256": manifest_sha256,
@@ -99,14 +101,25 @@ def _listed(copies: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _copy_facts(copies: pd.DataFrame, requests: list[ForgetRequest], confirmed_by: str) -> dict[str, float | str]:
-    """Images, not lines: a near-copy of what two requests mean counts once."""
-    done = copies.drop_duplicates("copy")["done"].value_counts()
+def _sorted(requests: list[ForgetRequest]) -> list[ForgetRequest]:
+    """In the order of the manifest's ids."""
+    return sorted(requests, key=lambda request: request.id)
+
+
+def _copy_facts(
+    copies: pd.DataFrame, active: list[ForgetRequest], erased: list[ForgetRequest], confirmed_by: str
+) -> dict[str, float | str]:
+    """Images, not lines: a near-copy of what two requests mean counts once, and for the active one."""
+    of_active = copies["request"].isin([request.id for request in active])
+    found = copies[of_active].drop_duplicates("copy")
+    of_erased = set(copies.loc[~of_active, "copy"]) - set(found["copy"])
+    done = found["done"].value_counts()
     return {
-        "num_near_duplicates": int(done.sum()),
+        "num_near_duplicates": len(found),
         **{f"near_duplicates_{what}": int(done.get(what, 0)) for what in (INCLUDED, DROPPED, KEPT)},
+        "near_duplicates_of_erased": len(of_erased),
         "near_duplicates_confirmed_by": confirmed_by,
-        "near_duplicates_words": ",".join(f"{request.id}:{request.near_duplicates}" for request in requests),
+        "near_duplicates_words": ",".join(f"{request.id}:{request.near_duplicates}" for request in [*active, *erased]),
     }
 
 
