@@ -1,6 +1,7 @@
 """Extractors whose weights the user names: a tiny random CLIP directory, and the FID's network with random weights."""
 
 import contextlib
+import hashlib
 import json
 import pickle
 import shutil
@@ -39,7 +40,13 @@ def refused(setting):
 # --- how they are named ---
 
 
-def test_paths_stay_out_of_the_findings_and_pins_in_the_lineage():
+def test_paths_stay_out_of_the_findings_and_digests_are_in_the_lineage(tmp_path):
+    (tmp_path / "weights").write_bytes(b"abc")
+    digest = digest_folder(tmp_path)
+    assert extractor_label(f"clip:{tmp_path}") == extractor_label(f"clip:{tmp_path}@{digest}") == f"clip@{digest}"
+    assert (
+        extractor_label(f"inception_v3:{tmp_path / 'weights'}") == f"inception_v3@{hashlib.sha256(b'abc').hexdigest()}"
+    )
     assert extractor_name("clip:/secret/folder") == extractor_label("clip:/secret/folder") == "clip"
     assert extractor_label(f"clip:openai/clip-vit-base-patch32@{COMMIT}") == f"clip@{COMMIT}"
     assert extractor_label("efficientnet_lite0") == "efficientnet_lite0"

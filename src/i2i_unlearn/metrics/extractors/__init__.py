@@ -21,7 +21,7 @@ from i2i_unlearn.metrics.extractors.base import Classifier, Extractor
 from i2i_unlearn.metrics.extractors.clip import load_clip
 from i2i_unlearn.metrics.extractors.efficientnet_lite0 import load_efficientnet_lite0
 from i2i_unlearn.metrics.extractors.inception_v3 import load_inception_v3
-from i2i_unlearn.metrics.extractors.source import Source, read_source
+from i2i_unlearn.metrics.extractors.source import Source, digest_of, read_source
 
 __all__ = [
     "EXTRACTORS",
@@ -50,10 +50,13 @@ def extractor_name(setting: str) -> str:
 
 
 def extractor_label(setting: str) -> str:
-    """The extractor and what pins its weights, for the lineage. clip:FOLDER@SHA256 -> clip@SHA256."""
+    """The extractor and the digest or commit of its weights, for the lineage; pinned or not.
+
+    clip:FOLDER and clip:FOLDER@SHA256 -> clip@SHA256.
+    """
     name, colon, rest = setting.partition(":")
-    pin = read_source(setting, rest).pin if colon else ""
-    return f"{name}@{pin}" if pin else name
+    found = digest_of(read_source(setting, rest)) if colon else ""
+    return f"{name}@{found}" if found else name
 
 
 def load_extractor(setting: str, device: torch.device) -> Extractor:

@@ -49,12 +49,22 @@ def read_source(setting: str, rest: str) -> Source:
     return Source(setting, where, pin)
 
 
+def digest_of(source: Source) -> str:
+    """The pin; where there is none, the digest of the file or folder; empty where it is neither."""
+    path = Path(source.where)
+    return source.pin or (_digest(path) if path.exists() else "")
+
+
 def check_pinned(path: Path, sha256: str) -> None:
     """Compare the digest of a file, or of all files of a folder, with the sha256 given; nothing without one.
 
     Raises:
         UserError: it has another.
     """
-    found = digest_folder(path) if path.is_dir() else digest_file(path)
+    found = _digest(path)
     if sha256 and found != sha256:
         raise UserError(f"{path}: has sha256 {found}, {sha256} was asked for; fetch it again, or pin what is there")
+
+
+def _digest(path: Path) -> str:
+    return digest_folder(path) if path.is_dir() else digest_file(path)
