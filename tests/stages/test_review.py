@@ -50,3 +50,15 @@ def test_the_commands_make_and_clean_say_what_they_did(command_line, tmp_path):
     assert (ended.code, ended.out.strip()) == (0, "deleted .review/x.html")
     assert not page.exists()
     assert command_line(tmp_path, "review", "clean").out.strip() == ".review: no review page"
+
+
+def test_the_command_takes_no_reference(command_line, params_written, tiny, tmp_path):
+    params_written(tmp_path, tiny)
+    where = ["--images", tiny.images, "--splits", tiny.splits, "--teacher", tiny.teacher]
+    given = [*where, "--unlearned", tiny.artifact("unlearned"), "--reference", "", "--policies", POLICIES]
+    ended = command_line(tmp_path, "review", "make", *map(str, given))
+    assert ended.code == 0, ended.err
+    (page,) = (tmp_path / ".review").glob("*.html")
+    columns = re.findall(r'data-column="(\w+)"', page.read_text())
+    assert columns[:4] == ["Original", "Masked", "Teacher", "Unlearned"]
+    assert "Reference" not in columns

@@ -31,7 +31,7 @@ def make(
     splits: Splits = Path("artifacts/splits"),
     teacher: Teacher = Path("artifacts/teacher/model"),
     unlearned: Unlearned = Path("artifacts/unlearned"),
-    reference: Reference = Path("artifacts/reference"),
+    reference: Reference = "artifacts/reference",
     policies: Policies = Path("mlflow/policies"),
     out: Folder = Path(".review"),
     days: Annotated[int, typer.Option(min=1, max=90, help="Days for which the page shows its pictures.")] = 14,

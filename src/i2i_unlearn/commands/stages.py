@@ -13,7 +13,7 @@ Requests = Annotated[Path, typer.Option(help="Folder of forget requests.")]
 Splits = Annotated[Path, typer.Option(help="Folder made by `split`.")]
 Teacher = Annotated[Path, typer.Option(help="Model directory of the teacher, made by `snapshot`.")]
 Unlearned = Annotated[Path, typer.Option(help="Folder made by `unlearn`.")]
-Reference = Annotated[Path, typer.Option(help="Folder made by `reference`.")]
+Reference = Annotated[str, typer.Option(help="Folder made by `reference`; empty: there is none.")]
 Evaluation = Annotated[Path, typer.Option(help="Folder made by `evaluate`.")]
 Policies = Annotated[Path, typer.Option(help="Folder of gate policies.")]
 Out = Annotated[Path, typer.Option(help="Output folder; it appears whole or not at all.")]
@@ -128,7 +128,7 @@ def evaluate(
     splits: Splits = Path("artifacts/splits"),
     teacher: Teacher = Path("artifacts/teacher/model"),
     unlearned: Unlearned = Path("artifacts/unlearned"),
-    reference: Reference = Path("artifacts/reference"),
+    reference: Reference = "artifacts/reference",
     policies: Policies = Path("mlflow/policies"),
     out: Out = Path("artifacts/evaluation"),
     params: Params = PARAMS,

@@ -25,7 +25,7 @@ def sweep(
     images: Images = "data/images",
     splits: Splits = Path("artifacts/splits"),
     teacher: Teacher = Path("artifacts/teacher/model"),
-    reference: Reference = Path("artifacts/reference"),
+    reference: Reference = "artifacts/reference",
     policies: Policies = Path("mlflow/policies"),
     out: Annotated[Path, typer.Option(help="Folder of the sweep; finished points in it are not computed again.")] = OUT,
     record: Record = True,
@@ -47,7 +47,7 @@ def sweep(
         "unlearn": UnlearnConfig.from_params(content).model_dump(mode="json"),
         "evaluate": EvaluateConfig.from_params(content, policies=read_policies(policies)).model_dump(mode="json"),
     }
-    facts = stage.run(images, splits, teacher, _given(reference), out, config, settings, say=_say)
+    facts = stage.run(images, splits, teacher, reference, out, config, settings, say=_say)
     _finish(facts, out / "pareto", record, content)
 
 
@@ -78,10 +78,6 @@ def pareto(
             folders += fetch_experiments(Path.cwd(), Path(scratch))
         facts = stage.run(folders, out)
     _finish({**facts, "page": str(out / stage.PAGE)}, out, record, load_params(params))
-
-
-def _given(reference: Path) -> str:
-    return "" if str(reference) == "." else str(reference)  # typer makes a path of an empty text
 
 
 def _say(line: str) -> None:

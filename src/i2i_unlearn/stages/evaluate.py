@@ -73,11 +73,8 @@ def run(
     """
     begun = time.monotonic()
     device = pick_device(config.device)
-    inputs = read_inputs(
-        images, Path(splits), Path(teacher), Path(unlearned), Path(reference) if str(reference) else None, config
-    )
-    for model in inputs.models.values():
-        model.to(device).requires_grad_(False)
+    inputs = read_inputs(images, Path(splits), Path(teacher), Path(unlearned), reference, config)
+    inputs.freeze(device)
     extractor = load_extractor(config.extractor, device)
     evaluation = _Evaluation(inputs, images, config, extractor, device)
     num_scored = sum(len(chosen.rows) for chosen in inputs.sets.values())

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from i2i_unlearn.config import EvaluateConfig
 from i2i_unlearn.data.manifest import SplitManifest, read_manifest
@@ -72,25 +73,31 @@ class Inputs:
         """The requests name images one by one, of the same kinds as those held out."""
         return self.selected_by == SINGLE_IMAGES and self.holdout_alike
 
+    def freeze(self, device: torch.device) -> None:
+        """Move the models to `device` and keep them from being trained."""
+        for model in self.models.values():
+            model.to(device).requires_grad_(False)
+
 
 def read_inputs(
-    images: str, splits: Path, teacher: Path, unlearned: Path, reference: Path | None, config: EvaluateConfig
+    images: str, splits: Path, teacher: Path, unlearned: Path, reference: str | Path, config: EvaluateConfig
 ) -> Inputs:
-    """Read and check everything; the cheap checks come first.
+    """Read and check everything; the cheap checks come first. `reference` is empty where there is none.
 
     Raises:
         UserError: a part is missing, damaged, or was made from other parts than the rest.
     """
     policies = _policies(config)
+    retrained = Path(reference) if str(reference) else None
     operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
     manifest_path = splits / "manifest.parquet"
     manifest = read_manifest(manifest_path, images)
     sets = _choose_sets(manifest_path, manifest, config, _near_copies(splits))
     unlearn_summary = read_summary(unlearned, "unlearn")
-    reference_summary = _reference_summary(reference)
+    reference_summary = _reference_summary(retrained)
     folders = {"teacher": teacher, "unlearned": unlearned / "model"}
-    if reference is not None and reference_summary:
-        folders["reference"] = reference / "model"
+    if retrained is not None and reference_summary:
+        folders["reference"] = retrained / "model"
     models = {name: load_model(folder, config.model) for name, folder in folders.items()}
     _check_alike(models)
     digests = {name: digest_folder(folder) for name, folder in folders.items()}
@@ -102,10 +109,10 @@ def read_inputs(
         **config.model_dump(include={"operator", "keep_fraction", "operator_patch_size"}),
     }
     _check_made_from(unlearned, "unlearn", unlearn_summary, {**facts, "model_sha256": digests["unlearned"]})
-    if reference is not None and reference_summary:
+    if retrained is not None and reference_summary:
         # Of the teacher the reference takes the architecture only, so its digest is no matter.
         _check_made_from(
-            reference,
+            retrained,
             "reference",
             reference_summary,
             {**facts, "model_sha256": digests["reference"], "teacher_sha256": reference_summary.get("teacher_sha256")},

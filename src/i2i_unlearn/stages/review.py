@@ -53,11 +53,8 @@ def run(
     """
     _check_not_kept(Path(out), [Path(folder) for folder in (splits, teacher, unlearned, reference) if str(folder)])
     device = pick_device(config.device)
-    inputs = read_inputs(
-        images, Path(splits), Path(teacher), Path(unlearned), Path(reference) if str(reference) else None, config
-    )
-    for model in inputs.models.values():
-        model.to(device).requires_grad_(False)
+    inputs = read_inputs(images, Path(splits), Path(teacher), Path(unlearned), reference, config)
+    inputs.freeze(device)
     grids: list[PictureGrid] = []
     chosen = {name: inputs.sets[name] for name in FORGET_SETS if len(inputs.sets[name].rows)}
     with num_threads(config.num_threads), progress("review", sum(len(one.rows) for one in chosen.values())) as advance:
