@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from i2i_unlearn import __version__
-from i2i_unlearn.commands import data, demo, pipeline, preset, request, review, stages, sweep
+from i2i_unlearn.commands import data, demo, evidence, keys, pipeline, preset, request, review, stages, sweep
 from i2i_unlearn.errors import GateRefused, UserError
 
 app = typer.Typer(
@@ -28,6 +28,8 @@ app.add_typer(request.app, name="request")
 app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(preset.app, name="preset")
 app.add_typer(review.app, name="review")
+app.add_typer(keys.app, name="keys")
+app.add_typer(evidence.app, name="evidence")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,75 @@
+"""Which files a bundle has, and what lies in a folder: plain files only, and none that nobody named."""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from i2i_unlearn import files
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.evidence.predicate import File
+
+STATEMENT = "evidence.json"
+METRICS, VERDICTS, SUMMARY = "metrics.json", "verdicts.json", "unlearn_summary.json"
+MANIFEST = "manifest.parquet"
+POLICIES = "policies"
+WEIGHTS_SIGNATURE = "model.sig"
+"""In the OpenSSF model-signing format."""
+
+
+def policy_path(name: str) -> str:
+    """Where the policy `name` lies in a bundle."""
+    return f"{POLICIES}/{name}.json"
+
+
+def plain_files(folder: Path) -> tuple[list[str], list[str]]:
+    """Paths below `folder`, sorted: plain files, and what is neither a plain file nor a folder (links, pipes)."""
+    plain, other = [], []
+    for place, folders, names in os.walk(folder):
+        for name in (*names, *folders):
+            path = Path(place, name)
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                plain.append(path.relative_to(folder).as_posix())
+            elif not stat.S_ISDIR(mode):
+                other.append(path.relative_to(folder).as_posix())
+    return sorted(plain), sorted(other)
+
+
+def describe(folder: Path, names: Iterable[str]) -> tuple[File, ...]:
+    """Digest and size of files below `folder`."""
+    return tuple(
+        File.model_construct(name=name, sha256=files.digest_file(folder / name), size=(folder / name).stat().st_size)
+        for name in names
+    )
+
+
+def describe_all(folder: Path) -> tuple[File, ...]:
+    """As `describe`, of all files.
+
+    Raises:
+        UserError: something there is neither file nor folder, so that a copy would be something else.
+    """
+    plain, other = plain_files(folder)
+    if other:
+        raise UserError(f"{folder}: {other[0]} is a link or no plain file; copy the folder with `cp -rL`")
+    return describe(folder, plain)
+
+
+def differences(folder: Path, named: Iterable[File], *, leave_out: str = "") -> Iterator[tuple[str, str]]:
+    """What of `folder` is not as named: path and why. What lies below the folder `leave_out` is not looked at."""
+    plain, other = (
+        [name for name in names if not leave_out or not name.startswith(f"{leave_out}/")]
+        for names in plain_files(folder)
+    )
+    expected = {file.name: file for file in named}
+    yield from ((name, "is a link or no plain file") for name in other)
+    yield from ((name, "is not named in the evidence") for name in plain if name not in expected)
+    for name, file in sorted(expected.items()):
+        if name not in plain:
+            if name not in other:
+                yield name, "is missing"
+        elif files.digest_file(folder / name) != file.sha256:
+            size = (folder / name).stat().st_size
+            was = f"{size} bytes instead of {file.size}" if size != file.size else "same size, other content"
+            yield name, f"was changed ({was})"

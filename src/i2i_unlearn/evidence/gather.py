@@ -1,0 +1,181 @@
+"""The predicate of an evaluated model: what the stages wrote, the requests' dates, where code and data came from."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from i2i_unlearn import __version__, lineage
+from i2i_unlearn.config import SHARED_KEYS, UnlearnConfig
+from i2i_unlearn.data.manifest import read_manifest
+from i2i_unlearn.data.requests import ForgetRequest, one_month_after, read_named_requests
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.evaluated import Evaluated
+from i2i_unlearn.evidence.predicate import File, Predicate
+
+_SCORE = ("value", "low", "high", "num_images")
+_AUDIT = ("status", "why", "question")
+_LINE = ("name", "measure", "bound", "value", "low", "high", "outcome", "why")
+_LEFT_OUT = {"split": {"proxy_labels"}, "snapshot": {"source"}, "unlearn": {"prototypes", "checkpoint_uri"}}
+"""Paths, and names of labels, which may be persons."""
+_SECTIONS = ("snapshot", "split", "unlearn", "reference", "evaluate")
+_MOST_EXACT = 2**53
+"""Whole numbers beyond it are not the same to all readers of JSON."""
+
+
+def predicate(
+    found: Evaluated,
+    *,
+    model_files: Sequence[File],
+    bundle_files: Sequence[File],
+    policies: Mapping[str, str],
+    verdicts: Mapping[str, Any],
+    requests: Path,
+    params: Mapping[str, Any],
+    image: str,
+    repository: Path,
+    registered: Mapping[str, Any] | None,
+    weights_inside: bool,
+    now: datetime.datetime,
+) -> Predicate:
+    """Put it together. `policies` holds the digest of each policy's file, `verdicts` the content of verdicts.json.
+
+    Raises:
+        UserError: a request is missing, or `params` are not those of the training.
+    """
+    active, _ = read_named_requests(requests, found.requests, ())
+    metrics = found.metrics
+    content = {
+        "schema_version": 1,
+        "created_at": now,
+        "created_by": f"i2i-unlearn {__version__}",
+        "finished_at": now,
+        "requests": [_time_of(request, now.date()) for request in active],
+        "model": {
+            "sha256": found.model_sha256,
+            "files": [file.model_dump() for file in model_files],
+            "inside": weights_inside,
+        },
+        "teacher_sha256": found.teacher_sha256,
+        "reference_sha256": metrics["models"].get("reference"),
+        "manifest": {
+            "sha256": found.manifest_sha256,
+            "images_sha256": read_manifest(found.manifest_path).image_digest,
+            "requests": found.requests,
+            "erased": found.erased,
+            "roles": dict(found.role_counts),
+        },
+        "parameters": _parameters(params, found.summary),
+        "unlearning": {key: _exact(value) for key, value in found.summary.items()},
+        "measured": measured(metrics),
+        "gate": gate_of(verdicts, policies),
+        "image": image or None,
+        "code_revision": lineage.git_commit(repository) or None,
+        "data_revision": lineage.data_md5(repository) or None,
+        "registered": registered,
+        "files": [file.model_dump() for file in bundle_files],
+    }
+    try:
+        return Predicate.model_validate(content)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        raise UserError(f"{found.evaluation}: no evidence can be made of it ({'; '.join(faults)})") from None
+
+
+def _time_of(request: ForgetRequest, finished: datetime.date) -> dict[str, Any]:
+    return {
+        "id": request.id,
+        "received": request.received,
+        "due": request.due,
+        "extended": request.due > one_month_after(request.received),
+        **used(request.received, request.due, finished),
+    }
+
+
+def used(received: datetime.date, due: datetime.date, finished: datetime.date) -> dict[str, Any]:
+    """Time used against the deadline."""
+    return {
+        "days_allowed": (due - received).days,
+        "days_used": (finished - received).days,
+        "in_time": finished <= due,
+    }
+
+
+def _parameters(params: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the stages whose work the evidence is about.
+
+    Raises:
+        UserError: the training had others.
+    """
+    told = summary.get("config_digest")
+    if told is not None and _unlearn_config(params).digest() != told:
+        raise UserError(
+            "params.yaml, section unlearn: not what the model was unlearned with; give that run's file with --params"
+            " (`git show COMMIT:params.yaml`)"
+        )
+    kept = {key: value for key, value in params.items() if key in SHARED_KEYS and key != "checkpoint_uri"}
+    for name in _SECTIONS:
+        if name in params:
+            hidden = {*_LEFT_OUT.get(name, ()), "checkpoint_uri"}
+            kept[name] = {key: value for key, value in params[name].items() if key not in hidden}
+    exact: dict[str, Any] = _exact(kept)
+    return exact
+
+
+def _unlearn_config(params: Mapping[str, Any]) -> UnlearnConfig:
+    """Settings that went through a pipeline hold the shared keys in each section."""
+    section = params.get("unlearn", {})
+    return UnlearnConfig(**section) if "seed" in section else UnlearnConfig.from_params(params)
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _exact(below) for key, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [_exact(below) for below in value]
+    return str(value) if type(value) is int and abs(value) > _MOST_EXACT else value
+
+
+def measured(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What the predicate says of metrics.json."""
+    tables = {
+        table: {
+            who: {set_name: _scores(scores) for set_name, scores in sets.items()}
+            for who, sets in metrics.get(table, {}).items()
+        }
+        for table in ("scores", "differences", "ratios")
+    }
+    audits = {
+        name: {
+            **{key: audit[key] for key in _AUDIT},
+            **{
+                table: {who: _scores(scores) for who, scores in audit[table].items()}
+                for table in ("models", "differences")
+            },
+        }
+        for name, audit in metrics.get("audits", {}).items()
+    }
+    return {"operator": metrics["operator"], "sets": metrics.get("sets", {}), **tables, "audits": audits}
+
+
+def _scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {metric: {key: score.get(key) for key in _SCORE} for metric, score in scores.items()}
+
+
+def gate_of(verdicts: Mapping[str, Any], policies: Mapping[str, str]) -> dict[str, Any]:
+    """What the predicate says of verdicts.json. `policies` holds the digest of each policy's file."""
+    return {
+        "deciding": verdicts["deciding"],
+        "outcome": verdicts["verdicts"][verdicts["deciding"]]["outcome"],
+        "verdicts": {
+            name: {
+                "policy_sha256": policies[name],
+                "outcome": verdict["outcome"],
+                "lines": [{key: line[key] for key in _LINE} for line in verdict["lines"]],
+                "left_out": verdict.get("left_out", []),
+            }
+            for name, verdict in verdicts["verdicts"].items()
+        },
+    }

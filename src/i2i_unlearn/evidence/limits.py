@@ -1,0 +1,52 @@
+"""What evidence does not show. Some of it holds always, some depends on what is missing in this case."""
+
+from collections.abc import Iterator
+
+from i2i_unlearn.evidence.predicate import Predicate
+
+ALWAYS = (
+    "that no other copy of the model, or of the model before, exists or is in use",
+    "that the images were deleted: from the data, its history, backups, or elsewhere",
+    "that no trace of the images is left in the weights: only what these measurements can see, on the images scored",
+    "that the measurements are true: the signer made them; to repeat them takes the images and the models",
+    "that all images meant by the request were found: who holds the key of the codes and the images can check that",
+    "that the request came from whom it says: its text and selector are not in here, only its id and dates",
+    "who used the private key: whoever has it can sign; and when: times are those of the signer's clock",
+)
+
+
+def not_shown(said: Predicate, *, weights_at_hand: bool, weights_signed: bool) -> list[str]:
+    """One line each, what depends on the case first."""
+    return [*_of_this_case(said, weights_at_hand, weights_signed), *ALWAYS]
+
+
+def _of_this_case(said: Predicate, weights_at_hand: bool, weights_signed: bool) -> Iterator[str]:
+    if not weights_at_hand:
+        yield "that a model you have is this one: the weights are not at hand; give them with --model"
+    if not weights_signed:
+        yield "a signature of the weights in the OpenSSF format, which knows ECDSA keys only: their digests are signed"
+    if said.gate.outcome != "pass":
+        yield f"that the gate passed: its outcome is {said.gate.outcome}"
+    for name, verdict in said.gate.verdicts.items():
+        if name != said.gate.deciding and verdict.outcome != "pass":
+            yield f"what policy {name} asks: its outcome is {verdict.outcome}"
+    if said.reference_sha256 is None:
+        yield "how a model does that never saw the images: none was retrained to compare with"
+    silent = [f"{name} ({audit.status})" for name, audit in said.measured.audits.items() if audit.status != "measured"]
+    if silent:
+        yield f"what these attacks would find: {', '.join(silent)}"
+    if not said.measured.audits:
+        yield "what any attack would find: none was made"
+    late = [request.id for request in said.requests if not request.in_time]
+    if late:
+        yield f"that the deadline was kept: it was not, for {', '.join(late)}"
+    if said.code_revision is None:
+        yield "which code ran: no revision was known"
+    elif said.code_revision.endswith("-dirty"):
+        yield "exactly which code ran: files differed from the commit"
+    if said.data_revision is None:
+        yield "which revision of the data it was: none was known"
+    if said.image is None:
+        yield "in which container image it ran: none was told"
+    if said.registered is None:
+        yield "whether and as which version the model was registered or came into use"

@@ -1,0 +1,31 @@
+"""What the MLflow registry says of the version that evidence is about."""
+
+from collections.abc import Mapping
+
+from i2i_unlearn.errors import UserError
+
+
+def facts(model_name: str, number: str, wanted: Mapping[str, str]) -> dict[str, object]:
+    """The version's facts; its tags must be `wanted` (the digests of what the evidence is made of).
+
+    Raises:
+        UserError: there is no such version, it is of something else, or MLflow cannot be reached.
+    """
+    from i2i_unlearn import tracking
+
+    with tracking.connect() as server:
+        version = server.version(model_name, number)
+    for key, value in wanted.items():
+        found = version.tags.get(key, "")
+        if found != value:
+            raise UserError(
+                f"{model_name} version {number}: its {key} is {found[:12] or 'unknown'}, the folders at hand have"
+                f" {value[:12]}; name the version that was registered from them"
+            )
+    return {
+        "model_name": version.model_name,
+        "version": version.number,
+        "run_id": version.tags.get("evaluation_run_id", ""),
+        "aliases": sorted(version.aliases),
+        "teacher_version": version.tags.get("teacher_version"),
+    }

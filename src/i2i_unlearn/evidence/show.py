@@ -1,0 +1,148 @@
+"""Evidence for people: what a check found, and what the evidence says."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.evidence import envelope, limits
+from i2i_unlearn.evidence.predicate import Predicate, Score
+from i2i_unlearn.evidence.verify import Report, statement_file
+
+
+def lines_of(bundle: Path, found: Report) -> Iterator[str]:
+    """Outcome of a check, a line each: what is broken, what holds, what is not shown."""
+    yield from (f"broken: {broken.link}: {broken.why}" for broken in found.broken)
+    if not found.is_sound:
+        yield f"{bundle}: NOT sound, {len(found.broken)} broken; checked against the key {found.key_id[:16]}"
+        return
+    yield f"{bundle}: sound, signed by the key {found.key_id[:16]}"
+    if found.said is not None:
+        yield f"it says: {decision(found.said)}"
+    yield f"checked: {', '.join(found.held)}"
+    yield "not shown by it:"
+    yield from (f"- {line}" for line in found.not_shown)
+
+
+def decision(said: Predicate) -> str:
+    """The gate's decision in a line."""
+    verdict = said.gate.verdicts[said.gate.deciding]
+    passed = sum(line.outcome == "pass" for line in verdict.lines)
+    return (
+        f"gate {said.gate.outcome} (policy {said.gate.deciding}, {passed} of {len(verdict.lines)} checks passed), "
+        f"requests {', '.join(request.id for request in said.requests)}"
+    )
+
+
+def read_unchecked(bundle: Path) -> envelope.Statement:
+    """The statement of a bundle, its signature not looked at.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    from i2i_unlearn.evidence.libraries import require
+
+    require()
+    path = statement_file(bundle)
+    try:
+        return envelope.read_statement(envelope.open_envelope(path.read_bytes()).payload)
+    except envelope.Fault as fault:
+        raise UserError(f"{path}: {fault}; copy the bundle again") from None
+
+
+def print_evidence(bundle: Path, said: Predicate) -> None:
+    """Print what evidence says, the decision first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.print(f"{decision(said)}", style="bold", markup=False)
+    console.print("Read, not checked: `i2i-unlearn evidence verify` does that.\n", markup=False)
+
+    def table(title: str, *columns: str, rows: list[tuple[str, ...]]) -> None:
+        if rows:
+            made = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
+            for row in rows:
+                made.add_row(*(_plain(cell) for cell in row))
+            console.print(made)
+            console.print()
+
+    table(
+        "Requests",
+        *("request", "received", "due", "extended", "days used", "in time"),
+        rows=[
+            (
+                *(one.id, str(one.received), str(one.due), _yes(one.extended)),
+                *(f"{one.days_used} of {one.days_allowed}", _yes(one.in_time)),
+            )
+            for one in said.requests
+        ],
+    )
+    for name, verdict in said.gate.verdicts.items():
+        decides = ", decides" if name == said.gate.deciding else ""
+        table(
+            f"Policy {name}{decides}: {verdict.outcome}",
+            *("check", "outcome", "found", "wanted"),
+            rows=[
+                (line.name, line.outcome, score_words(line.value, line.low, line.high), line.bound)
+                for line in verdict.lines
+            ],
+        )
+    table(
+        "Scores of the unlearned model",
+        *("set", "metric", "value (95 % interval)"),
+        rows=[
+            (set_name, metric, _of(score))
+            for set_name, scores in said.measured.scores.get("unlearned", {}).items()
+            for metric, score in scores.items()
+        ],
+    )
+    table(
+        "Audits",
+        *("audit", "status", "why"),
+        rows=[(name, audit.status, audit.why) for name, audit in said.measured.audits.items()],
+    )
+    table("Made of", *("what", ""), rows=list(_facts(said)))
+    signed = any(file.name == "model.sig" for file in said.files)
+    console.print("Not shown by it:", markup=False)
+    for line in limits.not_shown(said, weights_at_hand=said.model.inside, weights_signed=signed):
+        console.print(f"- {line}", markup=False)
+
+
+def score_words(value: float | None, low: float | None, high: float | None) -> str:
+    """A number with its interval."""
+    if value is None:
+        return "not measured"
+    return f"{value:.4g}" if low is None or high is None else f"{value:.4g} ({low:.4g} to {high:.4g})"
+
+
+def _of(score: Score) -> str:
+    return score_words(score.value, score.low, score.high)
+
+
+def _facts(said: Predicate) -> Iterator[tuple[str, str]]:
+    roles = ", ".join(f"{count} {role}" for role, count in said.manifest.roles.items())
+    registered = said.registered
+    yield "model, sha256", said.model.sha256
+    yield "teacher, sha256", said.teacher_sha256
+    yield "reference, sha256", said.reference_sha256 or "none"
+    yield "split manifest, sha256", said.manifest.sha256
+    yield "images", roles
+    yield "earlier requests", ", ".join(said.manifest.erased) or "none"
+    yield "objective", str(said.unlearning.get("objective", "unknown"))
+    yield "operator", said.measured.operator
+    yield "code", said.code_revision or "unknown"
+    yield "data", said.data_revision or "unknown"
+    yield "container image", said.image or "none told"
+    yield "registered", f"{registered.model_name} version {registered.version}" if registered else "not told"
+    yield "finished", said.finished_at.isoformat()
+    yield "made by", said.created_by
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

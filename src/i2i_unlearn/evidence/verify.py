@@ -1,0 +1,182 @@
+"""Checks a bundle, offline and against a key that comes from elsewhere; names every broken link, not the first."""
+
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from i2i_unlearn import files
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.evidence import contents, envelope, limits, recompute, weights
+from i2i_unlearn.evidence.keys import PUBLIC, PublicKey, load_public_key, parse_public_key
+from i2i_unlearn.evidence.predicate import Predicate
+
+
+@dataclass(frozen=True)
+class Broken:
+    """One thing that does not hold."""
+
+    link: str
+    """signature, statement, files, weights, measurements ..."""
+    why: str
+
+
+@dataclass
+class Report:
+    """What a check found."""
+
+    key_id: str
+    broken: list[Broken] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+    """Links that were checked and hold."""
+    not_shown: list[str] = field(default_factory=list)
+    said: Predicate | None = None
+    """What the evidence says; None if it cannot be read."""
+
+    @property
+    def is_sound(self) -> bool:
+        """Nothing is broken."""
+        return not self.broken
+
+    def add(self, link: str, reasons: Iterable[str]) -> None:
+        """Take the outcome of one check: no reason, it holds."""
+        found = [Broken(link, reason) for reason in reasons]
+        self.broken += found
+        if not found:
+            self.held.append(link)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a program."""
+        return {
+            "sound": self.is_sound,
+            "key_id": self.key_id,
+            "broken": [{"link": broken.link, "why": broken.why} for broken in self.broken],
+            "held": self.held,
+            "not_shown": self.not_shown,
+            "gate": self.said.gate.outcome if self.said else None,
+            "model_sha256": self.said.model.sha256 if self.said else None,
+        }
+
+
+def statement_file(bundle: Path) -> Path:
+    """Where the statement of a bundle lies.
+
+    Raises:
+        UserError: `bundle` is no bundle.
+    """
+    if not bundle.is_dir():
+        raise UserError(f"{bundle}: no such folder; give the one that `i2i-unlearn evidence create` wrote")
+    path = bundle / contents.STATEMENT
+    if path.is_symlink() or not path.is_file():
+        raise UserError(
+            f"{bundle}: no {contents.STATEMENT} in it, so this is no evidence, or a part of it; copy the whole folder"
+        )
+    return path
+
+
+def verify(bundle: str | Path, key: str | Path | None, model: str | Path | None = None) -> Report:
+    """Check everything that can be checked with `key`, the signer's public key, got from the signer by another way.
+
+    Raises:
+        UserError: there is no bundle, key or model directory, or a later version of this program made the bundle.
+    """
+    bundle = Path(bundle)
+    path = statement_file(bundle)
+    if key is None:
+        raise UserError(
+            f"no trusted key: the {PUBLIC} inside a bundle proves nothing, anybody can put one there; give the signer's"
+            " key, got from the signer by another way, with --key"
+        )
+    key = Path(key)
+    if bundle.resolve() in key.resolve().parents:
+        raise UserError(
+            f"{key}: lies inside the bundle and proves nothing, anybody can put one there; give the key that you got"
+            " from the signer by another way"
+        )
+    trusted = load_public_key(key)
+    model = None if model is None else Path(model)
+    if model is not None and not model.is_dir():
+        raise UserError(f"{model}: no such folder; give the model directory (config.json and model.safetensors)")
+    report = Report(trusted.id)
+    statement = _read(path, trusted, report)
+    if statement is not None:
+        report.said = statement.predicate
+        _check(bundle, key, trusted, model, statement, report)
+    return report
+
+
+def _read(path: Path, trusted: PublicKey, report: Report) -> envelope.Statement | None:
+    try:
+        opened = envelope.open_envelope(path.read_bytes())
+    except envelope.Fault as fault:
+        report.add("envelope", [f"{contents.STATEMENT} {fault}"])
+        return None
+    report.add("envelope", [])
+    report.add("signature", envelope.signature_faults(opened, trusted))
+    try:
+        statement = envelope.read_statement(opened.payload)
+    except envelope.Fault as fault:
+        report.add("statement", [f"what is signed {fault}"])
+        return None
+    report.add("statement", [])
+    return statement
+
+
+def _check(
+    bundle: Path, key: Path, trusted: PublicKey, model: Path | None, statement: envelope.Statement, report: Report
+) -> None:
+    said = statement.predicate
+    carried = bundle / envelope.MODEL if said.model.inside else None
+    changed = dict(contents.differences(bundle, said.files, leave_out=envelope.MODEL if carried else ""))
+    changed.pop(contents.STATEMENT, None)
+    report.add("subject", recompute.check_subject(statement))
+    report.add("files", (f"{name}: {why}" for name, why in changed.items()))
+    report.add("public key", _guarded(partial(_own_key, bundle, trusted), changed, PUBLIC))
+    for link, check, needs in (
+        ("measurements", recompute.check_metrics, (contents.METRICS,)),
+        ("gate", recompute.check_gate, (contents.METRICS, contents.VERDICTS, *_policies(said))),
+        ("split manifest", recompute.check_manifest, (contents.MANIFEST,)),
+        ("training", recompute.check_training, (contents.SUMMARY,)),
+    ):
+        report.add(link, _guarded(partial(check, bundle, said), changed, *needs))
+    report.add("deadline", recompute.check_times(said))
+    signed = any(file.name == contents.WEIGHTS_SIGNATURE for file in said.files)
+    signature = bundle / contents.WEIGHTS_SIGNATURE if signed and contents.WEIGHTS_SIGNATURE not in changed else None
+    given = [folder for folder in (carried, model) if folder is not None]
+    for folder in given:
+        _check_weights(folder, said, signature, key, report)
+    report.not_shown = limits.not_shown(said, weights_at_hand=bool(given), weights_signed=signed)
+
+
+def _policies(said: Predicate) -> list[str]:
+    return [contents.policy_path(name) for name in said.gate.verdicts]
+
+
+def _guarded(check: Callable[[], Iterable[str]], changed: Container[str], *needs: str) -> list[str]:
+    """What a check finds; a file of it that was changed is named already, and nothing more follows from it."""
+    unusable = [name for name in needs if name in changed]
+    if unusable:
+        return [f"cannot be checked without {', '.join(unusable)} as it was"]
+    try:
+        return list(check())
+    except UserError as error:
+        return [str(error)]
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        return [f"a file of it cannot be read as what it should be ({type(error).__name__}: {error})"]
+
+
+def _own_key(bundle: Path, trusted: PublicKey) -> Iterator[str]:
+    path = bundle / PUBLIC
+    if parse_public_key(path.read_bytes(), path).id != trusted.id:
+        yield f"{PUBLIC} in the bundle is not the trusted key"
+
+
+def _check_weights(folder: Path, said: Predicate, signature: Path | None, key: Path, report: Report) -> None:
+    reasons = [f"{name}: {why}" for name, why in contents.differences(folder, said.model.files)]
+    if not reasons and files.digest_folder(folder) != said.model.sha256:
+        reasons.append("the digest of the folder is not the one that the evidence names")
+    report.add(f"weights in {folder}", reasons)
+    if signature is not None and not reasons:
+        fault = weights.fault(folder, signature, key)
+        report.add(f"signature of the weights in {folder}", [f"{contents.WEIGHTS_SIGNATURE}: {fault}"] if fault else [])
