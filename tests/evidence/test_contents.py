@@ -1,0 +1,179 @@
+import json
+import shutil
+import stat
+from datetime import UTC, datetime
+
+import pytest
+
+from i2i_unlearn import files
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.evidence import envelope
+from i2i_unlearn.evidence.verify import verify
+
+
+def predicate_of(bundle):
+    return json.loads(envelope.open_envelope((bundle / "evidence.json").read_bytes()).payload)["predicate"]
+
+
+def test_it_says_what_the_stages_wrote(world, with_weights):
+    said = predicate_of(with_weights)
+    project = world.project
+    metrics = json.loads((project.artifact("evaluation") / "metrics.json").read_text())
+    verdicts = json.loads((project.artifact("evaluation") / "verdicts.json").read_text())
+    assert said["model"]["sha256"] == files.digest_folder(world.model)
+    assert said["teacher_sha256"] == files.digest_folder(project.teacher)
+    assert said["reference_sha256"] is None
+    assert said["manifest"]["sha256"] == files.digest_file(project.splits / "manifest.parquet")
+    assert said["manifest"]["requests"] == ["withdrawn-1"]
+    assert said["measured"]["scores"] == metrics["scores"]
+    assert said["measured"]["differences"] == metrics["differences"]
+    assert said["measured"]["audits"]["membership"]["status"] == metrics["audits"]["membership"]["status"]
+    assert said["gate"]["outcome"] == verdicts["verdicts"]["noise"]["outcome"]
+    assert [line["name"] for line in said["gate"]["verdicts"]["like_unseen"]["lines"]] == [
+        line["name"] for line in verdicts["verdicts"]["like_unseen"]["lines"]
+    ]
+    assert said["unlearning"]["objective"] == "encoder_l2"
+    assert said["parameters"]["unlearn"]["num_steps"] == 3
+    assert said["parameters"]["seed"] == 0
+
+
+def test_paths_and_names_of_labels_are_not_among_the_parameters(world, with_weights):
+    parameters = predicate_of(with_weights)["parameters"]
+    assert "proxy_labels" not in parameters["split"]
+    assert "source" not in parameters["snapshot"]
+    assert str(world.project.folder) not in json.dumps(parameters)
+
+
+def test_the_requests_dates_are_counted(with_weights):
+    said = predicate_of(with_weights)
+    (request,) = said["requests"]
+    finished = datetime.fromisoformat(said["finished_at"])
+    assert abs((datetime.now(UTC) - finished).total_seconds()) < 3600
+    assert request == {
+        "id": "withdrawn-1",
+        "received": "2026-01-01",
+        "due": "2026-03-01",
+        "extended": True,
+        "days_allowed": 59,  # 30 of January, 28 of February, 1 of March
+        "days_used": (finished.date() - datetime(2026, 1, 1).date()).days,
+        "in_time": finished.date() <= datetime(2026, 3, 1).date(),
+    }
+
+
+def test_what_is_not_known_is_null_and_said_not_to_be_shown(world, without_weights):
+    said = predicate_of(without_weights)
+    unknown = {key for key in ("image", "code_revision", "data_revision", "registered") if said[key] is None}
+    assert unknown == {"image", "code_revision", "data_revision", "registered"}  # the folder is no repository
+    lines = verify(without_weights, world.public).not_shown
+    for words in ("which code ran", "which revision of the data", "container image", "registered", "--model"):
+        assert any(words in line for line in lines), words
+
+
+def test_what_it_never_shows_is_always_listed(world, with_weights):
+    lines = " ".join(verify(with_weights, world.public, world.model).not_shown)
+    for words in ("no other copy", "images were deleted", "no trace", "measurements are true", "private key", "clock"):
+        assert words in lines
+    assert "give them with --model" not in lines
+
+
+def test_code_data_and_image_are_named(world, tmp_path):
+    import subprocess
+
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    (repository / "data.dvc").write_text("outs:\n- md5: 0123abc.dir\n  path: data\n")
+    git = ["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["add", "data.dvc"], ["commit", "-qm", "data"]):
+        subprocess.run([*git, *words], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    bundle = world.bundle(tmp_path / "bundle", "ed25519", repository=repository, image="registry/i2i-unlearn:1")
+    said = predicate_of(bundle)
+    assert (said["code_revision"], said["data_revision"], said["image"]) == (
+        commit,
+        "0123abc.dir",
+        "registry/i2i-unlearn:1",
+    )
+
+
+def test_files_can_be_read_by_others_and_weights_keep_their_bytes(world, with_weights):
+    assert stat.S_IMODE(with_weights.stat().st_mode) == 0o755
+    assert files.digest_folder(with_weights / "model") == files.digest_folder(world.model)
+
+
+# --- whole or not at all ---
+
+
+def left_of(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_that_holds_something_is_kept(world, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine").write_text("mine")
+    with pytest.raises(UserError, match="holds something already and is kept"):
+        world.bundle(out)
+    assert left_of(out) == ["mine"]
+
+
+def linked(path):
+    """The same content, but elsewhere."""
+    path.rename(path.parents[2] / "splits/moved")
+    path.symlink_to(path.parents[2] / "splits/moved")
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda folder: (folder / "splits/manifest.parquet").write_bytes(b"PAR1"), "the split manifest is damaged"),
+        (lambda folder: (folder / "evaluation/verdicts.json").unlink(), "no such file"),
+        (lambda folder: (folder / "evaluation/metrics.json").write_text("{"), "not valid JSON"),
+        (
+            lambda folder: (folder / "unlearned/model/config.json").write_text("{}\n"),
+            "another version of the unlearned model",
+        ),
+        (lambda folder: linked(folder / "unlearned/model/config.json"), "config.json is a link or no plain file"),
+    ],
+)
+def test_parts_that_do_not_belong_together_make_no_evidence(world, tmp_path, harm, words):
+    artifacts = tmp_path / "artifacts"
+    for name in ("evaluation", "unlearned", "splits"):
+        shutil.copytree(world.project.artifact(name), artifacts / name)
+    harm(artifacts)
+    parts = {name: artifacts / name for name in ("evaluation", "unlearned", "splits")}
+    with pytest.raises(UserError, match=words):
+        world.bundle(tmp_path / "out", **parts)
+    assert left_of(tmp_path) == ["artifacts"]
+
+
+def test_other_settings_than_those_of_the_training_are_told(world, tmp_path):
+    params = world.params()
+    params["unlearn"]["alpha"] = 7.0
+    with pytest.raises(UserError, match="section unlearn: not what the model was unlearned with"):
+        world.bundle(tmp_path / "out", params=params)
+
+
+def test_settings_that_went_through_a_pipeline_are_the_same_settings(world, tmp_path):
+    from i2i_unlearn.config import CONFIGS
+
+    sections = {name: CONFIGS[name].from_params(world.params()) for name in ("split", "unlearn", "snapshot")}
+    params = {name: config.model_dump(mode="json") for name, config in sections.items()}
+    said = predicate_of(world.bundle(tmp_path / "out", "ed25519", params=params))
+    assert said["parameters"]["unlearn"]["seed"] == 0
+    assert "checkpoint_uri" not in said["parameters"]["unlearn"]
+
+
+def test_a_policy_that_was_changed_since_is_told(world, tmp_path):
+    policies = json.loads(json.dumps(world.policies))
+    for line in policies["noise"]["lines"]:
+        if "at_most" in line:
+            line["at_most"] += 1
+    with pytest.raises(UserError, match="policy noise is not as it was when it judged"):
+        world.bundle(tmp_path / "out", policies=policies)
+    with pytest.raises(UserError, match="policy like_unseen judged this evaluation and is not at hand"):
+        world.bundle(tmp_path / "out", policies={"noise": world.policies["noise"]})
+
+
+def test_a_request_that_is_not_at_hand_is_told(world, tmp_path):
+    with pytest.raises(UserError, match="no such forget request"):
+        world.bundle(tmp_path / "out", requests=tmp_path)

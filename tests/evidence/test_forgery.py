@@ -1,0 +1,161 @@
+"""Who holds the key can sign what he likes; what the bundle's own files contradict is found all the same."""
+
+import datetime
+import json
+
+import pytest
+
+from i2i_unlearn import files
+from i2i_unlearn.data.manifest import read_manifest, write_manifest
+from i2i_unlearn.evidence import envelope, recompute
+from i2i_unlearn.evidence.keys import load_private_key
+from i2i_unlearn.evidence.predicate import Predicate
+from i2i_unlearn.evidence.verify import verify
+
+
+@pytest.fixture
+def resigned(world, without_weights, copied):
+    """`resigned(change, files)`: what is broken in a bundle whose files and predicate were changed before signing."""
+
+    def make(change=lambda said: None, **contents):
+        folder = copied(without_weights)
+        said = json.loads(envelope.open_envelope((folder / "evidence.json").read_bytes()).payload)["predicate"]
+        for name, content in contents.items():
+            (folder / f"{name}.json").write_text(json.dumps(content))
+        for file in said["files"]:
+            path = folder / file["name"]
+            file.update(sha256=files.digest_file(path), size=path.stat().st_size)
+        change(said)
+        payload = envelope.write_statement(Predicate.model_validate(said))
+        key = load_private_key(world.keys / "ecdsa/private.pem", None)
+        (folder / "evidence.json").write_bytes(envelope.sign(payload, key))
+        return {(broken.link, broken.why) for broken in verify(folder, world.public).broken}
+
+    return make
+
+
+def read(bundle, name):
+    return json.loads((bundle / name).read_text())
+
+
+def test_signing_again_breaks_nothing(resigned):
+    assert resigned() == set()
+
+
+def test_an_outcome_that_the_numbers_do_not_give(resigned, without_weights):
+    verdicts = read(without_weights, "verdicts.json")
+    was = verdicts["verdicts"]["noise"]["outcome"]
+    assert was != "pass"
+    lines = verdicts["verdicts"]["noise"]["lines"]
+    verdicts["verdicts"]["noise"]["outcome"] = "pass"
+    for line in lines:
+        line["outcome"] = "pass"
+
+    def change(said):
+        said["gate"]["outcome"] = said["gate"]["verdicts"]["noise"]["outcome"] = "pass"
+        for line in said["gate"]["verdicts"]["noise"]["lines"]:
+            line["outcome"] = "pass"
+
+    assert resigned(change, verdicts=verdicts) == {
+        ("gate", f"policy noise: the evidence says pass, its numbers give {was}")
+    }
+    # The statement alone says it, verdicts.json does not:
+    found = resigned(change)
+    assert ("gate", "verdicts.json says something else than the evidence") in found
+
+
+def test_better_numbers_than_measured(resigned):
+    def change(said):
+        said["measured"]["scores"]["unlearned"]["forget"]["hole_psnr_db"]["value"] -= 10
+
+    assert resigned(change) == {("measurements", "the numbers in metrics.json are not those that the evidence names")}
+
+
+def test_a_laxer_policy_than_the_one_that_judged(resigned, without_weights):
+    policy = read(without_weights, "policies/noise.json")
+    for line in policy["lines"]:
+        if "at_most" in line:
+            line["at_most"] = 1000.0
+        if "at_least" in line:
+            line["at_least"] = -1000.0
+    (reason,) = resigned(**{"policies/noise": policy})
+    assert reason == ("gate", "policy noise is not the one that the evidence names")
+
+    def change(said):
+        (file,) = [file for file in said["files"] if file["name"] == "policies/noise.json"]
+        said["gate"]["verdicts"]["noise"]["policy_sha256"] = file["sha256"]
+
+    ((link, why),) = resigned(change, **{"policies/noise": policy})
+    assert link == "gate"
+    assert why.startswith("policy noise: the evidence says")
+
+
+@pytest.mark.parametrize(
+    ("key", "link", "words"),
+    [
+        ("teacher_sha256", "measurements", "another version of the teacher"),
+        ("teacher_sha256", "training", "tells of another teacher"),
+        ("reference_sha256", "measurements", "another version of the reference"),
+    ],
+)
+def test_another_model_than_the_one_measured(resigned, key, link, words):
+    found = resigned(lambda said: said.update({key: "0" * 64}))
+    assert any(where == link and words in why for where, why in found)
+
+
+def test_another_digest_of_the_model(resigned):
+    found = resigned(lambda said: said["model"].update(sha256="0" * 64))
+    assert any(link == "measurements" and "the unlearned model" in why for link, why in found)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"requests": ["withdrawn-2"]}, "requests"),
+        ({"erased": ["withdrawn-0"]}, "earlier requests"),
+        ({"roles": {"forget": 1000}}, "numbers of images"),
+        ({"images_sha256": "0" * 64}, "images"),
+    ],
+)
+def test_another_split_than_the_one_at_hand(resigned, change, what):
+    found = resigned(lambda said: said["manifest"].update(change))
+    assert ("split manifest", f"the split manifest has other {what} than the evidence") in found
+
+
+def test_a_manifest_that_names_images(resigned, without_weights, tmp_path):
+    manifest = read_manifest(without_weights / "manifest.parquet")
+    manifest.rows["hmac_id"] = "passport/b-0001.png"
+    write_manifest(manifest, tmp_path / "manifest.parquet")
+    opened = envelope.open_envelope((without_weights / "evidence.json").read_bytes())
+    told = set(recompute.check_manifest(tmp_path, envelope.read_statement(opened.payload).predicate))
+    assert "the split manifest names images by something else than codes" in told
+
+
+def test_days_that_the_dates_do_not_give(resigned):
+    def change(said):
+        assert said["requests"][0]["in_time"] is False  # filed in January 2026
+        said["requests"][0].update(in_time=True, days_used=3)
+
+    used = (datetime.datetime.now(datetime.UTC).date() - datetime.date(2026, 1, 1)).days
+    assert resigned(change) == {
+        ("deadline", f"request withdrawn-1: days_used is said to be 3, the dates give {used}"),
+        ("deadline", "request withdrawn-1: in_time is said to be True, the dates give False"),
+    }
+
+
+def test_dates_of_another_request(resigned):
+    found = resigned(lambda said: said["requests"][0].update(id="withdrawn-2"))
+    assert ("deadline", "the requests with dates are not those of the split") in found
+
+
+def test_a_path_that_leaves_the_bundle_is_not_followed(world, without_weights, copied, tmp_path):
+    # Signed by the trusted key, and refused before any file is looked at.
+    folder = copied(without_weights)
+    content = json.loads(envelope.open_envelope((folder / "evidence.json").read_bytes()).payload)
+    key = load_private_key(world.keys / "ecdsa/private.pem", None)
+    for name in ("../secret", "/etc/passwd", "a/../../b", "..", "a\nb", "a\\b", ""):
+        content["predicate"]["files"][0]["name"] = name
+        (folder / "evidence.json").write_bytes(envelope.sign(json.dumps(content).encode(), key))
+        ((link, why),) = {(broken.link, broken.why) for broken in verify(folder, world.public).broken}
+        assert link == "statement"
+        assert "files.0.name" in why

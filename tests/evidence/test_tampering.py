@@ -1,0 +1,227 @@
+"""One changed byte anywhere in a bundle, the weights or the manifest, and the check fails."""
+
+import json
+import os
+import random
+import shutil
+
+import pytest
+
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.evidence.envelope import Fault, open_envelope, signature_faults
+from i2i_unlearn.evidence.keys import load_public_key
+from i2i_unlearn.evidence.verify import verify
+
+NUM_RANDOM = 40
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def is_refused(bundle, key, model=None):
+    """Broken, or not to be read at all (a version that is not known, say)."""
+    try:
+        return not verify(bundle, key, model).is_sound
+    except UserError:
+        return True
+
+
+def links(bundle, key, model=None):
+    return {broken.link for broken in verify(bundle, key, model).broken}
+
+
+def flips(folder, seed):
+    """Places to change: some in each file, first and last byte among them, and many at random over all."""
+    rng = random.Random(seed)
+    sizes = {name: (folder / name).stat().st_size for name in names(folder)}
+    places = [(name, place) for name, size in sizes.items() for place in {0, rng.randrange(size), size - 1}]
+    total = sum(sizes.values())
+    for _ in range(NUM_RANDOM):
+        place = rng.randrange(total)
+        for name, size in sizes.items():
+            if place < size:
+                places.append((name, place))
+                break
+            place -= size
+    return [(name, place, rng.randrange(1, 256)) for name, place in places]
+
+
+@pytest.fixture(params=["ecdsa", "ed25519"])
+def bundle(request, world, with_weights, copied, tmp_path):
+    if request.param == "ecdsa":
+        return copied(with_weights), world.public
+    return world.bundle(tmp_path / "bundle", "ed25519", with_weights=True), world.keys / "ed25519/public.pem"
+
+
+def test_any_changed_byte_is_found(bundle):
+    folder, key = bundle
+    assert verify(folder, key).broken == []
+    for name, place, change in flips(folder, seed=1):
+        with open(folder / name, "r+b") as file:
+            file.seek(place)
+            (byte,) = file.read(1)
+            file.seek(place)
+            file.write(bytes([byte ^ change]))
+        assert is_refused(folder, key), f"byte {place} of {name} xor {change}"
+        with open(folder / name, "r+b") as file:
+            file.seek(place)
+            file.write(bytes([byte]))
+    assert verify(folder, key).broken == []
+
+
+def test_every_byte_of_the_envelope_outside_the_payload_counts(bundle):
+    # White space, key ids, unused bits of base64: nothing can be changed without being seen.
+    folder, key = bundle
+    trusted = load_public_key(key)
+    text = (folder / "evidence.json").read_bytes()
+    begin = text.index(b'"payload": "') + 12
+    end = text.index(b'"', begin)
+    assert signature_faults(open_envelope(text), trusted) == []
+    for place in [*range(begin), *range(end - 4, len(text))]:
+        changed = text[:place] + bytes([text[place] ^ 1]) + text[place + 1 :]
+        try:
+            assert signature_faults(open_envelope(changed), trusted), text[max(0, place - 20) : place + 20]
+        except Fault:
+            continue
+
+
+def test_any_changed_byte_of_weights_outside_the_bundle_is_found(world, without_weights, tmp_path):
+    model = shutil.copytree(world.model, tmp_path / "weights")
+    for name, place, change in flips(model, seed=2):
+        content = bytearray((model / name).read_bytes())
+        content[place] ^= change
+        (model / name).write_bytes(content)
+        assert links(without_weights, world.public, model) == {f"weights in {model}"}, (name, place, change)
+        content[place] ^= change
+        (model / name).write_bytes(content)
+    assert verify(without_weights, world.public, model).broken == []
+
+
+def test_a_file_cut_short_emptied_or_removed_is_named(world, with_weights, copied):
+    folder = copied(with_weights)
+    for name in names(folder):
+        path = folder / name
+        content = path.read_bytes()
+        for less in (content[:-1], content[: len(content) // 2], b""):
+            path.write_bytes(less)
+            assert is_refused(folder, world.public), (name, len(less))
+        path.unlink()
+        if name == "evidence.json":
+            with pytest.raises(UserError, match=r"no evidence\.json in it"):
+                verify(folder, world.public)
+        else:
+            lines = [broken.why for broken in verify(folder, world.public).broken]
+            assert f"{name.removeprefix('model/')}: is missing" in lines
+        path.write_bytes(content)
+    shutil.rmtree(folder / "model")
+    assert "weights in " + str(folder / "model") in links(folder, world.public)
+
+
+@pytest.mark.parametrize(
+    "name", ["more.txt", ".hidden", "policies/other.json", "model/extra.bin", "model/.gitignore", "a/b/c"]
+)
+def test_a_file_that_nobody_named_is_found(world, with_weights, copied, name):
+    folder = copied(with_weights)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("")
+    (broken,) = verify(folder, world.public).broken
+    assert broken.why == f"{name.removeprefix('model/')}: is not named in the evidence"
+
+
+def test_weights_put_into_a_bundle_without_weights_are_found(world, without_weights, copied):
+    folder = copied(without_weights)
+    shutil.copytree(world.model, folder / "model")
+    assert links(folder, world.public) == {"files"}
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "model/config.json", "model", "policies"])
+def test_a_link_is_found_even_to_the_right_content(world, with_weights, copied, tmp_path, name):
+    folder = copied(with_weights)
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    assert any("is a link or no plain file" in broken.why for broken in verify(folder, world.public).broken)
+
+
+def test_a_pipe_does_not_stop_the_check(world, with_weights, copied):
+    folder = copied(with_weights)
+    os.mkfifo(folder / "pipe")
+    assert links(folder, world.public) == {"files"}
+    (folder / "metrics.json").unlink()
+    os.mkfifo(folder / "metrics.json")
+    assert "files" in links(folder, world.public)
+
+
+def test_every_broken_link_is_named_not_only_the_first(world, with_weights, copied):
+    folder = copied(with_weights)
+    for name in ("metrics.json", "manifest.parquet", "model/model.safetensors", "unlearn_summary.json"):
+        (folder / name).write_bytes((folder / name).read_bytes() + b" ")
+    (folder / "verdicts.json").unlink()
+    lines = [(broken.link, broken.why) for broken in verify(folder, world.keys / "other/public.pem").broken]
+    wanted = ["metrics.json: was changed", "manifest.parquet: was changed", "unlearn_summary.json: was changed"]
+    for part in [*wanted, "verdicts.json: is missing", "model.safetensors: was changed"]:
+        assert any(part in why for _, why in lines), part
+    assert {"signature", "public key", "measurements", "gate", "split manifest", "training"} <= {
+        link for link, _ in lines
+    }
+
+
+# --- signatures ---
+
+
+def test_another_key_does_not_do(world, with_weights):
+    broken = verify(with_weights, world.keys / "other/public.pem").broken
+    assert {one.link for one in broken} == {
+        "signature",
+        "public key",
+        f"signature of the weights in {with_weights / 'model'}",
+    }
+
+
+def test_a_bundle_signed_anew_with_its_own_key_inside_does_not_do(world, tmp_path):
+    forged = world.bundle(tmp_path / "forged", "other")
+    assert verify(forged, world.keys / "other/public.pem").is_sound
+    assert {"signature", "public key"} <= links(forged, world.public)
+
+
+def envelope_of(folder):
+    return json.loads((folder / "evidence.json").read_text())
+
+
+def put(folder, envelope):
+    (folder / "evidence.json").write_text(json.dumps(envelope, indent=2, sort_keys=True) + "\n")
+
+
+def test_the_signature_of_another_bundle_does_not_do(world, with_weights, without_weights, copied):
+    folder = copied(with_weights)
+    put(folder, {**envelope_of(folder), "signatures": envelope_of(without_weights)["signatures"]})
+    assert links(folder, world.public) == {"signature"}
+
+
+def test_no_signature_two_signatures_and_another_name_of_the_key_do_not_do(world, with_weights, copied, tmp_path):
+    folder = copied(with_weights)
+    envelope = envelope_of(folder)
+    (own,) = envelope["signatures"]
+    (other,) = envelope_of(world.bundle(tmp_path / "other", "other"))["signatures"]
+    for signatures in ([], [own, other], [{**own, "keyid": other["keyid"]}], [{**other, "keyid": own["keyid"]}]):
+        put(folder, {**envelope, "signatures": signatures})
+        assert links(folder, world.public) == {"signature"}
+
+
+def test_another_payload_type_does_not_do(world, with_weights, copied):
+    folder = copied(with_weights)
+    put(folder, {**envelope_of(folder), "payloadType": "text/plain"})
+    assert links(folder, world.public) == {"envelope"}
+
+
+def test_parts_of_two_bundles_do_not_mix(world, with_weights, tmp_path, copied):
+    # The same model, evaluated and signed by the same key; the other has other settings and another time.
+    other = world.bundle(tmp_path / "other", with_weights=True, image="another")
+    folder = copied(with_weights)
+    swapped = [name for name in names(folder) if (other / name).read_bytes() != (folder / name).read_bytes()]
+    assert {"evidence.json", "model.sig"} <= set(swapped)
+    for name in swapped:
+        content = (folder / name).read_bytes()
+        shutil.copyfile(other / name, folder / name)
+        assert links(folder, world.public), name
+        (folder / name).write_bytes(content)
