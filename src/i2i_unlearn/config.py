@@ -232,9 +232,11 @@ class SnapshotConfig(StageConfig):
     model: str
     """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
     source: str
-    """A model directory or a pinned registry version `models:/NAME/VERSION`."""
+    """A model directory, a pinned registry version `models:/NAME/VERSION`, or a published checkpoint (a file)."""
     sha256: str
-    """Expected digest of the model directory; empty = not checked."""
+    """Expected digest of the model directory or of the file; empty = not checked."""
+    checkpoint: dict[str, Any]
+    """What a published checkpoint does not tell of itself (formats/)."""
 
 
 class UnlearnConfig(TrainingConfig):

@@ -75,15 +75,25 @@ def pretrain(images: Images = "data/images", out: Out = Path("artifacts/original
 
 
 @app.command()
-def snapshot(out: Out = Path("artifacts/teacher"), params: Params = PARAMS) -> None:
-    """Freeze the model that is to forget (snapshot.source in params.yaml): the teacher.
+def snapshot(
+    out: Out = Path("artifacts/teacher"),
+    source: Annotated[
+        str,
+        typer.Option("--from", help="Model directory, models:/NAME/VERSION, or a published checkpoint (.pth, .ckpt)."),
+    ] = "",
+    params: Params = PARAMS,
+) -> None:
+    """Freeze the model that is to forget (snapshot.source in params.yaml, or --from): the teacher.
 
-    Example: i2i-unlearn snapshot --out artifacts/teacher
+    Example: i2i-unlearn snapshot --from mae_visualize_vit_base.pth --out artifacts/teacher
     """
     from i2i_unlearn.config import SnapshotConfig, load_params
     from i2i_unlearn.stages import snapshot as stage
 
-    report(stage.run(out, SnapshotConfig.from_params(load_params(params))))
+    content = load_params(params)
+    if source:
+        content = {**content, "snapshot": {**content.get("snapshot", {}), "source": source}}
+    report(stage.run(out, SnapshotConfig.from_params(content)))
 
 
 @app.command()

@@ -54,12 +54,16 @@ class MaskedAutoencoder(nn.Module):
     model_type: ClassVar[str] = "vit_mae"
 
     def __init__(self, model: ViTMAEForPreTraining, mean: tuple[float, ...], deviation: tuple[float, ...]) -> None:
-        """`mean` and `deviation` per channel turn pixels in [0, 1] into what the model was trained on."""
+        """`mean` and `deviation` per channel turn pixels in [0, 1] into what the model was trained on.
+
+        `model.decoder` may be None: such a model encodes images and completes none.
+        """
         super().__init__()
         self.model = model
         # The sine tables are constants; the library forgets so when it loads weights.
         model.vit.embeddings.position_embeddings.requires_grad_(False)
-        model.decoder.decoder_pos_embed.requires_grad_(False)
+        if model.decoder is not None:
+            model.decoder.decoder_pos_embed.requires_grad_(False)
         config = model.config
         self.image_size = (config.image_size, config.image_size)
         self.num_channels: int = config.num_channels
@@ -184,7 +188,16 @@ class MaskedAutoencoder(nn.Module):
         return torch.cat((start, tokens), dim=1)
 
     def _predict(self, embedding: Embedding, visible_BHW: Tensor) -> Tensor:
-        """Patch vectors (B, N, P) as the decoder predicts them, in the model's own pixel scale."""
+        """Patch vectors (B, N, P) as the decoder predicts them, in the model's own pixel scale.
+
+        Raises:
+            UserError: there is no decoder.
+        """
+        if self.model.decoder is None:
+            raise UserError(
+                "the model has no decoder (it was made from a file of the encoder alone), so it completes no images; "
+                "take the file with the decoder, or an objective that looks at the encoder's output"
+            )
         decoder, layout = self.model.decoder, self._layout(visible_BHW)
         tokens = decoder.decoder_embed(embedding.maps[0])
         num_patches = decoder.decoder_pos_embed.shape[1] - 1
@@ -238,9 +251,10 @@ class MaskedAutoencoder(nn.Module):
         config = read_config(folder)
         if config.get("model_type") != cls.model_type:
             raise UserError(f"{folder}: model_type={config.get('model_type')!r} is not of the family mae (vit_mae)")
+        architecture = _config_of(folder)
         model, info = ViTMAEForPreTraining.from_pretrained(
             folder,
-            config=_config_of(folder),
+            config=architecture,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are told below, in one line
             local_files_only=True,
@@ -248,6 +262,9 @@ class MaskedAutoencoder(nn.Module):
         )
         misshaped = (name for name, *_ in info["mismatched_keys"])
         faults = sorted({*info["missing_keys"], *misshaped})
+        if not getattr(architecture, "has_decoder", True):
+            model.decoder = None
+            faults = [name for name in faults if not name.startswith("decoder.")]
         if faults:
             raise UserError(
                 f"{folder}: model.safetensors lacks or misshapes {len(faults)} tensors, first {faults[0]}; "
@@ -347,6 +364,8 @@ def _random_model(config: ViTMAEConfig, generator: torch.Generator) -> ViTMAEFor
         embeddings.patch_embeddings.projection._is_hf_initialized = False
         embeddings.initialize_weights()
         model.decoder.initialize_weights(embeddings.patch_embeddings.num_patches)
+        if not getattr(config, "has_decoder", True):
+            model.decoder = None
     return model
 
 

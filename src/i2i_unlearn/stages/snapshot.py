@@ -1,32 +1,30 @@
 """Stage `snapshot`: freeze the model that is to be changed, with its digest. The copy is the teacher of the run."""
 
 from pathlib import Path
+from typing import Any
 
 from i2i_unlearn.config import SnapshotConfig
 from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import atomic_folder, digest_folder, write_json
+from i2i_unlearn.files import atomic_folder, digest_file, digest_folder, write_json
+from i2i_unlearn.formats import convert_checkpoint, is_checkpoint
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.laws import check_laws
 from i2i_unlearn.stages.training import Facts
 
 
 def run(out: str | Path, config: SnapshotConfig) -> Facts:
-    """Copy the model directory `config.source` (or fetch the registry version) to `out`/model; return its digest.
+    """Copy the model that `config.source` names to `out`/model; return its digest.
 
-    The model is loaded and saved again, so that what goes on is a whole model of a known family, in safetensors only.
+    The source is a model directory, a registry version, or a file in a published format (formats/). The model is
+    loaded and saved again, so that what goes on is a whole model of a known family, in safetensors only.
 
     Raises:
-        UserError: the source is missing, damaged, of no known family, an address, an alias, or its digest is not the
-            expected one.
+        UserError: the source is missing, damaged, of no known family or format, an address, an alias, or its digest is
+            not the expected one.
     """
     with atomic_folder(out) as aside:
         source = _local(config.source, aside / "fetched")
-        model = load_model(source, config.model)
-        found = digest_folder(source)
-        if config.sha256 and config.sha256 != found:
-            raise UserError(
-                f"snapshot.sha256={config.sha256}, but {config.source} has {found}; fetch the model again or correct it"
-            )
+        model, found, notes = (_from_file if is_checkpoint(source) else _from_folder)(source, config)
         if config.model:
             check_laws(model)
         model.save(aside / "model")
@@ -36,9 +34,40 @@ def run(out: str | Path, config: SnapshotConfig) -> Facts:
             "model_sha256": digest_folder(aside / "model"),
             "family": model.family,
         }
+        if notes:
+            summary["note"] = "; ".join(notes)
         write_json(aside / "summary.json", summary)
         _remove(aside / "fetched")
     return summary
+
+
+def _from_folder(source: str, config: SnapshotConfig) -> tuple[Any, str, list[str]]:
+    """A model directory: the model, its digest, and nothing to say."""
+    if config.checkpoint:
+        raise UserError(
+            f"snapshot.checkpoint is for a published checkpoint, and {source} is a folder; make it empty: {{}}"
+        )
+    model = load_model(source, config.model)
+    found = digest_folder(source)
+    _check_digest(config, found)
+    return model, found, []
+
+
+def _from_file(source: str, config: SnapshotConfig) -> tuple[Any, str, list[str]]:
+    """A published checkpoint: the model, the file's digest, and what is to be known. The digest is checked first."""
+    if not Path(source).is_file():
+        raise UserError(f"{source}: no such file; correct snapshot.source")
+    found = digest_file(source)
+    _check_digest(config, found)
+    converted = convert_checkpoint(source, config.checkpoint)
+    return converted.model, found, converted.notes
+
+
+def _check_digest(config: SnapshotConfig, found: str) -> None:
+    if config.sha256 and config.sha256 != found:
+        raise UserError(
+            f"snapshot.sha256={config.sha256}, but {config.source} has {found}; fetch the model again or correct it"
+        )
 
 
 def _local(source: str, fetched: Path) -> str:

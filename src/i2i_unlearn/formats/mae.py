@@ -1,0 +1,213 @@
+"""MAE's public files -> the family `mae`.
+
+    mae_visualize_vit_*.pth, mae_pretrain_vit_*_full.pth     encoder and decoder
+    mae_pretrain_vit_{base,large,huge}.pth                   the encoder alone
+    checkpoint-*.pth of the training script                  encoder and decoder, optimizer, command line
+
+He et al., arXiv:2111.06377; https://github.com/facebookresearch/mae. What no file tells: the numbers of heads, which
+are known for the published widths, and whether the loss takes normalised patches, which only the training script's
+files tell. All layer norms have an epsilon of 1e-6, and pixels are normalised as ImageNet's.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from torch import Tensor
+
+from i2i_unlearn.compat_torchvision import ensure_torchvision
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.formats.reading import Content, check_fit
+from i2i_unlearn.models.mae import MaskedAutoencoder
+
+ensure_torchvision()  # before transformers, which imports it
+from transformers import ViTMAEConfig, ViTMAEForPreTraining  # noqa: E402
+
+EPSILON = 1e-6
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet, by which the originals were trained."""
+HEADS = {768: 12, 1024: 16, 1280: 16}
+"""Width -> heads of ViT-B, L and H."""
+DECODER_HEADS = {512: 16}
+WITHOUT_DECODER = (
+    "holds no decoder: the model can be unlearned by objectives that look at the encoder's output (encoder_l2, "
+    "random_encoder, epsilon_constraint, heldout_like); it completes no images, so it cannot be evaluated or served"
+)
+_PARTS = {
+    "norm1": "layernorm_before",
+    "norm2": "layernorm_after",
+    "attn.proj": "attention.o_proj",
+    "mlp.fc1": "mlp.fc1",
+    "mlp.fc2": "mlp.fc2",
+}
+_ENDS = {
+    "cls_token": "vit.embeddings.cls_token",
+    "pos_embed": "vit.embeddings.position_embeddings",
+    "patch_embed.proj.weight": "vit.embeddings.patch_embeddings.projection.weight",
+    "patch_embed.proj.bias": "vit.embeddings.patch_embeddings.projection.bias",
+    "norm.weight": "vit.layernorm.weight",
+    "norm.bias": "vit.layernorm.bias",
+}
+_DECODER_ENDS = {
+    "mask_token": "decoder.mask_token",
+    **{
+        f"decoder_{name}": f"decoder.decoder_{name}"
+        for name in (
+            *("pos_embed", "embed.weight", "embed.bias", "norm.weight", "norm.bias", "pred.weight", "pred.bias"),
+        )
+    },
+}
+
+
+class Options(BaseModel):
+    """What the file does not tell."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    num_attention_heads: PositiveInt | None = None
+    decoder_num_attention_heads: PositiveInt | None = None
+    norm_pix_loss: bool | None = None
+    """None = as the training script's settings in the file say, else false."""
+    image_mean: tuple[float, ...] = MEAN
+    image_std: tuple[float, ...] = DEVIATION
+
+
+def matches(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are the names of a MAE."""
+    return {"patch_embed.proj.weight", "pos_embed", "cls_token", "blocks.0.attn.qkv.weight"} <= set(tensors)
+
+
+def convert(content: Content, options: Mapping[str, Any]) -> tuple[MaskedAutoencoder, list[str]]:
+    """The model, and what is to be known of it.
+
+    Raises:
+        UserError: a tensor is missing, left over or of another shape, or an option is wrong or missing.
+    """
+    given = _options(content, options)
+    has_decoder = any(name.startswith("decoder_") for name in content.tensors)
+    config = config_of(content, given, has_decoder=has_decoder)
+    places = places_of(config, has_decoder=has_decoder)
+    check_fit(content, shapes_of(config, places))
+    with torch.device("meta"):
+        model = ViTMAEForPreTraining(config)
+    if not has_decoder:
+        model.decoder = None
+    state = {
+        ours: part.contiguous()
+        for name, found in places.items()
+        for ours, part in zip(found, content.tensors[name].float().chunk(len(found)), strict=True)
+    }
+    model.load_state_dict(state, assign=True)
+    notes = [] if has_decoder else [f"{content.path.name} {WITHOUT_DECODER}"]
+    return MaskedAutoencoder(model, given.image_mean, given.image_std), notes
+
+
+def config_of(content: Content, given: Options, *, has_decoder: bool) -> ViTMAEConfig:
+    """The architecture, from the shapes of the tensors."""
+    tensors = content.tensors
+    width, num_channels, patch_size, _ = _shape(content, "patch_embed.proj.weight", 4)
+    num_patches = _shape(content, "pos_embed", 3)[1] - 1
+    side = math.isqrt(max(num_patches, 0))
+    if side * side != num_patches or not num_patches:
+        raise UserError(f"{content.path}: pos_embed has {num_patches} patches, which make no square; it is no MAE")
+    decoder: dict[str, int] = {"decoder_hidden_size": 4, "decoder_num_hidden_layers": 1, "decoder_intermediate_size": 4}
+    decoder["decoder_num_attention_heads"] = 1
+    if has_decoder:
+        decoder_width = _shape(content, "decoder_embed.weight", 2)[0]
+        decoder = {
+            "decoder_hidden_size": decoder_width,
+            "decoder_num_hidden_layers": _depth(tensors, "decoder_blocks"),
+            "decoder_intermediate_size": _shape(content, "decoder_blocks.0.mlp.fc1.weight", 2)[0],
+            "decoder_num_attention_heads": _heads(
+                content, "decoder_num_attention_heads", given.decoder_num_attention_heads, DECODER_HEADS, decoder_width
+            ),
+        }
+    return ViTMAEConfig(
+        image_size=side * patch_size,
+        patch_size=patch_size,
+        num_channels=num_channels,
+        hidden_size=width,
+        num_hidden_layers=_depth(tensors, "blocks"),
+        intermediate_size=_shape(content, "blocks.0.mlp.fc1.weight", 2)[0],
+        num_attention_heads=_heads(content, "num_attention_heads", given.num_attention_heads, HEADS, width),
+        layer_norm_eps=EPSILON,
+        hidden_act="gelu",
+        qkv_bias=True,
+        norm_pix_loss=bool(given.norm_pix_loss),
+        has_decoder=has_decoder,
+        **decoder,
+    )
+
+
+def places_of(config: ViTMAEConfig, *, has_decoder: bool) -> dict[str, tuple[str, ...]]:
+    """The file's names -> transformers' names; one matrix of query, key and value becomes three."""
+    stacks = [("blocks", "vit.layers", config.num_hidden_layers)]
+    places: dict[str, tuple[str, ...]] = {name: (ours,) for name, ours in _ENDS.items()}
+    if has_decoder:
+        stacks.append(("decoder_blocks", "decoder.decoder_layers", config.decoder_num_hidden_layers))
+        places |= {name: (ours,) for name, ours in _DECODER_ENDS.items()}
+    for theirs, ours, depth in stacks:
+        for layer in range(depth):
+            for kind in ("weight", "bias"):
+                for part, name in _PARTS.items():
+                    places[f"{theirs}.{layer}.{part}.{kind}"] = (f"{ours}.{layer}.{name}.{kind}",)
+                places[f"{theirs}.{layer}.attn.qkv.{kind}"] = tuple(
+                    f"{ours}.{layer}.attention.{letter}_proj.{kind}" for letter in "qkv"
+                )
+    return places
+
+
+def shapes_of(config: ViTMAEConfig, places: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[int, ...]]:
+    """The shape that each of the file's tensors must have."""
+    with torch.device("meta"):
+        ours = ViTMAEForPreTraining(config).state_dict()
+    shapes = {}
+    for name, found in places.items():
+        first, *rest = ours[found[0]].shape
+        shapes[name] = (first * len(found), *rest)
+    return shapes
+
+
+def _options(content: Content, options: Mapping[str, Any]) -> Options:
+    stored = {key: value for key, value in content.settings.items() if key == "norm_pix_loss"}
+    try:
+        return Options.model_validate({**stored, **options})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        known = ", ".join(Options.model_fields)
+        raise UserError(
+            f"snapshot.checkpoint.{'.'.join(map(str, fault['loc']))}: {fault['msg']}; a MAE takes {known}"
+        ) from None
+
+
+def _heads(content: Content, name: str, given: int | None, known: Mapping[int, int], width: int) -> int:
+    heads = given or known.get(width)
+    if heads is None:
+        raise UserError(
+            f"{content.path}: its width {width} is none of the published ones, and no file tells the number of heads;"
+            f" give it: snapshot.checkpoint: {{{name}: NUMBER}}"
+        )
+    if width % heads:
+        raise UserError(f"snapshot.checkpoint.{name}={heads} does not divide the width {width}; correct it")
+    return heads
+
+
+def _depth(tensors: Mapping[str, Tensor], stack: str) -> int:
+    """The number of blocks: one more than the highest."""
+    return 1 + max((int(name.split(".")[1]) for name in tensors if re.match(rf"{stack}\.\d+\.", name)), default=-1)
+
+
+def _shape(content: Content, name: str, num_axes: int) -> tuple[int, ...]:
+    """The shape of a tensor by which the architecture is told.
+
+    Raises:
+        UserError: there is no such tensor, or it has another number of axes.
+    """
+    tensor = content.tensors.get(name)
+    if tensor is None:
+        raise UserError(f"{content.path}: {name} is missing; give the file as it was published")
+    if tensor.ndim != num_axes:
+        raise UserError(f"{content.path}: {name} has {tensor.ndim} axes where {num_axes} are wanted; it is no MAE")
+    return tuple(tensor.shape)
