@@ -4,12 +4,14 @@ import json
 import os
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.evidence.envelope import Fault, open_envelope, signature_faults
 from i2i_unlearn.evidence.keys import load_public_key
+from i2i_unlearn.evidence.show import lines_of
 from i2i_unlearn.evidence.verify import verify
 
 NUM_RANDOM = 40
@@ -127,6 +129,15 @@ def test_a_file_that_nobody_named_is_found(world, with_weights, copied, name):
     (folder / name).write_text("")
     (broken,) = verify(folder, world.public).broken
     assert broken.why == f"{name.removeprefix('model/')}: is not named in the evidence"
+
+
+def test_names_of_files_cannot_speak_to_the_terminal(world, without_weights, copied):
+    folder = copied(without_weights)
+    (folder / "a\x1b[2Jb\n").write_text("")
+    Path(os.fsdecode(bytes(folder) + b"/\xff")).write_text("")
+    lines = list(lines_of(folder, verify(folder, world.public)))
+    assert lines[0] == "broken: files: a?[2Jb?: is not named in the evidence"
+    assert all(line.isprintable() for line in lines)
 
 
 def test_weights_put_into_a_bundle_without_weights_are_found(world, without_weights, copied):

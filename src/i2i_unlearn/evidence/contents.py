@@ -56,6 +56,11 @@ def describe_all(folder: Path) -> tuple[File, ...]:
     return describe(folder, plain)
 
 
+def printable(text: str) -> str:
+    """`text` without what a terminal would obey: names in a folder may come from anybody."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def differences(folder: Path, named: Iterable[File], *, leave_out: str = "") -> Iterator[tuple[str, str]]:
     """What of `folder` is not as named: path and why. What lies below the folder `leave_out` is not looked at."""
     plain, other = (

@@ -9,9 +9,9 @@ ALWAYS = (
     "that the images were deleted: from the data, its history, backups, or elsewhere",
     "that no trace of the images is left in the weights: only what these measurements can see, on the images scored",
     "that the measurements are true: the signer made them; to repeat them takes the images and the models",
-    "that all images meant by the request were found: who holds the key of the codes and the images can check that",
+    "that all images meant by the request were found, or that near-copies of them were forgotten",
     "that the request came from whom it says: its text and selector are not in here, only its id and dates",
-    "who used the private key: whoever has it can sign; and when: times are those of the signer's clock",
+    "who used the private key, and when: whoever has it can sign; times are those of the signer's clock",
 )
 
 

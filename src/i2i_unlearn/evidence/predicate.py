@@ -214,9 +214,9 @@ class Predicate(_Strict):
     image: str | None
     """Container image it ran in; null where there was none, or it was not told."""
     code_revision: str | None
-    """git commit; ends in -dirty where files differed from it."""
+    """git commit checked out when the evidence was made; ends in -dirty where files differed from it."""
     data_revision: str | None
-    """DVC's md5 of data/."""
+    """DVC's md5 of data/, at the same time."""
     registered: Registered | None
     files: tuple[File, ...]
     """Every file of the bundle but evidence.json itself and the weights."""

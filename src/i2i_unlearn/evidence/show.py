@@ -5,22 +5,23 @@ from pathlib import Path
 
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.evidence import envelope, limits
+from i2i_unlearn.evidence.contents import WEIGHTS_SIGNATURE, printable
 from i2i_unlearn.evidence.predicate import Predicate, Score
 from i2i_unlearn.evidence.verify import Report, statement_file
 
 
 def lines_of(bundle: Path, found: Report) -> Iterator[str]:
     """Outcome of a check, a line each: what is broken, what holds, what is not shown."""
-    yield from (f"broken: {broken.link}: {broken.why}" for broken in found.broken)
+    yield from (printable(f"broken: {broken.link}: {broken.why}") for broken in found.broken)
     if not found.is_sound:
         yield f"{bundle}: NOT sound, {len(found.broken)} broken; checked against the key {found.key_id[:16]}"
         return
     yield f"{bundle}: sound, signed by the key {found.key_id[:16]}"
     if found.said is not None:
-        yield f"it says: {decision(found.said)}"
+        yield printable(f"it says: {decision(found.said)}")
     yield f"checked: {', '.join(found.held)}"
     yield "not shown by it:"
-    yield from (f"- {line}" for line in found.not_shown)
+    yield from (printable(f"- {line}") for line in found.not_shown)
 
 
 def decision(said: Predicate) -> str:
@@ -55,12 +56,12 @@ def print_evidence(bundle: Path, said: Predicate) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    console.print(f"{decision(said)}", style="bold", markup=False)
+    console.print(printable(decision(said)), style="bold", markup=False)
     console.print("Read, not checked: `i2i-unlearn evidence verify` does that.\n", markup=False)
 
     def table(title: str, *columns: str, rows: list[tuple[str, ...]]) -> None:
         if rows:
-            made = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
+            made = Table(*columns, title=_plain(title), title_justify="left", box=None, pad_edge=False)
             for row in rows:
                 made.add_row(*(_plain(cell) for cell in row))
             console.print(made)
@@ -102,10 +103,10 @@ def print_evidence(bundle: Path, said: Predicate) -> None:
         rows=[(name, audit.status, audit.why) for name, audit in said.measured.audits.items()],
     )
     table("Made of", *("what", ""), rows=list(_facts(said)))
-    signed = any(file.name == "model.sig" for file in said.files)
+    signed = any(file.name == WEIGHTS_SIGNATURE for file in said.files)
     console.print("Not shown by it:", markup=False)
     for line in limits.not_shown(said, weights_at_hand=said.model.inside, weights_signed=signed):
-        console.print(f"- {line}", markup=False)
+        console.print(printable(f"- {line}"), markup=False)
 
 
 def score_words(value: float | None, low: float | None, high: float | None) -> str:
@@ -141,7 +142,7 @@ def _facts(said: Predicate) -> Iterator[tuple[str, str]]:
 def _plain(text: str) -> str:
     from rich.markup import escape
 
-    return escape(text)
+    return escape(printable(text))
 
 
 def _yes(value: bool) -> str:

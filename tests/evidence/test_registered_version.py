@@ -1,0 +1,44 @@
+"""Evidence on a version in a real MLflow registry."""
+
+import json
+
+import pytest
+
+from i2i_unlearn.config import RegisterConfig
+from i2i_unlearn.errors import UserError
+from i2i_unlearn.evidence import envelope
+from i2i_unlearn.evidence.verify import verify
+from i2i_unlearn.stages import register
+
+
+@pytest.fixture(scope="module")
+def name(world, tmp_path_factory):
+    """A model whose version 1 is the teacher and version 2 the unlearned model."""
+    home = tmp_path_factory.mktemp("mlflow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db")
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        patch.chdir(home)
+        config = RegisterConfig.from_params(world.params())
+        register.run_original(world.project.teacher, config)
+        inputs = world.inputs()
+        register.run(*(inputs[part] for part in ("evaluation", "unlearned", "teacher", "splits")), config)
+        yield config.model_name
+
+
+def test_the_versions_facts_are_added_and_checked(name, world, tmp_path):
+    bundle = world.bundle(tmp_path / "bundle", "ed25519", model_name=name, version="2")
+    payload = envelope.open_envelope((bundle / "evidence.json").read_bytes()).payload
+    registered = json.loads(payload)["predicate"]["registered"]
+    assert len(registered.pop("run_id")) == 32
+    assert registered == {"model_name": name, "version": "2", "aliases": [], "teacher_version": "1"}
+    found = verify(bundle, world.keys / "ed25519/public.pem")
+    assert found.broken == []
+    assert not any("registered" in line for line in found.not_shown)
+
+
+def test_a_version_of_something_else_is_told(name, world, tmp_path):
+    for number, words in (("1", "version 1: its kind is original"), ("7", "has no version '7'")):
+        with pytest.raises(UserError, match=words):
+            world.bundle(tmp_path / "bundle", "ed25519", model_name=name, version=number)
+    assert not (tmp_path / "bundle").exists()
