@@ -1,4 +1,4 @@
-"""The Kubeflow pipeline: snapshot, split, unlearn, reference, evaluate, register, promote.
+"""The Kubeflow pipeline: snapshot, split, unlearn, reference, evaluate, register, evidence, promote.
 
 Compile with `i2i-unlearn pipeline compile`; the result, unlearning.yaml, needs neither this folder nor params.yaml.
 Defaults come from params.yaml at compile time: what a person changes from run to run is a field of the run form, and
@@ -13,7 +13,9 @@ from kfp import dsl, kubernetes
 
 from components.check import check
 from components.evaluate import evaluate
+from components.evidence import evidence
 from components.final_state import final_state
+from components.image import IMAGE
 from components.promote import promote as promote_version
 from components.reference import reference as retrain_reference
 from components.register import register
@@ -30,6 +32,9 @@ POLICIES = read_policies(ROOT / "mlflow/policies")
 WORKDIR = "/workspace"
 """Working directory of the image. The volume is mounted there, so that a relative path (data/images, promotions.jsonl)
 means the same in a pod and in a checkout."""
+
+EVIDENCE_KEY = ".secrets/evidence/private.pem"
+"""Where `keys create` writes it in a checkout, and where the Secret is mounted in a pod."""
 
 ON_FORM = {
     "snapshot": {"source", "sha256"},
@@ -102,6 +107,7 @@ def unlearning(
     tolerations: list = [],  # noqa: B006
     volume_claim: str = "i2i-unlearn",
     hmac_key_secret: str = "i2i-unlearn-hmac",
+    evidence_key_secret: str = "i2i-unlearn-evidence",
 ):
     """Make an image-to-image generator forget images, check that it did, and register the result.
 
@@ -158,6 +164,8 @@ def unlearning(
             of this form lie on it. It must exist (ReadWriteMany where the cluster has several nodes).
         hmac_key_secret: Name of the Secret whose entry hmac.key holds the key for pseudonymous image ids, as
             `i2i-unlearn data key` makes it. Without that Secret, split asks for the key and stops.
+        evidence_key_secret: Name of the Secret whose entry private.pem holds the key that signs evidence, as
+            `i2i-unlearn keys create` makes it. Without that Secret, no evidence is made, and the step says so.
     """
     last = final_state(requests=requests, model_name=model_name)
     with dsl.ExitHandler(last, name="unlearning"):
@@ -252,7 +260,21 @@ def unlearning(
             mlflow_tracking_uri=mlflow_tracking_uri,
             settings=SETTINGS["register"],
         )
-        steps = [form, teacher, splits, unlearned, retrained, evaluated, registered]
+        signed = evidence(
+            evaluation=evaluated.outputs["evaluation"],
+            unlearned=unlearned.outputs["unlearned"],
+            teacher=teacher.outputs["teacher"],
+            splits=splits.outputs["splits"],
+            requests_folder=requests_folder,
+            model_name=model_name,
+            version=registered.outputs["Output"],
+            params=form.outputs["Output"],
+            policies=POLICIES,
+            image=IMAGE,
+            key=EVIDENCE_KEY,
+            mlflow_tracking_uri=mlflow_tracking_uri,
+        )
+        steps = [form, teacher, splits, unlearned, retrained, evaluated, registered, signed]
         with (
             dsl.If(promote == "on pass", name="promotion-asked"),
             dsl.If(evaluated.outputs["Output"] == "pass", name="gate-passed"),
@@ -272,6 +294,7 @@ def unlearning(
     for step in steps:
         kubernetes.mount_pvc(step, volume_claim, WORKDIR)
     kubernetes.use_secret_as_volume(splits, hmac_key_secret, f"{WORKDIR}/.secrets", optional=True)
+    kubernetes.use_secret_as_volume(signed, evidence_key_secret, f"{WORKDIR}/.secrets/evidence", optional=True)
     for step in (unlearned, retrained, evaluated):
         on_accelerator(step, accelerator_type, accelerator_count, memory, node_selector, tolerations)
     for step in (unlearned, retrained):

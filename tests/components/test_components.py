@@ -12,7 +12,7 @@ from i2i_unlearn.config import CONFIGS
 
 ROOT = Path(__file__).parents[2]
 STAGES = ["snapshot", "split", "unlearn", "reference", "evaluate", "register", "promote"]
-STEPS = ["check", *STAGES, "final_state"]
+STEPS = ["check", *STAGES, "evidence", "final_state"]
 SWEEP_STAGES = ["sweep_point", "pareto", "record_sweep"]
 SWEEP_STEPS = ["check_sweep", *SWEEP_STAGES]
 EVERY_STEP = [*STEPS, *SWEEP_STEPS]
@@ -52,7 +52,7 @@ def test_component_imports_only_the_package_and_only_inside(step):
     assert all(node.module.partition(".")[0] == "i2i_unlearn" for node in imported)
 
 
-@pytest.mark.parametrize("stage", [*STAGES, *SWEEP_STAGES])
+@pytest.mark.parametrize("stage", ["evidence", *STAGES, *SWEEP_STAGES])
 def test_component_calls_the_stage_of_its_name_with_arguments_that_it_takes(stage):
     body = body_of(stage)
     nodes = [node for statement in body for node in ast.walk(statement)]

@@ -154,7 +154,7 @@ def test_hardware_comes_from_the_form(name):
     assert "tolerations" in pod["tolerations"][0]["tolerationJson"]["componentInputParameter"]
 
 
-@pytest.mark.parametrize("name", ["check", "snapshot", "split", "register", "promote", "final-state"])
+@pytest.mark.parametrize("name", ["check", "snapshot", "split", "register", "evidence", "promote", "final-state"])
 def test_steps_that_do_not_compute_ask_for_no_accelerator(name):
     assert "resources" not in EXECUTORS[f"exec-{name}"]["container"]
 
@@ -164,12 +164,13 @@ def test_every_step_that_reads_a_path_of_the_form_has_the_volume_as_working_dire
     assert mounted == {f"exec-{name}" for name in tasks() if f"exec-{name}" in EXECUTORS} - {"exec-final-state"}
 
 
-def test_only_split_sees_the_key_and_a_missing_secret_does_not_hang_the_pod():
+def test_only_split_and_evidence_see_a_key_and_a_missing_secret_does_not_hang_the_pod():
     holders = {name: pod["secretAsVolume"] for name, pod in KUBERNETES.items() if "secretAsVolume" in pod}
-    assert set(holders) == {"exec-split"}
-    assert [(mount["mountPath"], mount["optional"]) for mount in holders["exec-split"]] == [
-        ("/workspace/.secrets", True)
-    ]
+    mounted = {name: [(mount["mountPath"], mount["optional"]) for mount in mounts] for name, mounts in holders.items()}
+    assert mounted == {
+        "exec-split": [("/workspace/.secrets", True)],
+        "exec-evidence": [("/workspace/.secrets/evidence", True)],
+    }
 
 
 def test_every_parameter_that_a_step_asks_for_is_handed_down_through_all_dags():

@@ -53,7 +53,6 @@ def create(
     Example: i2i-unlearn evidence create --key .secrets/evidence/private.pem --out artifacts/evidence
     """
     from i2i_unlearn.config import RegisterConfig, load_params
-    from i2i_unlearn.evidence.keys import read_passphrase
     from i2i_unlearn.gate import read_policies
     from i2i_unlearn.stages import evidence as stage
 
@@ -66,7 +65,7 @@ def create(
         requests,
         out,
         key=key,
-        passphrase=read_passphrase(passphrase_file),
+        passphrase_file=passphrase_file,
         policies=read_policies(policies),
         params=content,
         image=image,

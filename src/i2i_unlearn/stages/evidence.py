@@ -20,8 +20,11 @@ from i2i_unlearn import files
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.evaluated import FINDINGS, Evaluated, read_evaluated
 from i2i_unlearn.evidence import contents, envelope, gather, recompute, registry, weights
-from i2i_unlearn.evidence.keys import PUBLIC, PrivateKey, load_private_key
+from i2i_unlearn.evidence.keys import PUBLIC, PrivateKey, load_private_key, read_passphrase
 from i2i_unlearn.findings import read_findings
+
+NONE = "no_evidence.txt"
+"""All that is in the folder where none was made."""
 
 Facts = dict[str, float | str]
 
@@ -35,7 +38,8 @@ def run(
     out: str | Path,
     *,
     key: str | Path,
-    passphrase: bytes | None = None,
+    passphrase_file: str | Path | None = None,
+    optional: bool = False,
     policies: Mapping[str, Mapping[str, Any]],
     params: Mapping[str, Any],
     image: str = "",
@@ -48,7 +52,8 @@ def run(
 
     `teacher` is a model directory, `requests` the folder of requests, the others are output folders of their stages.
     `policies` are the contents of the policy files, `params` that of params.yaml, `version` the number of the version
-    of `model_name` that was registered (empty: MLflow is not asked), `image` the container image.
+    of `model_name` that was registered (empty: MLflow is not asked), `image` the container image. With `optional`, a
+    missing key is no error: the folder then holds a file that says so.
 
     Returns:
         evidence (the folder), gate, model_sha256, key_id, weights_signed (yes or no) and message.
@@ -57,9 +62,12 @@ def run(
         UserError: the parts do not belong together, `out` holds something, the key cannot be used, or the version is of
             something else.
     """
-    out, signer = Path(out), load_private_key(key, passphrase)
+    out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: holds something already and is kept; give another folder with --out")
+    if optional and not Path(key).is_file():
+        return _none(out, key)
+    signer = load_private_key(key, read_passphrase(passphrase_file))
     found = read_evaluated(Path(evaluation), Path(unlearned), Path(teacher), Path(splits) / contents.MANIFEST)
     verdicts = read_findings(found.evaluation / FINDINGS[1])
     _check_policies(found, verdicts, policies)
@@ -98,6 +106,13 @@ def run(
         "weights_signed": "yes" if weights.can_sign(signer.public) else "no (the format knows ECDSA keys only)",
         "message": f"evidence on {', '.join(found.requests)}: {outcome}",
     }
+
+
+def _none(out: Path, key: str | Path) -> Facts:
+    message = f"no evidence was made: there is no key {key} to sign it"
+    with files.atomic_folder(out) as aside:
+        (aside / NONE).write_text(f"{message}\n")
+    return {"evidence": "none", "message": message}
 
 
 def _check_policies(found: Evaluated, verdicts: Mapping[str, Any], policies: Mapping[str, Mapping[str, Any]]) -> None:

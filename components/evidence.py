@@ -1,0 +1,33 @@
+"""Step `evidence`: see `i2i_unlearn.stages.evidence`."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def evidence(
+    evaluation: dsl.Input[dsl.Artifact],
+    unlearned: dsl.Input[dsl.Model],
+    teacher: dsl.Input[dsl.Model],
+    splits: dsl.Input[dsl.Dataset],
+    requests_folder: str,
+    model_name: str,
+    version: str,
+    params: dict,
+    policies: dict,
+    image: str,
+    key: str,
+    mlflow_tracking_uri: str,
+    bundle: dsl.Output[dsl.Artifact],
+    made: dsl.Output[dsl.Markdown],
+):
+    """Sign what was done for the requests, where there is a key to sign with; else say that there is none."""
+    from i2i_unlearn import kfp_artifacts
+    from i2i_unlearn.stages import evidence as stage
+
+    kfp_artifacts.use_tracking_server(mlflow_tracking_uri)
+    facts = stage.run(evaluation.path, unlearned.path, f"{teacher.path}/model", splits.path, requests_folder,
+                      bundle.path, key=key, optional=True, policies=policies, params=params, image=image,
+                      model_name=model_name, version=version)  # fmt: skip
+    kfp_artifacts.show_facts(facts, made)
