@@ -21,6 +21,8 @@ from PIL import Image
 
 from i2i_unlearn.data.identity import create_key
 from i2i_unlearn.data.shards import Record, write_shards
+from i2i_unlearn.evidence.keys import create_keys
+from i2i_unlearn.evidence.verify import verify
 from i2i_unlearn.files import digest_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a dozen processes that import torch
@@ -129,6 +131,7 @@ def make_project(folder: Path) -> None:
     (folder / "data/forget").mkdir()
     (folder / "data/forget/tiny-b.yaml").write_text(yaml.safe_dump(REQUEST))
     create_key(str(folder / ".secrets/hmac.key"))
+    create_keys(folder / ".secrets/evidence", "ecdsa", None)
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,13 @@ def test_the_pipeline_promotes_what_passed_and_writes_its_final_state(doors):
     assert json.loads(record)["version"] == "2"
     state = json.loads((doors.pipeline_run / "final-state/executor_output.json").read_text())
     assert state["artifacts"]["state"]["artifacts"][0]["metadata"]["state"] == "SUCCEEDED"
+
+
+def test_the_pipeline_signs_evidence_that_somebody_with_the_public_key_can_check(doors):
+    key = doors.pipeline_home / ".secrets/evidence/public.pem"
+    found = verify(doors.pipeline_run / "evidence/bundle", key, doors.pipeline / "model")
+    assert found.broken == []
+    assert (found.said.gate.outcome, found.said.registered.version) == ("pass", "2")
 
 
 def test_the_pipeline_records_the_settings_that_it_used(doors):

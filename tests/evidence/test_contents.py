@@ -1,7 +1,7 @@
 import json
 import shutil
 import stat
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -58,6 +58,24 @@ def test_the_requests_dates_are_counted(with_weights):
         "days_used": (finished.date() - datetime(2026, 1, 1).date()).days,
         "in_time": finished.date() <= datetime(2026, 3, 1).date(),
     }
+
+
+def test_a_day_that_is_told_counts_and_is_said_to_be_told(world, tmp_path):
+    bundle = world.bundle(tmp_path / "told", "ed25519", finished=date(2026, 2, 11))
+    said = predicate_of(bundle)
+    assert (said["finished_at"], said["finished_from"]) == ("2026-02-11T00:00:00Z", "told")
+    assert said["requests"][0]["days_used"] == 41  # 30 of January, 11 of February
+    assert said["requests"][0]["in_time"] is True
+    found = verify(bundle, world.keys / "ed25519/public.pem")
+    assert found.broken == []
+    assert any(line.startswith("that the requests were carried out by 2026-02-11") for line in found.not_shown)
+    assert not any("deadline" in line for line in found.not_shown)
+
+
+@pytest.mark.parametrize("day", [date(2025, 12, 31), date.today() + timedelta(days=2)])
+def test_a_day_that_cannot_be_is_told(world, tmp_path, day):
+    with pytest.raises(UserError, match=f"--finished {day}: must lie between 2026-01-01"):
+        world.bundle(tmp_path / "told", finished=day)
 
 
 def test_what_is_not_known_is_null_and_said_not_to_be_shown(world, without_weights):

@@ -1,5 +1,6 @@
 """Commands `evidence create`, `evidence verify`, `evidence show`."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,10 @@ def create(
     image: Annotated[
         str, typer.Option(envvar="I2I_UNLEARN_IMAGE", help="Container image that the stages ran in.")
     ] = "",
+    finished: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Day on which the requests were carried out; default: now."),
+    ] = None,
     evaluation: Evaluation = Path("artifacts/evaluation"),
     unlearned: Unlearned = Path("artifacts/unlearned"),
     teacher: Teacher = Path("artifacts/teacher/model"),
@@ -69,6 +74,7 @@ def create(
         policies=read_policies(policies),
         params=content,
         image=image,
+        finished=finished.date() if finished else None,
         model_name=RegisterConfig.from_params(content).model_name if version else "",
         version=version,
         with_weights=with_weights,

@@ -39,20 +39,23 @@ def predicate(
     registered: Mapping[str, Any] | None,
     weights_inside: bool,
     now: datetime.datetime,
+    finished: datetime.date | None,
 ) -> Predicate:
     """Put it together. `policies` holds the digest of each policy's file, `verdicts` the content of verdicts.json.
 
     Raises:
-        UserError: a request is missing, or `params` are not those of the training.
+        UserError: a request is missing, `params` are not those of the training, or `finished` cannot be.
     """
     active, _ = read_named_requests(requests, found.requests, ())
+    finished_at = now if finished is None else _told(finished, now, active)
     metrics = found.metrics
     content = {
         "schema_version": 1,
         "created_at": now,
         "created_by": f"i2i-unlearn {__version__}",
-        "finished_at": now,
-        "requests": [_time_of(request, now.date()) for request in active],
+        "finished_at": finished_at,
+        "finished_from": "signing" if finished is None else "told",
+        "requests": [_time_of(request, finished_at.date()) for request in active],
         "model": {
             "sha256": found.model_sha256,
             "files": [file.model_dump() for file in model_files],
@@ -82,6 +85,13 @@ def predicate(
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
         raise UserError(f"{found.evaluation}: no evidence can be made of it ({'; '.join(faults)})") from None
+
+
+def _told(day: datetime.date, now: datetime.datetime, requests: Sequence[ForgetRequest]) -> datetime.datetime:
+    first = max(request.received for request in requests)
+    if not first <= day <= now.date():
+        raise UserError(f"--finished {day}: must lie between {first}, when the last request came, and today (UTC)")
+    return datetime.datetime.combine(day, datetime.time(), datetime.UTC)
 
 
 def _time_of(request: ForgetRequest, finished: datetime.date) -> dict[str, Any]:

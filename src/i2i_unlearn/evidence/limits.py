@@ -37,6 +37,8 @@ def _of_this_case(said: Predicate, weights_at_hand: bool, weights_signed: bool) 
         yield f"what these attacks would find: {', '.join(silent)}"
     if not said.measured.audits:
         yield "what any attack would find: none was made"
+    if said.finished_from == "told":
+        yield f"that the requests were carried out by {said.finished_at.date()}: that day was told, not measured"
     late = [request.id for request in said.requests if not request.in_time]
     if late:
         yield f"that the deadline was kept: it was not, for {', '.join(late)}"

@@ -197,7 +197,9 @@ class Predicate(_Strict):
     created_by: str
     """Program and version."""
     finished_at: AwareDatetime
-    """When the requests were carried out, at the latest; by the signer's clock."""
+    """When the requests were carried out."""
+    finished_from: Literal["signing", "told"]
+    """Whether that is the time of signing, so at the latest then, or a day that the signer told."""
     requests: tuple[RequestTime, ...] = Field(min_length=1)
     model: Model
     teacher_sha256: Sha256

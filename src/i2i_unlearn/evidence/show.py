@@ -61,7 +61,9 @@ def print_evidence(bundle: Path, said: Predicate) -> None:
 
     def table(title: str, *columns: str, rows: list[tuple[str, ...]]) -> None:
         if rows:
-            made = Table(*columns, title=_plain(title), title_justify="left", box=None, pad_edge=False)
+            made = Table(
+                *columns, title=_plain(title), title_justify="left", box=None, pad_edge=False, show_header=any(columns)
+            )
             for row in rows:
                 made.add_row(*(_plain(cell) for cell in row))
             console.print(made)
@@ -78,7 +80,7 @@ def print_evidence(bundle: Path, said: Predicate) -> None:
             for one in said.requests
         ],
     )
-    for name, verdict in said.gate.verdicts.items():
+    for name, verdict in sorted(said.gate.verdicts.items(), key=lambda item: item[0] != said.gate.deciding):
         decides = ", decides" if name == said.gate.deciding else ""
         table(
             f"Policy {name}{decides}: {verdict.outcome}",
@@ -102,11 +104,11 @@ def print_evidence(bundle: Path, said: Predicate) -> None:
         *("audit", "status", "why"),
         rows=[(name, audit.status, audit.why) for name, audit in said.measured.audits.items()],
     )
-    table("Made of", *("what", ""), rows=list(_facts(said)))
+    table("Made of", *("", ""), rows=list(_facts(said)))
     signed = any(file.name == WEIGHTS_SIGNATURE for file in said.files)
     console.print("Not shown by it:", markup=False)
     for line in limits.not_shown(said, weights_at_hand=said.model.inside, weights_signed=signed):
-        console.print(printable(f"- {line}"), markup=False)
+        console.print(printable(f"- {line}"), markup=False, soft_wrap=True)
 
 
 def score_words(value: float | None, low: float | None, high: float | None) -> str:
@@ -135,7 +137,8 @@ def _facts(said: Predicate) -> Iterator[tuple[str, str]]:
     yield "data", said.data_revision or "unknown"
     yield "container image", said.image or "none told"
     yield "registered", f"{registered.model_name} version {registered.version}" if registered else "not told"
-    yield "finished", said.finished_at.isoformat()
+    told = said.finished_from == "told"
+    yield "finished", f"{said.finished_at.date()}, as the signer says" if told else said.finished_at.isoformat()
     yield "made by", said.created_by
 
 

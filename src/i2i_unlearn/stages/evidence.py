@@ -46,13 +46,15 @@ def run(
     repository: str | Path = ".",
     model_name: str = "",
     version: str = "",
+    finished: datetime.date | None = None,
     with_weights: bool = False,
 ) -> Facts:
     """Write the bundle `out`, whole or not at all.
 
     `teacher` is a model directory, `requests` the folder of requests, the others are output folders of their stages.
     `policies` are the contents of the policy files, `params` that of params.yaml, `version` the number of the version
-    of `model_name` that was registered (empty: MLflow is not asked), `image` the container image. With `optional`, a
+    of `model_name` that was registered (empty: MLflow is not asked), `image` the container image, `finished` the
+    day on which the requests were carried out, where that is not now. With `optional`, a
     missing key is no error: the folder then holds a file that says so.
 
     Returns:
@@ -93,6 +95,7 @@ def run(
             registered=registered,
             weights_inside=with_weights,
             now=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
+            finished=finished,
         )
         if with_weights:
             shutil.copytree(model, aside / envelope.MODEL)
