@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.formats import convert_checkpoint
-from i2i_unlearn.formats.mae import Options as MaeOptions
-from i2i_unlearn.formats.mae import config_of, places_of, shapes_of
+from i2i_unlearn.formats.mae import MaeOptions, config_of, places_of, shapes_of
 from i2i_unlearn.formats.reading import Content
 from i2i_unlearn.models import load_model
 

@@ -12,8 +12,9 @@ from typing import Any
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.formats.reading import read_checkpoint
 
-FORMATS = {"mae": "i2i_unlearn.formats.mae"}
-"""Family -> module. Imported when a file is read: each brings its family's library."""
+FORMATS = {"MAGE": "i2i_unlearn.formats.mage", "MAE": "i2i_unlearn.formats.mae"}
+"""Name -> module; MAGE first, since its files have all of MAE's names, too. Imported when a file is read: each brings
+its family's library."""
 SUFFIXES = (".pth", ".pt", ".ckpt")
 """Of files that torch.save wrote."""
 

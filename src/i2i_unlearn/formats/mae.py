@@ -9,18 +9,17 @@ are known for the published widths, and whether the loss takes normalised patche
 files tell. All layer norms have an epsilon of 1e-6, and pixels are normalised as ImageNet's.
 """
 
-import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import PositiveInt
 from torch import Tensor
 
 from i2i_unlearn.compat_torchvision import ensure_torchvision
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.formats.options import Options, heads_of, read_options
 from i2i_unlearn.formats.reading import Content, check_fit
+from i2i_unlearn.formats.shapes import depth, shape, side
 from i2i_unlearn.models.mae import MaskedAutoencoder
 
 ensure_torchvision()  # before transformers, which imports it
@@ -62,10 +61,9 @@ _DECODER_ENDS = {
 }
 
 
-class Options(BaseModel):
+class MaeOptions(Options):
     """What the file does not tell."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     num_attention_heads: PositiveInt | None = None
     decoder_num_attention_heads: PositiveInt | None = None
     norm_pix_loss: bool | None = None
@@ -85,7 +83,8 @@ def convert(content: Content, options: Mapping[str, Any]) -> tuple[MaskedAutoenc
     Raises:
         UserError: a tensor is missing, left over or of another shape, or an option is wrong or missing.
     """
-    given = _options(content, options)
+    stored = {key: value for key, value in content.settings.items() if key == "norm_pix_loss"}
+    given = read_options(MaeOptions, {**stored, **options}, "MAE")
     has_decoder = any(name.startswith("decoder_") for name in content.tensors)
     config = config_of(content, given, has_decoder=has_decoder)
     places = places_of(config, has_decoder=has_decoder)
@@ -104,34 +103,35 @@ def convert(content: Content, options: Mapping[str, Any]) -> tuple[MaskedAutoenc
     return MaskedAutoencoder(model, given.image_mean, given.image_std), notes
 
 
-def config_of(content: Content, given: Options, *, has_decoder: bool) -> ViTMAEConfig:
+def config_of(content: Content, given: MaeOptions, *, has_decoder: bool) -> ViTMAEConfig:
     """The architecture, from the shapes of the tensors."""
     tensors = content.tensors
-    width, num_channels, patch_size, _ = _shape(content, "patch_embed.proj.weight", 4)
-    num_patches = _shape(content, "pos_embed", 3)[1] - 1
-    side = math.isqrt(max(num_patches, 0))
-    if side * side != num_patches or not num_patches:
-        raise UserError(f"{content.path}: pos_embed has {num_patches} patches, which make no square; it is no MAE")
+    width, num_channels, patch_size, _ = shape(content, "patch_embed.proj.weight", 4)
+    num_patches = shape(content, "pos_embed", 3)[1] - 1
     decoder: dict[str, int] = {"decoder_hidden_size": 4, "decoder_num_hidden_layers": 1, "decoder_intermediate_size": 4}
     decoder["decoder_num_attention_heads"] = 1
     if has_decoder:
-        decoder_width = _shape(content, "decoder_embed.weight", 2)[0]
+        decoder_width = shape(content, "decoder_embed.weight", 2)[0]
         decoder = {
             "decoder_hidden_size": decoder_width,
-            "decoder_num_hidden_layers": _depth(tensors, "decoder_blocks"),
-            "decoder_intermediate_size": _shape(content, "decoder_blocks.0.mlp.fc1.weight", 2)[0],
-            "decoder_num_attention_heads": _heads(
-                content, "decoder_num_attention_heads", given.decoder_num_attention_heads, DECODER_HEADS, decoder_width
+            "decoder_num_hidden_layers": depth(tensors, "decoder_blocks"),
+            "decoder_intermediate_size": shape(content, "decoder_blocks.0.mlp.fc1.weight", 2)[0],
+            "decoder_num_attention_heads": heads_of(
+                content.path,
+                "decoder_num_attention_heads",
+                given.decoder_num_attention_heads,
+                DECODER_HEADS,
+                decoder_width,
             ),
         }
     return ViTMAEConfig(
-        image_size=side * patch_size,
+        image_size=side(content, "pos_embed", num_patches) * patch_size,
         patch_size=patch_size,
         num_channels=num_channels,
         hidden_size=width,
-        num_hidden_layers=_depth(tensors, "blocks"),
-        intermediate_size=_shape(content, "blocks.0.mlp.fc1.weight", 2)[0],
-        num_attention_heads=_heads(content, "num_attention_heads", given.num_attention_heads, HEADS, width),
+        num_hidden_layers=depth(tensors, "blocks"),
+        intermediate_size=shape(content, "blocks.0.mlp.fc1.weight", 2)[0],
+        num_attention_heads=heads_of(content.path, "num_attention_heads", given.num_attention_heads, HEADS, width),
         layer_norm_eps=EPSILON,
         hidden_act="gelu",
         qkv_bias=True,
@@ -148,8 +148,8 @@ def places_of(config: ViTMAEConfig, *, has_decoder: bool) -> dict[str, tuple[str
     if has_decoder:
         stacks.append(("decoder_blocks", "decoder.decoder_layers", config.decoder_num_hidden_layers))
         places |= {name: (ours,) for name, ours in _DECODER_ENDS.items()}
-    for theirs, ours, depth in stacks:
-        for layer in range(depth):
+    for theirs, ours, num_layers in stacks:
+        for layer in range(num_layers):
             for kind in ("weight", "bias"):
                 for part, name in _PARTS.items():
                     places[f"{theirs}.{layer}.{part}.{kind}"] = (f"{ours}.{layer}.{name}.{kind}",)
@@ -168,46 +168,3 @@ def shapes_of(config: ViTMAEConfig, places: Mapping[str, tuple[str, ...]]) -> di
         first, *rest = ours[found[0]].shape
         shapes[name] = (first * len(found), *rest)
     return shapes
-
-
-def _options(content: Content, options: Mapping[str, Any]) -> Options:
-    stored = {key: value for key, value in content.settings.items() if key == "norm_pix_loss"}
-    try:
-        return Options.model_validate({**stored, **options})
-    except ValidationError as error:
-        fault = error.errors()[0]
-        known = ", ".join(Options.model_fields)
-        raise UserError(
-            f"snapshot.checkpoint.{'.'.join(map(str, fault['loc']))}: {fault['msg']}; a MAE takes {known}"
-        ) from None
-
-
-def _heads(content: Content, name: str, given: int | None, known: Mapping[int, int], width: int) -> int:
-    heads = given or known.get(width)
-    if heads is None:
-        raise UserError(
-            f"{content.path}: its width {width} is none of the published ones, and no file tells the number of heads;"
-            f" give it: snapshot.checkpoint: {{{name}: NUMBER}}"
-        )
-    if width % heads:
-        raise UserError(f"snapshot.checkpoint.{name}={heads} does not divide the width {width}; correct it")
-    return heads
-
-
-def _depth(tensors: Mapping[str, Tensor], stack: str) -> int:
-    """The number of blocks: one more than the highest."""
-    return 1 + max((int(name.split(".")[1]) for name in tensors if re.match(rf"{stack}\.\d+\.", name)), default=-1)
-
-
-def _shape(content: Content, name: str, num_axes: int) -> tuple[int, ...]:
-    """The shape of a tensor by which the architecture is told.
-
-    Raises:
-        UserError: there is no such tensor, or it has another number of axes.
-    """
-    tensor = content.tensors.get(name)
-    if tensor is None:
-        raise UserError(f"{content.path}: {name} is missing; give the file as it was published")
-    if tensor.ndim != num_axes:
-        raise UserError(f"{content.path}: {name} has {tensor.ndim} axes where {num_axes} are wanted; it is no MAE")
-    return tuple(tensor.shape)

@@ -28,10 +28,19 @@ def model_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
     renamed = {f"tokenizer.{name}": tensor for name, tensor in tokenizer_names(tokenizer).items()}
     for name, tensor in state.items():
-        if not name.startswith(TOKENIZER_PREFIX) and not _unused(name):
+        if not name.startswith(TOKENIZER_PREFIX) and not is_unused(name):
             renamed[f"transformer.{name}"] = tensor
     return renamed
 
 
-def _unused(name: str) -> bool:
+def published_name(name: str) -> str:
+    """The file's name of one of `MaskedTokenModel`'s tensors."""
+    part, _, rest = name.partition(".")
+    if part == "tokenizer":
+        return TOKENIZER_PREFIX + (CODEBOOK if rest == "codebook_KD" else rest)
+    return rest
+
+
+def is_unused(name: str) -> bool:
+    """Whether no computation uses it."""
     return name == CONSTANT or any(name == part or (part[-1] == "." and name.startswith(part)) for part in UNUSED)
