@@ -1,3 +1,4 @@
+import hashlib
 import json
 import resource
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,7 @@ def test_nothing_promoted_is_an_empty_record(tmp_path: Path):
 def test_records_come_back_in_order_with_time_and_schema_version(path: Path):
     records = ledger.read(path)
     assert [record["version"] for record in records] == ["0", "1", "2"]
-    assert all(record["schema_version"] == 1 and record["time"].endswith("+00:00") for record in records)
+    assert all(record["schema_version"] == 2 and record["time"].endswith("+00:00") for record in records)
 
 
 def test_appending_leaves_earlier_bytes_as_they_are(path: Path):
@@ -39,8 +40,6 @@ def test_appending_leaves_earlier_bytes_as_they_are(path: Path):
 
 
 def test_each_line_holds_the_digest_of_the_line_before(path: Path):
-    import hashlib
-
     lines = path.read_bytes().splitlines()
     claimed = [json.loads(line)["previous_sha256"] for line in lines]
     assert claimed == ["", *(hashlib.sha256(line).hexdigest() for line in lines[:-1])]
@@ -71,8 +70,8 @@ def test_tampering_shows_and_stops_the_next_promotion(path: Path, damage, found:
 
 def test_a_record_of_a_later_program_is_refused(tmp_path: Path):
     path = tmp_path / "promotions.jsonl"
-    path.write_text('{"schema_version": 2, "previous_sha256": ""}\n')
-    with pytest.raises(UserError, match="schema_version 2"):
+    path.write_text('{"schema_version": 3, "previous_sha256": ""}\n')
+    with pytest.raises(UserError, match="schema_version 3"):
         ledger.read(path)
 
 
@@ -97,3 +96,35 @@ def test_full_disk_adds_nothing(path: Path):
 def test_a_folder_that_is_not_there_is_told_in_one_line(tmp_path: Path):
     with pytest.raises(UserError, match=r"cannot be written .*promote\.ledger"):
         append(tmp_path / "no" / "promotions.jsonl", version="0")
+
+
+# --- verify ---
+
+
+def test_verify_tells_the_number_of_lines_and_the_newest_ones_digest(path: Path):
+    newest = hashlib.sha256(path.read_bytes().splitlines()[-1]).hexdigest()
+    assert ledger.verify(path) == (3, newest)
+    assert ledger.verify(path.parent / "none.jsonl") == (0, "")
+
+
+def test_a_kept_digest_finds_what_was_cut_off_or_written_anew(path: Path):
+    _, kept = ledger.verify(path)
+    append(path, version="3")
+    assert ledger.verify(path, kept)[0] == 4  # the record may grow
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:2]))
+    assert ledger.verify(path)[0] == 2  # a whole chain: without the digest nothing is found
+    with pytest.raises(UserError, match=rf"no line has the sha256 {kept}; the end was cut off or written anew"):
+        ledger.verify(path, kept)
+    append(path, version="another")
+    with pytest.raises(UserError, match="cut off or written anew"):
+        ledger.verify(path, kept)
+
+
+def test_a_record_of_before_intents_is_read_and_goes_on(tmp_path: Path):
+    path = tmp_path / "promotions.jsonl"
+    old = {"schema_version": 1, "event": "promote", "version": "2", "previous_sha256": ""}
+    path.write_text(json.dumps(old) + "\n")
+    append(path, version="3")
+    assert [record["schema_version"] for record in ledger.read(path)] == [1, 2]
+    assert ledger.verify(path)[0] == 2

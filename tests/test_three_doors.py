@@ -222,8 +222,9 @@ def test_the_pipeline_leaves_the_artifacts_that_the_user_interface_shows(doors):
 
 
 def test_the_pipeline_promotes_what_passed_and_writes_its_final_state(doors):
-    (record,) = (doors.pipeline_home / "promotions.jsonl").read_text().splitlines()
-    assert json.loads(record)["version"] == "2"
+    lines = (doors.pipeline_home / "promotions.jsonl").read_text().splitlines()
+    intent, done = map(json.loads, lines)
+    assert (intent["version"], done["event"], done["of"]) == ("2", "done", intent["id"])
     state = json.loads((doors.pipeline_run / "final-state/executor_output.json").read_text())
     assert state["artifacts"]["state"]["artifacts"][0]["metadata"]["state"] == "SUCCEEDED"
 

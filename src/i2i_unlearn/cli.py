@@ -11,7 +11,20 @@ from typing import Annotated
 import typer
 
 from i2i_unlearn import __version__
-from i2i_unlearn.commands import data, demo, evidence, keys, pipeline, preset, request, review, stages, sweep
+from i2i_unlearn.commands import (
+    data,
+    demo,
+    evidence,
+    keys,
+    ledger,
+    pipeline,
+    preset,
+    registry,
+    request,
+    review,
+    stages,
+    sweep,
+)
 from i2i_unlearn.errors import GateRefused, UserError
 
 app = typer.Typer(
@@ -21,11 +34,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Make image-to-image generators forget: file a request, unlearn, evaluate, register, promote.",
 )
-for part in (stages.app, sweep.app, demo.app):
+for part in (stages.app, registry.verbs, sweep.app, demo.app):
     app.registered_commands += part.registered_commands
 app.add_typer(data.app, name="data")
 app.add_typer(request.app, name="request")
 app.add_typer(pipeline.app, name="pipeline")
+app.add_typer(registry.app, name="registry")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(preset.app, name="preset")
 app.add_typer(review.app, name="review")
 app.add_typer(keys.app, name="keys")
@@ -60,7 +75,7 @@ def main() -> None:
     except UserError as error:
         sys.exit(_say("error", error, 1))
     except GateRefused as refusal:
-        sys.exit(_say("refused", refusal, 3))
+        sys.exit([_say("refused", reason, 3) for reason in refusal.reasons][-1])
     except (KeyboardInterrupt, SystemExit) as end:
         if isinstance(end, SystemExit) and end.code != 130:  # what typer makes of Ctrl-C
             raise

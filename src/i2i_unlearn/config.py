@@ -51,6 +51,18 @@ def _ids(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _webhook(value: str) -> str:
+    """Errors repeat the value, so that it is not in them: it may hold a secret."""
+    if value and not value.startswith(("http://", "https://")):
+        raise UserError("promote.notify_url must begin with http:// or https://; correct it or leave it empty")
+    return value
+
+
+def _command(value: Any) -> Any:
+    """A path alone is a program without arguments."""
+    return ([value] if value else []) if isinstance(value, str) else value
+
+
 Ids = Annotated[list[str], BeforeValidator(_ids)]
 AtLeastOne = MinLen(1)
 
@@ -394,6 +406,17 @@ class PromoteConfig(StageConfig):
     section = "promote"
     ledger: str
     """Path of the append-only promotion record (JSON lines)."""
+    notify_url: Annotated[str, AfterValidator(_webhook)]
+    """Address that every decision is posted to as JSON; empty = none. Where it is a secret, leave it empty and set
+    I2I_UNLEARN_NOTIFY_URL."""
+    notify_command: Annotated[list[str], BeforeValidator(_command)]
+    """Program, with its arguments, that gets every decision as JSON on stdin; none = []."""
+    notify_timeout_s: Positive
+    """Most seconds that either may take."""
+
+    def with_ledger(self, path: str) -> Self:
+        """The same with another promotion record; an empty path changes nothing."""
+        return self.model_copy(update={"ledger": path}) if path else self
 
 
 CONFIGS: dict[str, type[StageConfig]] = {

@@ -10,4 +10,9 @@ class Diverged(UserError):  # noqa: N818  of a sweep, a result and not an error
 
 
 class GateRefused(Exception):  # noqa: N818  a refusal is a decision, not an error
-    """A version may not be promoted. The message is the reason. Exit code 3."""
+    """A version may not become champion, or is not what it should be. Exit code 3."""
+
+    def __init__(self, *reasons: str) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = reasons
+        """All of them, each a line."""

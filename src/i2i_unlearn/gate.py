@@ -64,10 +64,13 @@ class Verdict:
     lines: tuple[LineVerdict, ...]
     left_out: tuple[str, ...] = ()
     """Names of lines that only a reference could judge, where held-out images stand for it: they were not judged."""
+    two_person: bool = False
+    """The policy wants somebody else to promote than the one who registered."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for verdicts.json."""
-        return {**asdict(self), "lines": [asdict(line) for line in self.lines]}
+        """Plain data for verdicts.json; it names the rule of two persons only where it holds."""
+        content = {**asdict(self), "lines": [asdict(line) for line in self.lines]}
+        return content if self.two_person else {key: content[key] for key in content if key != "two_person"}
 
 
 def judge(metrics: Mapping[str, Any], policy: Policy) -> Verdict:
@@ -76,7 +79,14 @@ def judge(metrics: Mapping[str, Any], policy: Policy) -> Verdict:
     kept = [line for line in policy.lines if not (alone and line.or_holdout and _of_reference_only(line.measure))]
     lines = tuple(_judge_line(metrics, line, instead=alone and line.or_holdout) for line in kept)
     left_out = tuple(line.name for line in policy.lines if line not in kept)
-    return Verdict(policy=policy.name, purpose=policy.purpose, outcome=_worst(lines), lines=lines, left_out=left_out)
+    return Verdict(
+        policy=policy.name,
+        purpose=policy.purpose,
+        outcome=_worst(lines),
+        lines=lines,
+        left_out=left_out,
+        two_person=policy.two_person,
+    )
 
 
 def _held_out_images_suffice(metrics: Mapping[str, Any]) -> bool:

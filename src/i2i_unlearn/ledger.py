@@ -1,8 +1,8 @@
 """The promotion record: JSON lines, only ever appended to, each line holding the sha256 of the line before it.
 
 MLflow keeps no history of an alias; this file does. A line that is changed, removed or put in later breaks the chain
-and is found on the next reading. (Cutting off the end, or rewriting everything from one line on, is not: keep a copy of
-the newest line's digest elsewhere where that matters.)
+and is found on the next reading. Cutting off the end, or rewriting everything from one line on, is found only by
+whoever kept the digest of a line (`verify`). What the lines mean: registry/history.py.
 """
 
 import fcntl
@@ -19,7 +19,9 @@ from typing import Any
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import disk_full_as_user_error
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, 2)
+"""Of version 1 each line is a whole promotion; it had no intents."""
 BEFORE_THE_FIRST = ""
 """What the first line gives as the sha256 of the line before it."""
 
@@ -98,6 +100,26 @@ def read(path: str | Path) -> list[dict[str, Any]]:
     return _parse(path, path.read_bytes()) if path.exists() else []
 
 
+def verify(path: str | Path, head: str = "") -> tuple[int, str]:
+    """Number of records and digest of the newest line, after checking the whole chain.
+
+    `head`: digest of a line that must be among them; it was the newest one at some time.
+
+    Raises:
+        UserError: a line is damaged or does not follow from the one before it, or no line has the digest `head`.
+    """
+    path = Path(path)
+    content = path.read_bytes() if path.exists() else b""
+    _parse(path, content)
+    digests = [_digest(line) for line in content.splitlines()]
+    if head and head.strip().lower() not in digests:
+        raise UserError(
+            f"{path}: no line has the sha256 {head.strip()}; the end was cut off or written anew (the newest of "
+            f"{len(digests)} lines has {digests[-1] if digests else 'none'}); restore the file from a copy"
+        )
+    return len(digests), digests[-1] if digests else BEFORE_THE_FIRST
+
+
 def _parse(path: Path, content: bytes) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     previous = BEFORE_THE_FIRST
@@ -113,9 +135,9 @@ def _parse(path: Path, content: bytes) -> list[dict[str, Any]]:
                 f"{path}: line {number} does not follow from the line before it, so the promotion record was changed "
                 "after it was written; restore the file from a copy"
             )
-        if record.get("schema_version") != SCHEMA_VERSION:
+        if record.get("schema_version") not in READABLE:
             found = record.get("schema_version")
-            raise UserError(f"{path}: line {number} has schema_version {found!r}, known is {SCHEMA_VERSION}; update")
+            raise UserError(f"{path}: line {number} has schema_version {found!r}, known are 1 and 2; update")
         records.append(record)
         previous = _digest(line)
     return records

@@ -36,3 +36,8 @@ def data_md5(repository: str | Path) -> str:
         return str(yaml.safe_load(path.read_text())["outs"][0]["md5"])
     except (yaml.YAMLError, KeyError, IndexError, TypeError):
         raise UserError(f"{path}: holds no digest; restore it with git, or run `dvc add data` again") from None
+
+
+def git_user() -> str:
+    """The name that git would write into a commit here; empty where none is set or there is no git."""
+    return _git(".", "config", "user.name")

@@ -162,6 +162,8 @@ class Policy(_Strict):
     schema_version: Literal[1]
     name: str
     purpose: str
+    two_person: bool = False
+    """Whether somebody else must promote a model than the one who registered it."""
     lines: tuple[Line, ...] = Field(min_length=1)
 
 

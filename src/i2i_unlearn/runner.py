@@ -23,7 +23,7 @@ import yaml
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.run_log import RunLog
 
-PIPELINES = ("unlearning", "sweep")
+PIPELINES = ("unlearning", "sweep", "registry_check")
 """A module of the folder pipelines/, and the pipeline function in it, has one of these names."""
 _KINDS: dict[str, tuple[Callable[[str], Any], type, str]] = {
     "STRING": (str, str, "text"),

@@ -15,7 +15,8 @@ STAGES = ["snapshot", "split", "unlearn", "reference", "evaluate", "register", "
 STEPS = ["check", *STAGES, "evidence", "final_state"]
 SWEEP_STAGES = ["sweep_point", "pareto", "record_sweep"]
 SWEEP_STEPS = ["check_sweep", *SWEEP_STAGES]
-EVERY_STEP = [*STEPS, *SWEEP_STEPS]
+EVERY_STEP = [*STEPS, *SWEEP_STEPS, "registry_check"]
+PIPELINE_OF = {"registry_check": "registry_check", **dict.fromkeys(SWEEP_STEPS, "sweep")}
 
 
 def function_of(step: str) -> ast.FunctionDef:
@@ -52,7 +53,7 @@ def test_component_imports_only_the_package_and_only_inside(step):
     assert all(node.module.partition(".")[0] == "i2i_unlearn" for node in imported)
 
 
-@pytest.mark.parametrize("stage", ["evidence", *STAGES, *SWEEP_STAGES])
+@pytest.mark.parametrize("stage", ["evidence", *STAGES, *SWEEP_STAGES, "registry_check"])
 def test_component_calls_the_stage_of_its_name_with_arguments_that_it_takes(stage):
     body = body_of(stage)
     nodes = [node for statement in body for node in ast.walk(statement)]
@@ -79,7 +80,7 @@ def test_component_builds_the_config_of_its_stage_from_the_form_and_the_settings
 
 @pytest.mark.parametrize("step", EVERY_STEP)
 def test_component_installs_nothing_at_run_time(step):
-    pipeline = "sweep" if step in SWEEP_STEPS else "unlearning"
+    pipeline = PIPELINE_OF.get(step, "unlearning")
     spec = next(yaml.safe_load_all((ROOT / f"pipelines/{pipeline}.yaml").read_text()))
     container = spec["deploymentSpec"]["executors"][f"exec-{step.replace('_', '-')}"]["container"]
     assert "pip" not in " ".join(container["command"])

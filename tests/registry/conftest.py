@@ -20,7 +20,8 @@ def mlflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _in_mlflow_home(mlflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{mlflow_home}/mlflow.db")
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_TRACKING_USERNAME", "I2I_UNLEARN_ACTOR", "I2I_UNLEARN_NOTIFY_URL"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
 
@@ -41,7 +42,9 @@ def config() -> RegisterConfig:
 
 @pytest.fixture
 def promote_config(tmp_path: Path) -> PromoteConfig:
-    return PromoteConfig(ledger=str(tmp_path / "promotions.jsonl"))
+    return PromoteConfig(
+        ledger=str(tmp_path / "promotions.jsonl"), notify_url="", notify_command=[], notify_timeout_s=10
+    )
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def repository(tmp_path: Path) -> Path:
 def test_the_version_carries_its_whole_lineage(teacher: Path, repository: Path, config: RegisterConfig):
     register.run_original(teacher, config, repository=repository)
     folders = make_folders(repository / "artifacts", teacher, requests=("digit-3", "digit-5"), erased=("digit-7",))
-    facts = register.run(*folders.inputs, config, repository=repository, kfp_run_id="kfp-1")
+    facts = register.run(*folders.inputs, config, repository=repository, kfp_run_id="kfp-1", by="Ada")
     assert (facts["version"], facts["registered"], facts["gate"], facts["alias"]) == ("2", "new", "pass", "candidate")
     tags = Registered(config).tags("2")
     commit = subprocess.check_output(["git", "-C", str(repository), "rev-parse", "HEAD"], text=True).strip()
@@ -52,6 +52,7 @@ def test_the_version_carries_its_whole_lineage(teacher: Path, repository: Path, 
         "git_commit": commit,
         "data_md5": "0123456789abcdef.dir",
         "kfp_run_id": "kfp-1",
+        "registered_by": "Ada",
         "gate": "pass",
         "gate_policy": "noise",
         "evaluation_sha256": tags["evaluation_sha256"],
@@ -231,7 +232,7 @@ def test_the_original_has_the_bytes_that_snapshot_gives_the_teacher(
         ),
         (
             lambda f: (f.root / "evaluation/metrics.json").write_text("{}"),
-            "metrics.json: schema version None, this program reads 2; run `i2i-unlearn evaluate` again",
+            "metrics.json: schema version None, this program reads 3; run `i2i-unlearn evaluate` again",
         ),
         (
             lambda f: (f.root / "evaluation/metrics.json").write_text('{"schema_version": 1, "models": []}'),

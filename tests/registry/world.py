@@ -9,7 +9,7 @@ import torch
 from mlflow import MlflowClient
 
 from i2i_unlearn import files, tracking
-from i2i_unlearn.config import RegisterConfig
+from i2i_unlearn.config import PromoteConfig, RegisterConfig
 from i2i_unlearn.data.manifest import SplitManifest, write_manifest
 from i2i_unlearn.models.mae import MaskedAutoencoder
 
@@ -146,3 +146,12 @@ class Registered:
         old = client.get_model_version(self.name, number)
         new = client.create_model_version(self.name, old.source, run_id=old.run_id, tags={**old.tags, **tags})
         return str(new.version)
+
+
+def write_params(folder: Path, config: RegisterConfig, promote_config: PromoteConfig) -> Path:
+    """A params.yaml with what the commands about the registry read."""
+    own = config.model_dump(mode="json")
+    shared = {key: own.pop(key) for key in OPERATOR}
+    path = folder / "params.yaml"
+    path.write_text(json.dumps({**shared, "register": own, "promote": promote_config.model_dump(mode="json")}))
+    return path

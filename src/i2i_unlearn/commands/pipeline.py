@@ -18,6 +18,7 @@ class Pipeline(StrEnum):
 
     unlearning = "unlearning"
     sweep = "sweep"
+    registry_check = "registry_check"
 
 
 class Runner(StrEnum):

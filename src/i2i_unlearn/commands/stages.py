@@ -1,4 +1,4 @@
-"""The verbs of the pipeline as commands: split, pretrain, snapshot, unlearn, reference, evaluate, register, promote."""
+"""The verbs of the pipeline as commands: split, pretrain, snapshot, unlearn, reference, evaluate, register."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -165,6 +165,10 @@ def register(
         Path | None, typer.Option(help="Register this model directory as the original instead of an unlearned model.")
     ] = None,
     card: Annotated[Path, typer.Option(help="Template of the model card.")] = Path("mlflow/model_card.md.j2"),
+    by: Annotated[
+        str,
+        typer.Option(help="Who registers; default: $I2I_UNLEARN_ACTOR, the account, git's or the system's user."),
+    ] = "",
     params: Params = PARAMS,
 ) -> None:
     """Register the unlearned model in MLflow with its lineage; alias `candidate` only if the gate passed.
@@ -177,32 +181,7 @@ def register(
     content = load_params(params)
     config, template = RegisterConfig.from_params(content), stage.read_card(card)
     if original is not None:
-        report(stage.run_original(original, config, card_template=template))
+        report(stage.run_original(original, config, card_template=template, by=by))
     else:
-        facts = stage.run(evaluation, unlearned, teacher, splits, config, params=content, card_template=template)
+        facts = stage.run(evaluation, unlearned, teacher, splits, config, params=content, card_template=template, by=by)
         report(facts)
-
-
-@app.command()
-def promote(
-    version: Annotated[str, typer.Option(help="Version to promote; default: the one with the alias candidate.")] = "",
-    accept_undecided: Annotated[
-        bool, typer.Option(help="Promote although the gate could not decide; needs --by and --reason.")
-    ] = False,
-    by: Annotated[str, typer.Option(help="Who takes the decision.")] = "",
-    reason: Annotated[str, typer.Option(help="Why.")] = "",
-    params: Params = PARAMS,
-) -> None:
-    """Make a registered version the champion, if its gate passed and nothing changed since.
-
-    Example: i2i-unlearn promote --version 2 --by "R. Smith" --reason "ticket 42"
-    """
-    from i2i_unlearn.config import PromoteConfig, RegisterConfig, load_params
-    from i2i_unlearn.stages import promote as stage
-
-    content = load_params(params)
-    config, register_config = PromoteConfig.from_params(content), RegisterConfig.from_params(content)
-    facts = stage.run(
-        config, register_config, version=version or None, accept_undecided=accept_undecided, by=by, reason=reason
-    )
-    report(facts)

@@ -1,24 +1,28 @@
 """Stage `promote`: give a registered version the alias `champion`, if the record allows it.
 
-Refused (GateRefused, the reason in words) unless all of this holds for the version:
+Refused (GateRefused, all reasons in words) unless all of this holds for the version:
 
     gate      it passed; or it was undecided and a named person accepts that, with a reason
     lineage   its teacher is the champion of now, and it has forgotten whatever that one has
     bytes     its weights, the package that runs them and the evaluation in MLflow are those that were judged
+    persons   where the policy says two_person, another person registered it
 
-The champion that was seen is read again just before the alias moves; if somebody was faster, nothing is done. The
-promotion record is written first: a champion without a record is a sign that the alias was moved by hand.
+The champion that was seen is read again under the lock of the promotion record before the alias moves; if somebody was
+faster, nothing is done. The move is written down before and after (registry/moves.py): a champion without a record is a
+sign that the alias was moved by hand.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from i2i_unlearn import files, ledger, tracking
+from i2i_unlearn import tracking
 from i2i_unlearn.config import PromoteConfig, RegisterConfig
 from i2i_unlearn.errors import GateRefused, UserError
-from i2i_unlearn.evaluated import FINDINGS, digest_evaluation
-from i2i_unlearn.stages.register import EVALUATION
+from i2i_unlearn.registry import moves, reasons
+from i2i_unlearn.registry.actor import Actor, find_actor
+from i2i_unlearn.registry.copying import copy_version
+from i2i_unlearn.registry.notify import notify
 
 Facts = dict[str, float | str]
 
@@ -33,14 +37,19 @@ def run(
     accept_undecided: bool = False,
     by: str = "",
     reason: str = "",
+    dry_run: bool = False,
+    origin: str = "",
+    target: str = "",
 ) -> Facts:
     """Promote `version`: a number; None = whoever is `candidate` (with `accept_undecided`: the newest if undecided).
 
     `unlearned` and `evaluation` (output folders of these stages), where given, must hold what was registered.
+    `dry_run`: say what would happen, and change and tell nobody anything. `origin` and `target` (addresses of MLflow):
+    copy the version from the one to the other first, and promote it there; an original is only copied.
 
     Returns:
-        model_name, version, alias (champion), outcome (promoted | already champion), replaced (the champion before,
-        a number, or empty) and message, which says it in words.
+        model_name, version, alias (champion), outcome (promoted | already champion | would be promoted), replaced (the
+        champion before, a number, or empty) and message, which says it in words.
 
     Raises:
         GateRefused: the version may not be champion, or another became champion meanwhile.
@@ -49,23 +58,44 @@ def run(
     """
     if accept_undecided and not (by.strip() and reason.strip()):
         raise UserError("accepting an undecided version needs a name and a reason; add --by NAME --reason TEXT")
-    name = register_config.model_name
-    with tracking.connect() as server, ledger.opened(config.ledger) as record:
-        champion = server.at_alias(name, tracking.CHAMPION)
-        chosen = _choose(server, name, version, accept_undecided)
-        if champion and champion.number == chosen.number:
-            return _facts(chosen, "already champion", "", _newer(server, chosen))
-        if champion is None:
-            raise GateRefused(f"{name} has no champion; register the original with `i2i-unlearn register --original`")
-        _check_gate(chosen, accept_undecided)
-        _check_lineage(chosen, champion)
-        _check_given(chosen, unlearned, evaluation)
-        with TemporaryDirectory() as folder:
-            _check_bytes(server, chosen, Path(folder))
-        _check_champion_is_still(server, champion, chosen)
-        record.append(_entry(chosen, champion, by, reason))
-        server.set_alias(chosen, tracking.CHAMPION)
-        return _facts(chosen, "promoted", champion.number, "")
+    name, actor = register_config.model_name, find_actor(by)
+    if origin or target:
+        version = _copied(origin, target, version or "", register_config, actor, dry_run)
+    about: dict[str, Any] = {"model_name": name, "version": version or "", **actor.facts(), "reason": reason}
+    try:
+        with tracking.connect(target) as server:
+            if not dry_run:
+                moves.settle(config.ledger, server, name)
+            champion = server.at_alias(name, tracking.CHAMPION)
+            chosen = _choose(server, name, version, accept_undecided)
+            about["version"] = chosen.number
+            if champion and champion.number == chosen.number:
+                return _facts(chosen, "already champion", "", _newer(server, chosen))
+            against = [
+                *_against(server, chosen, champion, actor, accept_undecided),
+                *reasons.at_hand(chosen, unlearned, evaluation),
+            ]
+            if against or champion is None:
+                raise GateRefused(*against)
+            if dry_run:
+                return _facts(chosen, "would be promoted", champion.number, "; nothing was changed")
+            moves.move(config.ledger, server, chosen, champion, _entry(chosen, champion, actor, reason))
+    except GateRefused as refusal:
+        if not dry_run:
+            notify(config, "refused", {**about, "reasons": list(refusal.reasons), "message": str(refusal)})
+        raise
+    facts = _facts(chosen, "promoted", champion.number, "")
+    notify(config, "promoted", {**about, "replaced": champion.number, "message": facts["message"]})
+    return facts
+
+
+def _copied(origin: str, target: str, number: str, register_config: RegisterConfig, actor: Actor, dry_run: bool) -> str:
+    """Number at the target."""
+    if not (origin and target):
+        raise UserError("--from and --to go together: the address of the MLflow that has the version, and of the other")
+    if dry_run:
+        raise UserError("--dry-run copies nothing, so nothing can be checked; leave out --from and --to, or --dry-run")
+    return copy_version(origin, target, number, register_config, actor)[0]
 
 
 # --- which version ---
@@ -99,97 +129,25 @@ def _newer(server: tracking.Server, champion: tracking.Version) -> str:
     return f"; the newer version {newest.number} is not promoted (gate {newest.tags.get('gate', 'none')})"
 
 
-# --- may it? ---
-
-
-def _check_gate(chosen: tracking.Version, accept_undecided: bool) -> None:
-    gate, policy = chosen.tags.get("gate"), chosen.tags.get("gate_policy")
-    if gate is None or "evaluation_run_id" not in chosen.tags:
-        raise GateRefused(f"version {chosen.number} was not evaluated (it is {chosen.tags.get('kind', 'of no kind')})")
-    if gate == "undecided" and not accept_undecided:
-        raise GateRefused(
-            f"version {chosen.number}: the gate is undecided (policy {policy}); a person may accept that with "
-            "--accept-undecided --by NAME --reason TEXT"
-        )
-    if gate not in ("pass", "undecided"):
-        raise GateRefused(f"version {chosen.number}: the gate did not pass (policy {policy}: {gate})")
-
-
-def _check_lineage(chosen: tracking.Version, champion: tracking.Version) -> None:
-    teacher = chosen.tags.get("teacher_version", "unknown")
-    if chosen.tags.get("teacher_sha256", "") != champion.tags.get("model_sha256"):
-        raise GateRefused(
-            f"version {chosen.number} was unlearned from version {teacher}, but the champion is version "
-            f"{champion.number}; unlearn from models:/{champion.model_name}/{champion.number}"
-        )
-    back = sorted(set(champion.requests()) - set(chosen.requests()))
-    if back:
-        raise GateRefused(
-            f"version {chosen.number} does not count {', '.join(back)} as forgotten, which the champion (version "
-            f"{champion.number}) has forgotten; put them into split.erased and unlearn again"
-        )
-
-
-def _check_bytes(server: tracking.Server, chosen: tracking.Version, folder: Path) -> None:
-    """Compare what lies in MLflow with the version's tags, and both with what the evaluation says it judged."""
-    (folder / "version").mkdir()
-    saved = server.download(chosen, folder / "version")
-    weights = files.digest_folder(saved / tracking.MODEL_PATH)
-    _compare(chosen, "weights", weights, chosen.tags.get("model_sha256"))
-    _compare(chosen, "files", files.digest_folder(saved), chosen.logged.saved_sha256)
-    evaluation = folder / EVALUATION
-    for name in FINDINGS:
-        server.download_record(chosen.tags["evaluation_run_id"], f"{EVALUATION}/{name}", evaluation)
-    _compare(chosen, "evaluation", digest_evaluation(evaluation), chosen.tags.get("evaluation_sha256"))
-    metrics, verdicts = (files.read_json(evaluation / name) for name in FINDINGS)
-    _compare(chosen, "weights", weights, metrics["models"]["unlearned"])
-    _compare(chosen, "teacher", chosen.tags.get("teacher_sha256"), metrics["models"]["teacher"])
-    _compare(chosen, "split manifest", chosen.tags.get("manifest_sha256"), metrics["manifest_sha256"])
-    _compare(chosen, "gate", chosen.tags.get("gate"), verdicts["verdicts"][verdicts["deciding"]]["outcome"])
-
-
-def _compare(chosen: tracking.Version, what: str, found: str | None, evaluated: str | None) -> None:
-    if found != evaluated:
-        raise GateRefused(
-            f"version {chosen.number}: its {what} in MLflow (found {_short(found)}) differs from what was evaluated "
-            f"({_short(evaluated)}); delete the version in MLflow and register again"
-        )
-
-
-def _short(value: str | None) -> str:
-    return (value or "nothing")[:12]
-
-
-def _check_given(chosen: tracking.Version, unlearned: str | Path | None, evaluation: str | Path | None) -> None:
-    """What the caller has at hand must be what was registered."""
-    given: list[tuple[str, str, str | None]] = []
-    if unlearned:
-        weights = files.digest_folder(Path(unlearned) / "model")
-        given.append((str(unlearned), weights, chosen.tags.get("model_sha256")))
-    if evaluation:
-        given.append((str(evaluation), digest_evaluation(Path(evaluation)), chosen.tags.get("evaluation_sha256")))
-    for folder, found, registered in given:
-        if found != registered:
-            raise GateRefused(
-                f"{folder}: is not what version {chosen.number} was registered with (found {_short(found)}, registered "
-                f"{_short(registered)}); register it, or name its version"
-            )
-
-
-def _check_champion_is_still(server: tracking.Server, seen: tracking.Version, chosen: tracking.Version) -> None:
-    now = server.at_alias(seen.model_name, tracking.CHAMPION)
-    if now is None or now.number != seen.number:
-        winner = f"version {now.number}" if now else "somebody who took the alias away"
-        raise GateRefused(
-            f"version {chosen.number} lost to {winner}: the champion was version {seen.number} when the check began; "
-            "unlearn from the champion of now"
-        )
+def _against(
+    server: tracking.Server,
+    chosen: tracking.Version,
+    champion: tracking.Version | None,
+    actor: Actor,
+    accept_undecided: bool,
+) -> Iterator[str]:
+    yield from reasons.gate(chosen, accept_undecided)
+    yield from reasons.lineage(chosen, champion)
+    unreadable = list(reasons.bytes_in_mlflow(server, chosen))
+    yield from unreadable
+    if not unreadable:  # the rule stands in the evaluation
+        yield from reasons.two_persons(server, chosen, actor)
 
 
 # --- what is told ---
 
 
-def _entry(chosen: tracking.Version, champion: tracking.Version, by: str, reason: str) -> dict[str, Any]:
+def _entry(chosen: tracking.Version, champion: tracking.Version, actor: Actor, reason: str) -> dict[str, Any]:
     kept = ("gate", "gate_policy", "requests", "erased", "teacher_version", "evaluation_run_id", "evaluation_sha256")
     return {
         "event": "promote",
@@ -200,14 +158,18 @@ def _entry(chosen: tracking.Version, champion: tracking.Version, by: str, reason
         "replaced_sha256": champion.tags.get("model_sha256", ""),
         **{key: chosen.tags.get(key, "") for key in kept},
         "accepted_undecided": chosen.tags["gate"] == "undecided",
-        "by": by,
+        **actor.facts(),
         "reason": reason,
     }
 
 
 def _facts(chosen: tracking.Version, outcome: str, replaced: str, more: str) -> Facts:
     instead = f" in place of version {replaced}" if replaced else ""
-    done = "is champion now" if outcome == "promoted" else "is already champion; nothing was changed"
+    done = {
+        "promoted": "is champion now",
+        "already champion": "is already champion; nothing was changed",
+        "would be promoted": "would become champion",
+    }[outcome]
     return {
         "model_name": chosen.model_name,
         "version": chosen.number,

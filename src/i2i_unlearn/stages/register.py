@@ -26,6 +26,9 @@ from i2i_unlearn.evaluated import Evaluated, digest, read_evaluated
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.own import code_of
 from i2i_unlearn.progress import progress
+from i2i_unlearn.registry.actor import Actor, find_actor
+from i2i_unlearn.registry.integrity import EVALUATION
+from i2i_unlearn.registry.reasons import BETWEEN_NAMES, named_in
 from i2i_unlearn.stages import register_evaluation as shown
 
 CARD = """# {{ model_name }} version {{ version }}
@@ -38,10 +41,11 @@ Forgets {{ tags.requests }}. Gate: **{{ tags.gate }}** (policy {{ tags.gate_poli
 """
 """Description of a version where no card template is given."""
 
-EVALUATION = "evaluation"
-"""Folder of a run's artifacts that holds the evaluation."""
 EVALUATION_FILES = ("metrics.json", "verdicts.json", "summary.json", "report.html", "pictures")
 """What goes into MLflow of an evaluation; anything else there (arrays of single images) stays where it is."""
+
+NOT_LOGGED = ("notify_url", "notify_command")
+"""Settings that may hold a secret."""
 
 PICTURE = "pictures/before_after.png"
 """Shown among the run's images, too. It holds forget images only where the evaluation's settings allow it."""
@@ -62,11 +66,13 @@ def run(
     card_template: str = CARD,
     repository: str | Path = ".",
     kfp_run_id: str = "",
+    by: str = "",
 ) -> Facts:
     """Log the evaluation and register the unlearned model; alias `candidate` only if the gate passed.
 
     `teacher` is a model directory, the others are output folders of their stages. `params` (the content of
-    params.yaml, where there is one) is logged as it is; `repository` is where git and data.dvc are asked.
+    params.yaml, where there is one) is logged as it is; `repository` is where git and data.dvc are asked; `by` is who
+    registers (registry/actor.py).
 
     Returns:
         model_name, version, run_id, gate, alias (champion, candidate or empty), registered (new | already |
@@ -79,7 +85,7 @@ def run(
     found = read_evaluated(Path(evaluation), Path(unlearned), Path(teacher), Path(splits) / "manifest.parquet")
     run_key = digest({"model_name": config.model_name, "evaluation": found.evaluation_sha256, **found.identity()})
     with tracking.connect() as server:
-        known = next(iter(server.versions(config.model_name, **found.identity())), None)
+        known = server.known_version(config.model_name, found.identity())
         record = server.find_record(config.experiment, run_key)
         if known and record and record.is_complete and known.tags.get("evaluation_run_id") == record.run_id:
             return _facts(server, config, known.number, record.run_id, ALREADY)
@@ -96,8 +102,9 @@ def run(
                 "evaluation_run_id": record.run_id,
                 **_revisions(repository, kfp_run_id),
                 **_teacher_version(server, config.model_name, found.teacher_sha256),
+                **_registrars(known, find_actor(by)),
             }
-            version = known or server.create_version(record, config.model_name, logged, found.identity() | tags)
+            version = known or server.create_version(record, config.model_name, logged, found.identity(), tags)
             card = _card(template, version, {**version.tags, **tags}, found.sentence)
             _finish(server, record, version, tags, card)
             _set_candidate(server, version, found.verdict["outcome"])
@@ -107,7 +114,7 @@ def run(
 
 
 def run_original(
-    model: str | Path, config: RegisterConfig, *, card_template: str = CARD, repository: str | Path = "."
+    model: str | Path, config: RegisterConfig, *, card_template: str = CARD, repository: str | Path = ".", by: str = ""
 ) -> Facts:
     """Register the model that everything starts from; it becomes champion only if nobody is.
 
@@ -124,26 +131,32 @@ def run_original(
         saved = Path(folder) / "model"
         load_model(model, config.model).save(saved)
         identity = {"kind": "original", "model_sha256": files.digest_folder(saved)}
-        revisions = _revisions(repository, "")
-        known = next(iter(server.versions(config.model_name, **identity)), None)
+        revisions = {**_revisions(repository, ""), **_registrars(None, find_actor(by))}
+        known = server.known_version(config.model_name, identity)
         version, run_id = known, ""
         if version is None:
-            version, run_id = _register_original(server, saved, config, {**identity, **revisions}, template)
+            version, run_id = _register_original(server, saved, config, identity, revisions, template)
         if server.at_alias(config.model_name, tracking.CHAMPION) is None:
             server.set_alias(version, tracking.CHAMPION)
         return _facts(server, config, version.number, run_id, ALREADY if known else NEW)
 
 
 def _register_original(
-    server: tracking.Server, saved: Path, config: RegisterConfig, tags: dict[str, str], template: Template
+    server: tracking.Server,
+    saved: Path,
+    config: RegisterConfig,
+    identity: dict[str, str],
+    revisions: dict[str, str],
+    template: Template,
 ) -> tuple[tracking.Version, str]:
-    run_key = digest({"model_name": config.model_name, "kind": "original", "model_sha256": tags["model_sha256"]})
+    run_key = digest({"model_name": config.model_name, **identity})
+    tags = {**identity, **revisions}
     record = server.find_record(config.experiment, run_key)
     record = record or server.new_record(config.experiment, run_key, "original")
     with record.writing(run_key), progress("Registering", 2) as advance:
         logged = _log_model(record, saved, config)
         advance(note="version")
-        version = server.create_version(record, config.model_name, logged, tags)
+        version = server.create_version(record, config.model_name, logged, identity, revisions)
         _finish(server, record, version, tags, _card(template, version, tags, ""))
         advance()
     return version, record.run_id
@@ -177,7 +190,7 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
     for key, value in content.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
-        else:
+        elif key not in NOT_LOGGED:
             yield f"{prefix}{key}", value
 
 
@@ -208,6 +221,16 @@ def _revisions(repository: str | Path, kfp_run_id: str) -> dict[str, str]:
         "kfp_run_id": kfp_run_id,
     }
     return {key: value for key, value in known.items() if value}
+
+
+def _registrars(known: tracking.Version | None, actor: Actor) -> dict[str, str]:
+    """Tags that name who registered it; whoever registers another evaluation of it joins them."""
+    tags = {}
+    for key, name in (("registered_by", actor.name), ("registered_account", actor.account)):
+        before = named_in(known.tags.get(key, "")) if known else []
+        named = [*before, *([] if not name or name in before else [name])]
+        tags[key] = BETWEEN_NAMES.join(named)[: tracking.MOST_TAG]
+    return {key: value for key, value in tags.items() if value}
 
 
 def _teacher_version(server: tracking.Server, model_name: str, teacher_sha256: str) -> dict[str, str]:

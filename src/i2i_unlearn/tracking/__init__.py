@@ -23,7 +23,8 @@ except ModuleNotFoundError as error:
     raise UserError(f"MLflow is not installed ({error}); run: pip install 'i2i-unlearn[mlflow]'") from None
 from i2i_unlearn.tracking.bad_input import BadInput
 from i2i_unlearn.tracking.champions import champion, fetch_version
-from i2i_unlearn.tracking.connection import connect
+from i2i_unlearn.tracking.connection import connect, public
+from i2i_unlearn.tracking.copies import give, take
 from i2i_unlearn.tracking.entities import (
     CANDIDATE,
     CHAMPION,
@@ -64,8 +65,11 @@ __all__ = [
     "champion",
     "connect",
     "fetch_version",
+    "give",
     "names",
+    "public",
     "set_model",
+    "take",
 ]
 
 for _name in ("alembic", "mlflow"):  # also where somebody imported mlflow before us

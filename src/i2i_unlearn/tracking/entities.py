@@ -24,6 +24,8 @@ MOST_TAG = 5000
 """Longest value of a tag that is written here; servers take at least as much."""
 PARENT = "mlflow.parentRunId"
 """Tag by which MLflow nests a run in another."""
+ATTEMPT = "attempt"
+"""Tag that tells the two runs apart that come of one request whose answer got lost."""
 MOST_POINTS = 1000
 """Most points of a curve that are logged; the whole curve is an artifact."""
 

@@ -152,25 +152,84 @@ class Record:
 
     def log_model(self, model_dir: Path, name: str, served: Served) -> Logged:
         """Log a model directory as a pyfunc, or find it where this run has logged it before."""
-        tags = {"model_sha256": files.digest_folder(model_dir)}
-        if not self.is_complete:  # else its version was deleted, maybe because the files are damaged
-            same = f"source_run_id = '{self.run_id}' and tags.model_sha256 = '{tags['model_sha256']}'"
-            for model in self._client.search_logged_models([self.experiment_id], same):
-                if model.status == LoggedModelStatus.READY:
-                    return Logged(str(model.model_id), model.tags["saved_sha256"])
+        model_sha256 = files.digest_folder(model_dir)
+        if found := self._find_model(f"tags.model_sha256 = '{model_sha256}'"):
+            return found
         params = {key: str(value) for key, value in served.model_config.items()}
-        model = self._client.create_logged_model(
-            self.experiment_id, name, source_run_id=self.run_id, tags=tags, params=params, model_type="image-to-image"
-        )
+        model = self._create_model(name, model_sha256, params)
         with tempfile.TemporaryDirectory() as folder:
             about = Model(artifact_path=model.artifact_location, run_id=self.run_id, model_id=model.model_id)
             saved = save(model_dir, Path(folder), about, served)
-            sha256 = files.digest_folder(saved)
-            self._client.set_logged_model_tags(model.model_id, {"saved_sha256": sha256})
-            self._client.log_model_artifacts(model.model_id, str(saved))
-        self._client.finalize_logged_model(model.model_id, "READY")
-        self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, step=0)])
-        return Logged(str(model.model_id), sha256)
+            return self._upload(str(model.model_id), saved, files.digest_folder(saved))
+
+    def log_saved(
+        self, saved: Path, model_sha256: str, saved_sha256: str, name: str, params: Mapping[str, str]
+    ) -> Logged:
+        """Log the files of a version of another registry as they are, or find them where this run has logged them."""
+        if found := self._find_model(f"tags.saved_sha256 = '{saved_sha256}'"):
+            return found
+        model = self._create_model(name, model_sha256, params)
+        return self._upload(str(model.model_id), saved, saved_sha256)
+
+    def log_points(self, key: str, points: Sequence[Metric], logged_model_id: str | None = None) -> None:
+        """Log the points of a curve that are not there yet; with an id, as numbers of that model."""
+        there = self._steps_of(key)
+        self._log(
+            Metric(key, point.value, point.timestamp, point.step, model_id=logged_model_id, run_id=self.run_id)
+            for point in points
+            if point.step not in there
+        )
+
+    def _find_model(self, term: str) -> Logged | None:
+        """A logged model of this run that is ready."""
+        if self.is_complete:
+            return None  # its version was deleted, maybe because the files are damaged
+        same = f"source_run_id = '{self.run_id}' and {term}"
+        for model in self._client.search_logged_models([self.experiment_id], same):
+            if model.status == LoggedModelStatus.READY:
+                self._log_output(str(model.model_id))
+                return Logged(str(model.model_id), model.tags["saved_sha256"])
+        return None
+
+    def _create_model(self, name: str, model_sha256: str, params: Mapping[str, str]) -> Any:
+        same = f"source_run_id = '{self.run_id}' and tags.model_sha256 = '{model_sha256}'"
+        self._delete_unfinished(same)
+        model = self._client.create_logged_model(
+            self.experiment_id,
+            name,
+            source_run_id=self.run_id,
+            tags={"model_sha256": model_sha256},
+            params=dict(params),
+            model_type="image-to-image",
+        )
+        self._delete_unfinished(same, but=str(model.model_id))
+        return model
+
+    def _delete_unfinished(self, same: str, but: str = "") -> None:
+        """Delete logged models that nobody will finish: of a killed registration, or of an answer that got lost."""
+        for model in self._client.search_logged_models([self.experiment_id], same):
+            if model.status != LoggedModelStatus.READY and model.model_id != but:
+                self._client.delete_logged_model(model.model_id)
+
+    def _upload(self, model_id: str, saved: Path, sha256: str) -> Logged:
+        self._client.set_logged_model_tags(model_id, {"saved_sha256": sha256})
+        self._client.log_model_artifacts(model_id, str(saved))
+        self._client.finalize_logged_model(model_id, "READY")
+        self._log_output(model_id)
+        return Logged(model_id, sha256)
+
+    def _log_output(self, model_id: str) -> None:
+        """Tell MLflow that this run made the model; twice would be an error."""
+        if not self._has_output(model_id):
+            try:
+                self._client.log_outputs(self.run_id, [LoggedModelOutput(model_id, step=0)])
+            except MlflowException:
+                if not self._has_output(model_id):  # else only the answer got lost
+                    raise
+
+    def _has_output(self, model_id: str) -> bool:
+        outputs = self._client.get_run(self.run_id).outputs
+        return outputs is not None and any(output.model_id == model_id for output in outputs.model_outputs)
 
 
 def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:

@@ -1,0 +1,75 @@
+"""Bring a version from one registry to another: checked before, named after where it came from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from i2i_unlearn import tracking
+from i2i_unlearn.config import RegisterConfig
+from i2i_unlearn.errors import GateRefused
+from i2i_unlearn.registry import integrity
+from i2i_unlearn.registry.actor import Actor
+
+IDENTITY = ("kind", "model_sha256", "unlearned_sha256", "teacher_sha256", "requests", "erased")
+"""Tags that make a version what it is, as `register` has them."""
+OF_ITS_PLACE = ("teacher_version", "evaluation_run_id", "saved_sha256", "rollback_forced")
+"""Tags that mean something in the registry of origin alone."""
+
+
+def copy_version(origin: str, target: str, number: str, config: RegisterConfig, actor: Actor) -> tuple[str, bool]:
+    """Copy a version of `config.model_name`; return its number at the target, and whether it is new there.
+
+    Without `number`: whoever is candidate at the origin.
+
+    Raises:
+        GateRefused: its bytes, tags or evaluation are not what was registered.
+        UserError: there is no such version, or a registry cannot be reached.
+    """
+    with TemporaryDirectory() as folder:
+        with tracking.connect(origin) as server:
+            chosen = _choose(server, config.model_name, number)
+            if differences := integrity.differences(server, chosen):
+                raise GateRefused(*(f"version {chosen.number} at the origin: {found}" for found in differences))
+            taken = tracking.take(server, chosen, Path(folder))
+            about = _origin(server, chosen, actor)
+        with tracking.connect(target) as server:
+            identity = {key: chosen.tags.get(key, "") for key in IDENTITY}
+            if known := server.known_version(config.model_name, identity):
+                return known.number, False
+            kept = {key: tag for key, tag in chosen.tags.items() if key not in (*IDENTITY, *OF_ITS_PLACE)}
+            tags = {**kept, **about, **_teacher_version(server, config.model_name, chosen)}
+            given = tracking.give(server, taken, config.model_name, config.experiment, identity, tags)
+            _set_alias(server, given)
+            return given.number, True
+
+
+def _choose(server: tracking.Server, model_name: str, number: str) -> tracking.Version:
+    if number:
+        return server.version(model_name, number)
+    candidate = server.at_alias(model_name, tracking.CANDIDATE)
+    if candidate is None:
+        raise GateRefused(f"{model_name} has no candidate at the origin; name a version with --version N")
+    return candidate
+
+
+def _origin(server: tracking.Server, chosen: tracking.Version, actor: Actor) -> Mapping[str, str]:
+    return {
+        "origin_registry": tracking.public(server.uri),
+        "origin_version": chosen.number,
+        "origin_run_id": chosen.tags.get("evaluation_run_id", ""),
+        "copied_by": actor.name,
+    }
+
+
+def _teacher_version(server: tracking.Server, model_name: str, chosen: tracking.Version) -> Mapping[str, str]:
+    teacher = chosen.tags.get("teacher_sha256", "")
+    numbers = [version.number for version in server.versions(model_name, model_sha256=teacher)] if teacher else []
+    return {"teacher_version": numbers[-1]} if numbers else {}
+
+
+def _set_alias(server: tracking.Server, given: tracking.Version) -> None:
+    """As `register` does: candidate if the gate passed; an original is champion where nobody is."""
+    if given.tags.get("gate") == "pass":
+        server.set_alias(given, tracking.CANDIDATE)
+    if given.tags.get("kind") == "original" and server.at_alias(given.model_name, tracking.CHAMPION) is None:
+        server.set_alias(given, tracking.CHAMPION)

@@ -1,0 +1,74 @@
+"""Tell others of a decision: a webhook, a command, or both. Nothing that fails here changes the decision."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from i2i_unlearn.config import PromoteConfig
+
+VARIABLE = "I2I_UNLEARN_NOTIFY_URL"
+"""Takes the place of promote.notify_url, so that an address that is a secret need not stand in params.yaml."""
+SCHEMA_VERSION = 1
+
+
+def notify(config: PromoteConfig, event: str, about: Mapping[str, Any]) -> None:
+    """Send `about` as JSON; `event` is promoted, refused, rolled back or found moved. What fails is told on stderr."""
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    content = json.dumps({"schema_version": SCHEMA_VERSION, "event": event, "time": time, **about}, sort_keys=True)
+    for failure in _failures(config, content.encode()):
+        print(f"i2i-unlearn: notification: {failure}; the decision stands ({event})", file=sys.stderr)
+
+
+def _failures(config: PromoteConfig, content: bytes) -> Iterator[str]:
+    url = os.environ.get(VARIABLE) or config.notify_url
+    if url and (failure := _post(url, content, config.notify_timeout_s)):
+        yield failure
+    if config.notify_command and (failure := _run(config.notify_command, content, config.notify_timeout_s)):
+        yield failure
+
+
+def _post(url: str, content: bytes, timeout_s: float) -> str:
+    """Send it; what went wrong in words, without the address's path, query or password."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "the address is not http:// or https://"
+    login, _, place = parts.netloc.rpartition("@")
+    where = f"{parts.scheme}://{place}"
+    headers = {"Content-Type": "application/json", "User-Agent": "i2i-unlearn"}
+    if login:
+        user, _, word = login.partition(":")
+        pair = f"{urllib.parse.unquote(user)}:{urllib.parse.unquote(word)}"
+        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    bare = urllib.parse.urlunsplit((parts.scheme, place, parts.path, parts.query, ""))
+    request = urllib.request.Request(bare, content, headers, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s):
+            return ""
+    except urllib.error.HTTPError as error:
+        return f"{where} answered {error.code}"
+    except TimeoutError:
+        return f"{where} did not answer within {timeout_s:g} s"
+    except (OSError, ValueError) as error:  # their texts may repeat the address
+        cause = getattr(error, "reason", error)
+        if isinstance(cause, TimeoutError):
+            return f"{where} did not answer within {timeout_s:g} s"
+        return f"{where} cannot be reached ({type(cause).__name__})"
+
+
+def _run(command: list[str], content: bytes, timeout_s: float) -> str:
+    """Run it with the content on stdin; what went wrong in words. What it prints goes nowhere: it may hold a secret."""
+    try:
+        done = subprocess.run(command, input=content, capture_output=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        return f"{command[0]} did not end within {timeout_s:g} s and was stopped"
+    except OSError as error:
+        return f"{command[0]} cannot be run ({error.strerror})"
+    return f"{command[0]} ended with code {done.returncode}" if done.returncode else ""

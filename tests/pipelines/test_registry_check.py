@@ -1,0 +1,59 @@
+"""The pipeline that checks the registry: as Kubeflow reads it, and run on this machine."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from test_compiled import COMPILE_WITHOUT
+
+from i2i_unlearn.config import PromoteConfig, load_params
+from i2i_unlearn.errors import GateRefused
+from i2i_unlearn.runner import form_fields, run_package
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "pipelines/registry_check.yaml"
+SPEC, PLATFORM = yaml.safe_load_all(PACKAGE.read_text())
+FIELDS = form_fields(SPEC)
+TASK = SPEC["root"]["dag"]["tasks"]["registry-check"]
+
+
+def test_committed_yaml_is_what_the_sources_compile_to_on_a_machine_without_torch(tmp_path):
+    out = tmp_path / "registry_check.yaml"
+    environment = {key: value for key, value in os.environ.items() if key != "I2I_UNLEARN_IMAGE"}
+    program = COMPILE_WITHOUT.replace('"compile",', '"compile", "--pipeline", "registry_check",')
+    subprocess.run([sys.executable, "-c", program, str(out)], cwd=ROOT, env=environment, check=True)
+    assert out.read_text() == PACKAGE.read_text(), "stale; run: i2i-unlearn pipeline compile"
+
+
+def test_form_and_constants_together_are_the_settings_of_promotion():
+    constants = TASK["inputs"]["parameters"]["settings"]["runtimeValue"]["constant"]
+    config = PromoteConfig(ledger=FIELDS["ledger"]["defaultValue"], **constants)
+    assert config == PromoteConfig.from_params(load_params(ROOT / "params.yaml"))
+    assert all(FIELDS[name]["description"] for name in FIELDS)
+
+
+def test_it_never_comes_from_the_cache_and_finds_the_record_on_the_volume():
+    assert not TASK["cachingOptions"].get("enableCache", False)
+    (pod,) = PLATFORM["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
+    assert pod["pvcMount"][0]["mountPath"] == "/workspace"
+
+
+def test_a_run_fails_with_the_finding_when_the_alias_was_moved_by_hand(tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    package = Path(shutil.copy(PACKAGE, tmp_path / "registry_check.yaml"))
+    params = ["model_name=painter", f"ledger={tmp_path}/promotions.jsonl"]
+    folder = run_package(package, params, tmp_path / "runs")
+    assert "| champion |  |" in (folder / "registry-check/checked").read_text()
+    client = MlflowClient()
+    client.create_registered_model("painter")
+    version = client.create_model_version("painter", str(tmp_path))
+    client.set_registered_model_alias("painter", "champion", version.version)
+    with pytest.raises(GateRefused, match="champion in MLflow is version 1, but .* the alias was moved by hand"):
+        run_package(package, params, tmp_path / "runs")

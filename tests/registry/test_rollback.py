@@ -1,0 +1,105 @@
+"""Back to an earlier champion, unless it knows what was erased."""
+
+from pathlib import Path
+
+import pytest
+
+from i2i_unlearn import ledger, tracking
+from i2i_unlearn.config import PromoteConfig
+from i2i_unlearn.errors import GateRefused, UserError
+from i2i_unlearn.registry import history
+from i2i_unlearn.stages import promote, rollback
+from tests.registry.world import Registered
+
+WHO = {"by": "Ada", "reason": "seams"}
+
+
+@pytest.fixture
+def third(registered: Registered, promote_config: PromoteConfig) -> Registered:
+    """Versions 1, 2 and 3 were champion in this order; 3 forgot the same as 2, better."""
+    promote.run(promote_config, registered.config)
+    registered.copy("2", kind="again")
+    with tracking.connect() as server:
+        seen, chosen = server.version(registered.name, "2"), server.version(registered.name, "3")
+        entry = promote._entry(chosen, seen, promote.find_actor("Bob"), "better")
+        promote.moves.move(promote_config.ledger, server, chosen, seen, entry)
+    return registered
+
+
+def test_back_to_the_champion_before_by_the_record(third: Registered, promote_config: PromoteConfig):
+    facts = rollback.run(promote_config, third.config, **WHO)
+    assert (facts["version"], facts["outcome"], facts["replaced"], facts["knows_again"]) == (
+        "2",
+        "rolled back",
+        "3",
+        "",
+    )
+    assert third.alias("champion") == "2"
+    last = history.last_champion(ledger.read(promote_config.ledger), third.name)
+    assert (last.version, last.replaced, last.record["event"]) == ("2", "3", "rollback")
+    assert (last.record["by"], last.record["reason"], last.record["forced"]) == ("Ada", "seams", False)
+
+
+def test_a_second_rollback_goes_further_back_and_not_forward_again(third: Registered, promote_config: PromoteConfig):
+    rollback.run(promote_config, third.config, **WHO)
+    with pytest.raises(GateRefused, match="version 1 still knows digit-3"):
+        rollback.run(promote_config, third.config, **WHO)
+
+
+def test_what_was_erased_stays_erased_unless_a_person_forces_it_and_that_is_kept(
+    registered: Registered, promote_config: PromoteConfig
+):
+    promote.run(promote_config, registered.config)
+    with pytest.raises(GateRefused, match="version 1 still knows digit-3, which must stay forgotten; .*--force"):
+        rollback.run(promote_config, registered.config, **WHO)
+    assert registered.alias("champion") == "2"
+    facts = rollback.run(promote_config, registered.config, **WHO, force=True)
+    assert (facts["version"], facts["knows_again"]) == ("1", "digit-3")
+    assert registered.alias("champion") == "1"
+    assert registered.tags("1")["rollback_forced"] == "Ada: seams (knows again: digit-3)"
+    record = ledger.read(promote_config.ledger)[-2]
+    assert (record["forced"], record["knows_again"], record["reason"]) == (True, "digit-3", "seams")
+    assert history.outcomes(ledger.read(promote_config.ledger))[-1][1] == "done, forced"
+
+
+@pytest.mark.parametrize("who", [{"by": "Ada", "reason": " "}, {"by": "", "reason": "seams"}])
+def test_a_rollback_needs_a_name_and_a_reason(third: Registered, promote_config: PromoteConfig, who: dict[str, str]):
+    with pytest.raises(UserError, match="--by NAME --reason TEXT"):
+        rollback.run(promote_config, third.config, **who)
+    assert third.alias("champion") == "3"
+
+
+def test_a_version_that_never_was_champion_is_refused_with_all_reasons(
+    third: Registered, promote_config: PromoteConfig
+):
+    fourth = third.copy("2", requests="digit-9", model_sha256="0" * 64)
+    with pytest.raises(GateRefused) as told:
+        rollback.run(promote_config, third.config, version=fourth, **WHO)
+    never, knows, *damaged = told.value.reasons
+    assert never == "version 4 was never champion, by the promotion record (these were: 1, 2, 3)"
+    assert "still knows digit-3" in knows
+    assert "its weights in MLflow" in damaged[0]
+
+
+def test_after_a_move_by_hand_what_the_record_knows_as_forgotten_still_counts(
+    registered: Registered, promote_config: PromoteConfig
+):
+    promote.run(promote_config, registered.config)
+    registered.set_alias("champion", "1")
+    with pytest.raises(UserError, match="does not know who was champion .* before version 1; name a version"):
+        rollback.run(promote_config, registered.config, **WHO)
+    assert rollback.run(promote_config, registered.config, version="2", **WHO)["outcome"] == "rolled back"
+    assert registered.alias("champion") == "2"
+
+
+def test_nothing_to_go_back_to_is_told(registered: Registered, promote_config: PromoteConfig):
+    with pytest.raises(UserError, match="does not know who was champion"):
+        rollback.run(promote_config, registered.config, **WHO)
+
+
+def test_a_dry_run_changes_nothing(third: Registered, promote_config: PromoteConfig):
+    before = Path(promote_config.ledger).read_bytes()
+    facts = rollback.run(promote_config, third.config, **WHO, dry_run=True)
+    assert facts["outcome"] == "would be rolled back"
+    assert third.alias("champion") == "3"
+    assert Path(promote_config.ledger).read_bytes() == before
