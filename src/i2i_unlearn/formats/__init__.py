@@ -12,7 +12,11 @@ from typing import Any
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.formats.reading import read_checkpoint
 
-FORMATS = {"MAGE": "i2i_unlearn.formats.mage", "MAE": "i2i_unlearn.formats.mae"}
+FORMATS = {
+    "MAGE": "i2i_unlearn.formats.mage",
+    "MAE": "i2i_unlearn.formats.mae",
+    "Palette": "i2i_unlearn.formats.palette",
+}
 """Name -> module; MAGE first, since its files have all of MAE's names, too. Imported when a file is read: each brings
 its family's library."""
 SUFFIXES = (".pth", ".pt", ".ckpt")

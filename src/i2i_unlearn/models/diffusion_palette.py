@@ -5,7 +5,7 @@ The public files (`<epoch>_Network.pth`) hold a flat state dict: six buffers of 
 `qkv` is one matrix in which heads come first and each head's rows are q, k, v in turn.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from torch import Tensor
 
@@ -97,3 +97,37 @@ def _attentions(num_levels: int, layers_per_block: int) -> Iterator[tuple[str, s
         for layer in range(layers_per_block + 1):
             up = level * (layers_per_block + 1) + layer
             yield f"output_blocks.{up}.1", f"up_blocks.{level}.attentions.{layer}"
+
+
+def published_shapes(
+    ours: Mapping[str, Tensor], *, num_levels: int, layers_per_block: int, attention_levels: Collection[int]
+) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of the public file, from the state dict of our U-Net; without the schedule."""
+    attends_last = {level: num_levels - 1 - level in attention_levels for level in range(num_levels)}
+    blocks = {place: name for name, place in _attentions(num_levels, layers_per_block)}
+    for name, place in _residuals(num_levels, layers_per_block):
+        _, _, kind, *_ = place.split(".")
+        if kind != "upsamplers" or name.endswith(".2") == attends_last[int(place.split(".")[1])]:
+            blocks[place] = name
+    layers = {place: name for name, place in _LAYERS.items()}
+    ends = {place: name for name, place in _ENDS.items()}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, tensor in ours.items():
+        module, _, kind = name.rpartition(".")
+        shape = tuple(tensor.shape)
+        if module in ends:
+            shapes[f"{PREFIX}{ends[module]}.{kind}"] = shape
+        elif ".attentions." in module:
+            block, part = _attention_part(module)
+            longer = (*shape, 1) if part in ("qkv", "proj_out") and kind == "weight" else shape
+            shapes[f"{PREFIX}{blocks[block]}.{part}.{kind}"] = (3 * longer[0], *longer[1:]) if part == "qkv" else longer
+        else:
+            block, _, layer = module.rpartition(".")
+            shapes[f"{PREFIX}{blocks[block]}.{layers[layer]}.{kind}"] = shape
+    return shapes
+
+
+def _attention_part(module: str) -> tuple[str, str]:
+    """down_blocks.0.attentions.1.to_q -> (down_blocks.0.attentions.1, qkv)."""
+    block, _, layer = module.removesuffix(".0").rpartition(".")
+    return block, {"group_norm": "norm", "to_out": "proj_out"}.get(layer, "qkv")
