@@ -12,6 +12,7 @@ import typer
 
 from i2i_unlearn import __version__
 from i2i_unlearn.commands import (
+    complete,
     data,
     demo,
     evidence,
@@ -34,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Make image-to-image generators forget: file a request, unlearn, evaluate, register, promote.",
 )
-for part in (stages.app, registry.verbs, sweep.app, demo.app):
+for part in (stages.app, registry.verbs, sweep.app, demo.app, complete.app):
     app.registered_commands += part.registered_commands
 app.add_typer(data.app, name="data")
 app.add_typer(request.app, name="request")

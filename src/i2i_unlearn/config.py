@@ -419,6 +419,23 @@ class PromoteConfig(StageConfig):
         return self.model_copy(update={"ledger": path}) if path else self
 
 
+class CompleteConfig(StageConfig):
+    """Section `complete`: completing images with a model that is done."""
+
+    section = "complete"
+    seed: int
+    num_threads: PositiveInt
+    model: str
+    """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
+    device: Literal["auto", "cpu", "cuda"]
+    operator: str
+    """With the two keys below, of model directories; a registered version has its own."""
+    keep_fraction: OpenFraction
+    operator_patch_size: PositiveInt
+    batch_size: PositiveInt
+    """Images at once. Part of the result where something is drawn at random."""
+
+
 CONFIGS: dict[str, type[StageConfig]] = {
     config.section: config
     for config in (
@@ -431,6 +448,7 @@ CONFIGS: dict[str, type[StageConfig]] = {
         SweepConfig,
         RegisterConfig,
         PromoteConfig,
+        CompleteConfig,
     )
 }
 

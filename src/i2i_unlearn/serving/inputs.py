@@ -1,0 +1,104 @@
+"""Images to complete: one file, the files below a folder, the rows of Parquet files; and the name of each completion.
+
+input                        completion
+cats/tom.png                 cats/tom.png
+cats/tom.jpg                 cats/tom.jpg.png (tom.png may lie beside it)
+row 7 of cats.parquet        cats/00000007.png
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from i2i_unlearn import files
+from i2i_unlearn.data.from_parquet import Columns, count_rows, read_parquet
+from i2i_unlearn.errors import UserError
+
+PARQUET = ".parquet"
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image that may turn out to be broken."""
+
+    where: str
+    """File, or table and row."""
+    name: str
+    """Path of its completion below the output folder."""
+    read: Callable[[], bytes]
+    """Raises OSError or ValueError if there are no bytes."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Images to complete, always in the same order."""
+
+    root: Path
+    """Folder that names are relative to."""
+    paths: tuple[Path, ...]
+    image_column: str
+
+    def target(self, path: Path) -> Path:
+        """Name of the completion, or of the folder of those of a Parquet file, below the output folder."""
+        inside = path.relative_to(self.root)
+        if path.suffix == PARQUET:
+            return inside.with_suffix("")
+        return inside if path.suffix == ".png" else inside.with_name(f"{inside.name}.png")
+
+    def __len__(self) -> int:
+        return sum(count_rows(path) if path.suffix == PARQUET else 1 for path in self.paths)
+
+    def __iter__(self) -> Iterator[Item]:
+        for path in self.paths:
+            target = self.target(path)
+            if path.suffix != PARQUET:
+                yield Item(str(path), target.as_posix(), path.read_bytes)
+                continue
+            rows = read_parquet(path, name="", source_split="unknown", columns=Columns(image=self.image_column))
+            for number, row in enumerate(rows):
+                yield Item(row.where, (target / f"{number:08d}.png").as_posix(), row.read)
+
+    def digests(self) -> list[list[str]]:
+        """Name and sha256 of each file; of one that cannot be read, the reason."""
+        return [[path.relative_to(self.root).as_posix(), _digest(path)] for path in self.paths]
+
+
+def find_inputs(path: str | Path, image_column: str = "image") -> Inputs:
+    """The images that `path` names; hidden files do not count, every other file is taken for an image.
+
+    Raises:
+        UserError: there is nothing, or two would give the same completion.
+    """
+    path = Path(path)
+    if path.is_file():
+        return Inputs(path.parent, (path,), image_column)
+    if not path.is_dir():
+        raise UserError(f"{path}: no such file or folder; name an image, a Parquet file or a folder of them")
+    below = (found for found in path.rglob("*") if found.is_file())
+    shown = sorted(found for found in below if not _is_hidden(found.relative_to(path)))
+    inputs = Inputs(path, tuple(shown), image_column)
+    if not inputs.paths:
+        raise UserError(f"{path}: holds no file; name an image, a Parquet file or a folder of them")
+    _check_names(inputs)
+    return inputs
+
+
+def _is_hidden(inside: Path) -> bool:
+    return any(part.startswith(".") for part in inside.parts)
+
+
+def _check_names(inputs: Inputs) -> None:
+    seen: dict[Path, Path] = {}
+    for path in inputs.paths:
+        target = inputs.target(path)
+        taken = [place for place in (target, *target.parents) if place in seen]
+        if taken:
+            raise UserError(f"{seen[taken[0]]} and {path} would both become {target}; rename one of them")
+        seen[target] = path
+
+
+def _digest(path: Path) -> str:
+    try:
+        return files.digest_file(path)
+    except OSError as error:
+        return str(error.strerror)

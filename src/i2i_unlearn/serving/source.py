@@ -1,0 +1,72 @@
+"""Which model completes: a model directory, or a registered version with the settings that it was registered with."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from i2i_unlearn import files
+from i2i_unlearn.errors import UserError
+
+_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<number>\d+)|@(?P<alias>[\w.-]+))")
+_HOW = ("operator", "keep_fraction", "operator_patch_size", "seed")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that is at hand."""
+
+    name: str
+    """The directory, or models:/NAME/NUMBER: an alias is resolved once."""
+    directory: Path
+    sha256: str
+    """Digest of the directory."""
+    how: Mapping[str, Any]
+    """operator, keep_fraction, operator_patch_size and seed of a registered version; empty for a directory."""
+
+
+@contextmanager
+def opened(model: str) -> Iterator[Source]:
+    """Bring the model that `model` names: DIR, models:/NAME/NUMBER or models:/NAME@ALIAS.
+
+    Raises:
+        UserError: it names none, it has other bytes than were registered, or MLflow cannot be reached.
+    """
+    if not model.startswith("models:"):
+        directory = Path(model)
+        if not (directory / "config.json").is_file():
+            raise UserError(
+                f"{model}: no model directory (it has no config.json); name one, models:/NAME/NUMBER or"
+                " models:/NAME@champion"
+            )
+        yield Source(model, directory, files.digest_folder(directory), {})
+        return
+    with TemporaryDirectory() as folder:
+        yield _registered(model, Path(folder))
+
+
+def _registered(model: str, folder: Path) -> Source:
+    asked = _URI.fullmatch(model)
+    if asked is None:
+        raise UserError(f"{model}: names no version; write models:/NAME/NUMBER or models:/NAME@champion")
+    from i2i_unlearn import tracking
+
+    name, alias = asked["name"], asked["alias"]
+    with tracking.connect() as server:
+        version = server.at_alias(name, alias) if alias else server.version(name, asked["number"])
+        if version is None:
+            raise UserError(f"{name} has no {alias}; promote a version, or write models:/{name}/NUMBER")
+        saved = server.download(version, folder)
+    uri, directory = f"models:/{name}/{version.number}", saved / tracking.MODEL_PATH
+    if not (directory / "config.json").is_file():
+        raise UserError(f"{uri}: holds no model directory of ours; register it with `i2i-unlearn register`")
+    sha256 = files.digest_folder(directory)
+    if sha256 != version.tags.get("model_sha256"):
+        raise UserError(f"{uri}: its bytes are not those that were registered; register it again")
+    flavor = yaml.safe_load((saved / "MLmodel").read_text(encoding="utf-8"))["flavors"]["python_function"]
+    return Source(uri, directory, sha256, {key: flavor["config"][key] for key in _HOW})
