@@ -16,6 +16,7 @@ from i2i_unlearn.commands import (
     data,
     demo,
     evidence,
+    guard,
     keys,
     ledger,
     pipeline,
@@ -44,6 +45,7 @@ app.add_typer(registry.app, name="registry")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(preset.app, name="preset")
 app.add_typer(review.app, name="review")
+app.add_typer(guard.app, name="guard")
 app.add_typer(keys.app, name="keys")
 app.add_typer(evidence.app, name="evidence")
 

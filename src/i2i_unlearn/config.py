@@ -436,6 +436,24 @@ class CompleteConfig(StageConfig):
     """Images at once. Part of the result where something is drawn at random."""
 
 
+class GuardConfig(StageConfig):
+    """Section `guard`: the filter for the time until requests are carried out."""
+
+    section = "guard"
+    seed: int
+    num_threads: PositiveInt
+    model: str
+    """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
+    operator: str
+    keep_fraction: OpenFraction
+    operator_patch_size: PositiveInt
+    extractor: str
+    false_alarms: OpenFraction
+    """Share of ordinary images that may be refused."""
+    max_images: PositiveInt
+    """Most images, of the forget set and of the others, that rates are measured on. All forget images are guarded."""
+
+
 CONFIGS: dict[str, type[StageConfig]] = {
     config.section: config
     for config in (
@@ -449,6 +467,7 @@ CONFIGS: dict[str, type[StageConfig]] = {
         RegisterConfig,
         PromoteConfig,
         CompleteConfig,
+        GuardConfig,
     )
 }
 

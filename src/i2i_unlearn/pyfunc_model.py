@@ -5,20 +5,21 @@
 
 Picture files in base64 and masks of one's own: serving/payload.py. The operator is the one that the version was
 registered with, unless `params` name another; its hidden pixels are filled, the others come back as given.
+Where I2I_UNLEARN_GUARD names a guard (guard/), items that it refuses come back as a refusal in place of an image.
 MLflow copies this file beside the weights and the package into its `code` folder.
 """
 
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from i2i_unlearn.errors import UserError
+from i2i_unlearn.guard import guard_from_environment
 from i2i_unlearn.models import load_model
 from i2i_unlearn.operators import make_operator
 from i2i_unlearn.serving.completion import Completer
-from i2i_unlearn.serving.payload import IMAGE, Asked, encode, read_payload
+from i2i_unlearn.serving.payload import Asked, answer, read_payload
 from i2i_unlearn.tracking import BadInput, PythonModel, set_model
 
 
@@ -29,6 +30,7 @@ class Completion(PythonModel):
         """Read the model directory and the operator that the version was registered with."""
         self.served = dict(context.model_config)
         self.model = load_model(context.artifacts["model"], self.served["model"])
+        self.guard = guard_from_environment()
 
     # MLflow reads the hint of `model_input` and warns of those it does not know; it knows the bare numpy.ndarray.
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> Any:
@@ -42,9 +44,9 @@ class Completion(PythonModel):
             completed_BHWC = self._complete(asked, {**self.served, **(params or {})})
         except UserError as error:
             raise BadInput(str(error)) from None
-        if asked.encoded:
-            return pd.DataFrame({IMAGE: [encode(image_HWC) for image_HWC in completed_BHWC]})
-        return completed_BHWC
+        if self.guard is None:
+            return answer(asked, completed_BHWC)
+        return answer(asked, completed_BHWC, self.guard.refuses(asked.images_BHWC, completed_BHWC))
 
     def _complete(self, asked: Asked, how: dict[str, Any]) -> np.ndarray:
         if not 0 < how["keep_fraction"] < 1:

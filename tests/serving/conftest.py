@@ -1,15 +1,18 @@
 """A tiny model that is registered once for all tests here, and pictures to send to it."""
 
-from collections.abc import Iterator
+import datetime
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from i2i_unlearn.config import RegisterConfig
 from i2i_unlearn.stages import register
 from tests.registry.world import OPERATOR, make_model
+from tests.serving.pictures import pixels
 
 
 @dataclass(frozen=True)
@@ -44,3 +47,38 @@ def loaded(served: Served) -> Any:
     from mlflow import pyfunc
 
     return pyfunc.load_model(served.uri)
+
+
+@pytest.fixture
+def guard_folder(tmp_path: Path) -> Callable[..., Path]:
+    """`guard_folder(images)`: a guard for these images, at a threshold that only near-copies pass."""
+    import torch
+
+    from i2i_unlearn.guard.filter import probe_features
+    from i2i_unlearn.guard.similarity import around, features_of
+    from i2i_unlearn.guard.store import GuardFacts, Stored, write_guard
+    from i2i_unlearn.metrics.extractors import load_extractor
+
+    def make(images: np.ndarray, expires: datetime.date = datetime.date(2999, 1, 1)) -> Path:
+        extractor = load_extractor("efficientnet_lite0", torch.device("cpu"))
+        mean_D = features_of(extractor, pixels(30, seed=99)).mean(0)
+        facts = GuardFacts(
+            schema_version=1,
+            what="test",
+            requests=["digit-3"],
+            expires=expires,
+            extractor="efficientnet_lite0",
+            extractor_label="efficientnet_lite0",
+            threshold=0.9,
+            false_alarms=0.01,
+            measured={},
+            num_forget=len(images),
+            operator="half_left",
+            keep_fraction=0.5,
+            model_sha256="0" * 64,
+        )
+        forget_ND = around(features_of(extractor, images), mean_D)
+        write_guard(Stored(facts, mean_D, forget_ND, probe_features(extractor)), tmp_path / "guard")
+        return tmp_path / "guard"
+
+    return make

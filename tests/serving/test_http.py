@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,18 +33,17 @@ def free_port() -> int:
 Ask = Callable[..., tuple[int, dict]]
 
 
-@pytest.fixture(scope="module")
-def ask(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    """`ask(body)`: status and answer of the running server."""
+@contextmanager
+def serving(served: Served, log: Path, **environment: str) -> Iterator[Ask]:
+    """Run the server; yield `ask(body)`: status and answer."""
     port = free_port()
-    log = tmp_path_factory.mktemp("log") / "server"
     words = ["-m", "mlflow", "models", "serve", "--model-uri", served.uri, "--env-manager", "local", "--host"]
     beside = str(Path(sys.executable).parent)  # MLflow looks for uvicorn on the PATH
-    environment = {**os.environ, "PATH": f"{beside}:{os.environ['PATH']}", "MLFLOW_TRACKING_URI": served.tracking_uri}
+    path = f"{beside}:{os.environ['PATH']}"
     with log.open("w") as out:
         server = subprocess.Popen(
             [sys.executable, *words, "127.0.0.1", "--port", str(port)],
-            env=environment,
+            env={**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": served.tracking_uri, **environment},
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -55,6 +55,12 @@ def ask(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[As
         if server.poll() is None:
             os.killpg(server.pid, signal.SIGTERM)
             server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def ask(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
+    with serving(served, tmp_path_factory.mktemp("log") / "server") as ask:
+        yield ask
 
 
 def wait_until_up(server: subprocess.Popen, port: int, log: Path) -> None:
@@ -157,3 +163,18 @@ def test_what_is_wrong_is_one_line_with_status_400(ask: Ask):
 def test_what_mlflow_refuses_itself_has_status_400_too(ask: Ask):
     for body in ([], {"bla": 1}, b"\xff{", b"{", {"inputs": [[1, 2], [3]]}):
         assert refused(ask, body)
+
+
+def test_a_guard_puts_a_refusal_in_place_of_an_image(served: Served, guard_folder, tmp_path):
+    images = pixels(3)
+    with serving(served, tmp_path / "log", I2I_UNLEARN_GUARD=str(guard_folder(images[:1]))) as ask:
+        status, answer = ask({"inputs": [png(image) for image in images]})
+        assert status == 200
+        first, *others = answer["predictions"]
+        assert first == {"image": None, "refused": "refused by the filter for pending forget requests"}
+        assert [one["refused"] for one in others] == [None, None]
+        np.testing.assert_array_equal(from_png(others[0]["image"])[:, :4], images[1][:, :4])
+        numbers = ask({"inputs": images.tolist()})[1]["predictions"]
+        assert numbers[0] == {"refused": first["refused"]}
+        assert np.array(numbers[1:]).shape == (2, SIZE, SIZE, 1)
+    assert "similar" not in (tmp_path / "log").read_text()

@@ -1,5 +1,7 @@
 """The registered version as a program loads it."""
 
+import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,3 +69,49 @@ def test_the_version_says_what_it_takes(loaded):
     assert loaded.metadata.metadata == {"image_size": [SIZE, SIZE], "num_channels": 1}
     params = {spec.name: spec.default for spec in loaded.metadata.get_params_schema().params}
     assert params == {"operator": "half_left", "keep_fraction": 0.5, "seed": 0}
+
+
+# --- with a guard ---
+
+
+@pytest.fixture
+def load(served, monkeypatch):
+    """`load(folder)`: the version as a server loads it that has this guard."""
+    from mlflow import pyfunc
+
+    def load(folder):
+        monkeypatch.setenv("I2I_UNLEARN_GUARD", str(folder))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", served.tracking_uri)
+        return pyfunc.load_model(served.uri)
+
+    return load
+
+
+def test_a_guard_refuses_what_is_near_and_leaves_the_rest_as_it_was(load, guard_folder, loaded):
+    images = pixels(4)
+    without = loaded.predict(images)
+    guarded = load(guard_folder(images[2:3]))
+    found = guarded.predict(images)
+    assert found[2] == {"refused": "refused by the filter for pending forget requests"}
+    for number in (0, 1, 3):
+        np.testing.assert_array_equal(found[number], without[number])
+    records = guarded.predict([png(image) for image in images]).to_dict("records")
+    assert records[2] == {"image": None, "refused": "refused by the filter for pending forget requests"}
+    assert [one["refused"] for one in records] == [None, None, records[2]["refused"], None]
+    np.testing.assert_array_equal(from_png(records[0]["image"]), without[0])
+    np.testing.assert_array_equal(guarded.predict(images[:2]), without[:2])
+
+
+def test_an_output_that_is_near_is_refused_though_the_input_is_not(load, guard_folder, loaded):
+    blank = pixels(1)
+    blank[:, :, SIZE // 2 :] = 0
+    completed = loaded.predict(blank)
+    guard = load(guard_folder(completed))
+    assert guard.predict(blank)[0].keys() == {"refused"}
+
+
+def test_a_server_does_not_start_without_the_guard_it_was_told_of(load, guard_folder, tmp_path):
+    with pytest.raises(Exception, match="no guard there"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(Exception, match="the guard expired on 2020-01-01"):
+        load(guard_folder(pixels(1), datetime.date(2020, 1, 1)))

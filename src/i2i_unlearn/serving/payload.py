@@ -26,7 +26,9 @@ from PIL import Image
 from i2i_unlearn.data.decoding import open_image
 from i2i_unlearn.errors import UserError
 
-IMAGE, VISIBLE = "image", "visible"
+IMAGE, VISIBLE, REFUSED = "image", "visible", "refused"
+REFUSAL = "refused by the filter for pending forget requests"
+"""All that a caller learns of it: not which image it was near, nor how near."""
 FORMATS = ("PNG", "JPEG")
 _BYTES_PER_PIXEL = 8  # an RGBA picture of 16 bits, not compressed
 _BYTES_BESIDE = 2**20  # colour profile, EXIF and the like
@@ -67,6 +69,29 @@ def read_payload(data: Any, image_size: tuple[int, int], num_channels: int) -> A
     if visible and len(visible) != len(images_BHWC):
         raise UserError(f"{len(visible)} masks were sent for {len(images_BHWC)} images; send one for each, or null")
     return Asked(images_BHWC, visible or [None] * len(images_BHWC), encoded)
+
+
+def answer(asked: Asked, completed_BHWC: NDArray[np.uint8], refused_B: NDArray[np.bool_] | None = None) -> Any:
+    """What goes back: arrays for arrays, records of picture files for picture files.
+
+    With a filter (`refused_B`, True = refused), records say `refused` beside `image`, one of both null; of arrays,
+    those that are refused make the answer a list, with a record in their place.
+    """
+    if refused_B is None:
+        return _records(completed_BHWC) if asked.encoded else completed_BHWC
+    reasons = [REFUSAL if refused else None for refused in refused_B]
+    if asked.encoded:
+        records = _records(completed_BHWC)
+        records.loc[refused_B, IMAGE] = None
+        records[REFUSED] = pd.Series(reasons, dtype=object)
+        return records
+    if not refused_B.any():
+        return completed_BHWC
+    return [one if reason is None else {REFUSED: reason} for one, reason in zip(completed_BHWC, reasons, strict=True)]
+
+
+def _records(completed_BHWC: NDArray[np.uint8]) -> pd.DataFrame:
+    return pd.DataFrame({IMAGE: pd.Series([encode(image_HWC) for image_HWC in completed_BHWC], dtype=object)})
 
 
 def encode(image_HWC: NDArray[np.uint8]) -> str:

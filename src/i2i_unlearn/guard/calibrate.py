@@ -1,0 +1,45 @@
+"""From similarities of ordinary images to a threshold, and how often the filter is right and wrong there."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of images that were refused, with its exact (Clopper-Pearson) 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    num_images: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}, {self.num_images} images)"
+
+
+def threshold_for(similarities: NDArray[np.float64], false_alarms: float) -> float:
+    """The lowest threshold at which at most `false_alarms` of these ordinary images are refused (refused = above it).
+
+    With few images it is the largest similarity that was seen: 1 in 100 cannot be told from 50 images.
+    """
+    allowed = math.floor(false_alarms * len(similarities))
+    return float(np.sort(similarities)[len(similarities) - 1 - allowed])
+
+
+def rate(similarities: NDArray[np.float64], threshold: float) -> Rate:
+    """How many of these images are refused."""
+    refused, total = int((similarities > threshold).sum()), len(similarities)
+    interval = binomtest(refused, total).proportion_ci(CONFIDENCE, method="exact")
+    return Rate(refused / total, float(interval.low), float(interval.high), total)
+
+
+def as_json(rates: Mapping[str, Rate]) -> dict[str, dict[str, float]]:
+    """Rates for a JSON file."""
+    return {name: asdict(one) for name, one in rates.items()}
