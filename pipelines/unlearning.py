@@ -1,5 +1,7 @@
 """The Kubeflow pipeline: snapshot, split, unlearn, reference, evaluate, register, evidence, promote.
 
+Beside them, a step looks whether a request is past its last day; if so, another one shows the warning.
+
 Compile with `i2i-unlearn pipeline compile`; the result, unlearning.yaml, needs neither this folder nor params.yaml.
 Defaults come from params.yaml at compile time: what a person changes from run to run is a field of the run form, and
 the other numbers of a stage's section travel as that step's constant `settings`.
@@ -12,6 +14,7 @@ from typing import Any
 from kfp import dsl, kubernetes
 
 from components.check import check
+from components.deadline import deadline
 from components.evaluate import evaluate
 from components.evidence import evidence
 from components.final_state import final_state
@@ -22,6 +25,7 @@ from components.register import register
 from components.snapshot import snapshot
 from components.split import split
 from components.unlearn import unlearn
+from components.warn_overdue import warn_overdue
 from i2i_unlearn.config import CONFIGS, load_params
 from i2i_unlearn.gate import read_policies
 
@@ -192,6 +196,9 @@ def unlearning(
             show_forget_images=show_forget_images,
             sections=SETTINGS,
         )
+        in_time = deadline(requests_folder=requests_folder, requests=requests).after(form)
+        with dsl.If(in_time.output == "overdue", name="request-overdue"):
+            warned = warn_overdue(requests_folder=requests_folder, requests=requests)
         teacher = snapshot(
             source=model, sha256=model_sha256, mlflow_tracking_uri=mlflow_tracking_uri, settings=SETTINGS["snapshot"]
         ).after(form)
@@ -274,7 +281,7 @@ def unlearning(
             key=EVIDENCE_KEY,
             mlflow_tracking_uri=mlflow_tracking_uri,
         )
-        steps = [form, teacher, splits, unlearned, retrained, evaluated, registered, signed]
+        steps = [form, in_time, warned, teacher, splits, unlearned, retrained, evaluated, registered, signed]
         with (
             dsl.If(promote == "on pass", name="promotion-asked"),
             dsl.If(evaluated.outputs["Output"] == "pass", name="gate-passed"),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from i2i_unlearn import ledger
 from i2i_unlearn.commands.request import app
 from i2i_unlearn.config import load_params
 from i2i_unlearn.data import champion
@@ -125,22 +126,62 @@ def test_where_nothing_was_registered_no_database_is_made(call):
     assert not Path("mlflow.db").exists()
 
 
-def test_the_list_shows_overdue_requests_first(call, monkeypatch):
+def test_the_list_shows_overdue_requests_first(call):
     today = date.today()
     for name, label, days in (("late", "a", -40), ("fresh", "b", 0)):
         call("add", name, "--label", label, "--received", str(today + timedelta(days=days)))
     lines = call("list")
-    assert lines[0].split() == ["request", "received", "due", "days", "left", "state"]
+    assert lines[0].split() == ["request", "received", "due", "days", "left", "extended", "paused", "state"]
     assert lines[1].split()[0] == "late"
-    assert lines[1].endswith("active OVERDUE")
-    assert lines[2].endswith("active")
+    assert lines[1].endswith("expired (active) OVERDUE")
+    assert lines[2].endswith("open (active)")
     found = json.loads("\n".join(call("list", "--json")))
-    assert [(one["id"], one["state"], one["overdue"]) for one in found] == [
-        ("late", "active", True),
-        ("fresh", "active", False),
+    assert [(one["id"], one["state"], one["active"], one["overdue"]) for one in found] == [
+        ("late", "expired", True, True),
+        ("fresh", "open", True, False),
     ]
-    monkeypatch.setattr(champion, "find_champion", lambda _: type("P", (), {"requests": ["late"]}))
-    assert [one["state"] for one in json.loads("\n".join(call("list", "--json")))] == ["active", "promoted"]
+
+
+def test_the_list_follows_the_registry(call, monkeypatch, tmp_path):
+    """A real registry; the requests' files stay as they are."""
+    from mlflow import MlflowClient
+
+    for name, *which in (
+        ("r1", "--label", "a"),
+        ("r2", "--label", "b"),
+        ("r3", *(["--sample-id", "id-2", "--sample-id", "id-5", "--sample-id", "id-8", "--sample-id", "id-11"])),
+    ):
+        call("add", name, *which)
+    before = {path.name: path.read_bytes() for path in Path("data/forget").glob("*.yaml")}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    client = MlflowClient()
+    client.create_registered_model("digits-inpainter")
+    for tags in ({"requests": "r1", "gate": "pass"}, {"requests": "r2", "erased": "r1", "gate": "fail"}):
+        client.create_model_version("digits-inpainter", f"{tmp_path}/none", tags=tags)
+
+    def states():
+        return {one["id"]: one["state"] for one in json.loads("\n".join(call("list", "--json")))}
+
+    assert states() == {"r1": "gated", "r2": "unlearned", "r3": "open"}
+    client.set_registered_model_alias("digits-inpainter", "champion", "1")
+    assert states() == {"r1": "promoted", "r2": "unlearned", "r3": "open"}
+    assert {path.name: path.read_bytes() for path in Path("data/forget").glob("*.yaml")} == before
+
+
+def test_without_the_registry_the_list_says_what_it_does_not_know(call, monkeypatch):
+    for name, label in (("r1", "a"), ("r2", "b")):
+        call("add", name, "--label", label)
+    with ledger.opened("promotions.jsonl") as record:
+        moved = {"event": "promote", "model_name": "digits-inpainter", "version": "2", "erased": ""}
+        record.append({**moved, "requests": "r1", "step": "intent", "id": "1", "replaced_version": "1"})
+        record.append({**moved, "event": "done", "of": "1"})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the port `discard`: nobody listens
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    lines = call("list")
+    told = {line.split()[0]: line for line in lines}
+    assert told["r1"].endswith("promoted")
+    assert told["r2"].endswith("unknown (active)")
+    assert any("states that are unknown: r2; MLflow at http://127.0.0.1:9 cannot be reached" in line for line in lines)
 
 
 def test_show_counts_the_selected_images_by_label_and_part(call):

@@ -12,7 +12,7 @@ from i2i_unlearn.config import CONFIGS
 
 ROOT = Path(__file__).parents[2]
 STAGES = ["snapshot", "split", "unlearn", "reference", "evaluate", "register", "promote"]
-STEPS = ["check", *STAGES, "evidence", "final_state"]
+STEPS = ["check", "deadline", "warn_overdue", *STAGES, "evidence", "final_state"]
 SWEEP_STAGES = ["sweep_point", "pareto", "record_sweep"]
 SWEEP_STEPS = ["check_sweep", *SWEEP_STAGES]
 EVERY_STEP = [*STEPS, *SWEEP_STEPS, "registry_check"]

@@ -115,6 +115,18 @@ def test_promotion_needs_both_the_wish_and_a_gate_that_passed():
     assert any("evaluate" in condition and "'pass'" in condition for condition in conditions)
 
 
+def test_a_warning_is_shown_only_if_a_request_is_overdue():
+    (dag,) = [name for name, dag in dags().items() if "warn-overdue" in dag["dag"]["tasks"]]
+    (task,) = [task for task in tasks().values() if task["componentRef"]["name"] == dag]
+    condition = task["triggerPolicy"]["condition"]
+    assert "deadline" in condition
+    assert "== 'overdue'" in condition
+    # nothing else waits for it
+    assert {name for name, one in tasks().items() if "deadline" in one.get("dependentTasks", [])} == {
+        dag.removeprefix("comp-")
+    }
+
+
 def test_the_final_state_is_written_even_after_a_failure():
     assert tasks()["final-state"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
     assert SPEC["root"]["dag"]["tasks"]["final-state"]["dependentTasks"] == ["exit-handler-1"]

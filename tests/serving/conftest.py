@@ -1,7 +1,7 @@
 """A tiny model that is registered once for all tests here, and pictures to send to it."""
 
 import datetime
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class Served:
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
     home = tmp_path_factory.mktemp("serving")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db")
@@ -38,7 +38,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         model = make_model(home / "model", seed=0)
         config = RegisterConfig(model_name="served", experiment="tests", **OPERATOR)
         register.run_original(model, config)
-        yield Served("served", f"sqlite:///{home}/mlflow.db", model)
+    return Served("served", f"sqlite:///{home}/mlflow.db", model)
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,9 @@ def loaded(served: Served) -> Any:
     """The version as MLflow loads it into a program."""
     from mlflow import pyfunc
 
-    return pyfunc.load_model(served.uri)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", served.tracking_uri)
+        return pyfunc.load_model(served.uri)
 
 
 @pytest.fixture

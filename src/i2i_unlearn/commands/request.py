@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from i2i_unlearn.data.deadlines import Standing
     from i2i_unlearn.data.filing import Champion, Filed
     from i2i_unlearn.data.requests import ForgetRequest
 
@@ -98,31 +99,42 @@ def list_(
     params: Params = Path("params.yaml"),
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the requests with their deadlines, overdue ones first.
+    """List the requests with deadline and state, overdue ones first.
+
+    State: open, unlearned (a registered version has forgotten it), gated (and passed), promoted (it is in use),
+    expired (open, and its last day is past), unknown (MLflow cannot be reached).
 
     Example: i2i-unlearn request list --json
     """
     from dataclasses import asdict
 
     from i2i_unlearn.commands.table import table
-    from i2i_unlearn.config import SplitConfig, load_params
+    from i2i_unlearn.config import PromoteConfig, RegisterConfig, SplitConfig, load_params
     from i2i_unlearn.data.deadlines import standings
+    from i2i_unlearn.data.registry_facts import registry_facts
     from i2i_unlearn.data.requests import read_requests
 
-    champion = _champion(params)
-    forgotten = champion.requests if champion else []
-    config = SplitConfig.from_params(load_params(params))
-    found = standings(read_requests(requests), config, forgotten, date.today())
+    content = load_params(params)
+    model_name, record = RegisterConfig.from_params(content).model_name, PromoteConfig.from_params(content).ledger
+    known = registry_facts(model_name, record)
+    found = standings(read_requests(requests), SplitConfig.from_params(content), known, date.today())
     if json:
         from json import dumps
 
         typer.echo(dumps([asdict(one) for one in found], indent=2, default=str))
-        return
-    rows = [
-        (one.id, one.received, one.due, one.days_left, f"{one.state}{' OVERDUE' if one.overdue else ''}")
-        for one in found
-    ]
-    typer.echo(table(("request", "received", "due", "days left", "state"), rows))
+    else:
+        head = ("request", "received", "due", "days left", "extended", "paused", "state")
+        typer.echo(table(head, [_row(one) for one in found]))
+    if known.unreachable:
+        unknown = ", ".join(one.id for one in found if one.state == "unknown") or "none"
+        typer.echo(f"states that are unknown: {unknown}; {known.unreachable}", err=True)
+
+
+def _row(one: "Standing") -> tuple[object, ...]:
+    paused = f"{one.paused_days} days{', now' if one.paused else ''}" if one.paused_days or one.paused else ""
+    marks = " (active)" * (one.active and one.state != "promoted") + " OVERDUE" * one.overdue
+    extended = "yes" if one.extended else ""
+    return one.id, one.received, one.due, one.days_left, extended, paused, f"{one.state}{marks}"
 
 
 @app.command()

@@ -8,14 +8,19 @@ if TYPE_CHECKING:
     from i2i_unlearn.tracking import Champion
 
 
+def has_registry() -> bool:
+    """Whether anything may have been registered from here; importing MLflow takes seconds and makes a database."""
+    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or Path("mlflow.db").exists()
+
+
 def find_champion(model_name: str) -> "Champion | None":
     """The promoted version of `model_name`, or None.
 
     Raises:
         UserError: the registry cannot be reached.
     """
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not Path("mlflow.db").exists():
-        return None  # nothing was ever registered here; importing MLflow takes seconds and makes a database
+    if not has_registry():
+        return None
     from i2i_unlearn import tracking
 
     return tracking.champion(model_name)

@@ -1,52 +1,84 @@
-"""Where each forget request stands and how many days are left."""
+"""Where each forget request stands and how many days are left.
+
+Nothing of it is written into a request's file: states follow from params.yaml, the registry and the promotion record.
+"""
 
 import datetime
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from i2i_unlearn.config import SplitConfig
-from i2i_unlearn.data.requests import ForgetRequest
+from i2i_unlearn.data.registry_facts import RegistryFacts
+from i2i_unlearn.data.requests import ForgetRequest, one_month_after
 
-State = Literal["open", "active", "promoted", "erased"]
+State = Literal["open", "unlearned", "gated", "promoted", "expired", "unknown"]
 
 
 @dataclass(frozen=True)
 class Standing:
     """A request and its state.
 
-    open       filed, but split.requests of params.yaml does not name it
-    active     named there: the next run forgets it
-    promoted   named there, and the champion has forgotten it
-    erased     in split.erased: fulfilled, and its images are never used again
+    open       no registered version has forgotten it
+    unlearned  one has, but none that passed the gate
+    gated      one that passed the gate has
+    promoted   the champion has, or split.erased of params.yaml names it: done
+    expired    open, and its last day is past
+    unknown    the registry could not be asked
     """
 
     id: str
     received: datetime.date
     due: datetime.date
+    """Last day, with the days of pauses."""
+    extended: bool
+    """Later than one month after receipt, pauses apart."""
+    paused: bool
+    """The clock stands still today."""
+    paused_days: int
     days_left: int
     """Until `due`; negative = days past it."""
     state: State
+    active: bool
+    """split.requests names it: the next run forgets it."""
     overdue: bool
-    """Past due and not yet fulfilled."""
+    """Past due and not promoted."""
 
 
 def standings(
-    requests: Mapping[str, ForgetRequest], config: SplitConfig, forgotten: Collection[str], today: datetime.date
+    requests: Mapping[str, ForgetRequest], config: SplitConfig, known: RegistryFacts, today: datetime.date
 ) -> list[Standing]:
-    """Unfulfilled requests first, the most urgent on top; `forgotten` are the champion's requests."""
-    result = []
-    for request in requests.values():
-        state = _state(request.id, config, forgotten)
-        days_left = (request.due - today).days
-        overdue = days_left < 0 and state in ("open", "active")
-        result.append(Standing(request.id, request.received, request.due, days_left, state, overdue))
-    return sorted(result, key=lambda one: (one.state in ("promoted", "erased"), one.due, one.id))
+    """Requests that are not promoted first, the most urgent on top: overdue ones come first of all."""
+    found = [_standing(request, config, known, today) for request in requests.values()]
+    return sorted(found, key=lambda one: (one.state == "promoted", one.due, one.id))
 
 
-def _state(id_: str, config: SplitConfig, forgotten: Collection[str]) -> State:
-    if id_ in config.erased:
-        return "erased"
-    if id_ in forgotten:
+def _standing(request: ForgetRequest, config: SplitConfig, known: RegistryFacts, today: datetime.date) -> Standing:
+    paused_days = request.paused_days(today)
+    due = request.due + datetime.timedelta(days=paused_days)
+    late = today > due
+    state = _state(request.id, config, known, late)
+    return Standing(
+        id=request.id,
+        received=request.received,
+        due=due,
+        extended=request.due > one_month_after(request.received),
+        paused=request.is_paused(today),
+        paused_days=paused_days,
+        days_left=(due - today).days,
+        state=state,
+        active=request.id in config.requests,
+        overdue=late and state != "promoted",
+    )
+
+
+def _state(id_: str, config: SplitConfig, known: RegistryFacts, late: bool) -> State:
+    if id_ in config.erased or id_ in known.promoted:
         return "promoted"
-    return "active" if id_ in config.requests else "open"
+    if known.unreachable:
+        return "unknown"
+    if id_ in known.gated:
+        return "gated"
+    if id_ in known.unlearned:
+        return "unlearned"
+    return "expired" if late else "open"

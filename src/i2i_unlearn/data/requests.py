@@ -50,6 +50,22 @@ class Selector(BaseModel):
         }
 
 
+class Pause(BaseModel):
+    """Days on which the clock stands still, for example while the person's identity is checked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    since: datetime.date
+    until: datetime.date | None = None
+    """First day on which the clock runs again; null = it stands still yet."""
+    reason: Annotated[str, StringConstraints(min_length=1)]
+
+    @model_validator(mode="after")
+    def _ends_after_it_began(self) -> Self:
+        if self.until is not None and self.until <= self.since:
+            raise ValueError(f"until {self.until} must lie after since {self.since}")
+        return self
+
+
 class ForgetRequest(BaseModel):
     """One request to forget images."""
 
@@ -65,7 +81,29 @@ class ForgetRequest(BaseModel):
     selector: Selector
     near_duplicates: NearDuplicates = "keep"
     """Came after the first files of schema version 1: they lack it and mean what they meant, `keep`."""
+    paused: tuple[Pause, ...] = ()
+    """In order, each after the one before; `due` does not count them, the deadline does. Came later, as the above."""
     note: str = ""
+
+    def paused_days(self, today: datetime.date) -> int:
+        """Days until `today` on which the clock stood still."""
+        ends = ((pause, min(pause.until or today, today)) for pause in self.paused)
+        return sum(max((end - pause.since).days, 0) for pause, end in ends)
+
+    def is_paused(self, today: datetime.date) -> bool:
+        """Whether the clock stands still on this day."""
+        return any(pause.since <= today and (pause.until is None or today < pause.until) for pause in self.paused)
+
+    @model_validator(mode="after")
+    def _pauses_are_in_order(self) -> Self:
+        begin = self.received
+        for number, pause in enumerate(self.paused, start=1):
+            if pause.since < begin:
+                raise ValueError(f"pause {number} begins on {pause.since}, before {begin}")
+            if pause.until is None and number < len(self.paused):
+                raise ValueError(f"pause {number} has no end, but another follows")
+            begin = pause.until or pause.since
+        return self
 
     @model_validator(mode="after")
     def _due_is_lawful(self) -> Self:
@@ -208,8 +246,12 @@ def request_bytes(request: ForgetRequest) -> bytes:
     content = request.model_dump(mode="python")
     content["selector"] = {key: list(v) if isinstance(v, tuple) else v for key, v in content["selector"].items() if v}
     content = {
-        key: value for key, value in content.items() if value != "" and (key, value) != ("near_duplicates", "keep")
+        key: value
+        for key, value in content.items()
+        if value not in ("", ()) and (key, value) != ("near_duplicates", "keep")
     }
+    if request.paused:
+        content["paused"] = [pause.model_dump(exclude_none=True) for pause in request.paused]
     text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=4096)
     return text.encode()
 
