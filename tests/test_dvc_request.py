@@ -176,7 +176,7 @@ def second(project, elsewhere):
 def test_the_promoted_request_is_erased_and_the_champion_is_the_teacher(second):
     params = load_params(second.folder / "params.yaml")
     assert (params["split"]["requests"], params["split"]["erased"]) == (["second"], ["first"])
-    assert params["snapshot"] == {"source": f"models:/{MODEL}/2", "sha256": "e" * 64}
+    assert params["snapshot"] == {"source": f"models:/{MODEL}/2", "sha256": "e" * 64, "checkpoint": {}}
 
 
 def test_erased_images_come_back_nowhere(second):

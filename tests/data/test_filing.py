@@ -76,8 +76,16 @@ def test_what_the_champion_has_forgotten_becomes_erased_and_the_champion_the_tea
     filed = file_request(request(), workspace, Champion(requests=["first"]))
     params = load_params(workspace.params)
     assert (params["split"]["requests"], params["split"]["erased"]) == (["second"], ["first"])
-    assert params["snapshot"] == {"source": f"models:/{MODEL}/4", "sha256": "f" * 64}
+    assert params["snapshot"] == {"source": f"models:/{MODEL}/4", "sha256": "f" * 64, "checkpoint": {}}
     assert (filed.moved, filed.source) == (("first",), f"models:/{MODEL}/4")
+
+
+def test_what_was_said_of_a_published_file_does_not_stay_with_the_champion(workspace):
+    text = workspace.params.read_text()
+    assert "  checkpoint: {}" in text
+    workspace.params.write_text(text.replace("  checkpoint: {}", "  checkpoint: {num_attention_heads: 4}"))
+    file_request(request(), workspace, Champion(version="1"))
+    assert load_params(workspace.params)["snapshot"]["checkpoint"] == {}
 
 
 def test_a_champion_that_forgot_nothing_moves_nothing_but_is_the_teacher(workspace):

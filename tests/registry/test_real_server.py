@@ -70,7 +70,8 @@ def test_a_model_lives_through_everything_wherever_mlflow_is(
         promote.run(promote_config, config, version="7")
     assert promote.run(promote_config, config, by="Ada")["replaced"] == "1"
     taken = snapshot.run(
-        tmp_path / "snapshot", SnapshotConfig(source=f"models:/{config.model_name}/2", sha256="", model="")
+        tmp_path / "snapshot",
+        SnapshotConfig(source=f"models:/{config.model_name}/2", sha256="", model="", checkpoint={}),
     )
     assert taken["model_sha256"] == files.digest_folder(folders.model)
     champion = pyfunc.load_model(f"models:/{config.model_name}@champion")

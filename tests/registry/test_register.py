@@ -206,7 +206,7 @@ def test_the_original_has_the_bytes_that_snapshot_gives_the_teacher(
         (foreign / path.name).write_bytes(path.read_bytes())
     (foreign / "config.json").write_text((teacher / "config.json").read_text() + "\n")  # as another library writes it
     register.run_original(foreign, config)
-    taken = snapshot.run(tmp_path / "snapshot", SnapshotConfig(source=str(foreign), sha256="", model=""))
+    taken = snapshot.run(tmp_path / "snapshot", SnapshotConfig(source=str(foreign), sha256="", model="", checkpoint={}))
     assert tracking.champion(config.model_name).sha256 == taken["model_sha256"]
 
 

@@ -196,6 +196,8 @@ def changed_params(text: str, plan: _Plan, teacher: Mapping[str, str]) -> str:
     _replace_items(content["split"]["requests"], plan.requests)
     _replace_items(content["split"]["erased"], plan.erased)
     content["snapshot"].update(teacher)
+    if teacher and content["snapshot"].get("checkpoint"):
+        content["snapshot"]["checkpoint"] = {}  # said of the file that the original came from
     buffer = io.StringIO()
     yaml.dump(content, buffer)
     return buffer.getvalue()
