@@ -6,8 +6,10 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from i2i_unlearn import files
+from i2i_unlearn.data.requests import ForgetRequest
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.evidence import envelope
+from i2i_unlearn.evidence.gather import time_of
 from i2i_unlearn.evidence.verify import verify
 
 
@@ -54,10 +56,25 @@ def test_the_requests_dates_are_counted(with_weights):
         "received": "2026-01-01",
         "due": "2026-03-01",
         "extended": True,
+        "paused_days": 0,
         "days_allowed": 59,  # 30 of January, 28 of February, 1 of March
         "days_used": (finished.date() - datetime(2026, 1, 1).date()).days,
         "in_time": finished.date() <= datetime(2026, 3, 1).date(),
     }
+
+
+def test_days_on_which_the_clock_stood_still_move_the_deadline():
+    """Due on 1 March; ten days paused, of which seven have gone by when it is finished."""
+    pause = {"since": "2026-02-20", "until": "2026-03-02", "reason": "identity asked for"}
+    content = {"id": "r", "received": "2026-02-01", "due": "2026-03-01", "basis": "b", "selector": {"labels": ["3"]}}
+    request = ForgetRequest.model_validate({**content, "paused": [pause]})
+    for finished, paused, due, in_time in (
+        (date(2026, 2, 27), 7, date(2026, 3, 8), True),
+        (date(2026, 3, 11), 10, date(2026, 3, 11), True),
+        (date(2026, 3, 12), 10, date(2026, 3, 11), False),
+    ):
+        said = time_of(request, finished)
+        assert (said["paused_days"], said["due"], said["in_time"], said["extended"]) == (paused, due, in_time, False)
 
 
 def test_a_day_that_is_told_counts_and_is_said_to_be_told(world, tmp_path):

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from i2i_unlearn import tracking
 from i2i_unlearn.config import RegisterConfig
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.evidence import envelope
 from i2i_unlearn.evidence.verify import verify
+from i2i_unlearn.files import digest_file
 from i2i_unlearn.stages import register
 
 
@@ -35,6 +37,8 @@ def test_the_versions_facts_are_added_and_checked(name, world, tmp_path):
     found = verify(bundle, world.keys / "ed25519/public.pem")
     assert found.broken == []
     assert not any("registered" in line for line in found.not_shown)
+    with tracking.connect() as server:
+        assert server.version(name, "2").tags["evidence_sha256"] == digest_file(bundle / "evidence.json")
 
 
 def test_a_version_of_something_else_is_told(name, world, tmp_path):

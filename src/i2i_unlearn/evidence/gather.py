@@ -55,7 +55,7 @@ def predicate(
         "created_by": f"i2i-unlearn {__version__}",
         "finished_at": finished_at,
         "finished_from": "signing" if finished is None else "told",
-        "requests": [_time_of(request, finished_at.date()) for request in active],
+        "requests": [time_of(request, finished_at.date()) for request in active],
         "model": {
             "sha256": found.model_sha256,
             "files": [file.model_dump() for file in model_files],
@@ -94,13 +94,17 @@ def _told(day: datetime.date, now: datetime.datetime, requests: Sequence[ForgetR
     return datetime.datetime.combine(day, datetime.time(), datetime.UTC)
 
 
-def _time_of(request: ForgetRequest, finished: datetime.date) -> dict[str, Any]:
+def time_of(request: ForgetRequest, finished: datetime.date) -> dict[str, Any]:
+    """One request against its deadline: a `RequestTime`."""
+    paused_days = request.paused_days(finished)
+    due = request.due + datetime.timedelta(days=paused_days)
     return {
         "id": request.id,
         "received": request.received,
-        "due": request.due,
+        "due": due,
         "extended": request.due > one_month_after(request.received),
-        **used(request.received, request.due, finished),
+        "paused_days": paused_days,
+        **used(request.received, due, finished),
     }
 
 

@@ -92,9 +92,11 @@ class RequestTime(_Strict):
     id: str
     received: datetime.date
     due: datetime.date
-    """Last day."""
+    """Last day, moved by the days on which the clock stood still."""
     extended: bool
-    """Whether `due` is later than one month after `received`."""
+    """Whether it was set later than one month after `received`, pauses apart."""
+    paused_days: NonNegativeInt
+    """Days on which the clock stood still, until `finished_at`."""
     days_allowed: NonNegativeInt
     days_used: int
     """From `received` to `finished_at`."""

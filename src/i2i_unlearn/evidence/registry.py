@@ -4,6 +4,21 @@ from collections.abc import Mapping
 
 from i2i_unlearn.errors import UserError
 
+EVIDENCE_TAG = "evidence_sha256"
+"""Of the newest evidence on a version: the digest of its evidence.json."""
+
+
+def note(model_name: str, number: str, sha256: str) -> None:
+    """Let the version name its evidence.
+
+    Raises:
+        UserError: MLflow cannot be reached.
+    """
+    from i2i_unlearn import tracking
+
+    with tracking.connect() as server:
+        server.tag(server.version(model_name, number), {EVIDENCE_TAG: sha256})
+
 
 def facts(model_name: str, number: str, wanted: Mapping[str, str]) -> dict[str, object]:
     """The version's facts; its tags must be `wanted` (the digests of what the evidence is made of).

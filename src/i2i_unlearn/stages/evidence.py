@@ -100,6 +100,8 @@ def run(
         if with_weights:
             shutil.copytree(model, aside / envelope.MODEL)
         (aside / contents.STATEMENT).write_bytes(envelope.sign(envelope.write_statement(said), signer))
+    if version:
+        registry.note(model_name, version, files.digest_file(out / contents.STATEMENT))
     outcome = f"gate {said.gate.outcome}, signed by {signer.public.id[:16]}"
     return {
         "evidence": str(out),
