@@ -258,3 +258,12 @@ def test_a_real_server_serves_as_the_file_does(
     second = make_folders(tmp_path / "second", folders.model, seed=2, requests=("digit-5",), erased=("digit-3",))
     assert register.run(*second.inputs, config)["alias"] == "candidate"
     assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_what_mlflow_takes_for_a_missing_right_is_told_as_the_lost_connection_that_it_is(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with (
+        pytest.raises(UserError, match="cannot be reached .no connection."),
+        tracking.connect(f"http://127.0.0.1:{free_port()}") as server,
+    ):
+        server._client.set_logged_model_tags("m-1", {"key": "value"})

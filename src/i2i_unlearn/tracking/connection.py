@@ -94,6 +94,8 @@ def _reach_database(uri: str) -> None:
 
 def in_one_line(uri: str, error: Exception) -> str:
     """What went wrong, without passwords."""
+    if "Failed to get logged model with ID" in str(error) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # MLflow takes any failure for a missing right, a lost connection, too
     reason = public(" ".join(str(error).split()))
     uri = public(uri)
     if re.search(
