@@ -266,4 +266,4 @@ def test_what_mlflow_takes_for_a_missing_right_is_told_as_the_lost_connection_th
         pytest.raises(UserError, match="cannot be reached .no connection."),
         tracking.connect(f"http://127.0.0.1:{free_port()}") as server,
     ):
-        server._client.set_logged_model_tags("m-1", {"key": "value"})
+        server.client.set_logged_model_tags("m-1", {"key": "value"})
