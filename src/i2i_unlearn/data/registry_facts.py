@@ -8,6 +8,7 @@ from typing import Any
 from i2i_unlearn import ledger
 from i2i_unlearn.data.champion import has_registry
 from i2i_unlearn.errors import UserError
+from i2i_unlearn.registry.history import last_champion
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,7 @@ def _ask(model_name: str) -> RegistryFacts:
 
 
 def _promoted(records: Sequence[Mapping[str, Any]], model_name: str) -> frozenset[str]:
-    """Requests of the version that was made champion last, of those moves that took place."""
-    done = {record["of"] for record in records if record["event"] == "done"}
-    moves = [
-        record
-        for record in records
-        if record["event"] in ("promote", "rollback")
-        and record["model_name"] == model_name
-        and (record["schema_version"] == 1 or record["id"] in done)
-    ]
-    tags = [moves[-1].get(key, "") for key in ("requests", "erased")] if moves else []
+    """Requests of the version that was made champion last."""
+    move = last_champion(records, model_name)
+    tags = [move.record.get(key, "") for key in ("requests", "erased")] if move else []
     return frozenset(id_ for tag in tags for id_ in tag.split(",") if id_)
