@@ -1,0 +1,27 @@
+"""Torch, and what it computes on."""
+
+from collections.abc import Iterator
+
+from i2i_unlearn.doctor.base import Line
+
+
+def torch_device() -> Iterator[Line]:
+    """Torch can be imported; a build for GPUs sees one."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: one of its libraries cannot be loaded
+        yield Line("torch", "fail", f"cannot be imported: {error}", "install the package into this Python again")
+        return
+    built_for = torch.version.cuda
+    if built_for is None:
+        yield Line("torch", "ok", f"{torch.__version__}, cpu, {torch.get_num_threads()} threads")
+    elif torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        yield Line("torch", "ok", f"{torch.__version__}, {names}")
+    else:
+        yield Line(
+            "torch",
+            "warn",
+            f"{torch.__version__} is built for CUDA {built_for} and sees no GPU",
+            "look for a GPU and its driver (nvidia-smi), or set device to cpu",
+        )
