@@ -17,6 +17,7 @@ from i2i_unlearn.commands import (
     demo,
     doctor,
     evidence,
+    export,
     guard,
     keys,
     ledger,
@@ -38,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Make image-to-image generators forget: file a request, unlearn, evaluate, register, promote.",
 )
-for part in (stages.app, registry.verbs, sweep.app, demo.app, complete.app, lineage.app, doctor.app):
+for part in (stages.app, registry.verbs, sweep.app, demo.app, complete.app, export.app, lineage.app, doctor.app):
     app.registered_commands += part.registered_commands
 app.add_typer(data.app, name="data")
 app.add_typer(request.app, name="request")

@@ -1,6 +1,7 @@
 """Checkpoints in the formats that their authors published: file -> model of one of our families.
 
-A new format = a file with `matches` and `convert`, and a line in `FORMATS`.
+A new format = a file and a line in `FORMATS`. Besides `matches` and `convert` the file has what the way back needs
+(writing.py): `FAMILY`, `options_of`, `description_of` and `original_tensors`.
 """
 
 import importlib
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from i2i_unlearn.errors import UserError
-from i2i_unlearn.formats.reading import read_checkpoint
+from i2i_unlearn.formats.reading import Content, read_checkpoint
 
 FORMATS = {
     "MAGE": "i2i_unlearn.formats.mage",
@@ -50,9 +51,20 @@ def convert_checkpoint(path: str | Path, options: Mapping[str, Any]) -> Converte
             is not known or missing.
     """
     content = read_checkpoint(Path(path))
-    for module in map(importlib.import_module, FORMATS.values()):
+    _, module = format_of(content)
+    model, notes = module.convert(content, options)
+    return Converted(model.eval(), [*content.notes, *notes])
+
+
+def format_of(content: Content) -> tuple[str, Any]:
+    """Name and module of a file's format.
+
+    Raises:
+        UserError: it is of no known one.
+    """
+    for name, place in FORMATS.items():
+        module = importlib.import_module(place)
         if module.matches(content.tensors):
-            model, notes = module.convert(content, options)
-            return Converted(model.eval(), [*content.notes, *notes])
+            return name, module
     first = ", ".join(sorted(content.tensors)[:3])
-    raise UserError(f"{path}: of no known format (known: {', '.join(FORMATS)}); its first tensors are {first}")
+    raise UserError(f"{content.path}: of no known format (known: {', '.join(FORMATS)}); its first tensors are {first}")

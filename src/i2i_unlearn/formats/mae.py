@@ -31,9 +31,19 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HEADS = {768: 12, 1024: 16, 1280: 16}
 """Width -> heads of ViT-B, L and H."""
 DECODER_HEADS = {512: 16}
+FAMILY = MaskedAutoencoder.family
+LEFT_OUT, IN_ANOTHER_FILE = "", ""
+"""Prefixes of the tensors that are no part of the model, and of those that another file may hold instead."""
 WITHOUT_DECODER = (
     "holds no decoder: the model can be unlearned by objectives that look at the encoder's output (encoder_l2, "
     "random_encoder, epsilon_constraint, heldout_like); it completes no images, so it cannot be evaluated or served"
+)
+_ARCHITECTURE = (
+    *("image_size", "patch_size", "num_channels", "hidden_size", "num_hidden_layers", "num_attention_heads"),
+    *("intermediate_size", "layer_norm_eps", "hidden_act", "qkv_bias", "norm_pix_loss"),
+)
+_DECODER_ARCHITECTURE = tuple(
+    f"decoder_{name}" for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 )
 _PARTS = {
     "norm1": "layernorm_before",
@@ -101,6 +111,33 @@ def convert(content: Content, options: Mapping[str, Any]) -> tuple[MaskedAutoenc
     model.load_state_dict(state, assign=True)
     notes = [] if has_decoder else [f"{content.path.name} {WITHOUT_DECODER}"]
     return MaskedAutoencoder(model, given.image_mean, given.image_std), notes
+
+
+def options_of(model: MaskedAutoencoder) -> dict[str, Any]:
+    """The options by which a file of the model's architecture is read as this model."""
+    config = model.model.config
+    return {
+        "num_attention_heads": config.num_attention_heads,
+        "decoder_num_attention_heads": config.decoder_num_attention_heads,
+        "norm_pix_loss": config.norm_pix_loss,
+        "image_mean": tuple(model.mean_C11.flatten().tolist()),
+        "image_std": tuple(model.deviation_C11.flatten().tolist()),
+    }
+
+
+def description_of(model: MaskedAutoencoder) -> dict[str, Any]:
+    """All by which models of this format differ, but for their weights."""
+    config = model.model.config
+    has_decoder = model.model.decoder is not None
+    names = (*_ARCHITECTURE, *(_DECODER_ARCHITECTURE if has_decoder else ()))
+    return {"decoder": has_decoder, **{name: getattr(config, name) for name in names}}
+
+
+def original_tensors(model: MaskedAutoencoder) -> dict[str, Tensor]:
+    """The model's weights by the file's names; the inverse of `convert`."""
+    ours = model.model.state_dict()
+    places = places_of(model.model.config, has_decoder=model.model.decoder is not None)
+    return {name: torch.cat([ours[part] for part in found]) for name, found in places.items()}
 
 
 def config_of(content: Content, given: MaeOptions, *, has_decoder: bool) -> ViTMAEConfig:

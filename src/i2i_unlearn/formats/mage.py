@@ -24,6 +24,9 @@ from i2i_unlearn.models.mage_keys import CODEBOOK, TOKENIZER_PREFIX, is_unused, 
 from i2i_unlearn.models.vqgan import MaskedTokenModel
 from i2i_unlearn.models.vqgan_architecture import Architecture
 
+FAMILY = MaskedTokenModel.family
+LEFT_OUT, IN_ANOTHER_FILE = "", TOKENIZER_PREFIX
+"""Prefixes of the tensors that are no part of the model, and of those that another file may hold instead."""
 HEADS = {768: 12, 1024: 16}
 """Width -> heads of ViT-B and L."""
 DECODER_HEADS = {768: 16, 1024: 16}
@@ -67,6 +70,22 @@ def convert(content: Content, options: Mapping[str, Any]) -> tuple[MaskedTokenMo
     model.load_state_dict(model_names({name: tensor.float() for name, tensor in whole.tensors.items()}))
     model.tokenizer.requires_grad_(False)
     return model, list(whole.notes[len(content.notes) :])
+
+
+def options_of(model: MaskedTokenModel) -> dict[str, Any]:
+    """The options by which a file of the model's architecture is read as this model."""
+    names = ("num_attention_heads", "decoder_num_attention_heads", "fake_class", "decoding_steps", "temperature")
+    return {name: getattr(model.architecture, name) for name in names}
+
+
+def description_of(model: MaskedTokenModel) -> dict[str, Any]:
+    """All by which models of this format differ, but for their weights."""
+    return model.architecture.content()
+
+
+def original_tensors(model: MaskedTokenModel) -> dict[str, Tensor]:
+    """The model's weights by the file's names, the tokenizer's among them; the inverse of `convert`."""
+    return {published_name(name): tensor for name, tensor in model.state_dict().items()}
 
 
 def architecture_of(content: Content, given: MageOptions) -> Architecture:

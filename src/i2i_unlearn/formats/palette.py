@@ -10,6 +10,7 @@ training schedule that the file holds is compared.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -22,14 +23,17 @@ from i2i_unlearn.formats.options import Options, read_options
 from i2i_unlearn.formats.reading import Content, check_fit
 from i2i_unlearn.formats.shapes import depth, shape
 from i2i_unlearn.models.diffusion import DiffusionInpainter
-from i2i_unlearn.models.diffusion_palette import PREFIX, SCHEDULE_BUFFERS, published_shapes
+from i2i_unlearn.models.diffusion_palette import PREFIX, SCHEDULE_BUFFERS, published_shapes, restore
 from i2i_unlearn.models.diffusion_palette import convert as to_ours
 from i2i_unlearn.models.diffusion_settings import Architecture
 
 ensure_torchvision()  # before diffusers, which imports it by way of transformers
 from diffusers import DDPMScheduler, UNet2DModel  # noqa: E402
 
+FAMILY = DiffusionInpainter.family
 TEACHER = "teacher_denoise_fn."
+LEFT_OUT, IN_ANOTHER_FILE = TEACHER, ""
+"""Prefixes of the tensors that are no part of the model, and of those that another file may hold instead."""
 NORM_GROUPS, DROPOUT = 32, 0.2
 NUM_TIMES = 2000
 """Of the published training schedule."""
@@ -83,6 +87,48 @@ def convert(content: Content, options: Mapping[str, Any]) -> tuple[DiffusionInpa
     unet.load_state_dict({name: tensor.contiguous() for name, tensor in state.items()})
     test = _schedule(given.test_n_timestep, given.test_linear_start, given.test_linear_end)
     return DiffusionInpainter(unet, train, architecture.settings(given.image_size, 3), test), notes
+
+
+def options_of(model: DiffusionInpainter) -> dict[str, Any]:
+    """The options by which a file of the model's architecture is read as this model.
+
+    Raises:
+        UserError: it has one schedule, and models of this format have two.
+    """
+    train, test, unet = model.scheduler.config, model.sampling_scheduler, model.unet.config
+    if test is None:
+        raise UserError("the model samples by the schedule it was trained by, so it was made from no file of Palette")
+    return {
+        "image_size": model.settings.image_size[0],
+        "num_head_channels": unet.attention_head_dim,
+        "res_blocks": unet.layers_per_block,
+        "linear_start": train.beta_start,
+        "linear_end": train.beta_end,
+        "test_n_timestep": test.config.num_train_timesteps,
+        "test_linear_start": test.config.beta_start,
+        "test_linear_end": test.config.beta_end,
+    }
+
+
+def description_of(model: DiffusionInpainter) -> dict[str, Any]:
+    """All by which models of this format differ, but for their weights."""
+    parts = {"unet": model.unet, "train": model.scheduler, "test": model.sampling_scheduler}
+    told = {f"{part}.{key}": value for part, of in parts.items() for key, value in of.config.items() if key[0] != "_"}
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in told.items()}
+    return {**plain, **asdict(model.settings)}
+
+
+def original_tensors(model: DiffusionInpainter) -> dict[str, Tensor]:
+    """The network's weights by the file's names, without the schedule; the inverse of `convert`."""
+    config = model.unet.config
+    attends = [level for level, kind in enumerate(config.down_block_types) if kind.startswith("Attn")]
+    return restore(
+        model.unet.state_dict(),
+        num_levels=len(config.block_out_channels),
+        layers_per_block=config.layers_per_block,
+        attention_levels=attends,
+        head_dim=config.attention_head_dim,
+    )
 
 
 def architecture_of(content: Content, given: PaletteOptions) -> Architecture:

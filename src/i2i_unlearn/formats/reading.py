@@ -33,6 +33,8 @@ class Content:
     settings: Mapping[str, Any]
     """The command line of the training script, where the file has it."""
     notes: list[str] = field(default_factory=list)
+    wrapper: str = ""
+    """The key under which the weights lie; empty = they are the file."""
 
 
 def read_checkpoint(path: Path) -> Content:
@@ -54,7 +56,8 @@ def read_checkpoint(path: Path) -> Content:
     if broken:
         raise UserError(f"{path}: {_first(broken)} not finite; fetch the file again")
     settings = outer.get("args")
-    return Content(path, tensors, vars(settings) if isinstance(settings, argparse.Namespace) else {}, notes)
+    known = vars(settings) if isinstance(settings, argparse.Namespace) else {}
+    return Content(path, tensors, known, notes, wrapper or "")
 
 
 def _load(path: Path) -> tuple[Any, list[str]]:

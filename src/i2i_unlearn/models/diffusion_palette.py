@@ -5,8 +5,10 @@ The public files (`<epoch>_Network.pth`) hold a flat state dict: six buffers of 
 `qkv` is one matrix in which heads come first and each head's rows are q, k, v in turn.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 
+import torch
 from torch import Tensor
 
 PREFIX = "denoise_fn."
@@ -103,6 +105,39 @@ def published_shapes(
     ours: Mapping[str, Tensor], *, num_levels: int, layers_per_block: int, attention_levels: Collection[int]
 ) -> dict[str, tuple[int, ...]]:
     """The names and shapes of the public file, from the state dict of our U-Net; without the schedule."""
+    names = _published_names(ours, num_levels, layers_per_block, attention_levels)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, tensor in ours.items():
+        theirs, shape = names[name], tuple(tensor.shape)
+        longer = (*shape, 1) if _is_convolution_there(theirs) else shape
+        shapes[theirs] = (3 * longer[0], *longer[1:]) if _is_qkv(theirs) else longer
+    return shapes
+
+
+def restore(
+    ours: Mapping[str, Tensor],
+    *,
+    num_levels: int,
+    layers_per_block: int,
+    attention_levels: Collection[int],
+    head_dim: int,
+) -> dict[str, Tensor]:
+    """The public state dict from that of our U-Net: the inverse of `convert`, bit for bit."""
+    names = _published_names(ours, num_levels, layers_per_block, attention_levels)
+    found: dict[str, Tensor] = {}
+    for name, tensor in ours.items():
+        theirs, flat = names[name], tensor
+        if _is_qkv(theirs):
+            parts = (ours[re.sub(r"\.to_[qkv]\.", f".to_{letter}.", name)] for letter in "qkv")
+            flat = torch.stack([part.unflatten(0, (-1, head_dim)) for part in parts], dim=1).flatten(0, 2)
+        found[theirs] = flat.unsqueeze(-1) if _is_convolution_there(theirs) else flat
+    return found
+
+
+def _published_names(
+    ours: Mapping[str, Tensor], num_levels: int, layers_per_block: int, attention_levels: Collection[int]
+) -> dict[str, str]:
+    """Our name -> the public file's; three of ours are one `qkv` there."""
     attends_last = {level: num_levels - 1 - level in attention_levels for level in range(num_levels)}
     blocks = {place: name for name, place in _attentions(num_levels, layers_per_block)}
     for name, place in _residuals(num_levels, layers_per_block):
@@ -111,20 +146,27 @@ def published_shapes(
             blocks[place] = name
     layers = {place: name for name, place in _LAYERS.items()}
     ends = {place: name for name, place in _ENDS.items()}
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, tensor in ours.items():
+    names: dict[str, str] = {}
+    for name in ours:
         module, _, kind = name.rpartition(".")
-        shape = tuple(tensor.shape)
         if module in ends:
-            shapes[f"{PREFIX}{ends[module]}.{kind}"] = shape
+            names[name] = f"{PREFIX}{ends[module]}.{kind}"
         elif ".attentions." in module:
             block, part = _attention_part(module)
-            longer = (*shape, 1) if part in ("qkv", "proj_out") and kind == "weight" else shape
-            shapes[f"{PREFIX}{blocks[block]}.{part}.{kind}"] = (3 * longer[0], *longer[1:]) if part == "qkv" else longer
+            names[name] = f"{PREFIX}{blocks[block]}.{part}.{kind}"
         else:
             block, _, layer = module.rpartition(".")
-            shapes[f"{PREFIX}{blocks[block]}.{layers[layer]}.{kind}"] = shape
-    return shapes
+            names[name] = f"{PREFIX}{blocks[block]}.{layers[layer]}.{kind}"
+    return names
+
+
+def _is_qkv(theirs: str) -> bool:
+    return theirs.endswith((".qkv.weight", ".qkv.bias"))
+
+
+def _is_convolution_there(theirs: str) -> bool:
+    """A 1-d convolution of size 1 where we have a matrix."""
+    return theirs.endswith((".qkv.weight", ".proj_out.weight"))
 
 
 def _attention_part(module: str) -> tuple[str, str]:
