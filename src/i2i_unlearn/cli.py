@@ -23,6 +23,8 @@ from i2i_unlearn.commands import (
     ledger,
     lineage,
     pipeline,
+    pipeline_runs,
+    pipeline_store,
     preset,
     registry,
     request,
@@ -41,6 +43,8 @@ app = typer.Typer(
 )
 for part in (stages.app, registry.verbs, sweep.app, demo.app, complete.app, export.app, lineage.app, doctor.app):
     app.registered_commands += part.registered_commands
+for part in (pipeline_runs.app, pipeline_store.app):
+    pipeline.app.registered_commands += part.registered_commands
 app.add_typer(data.app, name="data")
 app.add_typer(request.app, name="request")
 app.add_typer(pipeline.app, name="pipeline")

@@ -1,4 +1,4 @@
-"""Commands `pipeline compile` and `pipeline run`."""
+"""Commands `pipeline compile` and `pipeline run`; those of a cluster are in pipeline_runs.py and pipeline_store.py."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The Kubeflow pipeline: compile it, or run it on this machine.", no_args_is_help=True)
+app = typer.Typer(
+    help="The Kubeflow pipeline: compile it, run it on this machine, or on a cluster.", no_args_is_help=True
+)
 
 DEFAULT_PACKAGE = Path("pipelines/unlearning.yaml")
 REPORTS = {"report": "evaluate/evaluation/report.html", "page": "pareto/table/pareto.html"}

@@ -1,0 +1,67 @@
+"""Run a pipeline again and again: the check of the registry, every day."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from i2i_unlearn.cluster.connect import Pipelines, called
+from i2i_unlearn.cluster.submit import experiment_id, identified, order
+from i2i_unlearn.cron import check_cron
+from i2i_unlearn.errors import UserError
+
+
+def schedule(
+    api: Pipelines,
+    package: Path,
+    params: Sequence[str],
+    *,
+    name: str,
+    cron: str,
+    experiment: str,
+    service_account: str = "",
+) -> tuple[str, bool]:
+    """Have the package run at these times; return the recurring run's id, and whether it was there already.
+
+    One of this name is not made twice: lost answers and repeated commands leave one.
+
+    Raises:
+        UserError: the package, a parameter or `cron` is wrong; one of this name runs something else or at other times;
+            the API cannot be reached or refuses.
+    """
+    check_cron(cron)
+    wanted = order(package, params, experiment=experiment, name=name, service_account=service_account)
+    for known in named(api, name):
+        _same_or_error(known, name, cron, dict(wanted.arguments))
+        return identified(known.recurring_run_id, "recurring run"), True
+    made = api.client.create_recurring_run(
+        experiment_id=experiment_id(api, experiment),
+        job_name=name,
+        cron_expression=cron,
+        no_catchup=True,  # one check after a pause says as much as ten
+        max_concurrency=1,
+        params=dict(wanted.arguments),
+        pipeline_package_path=str(package),
+        service_account=service_account or None,
+    )
+    return identified(made.recurring_run_id, "recurring run"), False
+
+
+def named(api: Pipelines, name: str) -> list[Any]:
+    """Recurring runs of this name."""
+    page = api.client.list_recurring_runs(page_size=100, namespace=api.namespace, filter=called(name))
+    return [one for one in page.recurring_runs or [] if one.display_name == name]
+
+
+def _same_or_error(known: Any, name: str, cron: str, arguments: dict[str, Any]) -> None:
+    there = known.trigger and known.trigger.cron_schedule and known.trigger.cron_schedule.cron
+    if there != cron:
+        raise UserError(
+            f"a recurring run {name!r} is there with the times {there or 'of an interval'!r}, not {cron!r}; "
+            "delete it in Kubeflow's pages, or choose another --name"
+        )
+    given = (known.runtime_config and known.runtime_config.parameters) or {}
+    if given != arguments:
+        raise UserError(
+            f"a recurring run {name!r} is there with other parameters ({given or 'none'}); "
+            "delete it in Kubeflow's pages, or choose another --name"
+        )
