@@ -14,6 +14,7 @@ def reference(
     operator: str,
     keep_fraction: float,
     device: str,
+    accelerator_count: str,
     seed: int,
     checkpoint_uri: str,
     settings: dict,
@@ -24,5 +25,5 @@ def reference(
     from i2i_unlearn.stages import reference as stage
 
     config = ReferenceConfig(kind=kind, operator=operator, keep_fraction=keep_fraction, device=device, seed=seed,
-                             checkpoint_uri=checkpoint_uri, **settings)  # fmt: skip
+                             checkpoint_uri=checkpoint_uri, num_processes=accelerator_count, **settings)  # fmt: skip
     reference.metadata.update(stage.run(images, splits.path, f"{teacher.path}/model", reference.path, config))

@@ -17,6 +17,7 @@ def sweep_point(
     operator: str,
     keep_fraction: float,
     device: str,
+    accelerator_count: str,
     seed: int,
     checkpoint_uri: str,
     points_folder: str,
@@ -31,7 +32,7 @@ def sweep_point(
     from i2i_unlearn.stages import sweep_point as stage
 
     form = dict(num_steps=num_steps, policy=policy, operator=operator, keep_fraction=keep_fraction, device=device,
-                seed=seed, checkpoint_uri=checkpoint_uri)  # fmt: skip
+                seed=seed, checkpoint_uri=checkpoint_uri, num_processes=accelerator_count)  # fmt: skip
     facts = stage.run(images, splits.path, f"{teacher.path}/model", reference.path, points_folder,
                       sweep.point_configs(point, form, settings))  # fmt: skip
     return kfp_artifacts.show_point(facts, evaluated, report, decision, scores)

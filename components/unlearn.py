@@ -17,6 +17,7 @@ def unlearn(
     operator: str,
     keep_fraction: float,
     device: str,
+    accelerator_count: str,
     seed: int,
     checkpoint_uri: str,
     mlflow_tracking_uri: str,
@@ -29,7 +30,8 @@ def unlearn(
 
     settings = config.UnlearnConfig(objective=objective, alpha=alpha, epsilon=epsilon, num_steps=num_steps,
                                     operator=operator, keep_fraction=keep_fraction, device=device, seed=seed,
-                                    checkpoint_uri=checkpoint_uri, **settings)  # fmt: skip
+                                    checkpoint_uri=checkpoint_uri, num_processes=accelerator_count,
+                                    **settings)  # fmt: skip
     stream = kfp_artifacts.live_curves(mlflow_tracking_uri)
     unlearned.metadata.update(stage.run(images, splits.path, f"{teacher.path}/model", unlearned.path, settings,
                                         stream=stream))  # fmt: skip

@@ -21,8 +21,8 @@ ON_FORM = {
     "snapshot": {"source", "sha256"},
     "split": {"requests", "erased", "seed"},
     # objective, alpha and epsilon stay in the settings: each point changes those that it has.
-    "unlearn": {"num_steps", "operator", "keep_fraction", "device", "seed", "checkpoint_uri"},
-    "reference": {"kind", "operator", "keep_fraction", "device", "seed", "checkpoint_uri"},
+    "unlearn": {"num_steps", "operator", "keep_fraction", "device", "seed", "checkpoint_uri", "num_processes"},
+    "reference": {"kind", "operator", "keep_fraction", "device", "seed", "checkpoint_uri", "num_processes"},
     "evaluate": {"policy", "operator", "keep_fraction", "show_forget_images", "device", "seed"},
     "sweep": {"objectives", "alphas", "epsilons"},
 }
@@ -155,6 +155,7 @@ def sweep(
         device=device,
         seed=seed,
         checkpoint_uri=checkpoint_uri,
+        accelerator_count=accelerator_count,
         settings=SETTINGS["reference"],
     )
     with dsl.ParallelFor(form.output, name="points", parallelism=PARAMS["sweep"]["num_workers"]) as point:
@@ -173,6 +174,7 @@ def sweep(
             device=device,
             seed=seed,
             checkpoint_uri=checkpoint_uri,
+            accelerator_count=accelerator_count,
             points_folder=points_folder,
             settings={stage: SETTINGS[stage] for stage in ("unlearn", "evaluate")},
         )

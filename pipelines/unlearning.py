@@ -37,6 +37,8 @@ WORKDIR = "/workspace"
 """Working directory of the image. The volume is mounted there, so that a relative path (data/images, promotions.jsonl)
 means the same in a pod and in a checkout."""
 
+SHARED_MEMORY = "1Gi"
+
 EVIDENCE_KEY = ".secrets/evidence/private.pem"
 """Where `keys create` writes it in a checkout, and where the Secret is mounted in a pod."""
 
@@ -53,8 +55,9 @@ ON_FORM = {
         "device",
         "seed",
         "checkpoint_uri",
+        "num_processes",
     },
-    "reference": {"kind", "operator", "keep_fraction", "device", "seed", "checkpoint_uri"},
+    "reference": {"kind", "operator", "keep_fraction", "device", "seed", "checkpoint_uri", "num_processes"},
     "evaluate": {"policy", "operator", "keep_fraction", "show_forget_images", "device", "seed"},
     "register": {"model_name", "experiment", "operator", "keep_fraction", "seed"},
     "promote": set(),
@@ -78,6 +81,9 @@ def on_accelerator(step: dsl.PipelineTask, kind: Any, count: Any, memory: Any, n
     step.set_accelerator_type(kind).set_accelerator_limit(count).set_memory_limit(memory)
     kubernetes.add_node_selector_json(step, node_selector)
     kubernetes.add_toleration_json(step, tolerations)
+    # A container's /dev/shm has 64 MiB, too little where several processes exchange gradients. kfp 2.17 takes the size
+    # as a constant; what is used of it counts as the step's memory.
+    kubernetes.empty_dir_mount(step, "shared-memory", "/dev/shm", medium="Memory", size_limit=SHARED_MEMORY)
 
 
 @dsl.pipeline(name="unlearning")
@@ -158,7 +164,7 @@ def unlearning(
             accelerator_count is above 0.
         accelerator_type: Kubernetes resource name of the accelerator, used when accelerator_count is above 0.
         accelerator_count: Number of accelerators for each of unlearn, reference and evaluate, as text; 0 runs on a
-            cluster without any.
+            cluster without any. Unlearn and reference share each batch among them, evaluate uses one.
         memory: Most memory for each of unlearn, reference and evaluate, as Kubernetes writes it (for example 4Gi).
         node_selector: Labels that a node must have to run unlearn, reference and evaluate, for example
             {"gpu": "a100"}. Empty for any node.
@@ -223,6 +229,7 @@ def unlearning(
             device=device,
             seed=seed,
             checkpoint_uri=checkpoint_uri,
+            accelerator_count=accelerator_count,
             mlflow_tracking_uri=mlflow_tracking_uri,
             settings=SETTINGS["unlearn"],
         )
@@ -236,6 +243,7 @@ def unlearning(
             device=device,
             seed=seed,
             checkpoint_uri=checkpoint_uri,
+            accelerator_count=accelerator_count,
             settings=SETTINGS["reference"],
         )
         evaluated = evaluate(

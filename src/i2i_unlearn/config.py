@@ -22,6 +22,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from i2i_unlearn.audits.table import AUDITS
@@ -221,6 +222,22 @@ class TrainingConfig(StageConfig):
     not_in_digest = frozenset({"checkpoint_uri", "checkpoint_every_steps"})
 
 
+def _even(config: Any) -> Any:
+    if config.batch_size % config.num_processes:
+        raise ValueError(
+            f"batch_size={config.batch_size} is not a multiple of num_processes={config.num_processes}; change one"
+        )
+    return config
+
+
+class SharedTrainingConfig(TrainingConfig):
+    """What a training run has that several processes can share."""
+
+    num_processes: Annotated[NonNegativeInt, AfterValidator(lambda number: max(number, 1))]
+    """Processes that share each batch, one a GPU; 0 = 1. Part of the result: sums are then taken in another order."""
+    _shares_are_even = model_validator(mode="after")(_even)
+
+
 class PretrainConfig(TrainingConfig):
     """Section `pretrain`: a small original model, where no model is given (the demo)."""
 
@@ -251,7 +268,7 @@ class SnapshotConfig(StageConfig):
     """What a published checkpoint does not tell of itself (formats/)."""
 
 
-class UnlearnConfig(TrainingConfig):
+class UnlearnConfig(SharedTrainingConfig):
     """Section `unlearn`."""
 
     section = "unlearn"
@@ -301,7 +318,7 @@ class UnlearnConfig(TrainingConfig):
         return ratio
 
 
-class ReferenceConfig(TrainingConfig):
+class ReferenceConfig(SharedTrainingConfig):
     """Section `reference`: retraining without the forget set, by the recipe of `pretrain`, from other weights."""
 
     section = "reference"

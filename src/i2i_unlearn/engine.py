@@ -1,7 +1,8 @@
 """The training loop: resume, mixed precision, learning-rate schedule. It knows no objective and no file format.
 
 What a step does is a function of the seed and the step number (sampling.py, randomness.py), so a run that was killed
-and goes on from its checkpoint ends with the same bytes as one that was not.
+and goes on from its checkpoint ends with the same bytes as one that was not. Several processes that share a run take a
+part of each batch (processes.py); they hold the same weights after every step.
 """
 
 import copy
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from i2i_unlearn.checkpoints import Checkpoint
 from i2i_unlearn.errors import Diverged, UserError
 from i2i_unlearn.objectives.base import Batch, Objective, Phase, State, Targets
+from i2i_unlearn.processes import ALONE, Processes
 from i2i_unlearn.randomness import derive_seed
 
 BETAS = (0.9, 0.95)  # of MAE's and MAGE's training (METHOD section 5)
@@ -88,6 +90,19 @@ class Observer(Protocol):
         ...
 
 
+class Silent:
+    """An observer that tells nobody."""
+
+    def begin(self, done: int, seconds: float) -> None:
+        """Say nothing."""
+
+    def step(self, total: float) -> None:
+        """Say nothing."""
+
+    def row(self, row: Mapping[str, float]) -> None:
+        """Say nothing."""
+
+
 @dataclass
 class Run:
     """Everything that changes while training."""
@@ -98,6 +113,7 @@ class Run:
     average: dict[str, Tensor]
     log: list[dict[str, Any]]
     memory: dict[str, float]
+    processes: Processes
     step: int = 0
     seconds: float = 0.0
     """Time spent by earlier, interrupted runs."""
@@ -112,16 +128,20 @@ def train(
     schedule: Schedule,
     store: Store,
     observer: Observer,
+    processes: Processes = ALONE,
 ) -> list[dict[str, Any]]:
     """Train `student` in place; return the log, one row every few steps.
 
-    The weights left in `student` are the moving average's if the schedule has one.
+    The weights left in `student` are the moving average's if the schedule has one. Of several processes the first
+    writes checkpoints, and all go on from them.
 
     Raises:
         Diverged: the loss is not finite; names the step and the terms.
+        UserError: the processes see different checkpoints, or cannot share a batch evenly.
     """
-    run = _start(student, objective, schedule)
+    run = _start(student, objective, schedule, processes)
     _resume(run, store)
+    processes.check_same("the step they go on from", run.step, "put checkpoint_uri where all of them reach it")
     observer.begin(run.step, run.seconds)
     phases = list(objective.phases(schedule.num_steps))
     every = max(1, schedule.num_steps // NUM_LOG_ROWS)
@@ -132,7 +152,8 @@ def train(
         if run.step % every == 0 or run.step == schedule.num_steps:
             run.log.append(row)
             observer.row(row)
-        if schedule.checkpoint_every_steps and run.step % schedule.checkpoint_every_steps == 0:
+        due = schedule.checkpoint_every_steps and run.step % schedule.checkpoint_every_steps == 0
+        if due and processes.is_first:
             store.save(_checkpoint(run))
     student.eval()
     _load_average(run)
@@ -140,7 +161,7 @@ def train(
     return run.log
 
 
-def _start(student: Any, objective: Objective, schedule: Schedule) -> Run:
+def _start(student: Any, objective: Objective, schedule: Schedule, processes: Processes) -> Run:
     scope = list(student.encoder_parameters() if objective.scope == "encoder" else student.named_parameters())
     names = {name for name, parameter in scope if parameter.requires_grad}
     for name, parameter in student.named_parameters():
@@ -150,7 +171,7 @@ def _start(student: Any, objective: Objective, schedule: Schedule) -> Run:
         [parameter for _, parameter in parameters], betas=BETAS, weight_decay=schedule.weight_decay, fused=True
     )
     average = {name: parameter.detach().clone() for name, parameter in parameters} if schedule.average_decay else {}
-    return Run(student, parameters, optimizer, average, [], {})
+    return Run(student, parameters, optimizer, average, [], {}, processes)
 
 
 def _step(
@@ -162,16 +183,18 @@ def _step(
     rate = schedule.rate(place.step, place.num_steps)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
-    state = State(run.step, phase, run.memory)
+    state = State(run.step, phase, run.memory, run.processes)
     parameters = [parameter for _, parameter in run.parameters]
     run.optimizer.zero_grad(set_to_none=True)
     device = parameters[0].device
     autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=schedule.precision == "bf16")
-    with _own_stream(schedule.seed, run.step, device), autocast:
-        terms = objective.terms(batches.batches(run.step), run.student, targets, state)
+    mine = {name: batch.part_of(run.processes) for name, batch in batches.batches(run.step).items()}
+    with _own_stream(derive_seed(schedule.seed, "layers", run.step, *run.processes.stream), device), autocast:
+        terms = objective.terms(mine, run.student, targets, state)
     total = objective.backward(terms, parameters, state)
+    shown = _averaged({"total": total, **terms}, parameters, run.processes)
     norm = nn.utils.clip_grad_norm_(parameters, schedule.clip_norm or math.inf)
-    values = {name: value.item() for name, value in {"total": total, **terms, "grad_norm": norm}.items()}
+    values = {name: value.item() for name, value in {**shown, "grad_norm": norm}.items()}
     if not all(math.isfinite(value) for value in values.values()):
         found = ", ".join(f"{name}={value:g}" for name, value in values.items())
         raise Diverged(
@@ -184,11 +207,23 @@ def _step(
     return {"step": run.step, "phase": phase.name, "learning_rate": rate, **values}
 
 
+def _averaged(
+    values: Mapping[str, Tensor], parameters: list[nn.Parameter], processes: Processes
+) -> Mapping[str, Tensor]:
+    """The values' means over the processes; the gradients become theirs, in place."""
+    if processes.size == 1:
+        return values
+    means = [value.detach().float().clone() for value in values.values()]
+    processes.average_(means)
+    processes.average_([parameter.grad for parameter in parameters if parameter.grad is not None])
+    return dict(zip(values, means, strict=True))
+
+
 @contextmanager
-def _own_stream(seed: int, step: int, device: torch.device) -> Iterator[None]:
+def _own_stream(seed: int, device: torch.device) -> Iterator[None]:
     """Dropout draws from torch's global stream: give each step one of its own, and put the old one back."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive_seed(seed, "layers", step))
+        torch.manual_seed(seed)
         yield
 
 

@@ -33,7 +33,7 @@ def check_form(
         UserError: all faults of the form in one line.
     """
     policies = sections["evaluate"]["policies"]
-    configs, config_faults = _build(form, sections)
+    configs, config_faults = _build({**form, **_processes(accelerator_count)}, sections)
     faults = [
         *config_faults,
         *_choice_fault("objective", form["objective"], OBJECTIVES),
@@ -60,7 +60,7 @@ def check_sweep_form(
     Raises:
         UserError: all faults of the form in one line.
     """
-    configs, faults = _build({**form, "show_forget_images": False}, sections)
+    configs, faults = _build({**form, **_processes(accelerator_count), "show_forget_images": False}, sections)
     found = {config.section: config for config in configs}
     sweep = found.get("sweep")
     points = points_of(sweep) if isinstance(sweep, SweepConfig) else []
@@ -105,6 +105,11 @@ def _build(form: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]]) -
 def _choice_fault(field: str, value: str, choices: Iterable[str]) -> list[str]:
     known = list(choices)
     return [] if value in known else [f"{field}={value!r} is not known; choose one of: {', '.join(known)}"]
+
+
+def _processes(accelerator_count: str) -> dict[str, int]:
+    """One process for each accelerator; what is no number is told by `_accelerator_faults`."""
+    return {"num_processes": int(accelerator_count) if accelerator_count.isdecimal() else 1}
 
 
 def _accelerator_faults(count: str, device: str) -> list[str]:

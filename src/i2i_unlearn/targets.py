@@ -18,7 +18,7 @@ from i2i_unlearn.noise import Noise
 from i2i_unlearn.objectives.base import Batch
 from i2i_unlearn.operators import Operator
 from i2i_unlearn.pixels import to_float
-from i2i_unlearn.randomness import generator_for
+from i2i_unlearn.randomness import drawn, generator_for, generator_of_share
 from i2i_unlearn.target_cache import CHUNK, RowCache, in_chunks
 
 FORGET, UNSEEN = "forget", "unseen_target"
@@ -97,7 +97,8 @@ class TeacherTargets:
 
     def noise_images(self, batch: Batch) -> Tensor:
         """n: one for each image of the batch, on its device."""
-        noise_BCHW = self._noise.draw(len(batch.rows_B), generator_for(self._seed, "noise", batch.step))
+        generator = generator_of_share(batch.share, self._seed, "noise", batch.step)
+        noise_BCHW = drawn(len(batch.rows_B), generator, lambda num: self._noise.draw(num, generator))
         return noise_BCHW.to(batch.images_BCHW)
 
     def _repeats(self, batch: Batch) -> bool:

@@ -174,10 +174,14 @@ def test_settings_that_came_through_the_compiled_file_have_the_digests_of_those_
         "evaluate": EvaluateConfig.from_params(PARAMS, policies=policies).model_dump(mode="json"),
     }
     handed = ("num_steps", "operator", "keep_fraction", "device", "seed", "checkpoint_uri")
-    form = {"policy": FIELDS["gate_policy"]["defaultValue"], **{name: FIELDS[name]["defaultValue"] for name in handed}}
+    other = {
+        "policy": FIELDS["gate_policy"]["defaultValue"],
+        "num_processes": FIELDS["accelerator_count"]["defaultValue"],
+    }
+    form = {**other, **{name: FIELDS[name]["defaultValue"] for name in handed}}
     point = {"objective": "encoder_l2", "alpha": 1}
-    for one, other in zip(point_configs(point, form, compiled), point_configs(point, {}, ours), strict=True):
-        assert one.digest() == other.digest()
+    for one, another in zip(point_configs(point, form, compiled), point_configs(point, {}, ours), strict=True):
+        assert one.digest() == another.digest()
 
 
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path):

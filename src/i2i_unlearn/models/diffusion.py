@@ -43,6 +43,7 @@ from i2i_unlearn.models.diffusion_schedule import (
 )
 from i2i_unlearn.models.diffusion_settings import Architecture, Settings, load_settings, read_library_config
 from i2i_unlearn.operators import hide
+from i2i_unlearn.randomness import drawn
 
 ensure_torchvision()  # before diffusers, which imports it by way of transformers
 from diffusers import DDPMScheduler, UNet2DModel  # noqa: E402
@@ -72,10 +73,14 @@ class DiffusionInpainter(nn.Module):
 
         The density of the time: diffusion_schedule.draw_times.
         """
-        shape = (num, self.num_channels, *self.image_size)
+        shape = (self.num_channels, *self.image_size)
         continuous = self.settings.conditioning == "noise_level"
         time_B = draw_times(num, len(self.levels_N), generator, emphasis=emphasis, continuous=continuous)
-        noises = [torch.randn(shape, generator=generator) for _ in range(1 + (self.settings.hidden_as == "noise"))]
+        num_noises = 1 + (self.settings.hidden_as == "noise")
+        noises = [
+            drawn(num, generator, lambda rows: torch.randn(rows, *shape, generator=generator))
+            for _ in range(num_noises)
+        ]
         return (time_B, *noises)
 
     def encode(self, images_BCHW: Tensor, visible_BHW: Tensor, draws: tuple[Tensor, ...] = ()) -> Embedding:

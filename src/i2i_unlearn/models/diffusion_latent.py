@@ -42,6 +42,7 @@ from i2i_unlearn.models.diffusion_schedule import (
 )
 from i2i_unlearn.models.diffusion_settings import check_steps, read_library_config
 from i2i_unlearn.operators import hide
+from i2i_unlearn.randomness import drawn
 
 ensure_torchvision()  # before diffusers, which imports it by way of transformers
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel  # noqa: E402
@@ -97,7 +98,8 @@ class LatentInpainter(nn.Module):
     def draw(self, num: int, generator: torch.Generator, *, emphasis: float = 0.0) -> tuple[Tensor, ...]:
         """Time (B,) and noise of the latents' shape. The density of the time: diffusion_schedule.draw_times."""
         time_B = draw_times(num, len(self.levels_N), generator, emphasis=emphasis)
-        return time_B, torch.randn(num, *self._latent_shape, generator=generator)
+        noise_BCHW = drawn(num, generator, lambda rows: torch.randn(rows, *self._latent_shape, generator=generator))
+        return time_B, noise_BCHW
 
     def encode(self, images_BCHW: Tensor, visible_BHW: Tensor, draws: tuple[Tensor, ...] = ()) -> Embedding:
         """E(T(x)) at the times of `draws`; without them where sampling starts, with one noise for all images."""

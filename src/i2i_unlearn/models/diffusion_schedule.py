@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from i2i_unlearn.compat_torchvision import ensure_torchvision
+from i2i_unlearn.randomness import drawn
 
 ensure_torchvision()  # before diffusers, which imports it by way of transformers
 from diffusers import DDIMScheduler, DDPMScheduler  # noqa: E402
@@ -36,7 +37,8 @@ def draw_times(
     With s = time / num_times, the density is p(s) = (1 + emphasis) s^emphasis: uniform for 0; for 1 it rises linearly
     to the start of sampling; the mean of s is (1 + emphasis) / (2 + emphasis).
     """
-    share_B = torch.rand(num, generator=generator, dtype=torch.float64) ** (1 / (1 + emphasis))
+    uniform_B = drawn(num, generator, lambda rows: torch.rand(rows, generator=generator, dtype=torch.float64))
+    share_B = uniform_B ** (1 / (1 + emphasis))
     if continuous:
         return (share_B * (num_times - 1)).float()
     return (share_B * num_times).floor().clamp(max=num_times - 1).float()

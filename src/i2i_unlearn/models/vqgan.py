@@ -32,6 +32,7 @@ from i2i_unlearn.models.vq_tokenizer import VqTokenizer
 from i2i_unlearn.models.vqgan_architecture import Architecture
 from i2i_unlearn.models.weights import seeded
 from i2i_unlearn.operators import hide
+from i2i_unlearn.randomness import drawn
 
 ENCODER = ("blocks.", "norm.", "token_emb.position_embeddings.", "token_emb.LayerNorm.")
 """Parts of the transformer that E alone uses. Not the code vectors `token_emb.word_embeddings`: the head uses them."""
@@ -241,9 +242,13 @@ class MaskedTokenModel(nn.Module):
     def _reveal(self, visible_BN: Tensor, generator: torch.Generator) -> Tensor:
         """Visible tokens and, in half of the images, some of the hidden ones; at least one stays hidden."""
         num_images, num_tokens = visible_BN.shape
-        share_B = (torch.rand(num_images, generator=generator) * torch.pi / 2).cos()
-        share_B[torch.rand(num_images, generator=generator) < AS_ASKED] = 1.0
-        order_BN = torch.rand(num_images, num_tokens, generator=generator).to(visible_BN.device)
+
+        def uniform(*shape: int) -> Tensor:
+            return drawn(num_images, generator, lambda rows: torch.rand(rows, *shape, generator=generator))
+
+        share_B = (uniform() * torch.pi / 2).cos()
+        share_B[uniform() < AS_ASKED] = 1.0
+        order_BN = uniform(num_tokens).to(visible_BN.device)
         rank_BN = order_BN.masked_fill(visible_BN, 2).argsort(1).argsort(1)  # of the hidden ones, from 0
         num_hidden_B = (share_B.to(visible_BN.device) * (~visible_BN).sum(1)).ceil().clamp(min=1)
         return visible_BN | (rank_BN >= num_hidden_B.unsqueeze(1))

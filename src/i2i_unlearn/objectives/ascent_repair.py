@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from i2i_unlearn.models.base import ImageToImage
 from i2i_unlearn.objectives.base import Batch, Phase, Settings, State, Targets, own_loss, two_phases
+from i2i_unlearn.processes import ALONE, Processes
 
 ASCENT, REPAIR = "ascent", "repair"
 
@@ -36,11 +37,18 @@ def ascent_repair(losses_B: Tensor, *, ascend: bool) -> dict[str, Tensor]:
     return {"forget": -losses_B.mean()} if ascend else {"retain": losses_B.mean()}
 
 
-def relative_distance(found_BCHW: Tensor, teacher_BCHW: Tensor, truth_BCHW: Tensor, visible_BHW: Tensor) -> Tensor:
+def relative_distance(
+    found_BCHW: Tensor,
+    teacher_BCHW: Tensor,
+    truth_BCHW: Tensor,
+    visible_BHW: Tensor,
+    processes: Processes = ALONE,
+) -> Tensor:
     """How far outputs went from the teacher's over hidden pixels, as a share of the teacher's own squared error."""
     hidden_B1HW = ~visible_BHW.unsqueeze(1)
     moved = ((found_BCHW - teacher_BCHW).square() * hidden_B1HW).sum()
     error = ((truth_BCHW - teacher_BCHW).square() * hidden_B1HW).sum()
+    processes.average_([moved, error])
     return moved / error.clamp(min=1e-12)
 
 
@@ -83,6 +91,7 @@ class AscentRepair:
             # Not under no_grad: autocast would keep the weights it casts there, and the loss would get no gradient.
             found_BCHW = student.decode(student.encode(images_BCHW, visible_BHW, forget.draws), visible_BHW).detach()
             teacher_BCHW = targets.outputs("forget", forget)
-            distance = relative_distance(found_BCHW, teacher_BCHW, images_BCHW, visible_BHW).item()
+            moved = relative_distance(found_BCHW, teacher_BCHW, images_BCHW, visible_BHW, state.processes)
+            distance = moved.item()
             farthest = state.memory["distance"] = max(farthest, distance)
         return farthest >= self.level

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.models.base import Embedding, HasFront, ImageToImage
-from i2i_unlearn.randomness import generator_for
+from i2i_unlearn.processes import ALONE, Processes
+from i2i_unlearn.randomness import Share, generator_of_share
 
 Scope = Literal["encoder", "all"]
 
@@ -34,6 +35,33 @@ class Batch:
     """What the encoder sees of chance, the same for student and teacher (models/base.py)."""
     front: Tensor | None = None
     """What the frozen part of E makes of T(x), where it was computed before (models/base.py, HasFront)."""
+    share: Share | None = None
+    """Which rows of the step's batch these are, where several processes share it."""
+
+    def part_of(self, processes: Processes) -> "Batch":
+        """The rows that this process takes: every `size`-th, so that real and proxy images are in each part.
+
+        Raises:
+            UserError: the parts would not be equal, and their means not the mean of the batch.
+        """
+        num = len(self.rows_B)
+        if processes.size == 1:
+            return self
+        if num % processes.size:
+            raise UserError(
+                f"{num} images a step cannot be shared evenly by {processes.size} processes; choose a batch_size that"
+                " is a multiple of them"
+            )
+        mine = slice(processes.rank, None, processes.size)
+        return Batch(
+            self.images_BCHW[mine],
+            self.visible_BHW[mine],
+            self.rows_B[mine],
+            self.step,
+            tuple(part[mine] for part in self.draws),
+            None if self.front is None else self.front[mine],
+            Share(torch.arange(num)[mine], num),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +112,8 @@ class State:
     step: int
     phase: Phase
     memory: dict[str, float]
+    processes: Processes = ALONE
+    """Who shares the batch. Gradients are averaged for the objective; what it decides from values, it averages."""
 
 
 class Targets(Protocol):
@@ -150,7 +180,7 @@ def encode_together(student: ImageToImage, *batches: Batch) -> list[Embedding]:
 
 def own_loss(student: ImageToImage, batch: Batch, *, seed: int, state: State) -> Tensor:
     """The loss that the family is trained with, per image (B,); what it draws depends on seed and step alone."""
-    generator = generator_for(seed, "training_loss", state.step)
+    generator = generator_of_share(batch.share, seed, "training_loss", state.step)
     return student.training_loss(batch.images_BCHW, batch.visible_BHW, generator=generator)
 
 
@@ -165,11 +195,19 @@ def own_losses(
     losses_B = student.training_loss(
         torch.cat((retain.images_BCHW, forget.images_BCHW)),
         join_masks((retain.visible_BHW, forget.visible_BHW)),
-        generator=generator_for(seed, "training_loss", state.step),
+        generator=generator_of_share(_joined_share(retain, forget), seed, "training_loss", state.step),
         truth_BCHW=None if truth_BCHW is None else torch.cat((retain.images_BCHW, truth_BCHW)),
     )
     num_retain = len(retain.images_BCHW)
     return losses_B[:num_retain], losses_B[num_retain:]
+
+
+def _joined_share(first: Batch, second: Batch) -> Share | None:
+    """Rows of the batch that the whole of `first` and the whole of `second`, one after the other, would be."""
+    if first.share is None or second.share is None:
+        return None
+    rows_B = torch.cat((first.share.rows_B, first.share.num_rows + second.share.rows_B))
+    return Share(rows_B, first.share.num_rows + second.share.num_rows)
 
 
 def backward_weighted(terms: Mapping[str, Tensor], alpha: float) -> Tensor:

@@ -80,7 +80,7 @@ class EpsilonConstraint:
 
     def backward(self, terms: Mapping[str, Tensor], parameters: Iterable[nn.Parameter], state: State) -> Tensor:
         """Phase I: gF. Phase II: gR + lambda gF."""
-        memory, value = state.memory, terms["forget"].item()
+        memory, value = state.memory, _mean(terms["forget"], state)
         memory.setdefault("start", value)
         memory["running"] = DECAY * memory.get("running", value) + (1 - DECAY) * value
         if state.phase.name == BOUNDARY:
@@ -89,6 +89,8 @@ class EpsilonConstraint:
             return terms["forget"]
         trained = list(parameters)
         retain_g, forget_g = _gradients(terms["retain"], trained, keep=True), _gradients(terms["forget"], trained)
+        for gradients in (retain_g, forget_g):  # lambda is no linear function of them
+            state.processes.average_(gradients)
         span = max(memory["start"] - memory["boundary"], 1e-6 * memory["start"], 1e-12)  # where phase I went nowhere
         bound = memory["boundary"] + self.epsilon * span
         forget_norm = _norm(forget_g).clamp(min=1e-12)  # f_F at its very minimum
@@ -99,6 +101,12 @@ class EpsilonConstraint:
             parameter.grad = r + weight * f
         total: Tensor = terms["retain"] + weight * terms["forget"]
         return total.detach()
+
+
+def _mean(term: Tensor, state: State) -> float:
+    mean = term.detach().clone()
+    state.processes.average_([mean])
+    return mean.item()
 
 
 def _gradients(term: Tensor, parameters: list[nn.Parameter], *, keep: bool = False) -> list[Tensor]:

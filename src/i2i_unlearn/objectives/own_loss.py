@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from i2i_unlearn.models.base import ONE_PHASE, ImageToImage, TrainingPhase
 from i2i_unlearn.objectives.base import Batch, Phase, Scope, State, Targets
-from i2i_unlearn.randomness import generator_for
+from i2i_unlearn.randomness import generator_of_share
 
 
 class OwnLoss:
@@ -41,7 +41,7 @@ class OwnLoss:
     ) -> dict[str, Tensor]:
         """The mean over the batch."""
         batch = batches["train"]
-        generator = generator_for(self.seed, "training_loss", state.step)
+        generator = generator_of_share(batch.share, self.seed, "training_loss", state.step)
         loss = self._phases[state.phase.name].loss
         return {"loss": loss(student, batch.images_BCHW, batch.visible_BHW, generator=generator).mean()}
 

@@ -70,7 +70,7 @@ class RandomEncoder:
             retain,
             targets.of_images("retain", batches["retain"]),
             forget,
-            noise_like(forget, derive_seed(self.seed, "embedding noise", state.step)),
+            noise_like(forget, derive_seed(self.seed, "embedding noise", state.step, *state.processes.stream)),
         )
 
     def backward(self, terms: Mapping[str, Tensor], parameters: Iterable[nn.Parameter], state: State) -> Tensor:

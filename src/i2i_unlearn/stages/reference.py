@@ -4,6 +4,7 @@ The retrained model is the gold standard that unlearning is measured against. It
 """
 
 import hashlib
+import sys
 import time
 from pathlib import Path
 
@@ -17,15 +18,26 @@ from i2i_unlearn.models import load_architecture
 from i2i_unlearn.models.base import training_facts, training_phases
 from i2i_unlearn.objectives.own_loss import OwnLoss
 from i2i_unlearn.operators import make_operator
+from i2i_unlearn.processes import ALONE, Processes
 from i2i_unlearn.randomness import derive_seed, generator_for
 from i2i_unlearn.sampling import Sampler, single_pool
+from i2i_unlearn.stages.launch import launch
 from i2i_unlearn.stages.training import Facts, run_digest, schedule_of, train_and_write
 
 
-def run(images: str, splits: str | Path, teacher: str | Path, out: str | Path, config: ReferenceConfig) -> Facts:
+def run(
+    images: str,
+    splits: str | Path,
+    teacher: str | Path,
+    out: str | Path,
+    config: ReferenceConfig,
+    *,
+    processes: Processes | None = None,
+) -> Facts:
     """Retrain the teacher's architecture on every training image that was never to be forgotten.
 
-    Of the teacher only its *.json files are read. `kind: none` writes summary.json alone.
+    Of the teacher only its *.json files are read. `kind: none` writes summary.json alone. `processes`: who shares the
+    run, this process among them; None = start as many as the config says.
 
     Raises:
         UserError: wrong settings, unreadable images, or a loss that is not finite.
@@ -40,6 +52,10 @@ def run(images: str, splits: str | Path, teacher: str | Path, out: str | Path, c
     device = pick_device(config.device)
     operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
     model = load_architecture(teacher, config.model, generator=generator_for(seed, "initial weights"))
+    if processes is None and config.num_processes > 1:
+        if len(training_phases(model)) == 1:
+            return launch("reference", images, splits, teacher, out, config, config.num_processes)
+        print("reference: one process, since the codebook follows whole batches", file=sys.stderr)
     manifest_path = Path(splits) / "manifest.parquet"
     # Images that a cap left unused were trained on by the original, so a retrained model has them too.
     rows = read_manifest(manifest_path, images).of(RETAIN, PROXY_RETAIN, UNUSED)
@@ -72,6 +88,7 @@ def run(images: str, splits: str | Path, teacher: str | Path, out: str | Path, c
             **training_facts(model),
         },
         begun=begun,
+        processes=processes or ALONE,
     )
 
 

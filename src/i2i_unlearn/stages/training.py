@@ -15,10 +15,11 @@ import torch
 import i2i_unlearn
 from i2i_unlearn.checkpoints import Checkpoints
 from i2i_unlearn.config import TrainingConfig
-from i2i_unlearn.engine import Batches, Schedule, num_threads, train
+from i2i_unlearn.engine import Batches, Schedule, Silent, num_threads, train
 from i2i_unlearn.files import atomic_folder, digest_file, digest_folder, write_json
 from i2i_unlearn.models.own import code_digest
 from i2i_unlearn.objectives.base import Objective, Targets
+from i2i_unlearn.processes import ALONE, Processes
 from i2i_unlearn.progress import Advance, progress
 
 Facts = dict[str, float | str]
@@ -71,17 +72,24 @@ def train_and_write(
     facts: Callable[[Path], Facts],
     begun: float,
     stream: Stream | None = None,
+    processes: Processes = ALONE,
 ) -> Facts:
     """Train, then write model/, steps.jsonl and summary.json under `out`, whole or not at all; return the summary.
+
+    Of several processes the first alone writes and shows progress; the others return {}.
 
     `facts(model_folder)` adds what the stage knows and may refuse the model; `begun` is when the stage began
     (time.monotonic), so that seconds count everything the stage did.
     """
     store = Checkpoints(config.checkpoint_uri, digest)
+    if not processes.is_first:
+        with num_threads(config.num_threads):
+            train(student, objective, batches, targets, schedule, store, Silent(), processes)
+        return {}
     # The out folder is opened first: a full disk or a missing right shows before the training, not after it.
     with atomic_folder(out) as aside, _watch(description, config.num_steps, stream) as observer:
         with num_threads(config.num_threads):
-            log = train(student, objective, batches, targets, schedule, store, observer)
+            log = train(student, objective, batches, targets, schedule, store, observer, processes)
         student.cpu().save(aside / "model")
         (aside / "steps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
         summary = {

@@ -26,7 +26,9 @@ from i2i_unlearn.objectives.base import Settings
 from i2i_unlearn.objectives.surrogate_difference import NAME as SURROGATE
 from i2i_unlearn.operators import Operator, make_operator
 from i2i_unlearn.pixels import to_float
+from i2i_unlearn.processes import ALONE, Processes
 from i2i_unlearn.sampling import Pool, Sampler, single_pool
+from i2i_unlearn.stages.launch import launch
 from i2i_unlearn.stages.synthetic_retain import synthetic_retain
 from i2i_unlearn.stages.training import Facts, Stream, run_digest, schedule_of, train_and_write
 from i2i_unlearn.surrogate.targets import surrogate_targets
@@ -41,15 +43,19 @@ def run(
     config: UnlearnConfig,
     *,
     stream: Stream | None = None,
+    processes: Processes | None = None,
 ) -> Facts:
     """Unlearn the forget set; write model/, steps.jsonl and summary.json under `out`; return the summary.
 
     `splits` holds manifest.parquet, `teacher` is a model directory, `stream` receives each logged row while it runs.
+    `processes`: who shares the run, this process among them; None = start as many as the config says.
 
     Raises:
         UserError: wrong settings, images or model that do not fit each other, or a loss that is not finite.
     """
     begun = time.monotonic()
+    if processes is None and config.num_processes > 1:
+        return launch("unlearn", images, splits, teacher, out, config, config.num_processes, stream)
     device = pick_device(config.device)
     operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
     model = load_model(teacher, config.model)
@@ -92,6 +98,7 @@ def run(
         facts=facts,
         begun=begun,
         stream=stream,
+        processes=processes or ALONE,
     )
 
 
