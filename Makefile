@@ -6,6 +6,16 @@ PYTEST_ARGS ?=
 UI_PORT ?= 5000
 BENCH_ARGS ?= --data digits
 
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/i2i_unlearn/__init__.py)
+I2I_UNLEARN_IMAGE ?= i2i-unlearn:$(VERSION)
+IMAGE ?= $(I2I_UNLEARN_IMAGE)
+TARGET ?= cpu
+BASE_IMAGE ?=
+TORCH_INDEX ?=
+BUILD_ARGS ?=
+# The first that answers; docker may be installed and not running.
+ENGINE ?= $(shell for one in docker podman; do if $$one info >/dev/null 2>&1; then echo $$one; break; fi; done)
+
 BIN := .venv/bin
 # Written last: an installation that failed or was interrupted leaves no stamp, and the next `make` goes on with it.
 STAMP := .venv/.installed
@@ -24,16 +34,22 @@ python_problem = $(shell \
     fi)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint ui bench-quality clean
+.PHONY: help setup demo test test-slow test-containers lint image ui bench-quality clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s%s\n", $$1, $$2 }' Makefile
 	@echo 'Settings, for example make demo PYTHON=python3.12:'
 	@echo '  PYTHON       the Python that makes .venv/ (python3)'
 	@echo '  PIP_ARGS     more options for pip install, such as --extra-index-url'
-	@echo '  PYTEST_ARGS  more options for pytest (test, test-slow)'
+	@echo '  PYTEST_ARGS  more options for pytest (test, test-slow, test-containers)'
 	@echo '  UI_PORT      port of the MLflow UI (ui; 5000)'
 	@echo '  BENCH_ARGS   what to compare, see python -m benchmarks.quality --help (bench-quality)'
+	@echo '  IMAGE        name and tag of the image (image; $(IMAGE))'
+	@echo '  TARGET       cpu or gpu (image; cpu)'
+	@echo '  TORCH_INDEX  index with the builds of PyTorch for TARGET; empty for what pip takes of its own accord (image)'
+	@echo '  BASE_IMAGE   image with Python 3.11 or newer to build on; empty for that of components/Containerfile (image)'
+	@echo '  BUILD_ARGS   more options for docker build or podman build (image)'
+	@echo '  ENGINE       docker or podman; the one that answers (image)'
 
 setup: $(STAMP) ## make .venv/ and install the exact versions of constraints.txt
 	@echo "Ready: '. .venv/bin/activate' puts i2i-unlearn and dvc on the PATH."
@@ -42,15 +58,26 @@ demo: $(STAMP) ## set up, then make a model forget the digit 3, from data to pro
 	@$(BIN)/i2i-unlearn demo
 
 test: $(STAMP) ## set up, then run the tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not containers" $(PYTEST_ARGS)
 
 test-slow: $(STAMP) ## set up, then run the tests of whole chains (kill and resume, all families, sweeps)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not containers" $(PYTEST_ARGS)
+
+test-containers: $(STAMP) ## set up, then build the image and run the pipeline in containers (as root; installs docker.io)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m containers tests/containers $(PYTEST_ARGS)
 
 lint: $(STAMP) ## set up, then check style and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+
+image: ## build the image of the steps with docker or podman, and look whether it is as it should be
+	@$(if $(ENGINE),,$(error neither docker nor podman answers here; install one, or start its daemon))
+	$(ENGINE) build --file components/Containerfile --target "$(TARGET)" --tag "$(IMAGE)" \
+	    --build-arg "VERSION=$(VERSION)" --build-arg "REVISION=$$(git describe --always --dirty --abbrev=40 --exclude '*')" \
+	    $(if $(BASE_IMAGE),--build-arg "BASE_IMAGE=$(BASE_IMAGE)") \
+	    $(if $(TORCH_INDEX),--build-arg "TORCH_INDEX=$(TORCH_INDEX)") $(BUILD_ARGS) .
+	$(ENGINE) run --rm --network none --read-only --tmpfs /tmp --tmpfs /workspace "$(IMAGE)"
 
 ui: mlflow.db $(STAMP) ## open the MLflow UI on the demo's database
 	@echo "MLflow UI: http://127.0.0.1:$(UI_PORT) answers in about 20 seconds; Ctrl-C ends it"

@@ -2,7 +2,8 @@
 
 kfp.local 2.17 runs the whole package: exit handler, conditions, loops and what is collected of them, nested DAGs,
 artifacts with metadata. Of a loop, two items run side by side, and after one has failed the others are finished first.
-What a package says about pods (image, memory, accelerators, volumes, secrets) has no meaning here and is ignored.
+What a package says about pods (memory, accelerators, volumes, secrets; the image, unless the steps run in containers)
+has no meaning here and is ignored.
 Retries are taken out: a failure on one machine is no evicted pod and would only come again after the back-off.
 """
 
@@ -20,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from i2i_unlearn.containers import Containers, docker_runner
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.run_log import RunLog
 
@@ -56,7 +58,7 @@ def compile_pipeline(out: Path, folder: Path, name: str = "unlearning") -> None:
     compiler.Compiler().compile(pipeline, str(out))
 
 
-def run_package(package: Path, params: Sequence[str], out: Path) -> Path:
+def run_package(package: Path, params: Sequence[str], out: Path, containers: Containers | None = None) -> Path:
     """Run every step of a compiled pipeline in a process of its own; return the folder that holds the steps' outputs.
 
     All that the steps print goes to log.txt in the run's folder; stderr gets its path, a line when a step starts and
@@ -66,9 +68,11 @@ def run_package(package: Path, params: Sequence[str], out: Path) -> Path:
         package: The compiled YAML; nothing else of the project is read.
         params: `key=value` for fields of the run form; the others keep their defaults.
         out: Each run makes a new folder in it: its log, and the folder that is returned.
+        containers: Run the steps in containers of the package's image; None for processes of this machine.
 
     Raises:
-        UserError: the package or a parameter is wrong, or a step stopped; the message is that step's.
+        UserError: the package or a parameter is wrong, a step stopped (the message is that step's), or there is nothing
+            to run its containers with.
         GateRefused: the step `promote` refused.
     """
     spec = read_package(package)
@@ -78,9 +82,13 @@ def run_package(package: Path, params: Sequence[str], out: Path) -> Path:
 
     pipeline = components.load_component_from_text(yaml.safe_dump(without_retries(spec)))
     folder = _new_folder(out)
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder), raise_on_error=True)
     log = folder / "log.txt"
-    with log.open("w", buffering=1, encoding="utf-8") as file, warnings.catch_warnings():
+    with (
+        _runner(spec, folder, containers) as runner,
+        log.open("w", buffering=1, encoding="utf-8") as file,
+        warnings.catch_warnings(),
+    ):
+        local.init(runner, pipeline_root=str(folder), raise_on_error=True)
         warnings.simplefilter("ignore")  # one a step: its image is not used, its memory limit has no effect
         run_log = RunLog(file, sys.stderr)
         run_log.say(f"log: {log}")
@@ -90,6 +98,18 @@ def run_package(package: Path, params: Sequence[str], out: Path) -> Path:
         except RuntimeError:  # kfp raises nothing finer for a failed step
             raise run_log.reason(log) from None
     return next(path for path in folder.iterdir() if path.is_dir())
+
+
+@contextlib.contextmanager
+def _runner(spec: Mapping[str, Any], folder: Path, containers: Containers | None) -> Iterator[Any]:
+    """What kfp.local runs the steps with."""
+    from kfp import local
+
+    if containers is None:
+        yield local.SubprocessRunner(use_venv=False)
+    else:
+        with docker_runner(spec, folder, containers) as runner:
+            yield runner
 
 
 @contextlib.contextmanager

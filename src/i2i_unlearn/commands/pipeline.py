@@ -27,6 +27,14 @@ class Runner(StrEnum):
     """Where the steps run."""
 
     subprocess = "subprocess"
+    docker = "docker"
+
+
+class Network(StrEnum):
+    """What the containers of the steps reach."""
+
+    none = "none"
+    host = "host"
 
 
 @app.command("compile")
@@ -51,22 +59,34 @@ def compile_(
 
 @app.command("run")
 def run(
-    runner: Annotated[Runner, typer.Option(help="Each step in a process of its own on this machine.")] = (
-        Runner.subprocess
-    ),
+    runner: Annotated[
+        Runner, typer.Option(help="Each step in a process of its own on this machine, or in a container of the image.")
+    ] = Runner.subprocess,
     package: Annotated[Path, typer.Option(help="Compiled pipeline; nothing else is needed.")] = DEFAULT_PACKAGE,
     param: Annotated[
         list[str] | None, typer.Option(help="A field of the run form as key=value; may be repeated.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Each run makes a new folder in here.")] = Path("artifacts/pipeline"),
+    mount: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --runner docker: what the steps read outside the current folder; may be repeated."),
+    ] = None,
+    network: Annotated[
+        Network, typer.Option(help="With --runner docker: what the steps reach; host for an MLflow server.")
+    ] = Network.none,
 ) -> None:
     """Run the compiled pipeline on this machine, step by step, as a cluster would.
 
     Example: i2i-unlearn pipeline run --runner subprocess --param alpha=0.5 --param reference=none
     """
+    from i2i_unlearn.containers import Containers
+    from i2i_unlearn.errors import UserError
     from i2i_unlearn.runner import run_package
 
-    folder = run_package(package, param or [], out)
+    if runner is not Runner.docker and (mount or network is not Network.none):
+        raise UserError("--mount and --network are for containers; add --runner docker")
+    containers = Containers(network, tuple(mount or ())) if runner is Runner.docker else None
+    folder = run_package(package, param or [], out, containers)
     typer.echo(f"outputs: {folder}")
     for name, place in REPORTS.items():
         if (folder / place).is_file():

@@ -85,7 +85,7 @@ def imports() -> Iterator[Line]:
 def nothing_of_a_build(path: str, caches: tuple[str, ...]) -> Line:
     """Neither compilers nor what pip keeps; `path` is the search path for programs."""
     tools = [found for tool in BUILD_TOOLS if (found := shutil.which(tool, path=path))]
-    kept = {cache for given in caches if Path(cache := os.path.expanduser(os.path.expandvars(given))).is_dir()}
+    kept = {cache for given in caches if os.path.isdir(cache := os.path.expanduser(os.path.expandvars(given)))}
     if tools or kept:
         found = ", ".join([*tools, *sorted(kept)])
         return Line("left from a build", "fail", found, "copy the virtual environment alone into the last stage")

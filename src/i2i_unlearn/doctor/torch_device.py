@@ -1,8 +1,12 @@
 """Torch, and what it computes on."""
 
+import os
 from collections.abc import Iterator
 
 from i2i_unlearn.doctor.base import Line
+
+TARGET = "I2I_UNLEARN_IMAGE_TARGET"
+"""Set in the image: which of its targets it is, cpu or gpu."""
 
 
 def torch_device() -> Iterator[Line]:
@@ -13,7 +17,16 @@ def torch_device() -> Iterator[Line]:
         yield Line("torch", "fail", f"cannot be imported: {error}", "install the package into this Python again")
         return
     built_for = torch.version.cuda
-    if built_for is None:
+    target = os.environ.get(TARGET, "")
+    advice = (
+        f"build the image with the index of PyTorch's {target} builds: make image TARGET={target} TORCH_INDEX=ADDRESS"
+    )
+    if target == "gpu" and built_for is None:
+        yield Line("torch", "fail", f"the image is for GPUs, and torch {torch.__version__} is not", advice)
+    elif target == "cpu" and built_for is not None:
+        found = f"the image is for CPUs, and torch {torch.__version__} brings gigabytes for CUDA {built_for}"
+        yield Line("torch", "warn", found, advice)
+    elif built_for is None:
         yield Line("torch", "ok", f"{torch.__version__}, cpu, {torch.get_num_threads()} threads")
     elif torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))

@@ -1,0 +1,58 @@
+"""One Docker daemon, and one image, for all tests of this folder."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from i2i_unlearn import __version__
+from tests.containers.engine import NoEngine, engine, make_base, packages_as_here, require_engine
+
+ROOT = Path(__file__).parents[2]
+IMAGE = f"i2i-unlearn:{__version__}"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.containers)
+            item.add_marker(pytest.mark.timeout(1500))  # the first one builds the image
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    """Of the daemon, for DOCKER_HOST."""
+    try:
+        require_engine()
+    except NoEngine as reason:
+        pytest.skip(f"no container can be run on this machine: {reason}")
+    with engine() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def image(address) -> str:
+    """The image, as `make image` builds it and looks at it."""
+    make_base(address)
+    with packages_as_here(address):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("I2I_UNLEARN_")}
+        done = subprocess.run(
+            ["make", "image", "ENGINE=docker", "BUILD_ARGS=--network host"],
+            cwd=ROOT,
+            env=environment | {"DOCKER_HOST": address, "DOCKER_BUILDKIT": "0"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, f"{done.stdout[-5000:]}\n{done.stderr[-5000:]}"
+    return IMAGE
+
+
+@pytest.fixture(scope="session")
+def client(address) -> Iterator[docker.DockerClient]:
+    connected = docker.DockerClient(base_url=address)
+    yield connected
+    connected.close()

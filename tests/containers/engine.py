@@ -1,0 +1,192 @@
+"""A Docker daemon of the tests' own, and the base image that they build on.
+
+Nothing of the machine's is touched: the daemon has a folder, a socket and a process id file of its own, makes no bridge
+and no firewall rule, and ends with the process that started it, whichever way that ends.
+"""
+
+import contextlib
+import functools
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+PYTHON_BASE = "docker.io/library/python:3.11-slim-bookworm"
+"""What components/Containerfile builds on; here made of Debian's packages, since no registry may be in reach."""
+PACKAGES = {"dockerd": "docker.io", "debootstrap": "debootstrap"}
+"""A program, and Debian's package that brings it."""
+
+
+class NoEngine(Exception):  # noqa: N818  a reason to skip, not an error
+    """This machine can run no containers; the message says why."""
+
+
+def require_engine() -> None:
+    """Install what is missing.
+
+    Raises:
+        NoEngine: that cannot be done here, or the kernel does not let this process run containers.
+    """
+    if os.getuid() != 0:
+        raise NoEngine("a Docker daemon needs root")
+    missing = [package for program, package in PACKAGES.items() if not shutil.which(program)]
+    if missing:
+        if not shutil.which("apt-get"):
+            raise NoEngine(f"{' and '.join(missing)} not installed, and there is no apt-get to do it")
+        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        for words in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
+            done = _output(["apt-get", "-q", *words], env=environment)
+            if done.returncode:
+                raise NoEngine(f"apt-get {' '.join(words)} failed: {_last_line(done.stderr)}")
+    # What every container needs; refused, for example, in a container without rights of its own.
+    allowed = _output(["unshare", "--mount", "--net", "--pid", "--fork", "true"])
+    if allowed.returncode:
+        raise NoEngine(f"no right to make mounts and network namespaces: {_last_line(allowed.stderr)}")
+
+
+@contextlib.contextmanager
+def engine() -> Iterator[str]:
+    """A daemon that has started; its address, for DOCKER_HOST. Afterwards nothing of it is left."""
+    folder = Path(tempfile.mkdtemp(prefix="i2i-engine-"))  # short: a socket's path may have 107 characters
+    address = f"unix://{folder}/docker.sock"
+    words = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "-H", address]
+    words += ["--pidfile", f"{folder}/dockerd.pid", "--iptables=false", "--bridge=none"]
+    log = folder / "dockerd.log"
+    with log.open("wb") as file:
+        daemon = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "TERM", "dockerd", *words], stdout=file, stderr=file, start_new_session=True
+        )
+    try:
+        _wait(lambda: _output(["docker", "-H", address, "info"]).returncode == 0, daemon, log)
+        yield address
+    finally:
+        _end(daemon, folder)
+
+
+def _wait(is_ready: Callable[[], bool], daemon: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + 60
+    while not is_ready():
+        if daemon.poll() is not None or time.monotonic() > until:
+            raise RuntimeError(f"dockerd did not start:\n{log.read_text(errors='replace')[-3000:]}")
+        time.sleep(0.2)
+
+
+def _end(daemon: subprocess.Popen[bytes], folder: Path) -> None:
+    """End the daemon, which ends its containers, and remove all that it made."""
+    daemon.terminate()
+    try:
+        daemon.wait(60)
+    except subprocess.TimeoutExpired:
+        os.killpg(daemon.pid, 9)
+        daemon.wait()
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for mount in sorted((mount for mount in mounts if mount.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", mount], check=True)  # the daemon leaves exec/netns/default
+    shutil.rmtree(folder)
+
+
+def make_base(address: str) -> None:
+    """Give the daemon a Debian with Python under the name `PYTHON_BASE`."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "root")
+        bootstrap = ["debootstrap", "--variant=minbase", "--include=python3-venv,ca-certificates", "bookworm"]
+        _do([*bootstrap, str(root)])
+        _do(["tar", "-C", str(root), "-cf", f"{folder}/root.tar", "."])
+        _do(["docker", "-H", address, "import", f"{folder}/root.tar", PYTHON_BASE])
+
+
+@contextlib.contextmanager
+def packages_as_here(address: str) -> Iterator[None]:
+    """Let pip find, inside a build on `PYTHON_BASE` with the host's network, the packages that pip finds here.
+
+    pip's settings and certificates may be a matter of this machine: they go into the base image of the tests and not
+    into the product's Containerfile. Folders of packages are served on the loopback address while the context lasts.
+    """
+    settings = _pip_settings()
+    with contextlib.ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
+        context = Path(folder)
+        lines = [f"FROM {PYTHON_BASE}"]
+        certificates = settings.pop("cert", None)
+        if certificates:
+            shutil.copy(certificates, context / "certificates.pem")
+            lines.append("COPY certificates.pem /etc/ssl/certs/ca-certificates.crt")
+            lines.append("ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt")
+        served = {
+            key: " ".join(_as_address(key, one, stack) for one in value.split()) for key, value in settings.items()
+        }
+        conf = "".join(f"{key} = {value}\n" for key, value in served.items())
+        (context / "pip.conf").write_text(f"[global]\n{conf}")
+        lines.append("COPY pip.conf /etc/pip.conf")
+        (context / "Dockerfile").write_text("\n".join(lines))
+        environment = os.environ | {"DOCKER_BUILDKIT": "0"}
+        _do(["docker", "-H", address, "build", "--network", "none", "-q", "-t", PYTHON_BASE, folder], env=environment)
+        yield
+
+
+def _pip_settings() -> dict[str, str]:
+    """What this Python's pip was told about where packages come from; what the environment says counts most."""
+    listed = _output([sys.executable, "-m", "pip", "config", "list"]).stdout.splitlines()
+    told: dict[str, str] = {}
+    for line in sorted(listed, key=lambda line: line.startswith(":env:")):
+        name, _, value = line.partition("=")
+        key = name.rpartition(".")[2].strip("'")
+        if key in ("cert", "index-url", "extra-index-url", "find-links", "trusted-host"):
+            told[key] = value.strip("'")
+    return told
+
+
+def _as_address(key: str, value: str, stack: contextlib.ExitStack) -> str:
+    """`value`, or where it is a folder of this machine the address of a server of it."""
+    path = Path(unquote(urlparse(value).path)) if value.startswith("file:") else Path(value)
+    if key not in ("index-url", "extra-index-url", "find-links") or not path.is_dir():
+        return value
+    if key == "find-links":
+        return f"{stack.enter_context(_served(path))}/"
+    return f"{stack.enter_context(_served(path.parent))}/{path.name}/"  # its pages link to files beside it
+
+
+@contextlib.contextmanager
+def _served(folder: Path) -> Iterator[str]:
+    handler = functools.partial(_Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def inspect(address: str, what: str) -> dict[str, Any]:
+    """What the daemon says of an image or a container."""
+    (found,) = json.loads(_do(["docker", "-H", address, "inspect", what]))
+    return dict(found)
+
+
+def _do(words: list[str], **kwargs: Any) -> str:
+    done = _output(words, **kwargs)
+    assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def _output(words: list[str], **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **kwargs)
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason given"])[-1]
