@@ -15,13 +15,6 @@ ROOT = Path(__file__).parents[2]
 IMAGE = f"i2i-unlearn:{__version__}"
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.containers)
-            item.add_marker(pytest.mark.timeout(1500))  # the first one builds the image
-
-
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     """Of the daemon, for DOCKER_HOST."""

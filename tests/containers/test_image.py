@@ -9,6 +9,8 @@ import pytest
 from i2i_unlearn import __version__
 from tests.containers.conftest import ROOT
 
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]  # the first test builds the image
+
 CLOSED = {"network_mode": "none", "read_only": True, "tmpfs": {"/tmp": "", "/workspace": ""}, "remove": True}
 
 

@@ -23,6 +23,8 @@ from i2i_unlearn.containers import IMAGE_USER, LABEL
 from tests.containers.conftest import IMAGE
 from tests.test_three_doors import BIN, environment, make_project, run
 
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]  # the first test builds the image
+
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def probe(data: str) -> dict:
