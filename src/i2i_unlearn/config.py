@@ -131,8 +131,12 @@ class StageConfig(BaseModel):
 
     def digest(self) -> str:
         """sha256 of everything that decides the result."""
-        content = self.model_dump(mode="json", exclude=set(self.not_in_digest))
+        content = self.model_dump(mode="json", exclude=self._without_effect())
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def _without_effect(self) -> set[str]:
+        """Fields that decide nothing: what was made before they existed keeps its digest."""
+        return set(self.not_in_digest)
 
 
 def _section(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -273,8 +277,12 @@ class UnlearnConfig(SharedTrainingConfig):
 
     section = "unlearn"
     objective: str
-    scope: Literal["auto", "encoder", "all"]
-    """Weights that are trained; auto = as the objective's paper has it."""
+    scope: Literal["auto", "encoder", "all", "norm", "lora"]
+    """Weights that are trained; auto = as the objective's paper has it, norm and lora = few of the encoder's."""
+    lora_rank: PositiveInt
+    """Of each adapter of the scope lora."""
+    lora_alpha: PositiveInt
+    """What the adapters add is scaled by lora_alpha / lora_rank."""
     alpha: NonNegative
     """Weight of the forget term (dimensionless; the retain term weighs 1)."""
     epsilon: Fraction
@@ -316,6 +324,9 @@ class UnlearnConfig(SharedTrainingConfig):
         if proxy + ratio > 1 + 1e-9:  # shares such as 0.7 and 0.3
             raise ValueError(f"together with unlearn.proxy_ratio={proxy} it is more than 1; lower one of them")
         return ratio
+
+    def _without_effect(self) -> set[str]:
+        return super()._without_effect() | (set() if self.scope == "lora" else {"lora_rank", "lora_alpha"})
 
 
 class ReferenceConfig(SharedTrainingConfig):

@@ -10,6 +10,8 @@ from i2i_unlearn.data.requests import ForgetRequest
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.evidence import envelope
 from i2i_unlearn.evidence.gather import time_of
+from i2i_unlearn.evidence.limits import not_shown
+from i2i_unlearn.evidence.predicate import Predicate
 from i2i_unlearn.evidence.verify import verify
 
 
@@ -102,6 +104,20 @@ def test_what_is_not_known_is_null_and_said_not_to_be_shown(world, without_weigh
     lines = verify(without_weights, world.public).not_shown
     for words in ("which code ran", "which revision of the data", "container image", "registered", "--model"):
         assert any(words in line for line in lines), words
+
+
+@pytest.mark.parametrize(("scope", "what"), [("norm", "normalisation layers"), ("lora", "low-rank adapters")])
+def test_of_a_quarantine_it_is_said_that_the_base_still_holds_the_data(without_weights, scope, what):
+    said = Predicate.model_validate(predicate_of(without_weights))
+    settings = {**said.parameters, "unlearn": {**said.parameters["unlearn"], "scope": scope}}
+    quarantined = said.model_copy(update={"parameters": settings})
+
+    def words(of):
+        return " ".join(not_shown(of, weights_at_hand=True, weights_signed=True))
+
+    assert what in words(quarantined)
+    assert "the base still holds the data" in words(quarantined)
+    assert "quarantine" not in words(said)
 
 
 def test_what_it_never_shows_is_always_listed(world, with_weights):

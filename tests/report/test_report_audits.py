@@ -1,5 +1,6 @@
 """What the page says of the audits, of near-copies, and of what was asked and done."""
 
+import dataclasses
 import re
 
 import pytest
@@ -189,3 +190,10 @@ def test_near_copies_stand_with_what_was_done():
 )
 def test_near_copies_that_are_none_or_unknown(found, told):
     assert near_duplicate_sentences(found) == told
+
+
+def test_a_quarantine_is_not_claimed_to_last(made):
+    told = "That the change is for good: it is a quarantine by few weights"
+    facts = dataclasses.replace(made.made_facts(), method={"objective": "encoder_l2", "scope": "lora", "alpha": 0.25})
+    assert f"{told} (low-rank adapters, merged into the encoder); the base still holds the data" in render(facts)
+    assert told not in render(made.made_facts())

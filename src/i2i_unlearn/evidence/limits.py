@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from i2i_unlearn.evidence.predicate import Predicate
+from i2i_unlearn.quarantine import quarantine
 
 ALWAYS = (
     "that no other copy of the model, or of the model before, exists or is in use",
@@ -25,6 +26,8 @@ def _of_this_case(said: Predicate, weights_at_hand: bool, weights_signed: bool) 
         yield "that a model you have is this one: the weights are not at hand; give them with --model"
     if not weights_signed:
         yield "a signature of the weights in the OpenSSF format, which knows ECDSA keys only: their digests are signed"
+    if few := quarantine(said.parameters.get("unlearn", {}).get("scope")):
+        yield few
     if said.gate.outcome != "pass":
         yield f"that the gate passed: its outcome is {said.gate.outcome}"
     for name, verdict in said.gate.verdicts.items():

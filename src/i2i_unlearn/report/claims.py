@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
+from i2i_unlearn.quarantine import quarantine
 from i2i_unlearn.report.audits import STATUSES, audit_views
 from i2i_unlearn.report.scores import has_reference
 from i2i_unlearn.report.words import extractor_title, listed
 
 
-def not_claimed(metrics: Mapping[str, Any]) -> list[str]:
-    """Sentences, the widest limits first; some depend on what was measured."""
+def not_claimed(metrics: Mapping[str, Any], scope: str = "") -> list[str]:
+    """Sentences, the widest limits first; some depend on what was measured, and on which weights were trained."""
+    few = quarantine(scope)
     claims = [
         _traces(metrics),
+        *([f"{few[0].upper()}{few[1:]}."] if few else []),
         f"Anything about other ways to hide part of an image: all scores hold for the operator "
         f"{metrics['operator']} with {metrics['keep_fraction']:.0%} of the pixels visible.",
         "Anything about other copies: earlier versions of the model, backups, caches and the data itself lie "

@@ -70,7 +70,7 @@ class ReportFacts:
     due: str = ""
     """When the earliest request is due (ISO date); empty where it is not known."""
     method: Mapping[str, Any] = field(default_factory=dict)
-    """How it was unlearned: objective, alpha, epsilon, steps, as far as they are known."""
+    """How it was unlearned: objective, scope, alpha, epsilon, steps, as far as they are known."""
     near_duplicates: Mapping[str, Any] = field(default_factory=dict)
     """The split's counts of near-copies of forget images; empty where it does not tell."""
     show_forget_images: bool

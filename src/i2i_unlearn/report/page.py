@@ -94,7 +94,7 @@ def _view(facts: ReportFacts) -> dict[str, Any]:
         "embedding_caption": facts.embeddings.caption if facts.embeddings else "",
         "cost": _cost(metrics.get("cost", {})),
         "lineage": facts.lineage,
-        "not_claimed": not_claimed(metrics),
+        "not_claimed": not_claimed(metrics, str(facts.method.get("scope", ""))),
     }
 
 

@@ -254,7 +254,7 @@ def _lineage(inputs: Inputs, config: EvaluateConfig) -> dict[str, str]:
 
 def _method(inputs: Inputs) -> dict[str, Any]:
     summary = inputs.unlearn_summary
-    return {name: summary[name] for name in ("objective", "alpha", "epsilon", "steps") if name in summary}
+    return {name: summary[name] for name in ("objective", "scope", "alpha", "epsilon", "steps") if name in summary}
 
 
 def _requests(inputs: Inputs) -> list[RequestFacts]:

@@ -73,13 +73,15 @@ def train_and_write(
     begun: float,
     stream: Stream | None = None,
     processes: Processes = ALONE,
+    finish: Callable[[], None] | None = None,
 ) -> Facts:
     """Train, then write model/, steps.jsonl and summary.json under `out`, whole or not at all; return the summary.
 
     Of several processes the first alone writes and shows progress; the others return {}.
 
     `facts(model_folder)` adds what the stage knows and may refuse the model; `begun` is when the stage began
-    (time.monotonic), so that seconds count everything the stage did.
+    (time.monotonic), so that seconds count everything the stage did. `finish`, where given, changes the trained
+    student before it is saved.
     """
     store = Checkpoints(config.checkpoint_uri, digest)
     if not processes.is_first:
@@ -90,7 +92,10 @@ def train_and_write(
     with atomic_folder(out) as aside, _watch(description, config.num_steps, stream) as observer:
         with num_threads(config.num_threads):
             log = train(student, objective, batches, targets, schedule, store, observer, processes)
-        student.cpu().save(aside / "model")
+            student.cpu()
+            if finish:
+                finish()
+        student.save(aside / "model")
         (aside / "steps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
         summary = {
             **facts(aside / "model"),

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from i2i_unlearn.adapters import Narrowed, narrow
 from i2i_unlearn.config import UnlearnConfig
 from i2i_unlearn.data.images import load_pixels
 from i2i_unlearn.data.manifest import FORGET, PROXY_RETAIN, RETAIN, UNSEEN_TARGET, SplitManifest, read_manifest
@@ -27,6 +28,7 @@ from i2i_unlearn.objectives.surrogate_difference import NAME as SURROGATE
 from i2i_unlearn.operators import Operator, make_operator
 from i2i_unlearn.pixels import to_float
 from i2i_unlearn.processes import ALONE, Processes
+from i2i_unlearn.quarantine import FEW_WEIGHTS
 from i2i_unlearn.sampling import Pool, Sampler, single_pool
 from i2i_unlearn.stages.launch import launch
 from i2i_unlearn.stages.synthetic_retain import synthetic_retain
@@ -66,17 +68,20 @@ def run(
         raise UserError(_missing(FORGET))
     objective = make_objective(config.objective, _settings(config, num_forget))
     pools = _pools(images, manifest, model, objective.needs, config, device)
-    student = copy.deepcopy(model).to(device)
+    student = copy.deepcopy(model)
+    narrowed = _narrowed(student, config)
+    student.to(device)
     inputs = {"manifest_sha256": digest_file(manifest_path), "teacher_sha256": digest_folder(teacher)}
     if config.synthetic_ratio and config.prototypes:
         inputs["prototypes_sha256"] = digest_file(config.prototypes)
 
     def facts(model_folder: Path) -> Facts:
-        changing = {name for name, parameter in student.named_parameters() if parameter.requires_grad}
-        check_export(model_folder, Path(teacher), changing, config.model)
+        trained = {name for name, parameter in student.named_parameters() if parameter.requires_grad}
+        check_export(model_folder, Path(teacher), set(narrowed.changing) if narrowed else trained, config.model)
         return {
             **inputs,
             "objective": config.objective,
+            "scope": config.scope,
             "alpha": config.alpha,
             "device": device.type,
             "num_forget": num_forget,
@@ -99,13 +104,22 @@ def run(
         begun=begun,
         stream=stream,
         processes=processes or ALONE,
+        finish=narrowed.finish if narrowed else None,
     )
+
+
+def _narrowed(student: Any, config: UnlearnConfig) -> Narrowed | None:
+    """Where only a part of the encoder trains: which, and what makes an ordinary model of it in the end."""
+    if config.scope not in FEW_WEIGHTS:
+        return None
+    with num_threads(config.num_threads):
+        return narrow(student, config.scope, rank=config.lora_rank, alpha=config.lora_alpha, seed=config.seed)
 
 
 def _settings(config: UnlearnConfig, num_forget: int) -> Settings:
     return Settings(
         alpha=config.alpha,
-        scope=config.scope,
+        scope="encoder" if config.scope == "norm" or config.scope == "lora" else config.scope,
         epsilon=config.epsilon,
         first_phase=config.first_phase,
         most_first_steps=math.ceil(config.push_visits * num_forget / config.batch_size),
