@@ -4,6 +4,9 @@ from typing import Annotated
 
 import typer
 
+from i2i_unlearn.commands.kubeflow import CaFile, Host, Namespace, Package, Timeout, TokenFile, VerifyTls, where
+from i2i_unlearn.commands.pipeline import DEFAULT_PACKAGE
+
 app = typer.Typer()
 
 
@@ -12,9 +15,21 @@ def doctor(
     in_container: Annotated[
         bool, typer.Option("--in-container", help="Check the container that this runs in, as the steps need it.")
     ] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Ask Kubernetes, too: rights, secrets, volume, GPUs, image. Reads only.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    package: Package = DEFAULT_PACKAGE,
+    host: Host = "",
+    namespace: Namespace = "",
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    verify_tls: VerifyTls = True,
+    timeout: Timeout = 10.0,
 ) -> None:
     """Check that what is needed is here: ok, warn or fail for each thing, and what to do. Exit code 1 on any fail.
+
+    Kubeflow Pipelines is asked where --host or KF_PIPELINES_ENDPOINT names it, Kubernetes with --cluster.
 
     Example: i2i-unlearn doctor --json
     """
@@ -22,8 +37,18 @@ def doctor(
     from json import dumps
 
     from i2i_unlearn.doctor import EVERYWHERE, IN_CONTAINER, look
+    from i2i_unlearn.doctor.kubeflow import kubeflow
+    from i2i_unlearn.doctor.kubernetes_namespace import kubernetes_namespace
+    from i2i_unlearn.doctor.mlflow_server import mlflow_server
 
-    lines = look(IN_CONTAINER if in_container else EVERYWHERE)
+    checks = list(IN_CONTAINER if in_container else EVERYWHERE)
+    if not in_container:
+        checks.append(mlflow_server(timeout))
+        if host or cluster:
+            checks.append(kubeflow(lambda: where(host, namespace, token_file, ca_file, verify_tls, timeout)))
+        if cluster:
+            checks.append(kubernetes_namespace(namespace, timeout, package))
+    lines = look(checks)
     if json:
         typer.echo(dumps([asdict(line) for line in lines], indent=2))
     else:

@@ -2,10 +2,13 @@
 
 from i2i_unlearn.doctor.base import Check, Line, look
 from i2i_unlearn.doctor.container import container
+from i2i_unlearn.doctor.disk import disk
+from i2i_unlearn.doctor.dvc_remote import dvc_remote
+from i2i_unlearn.doctor.packages import packages
 from i2i_unlearn.doctor.torch_device import torch_device
 
-EVERYWHERE: tuple[Check, ...] = (torch_device,)
-"""What a machine is asked."""
+EVERYWHERE: tuple[Check, ...] = (packages, torch_device, disk, dvc_remote)
+"""What a machine is asked, besides the servers that its settings name."""
 
 IN_CONTAINER: tuple[Check, ...] = (container, torch_device)
 """What a container of the image is asked, in which the steps run."""

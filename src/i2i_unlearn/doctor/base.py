@@ -1,4 +1,4 @@
-"""What a check of `doctor` says. A check is a function without arguments that returns lines and never raises."""
+"""What a check of `doctor` says. A check is a function without arguments that returns lines."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -22,5 +22,16 @@ Check = Callable[[], Iterable[Line]]
 
 
 def look(checks: Iterable[Check]) -> list[Line]:
-    """The lines of all checks, in order."""
-    return [line for check in checks for line in check()]
+    """The lines of all checks, in order. A check that breaks is a line, too: the others still count."""
+    lines: list[Line] = []
+    for check in checks:
+        try:
+            lines.extend(check())
+        except Exception as error:  # what a broken machine does to a library cannot be listed
+            words = " ".join(str(error).split())[:300]
+            lines.append(Line(_name(check), "fail", f"{type(error).__name__}: {words}", "a defect: please report it"))
+    return lines
+
+
+def _name(check: Check) -> str:
+    return getattr(check, "__qualname__", "check").partition(".")[0].replace("_", " ")
