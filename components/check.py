@@ -21,6 +21,10 @@ def check(
     kind: str,
     device: str,
     accelerator_count: str,
+    train_job_nodes: int,
+    train_job_gpus: int,
+    train_job_queue: str,
+    train_job_priority: str,
     seed: int,
     checkpoint_uri: str,
     experiment: str,
@@ -35,5 +39,6 @@ def check(
     form = dict(source=source, sha256=sha256, requests=requests, erased=erased, objective=objective, alpha=alpha,
                 epsilon=epsilon, num_steps=num_steps, operator=operator, keep_fraction=keep_fraction, policy=policy,
                 kind=kind, device=device, seed=seed, checkpoint_uri=checkpoint_uri, experiment=experiment,
-                model_name=model_name, show_forget_images=show_forget_images)  # fmt: skip
+                model_name=model_name, show_forget_images=show_forget_images, nodes=train_job_nodes,
+                gpus_per_node=train_job_gpus, queue=train_job_queue, priority=train_job_priority)  # fmt: skip
     return check_form(form, sections, promote=promote, accelerator_count=accelerator_count)

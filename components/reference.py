@@ -1,4 +1,4 @@
-"""Step `reference`: see `i2i_unlearn.stages.reference`."""
+"""Step `reference`: see `i2i_unlearn.stages.reference`, and for several nodes `i2i_unlearn.cluster.train_job`."""
 
 from kfp import dsl
 
@@ -15,15 +15,25 @@ def reference(
     keep_fraction: float,
     device: str,
     accelerator_count: str,
+    train_job_nodes: int,
+    train_job_gpus: int,
+    train_job_queue: str,
+    train_job_priority: str,
     seed: int,
     checkpoint_uri: str,
+    run_id: str,
     settings: dict,
+    train_job: dict,
     reference: dsl.Output[dsl.Model],
 ):
     """Retrain without the forget set, to compare with; kind `none` writes no model."""
-    from i2i_unlearn.config import ReferenceConfig
-    from i2i_unlearn.stages import reference as stage
+    from i2i_unlearn import config
+    from i2i_unlearn.cluster import train_job as stage
 
-    config = ReferenceConfig(kind=kind, operator=operator, keep_fraction=keep_fraction, device=device, seed=seed,
-                             checkpoint_uri=checkpoint_uri, num_processes=accelerator_count, **settings)  # fmt: skip
-    reference.metadata.update(stage.run(images, splits.path, f"{teacher.path}/model", reference.path, config))
+    settings = config.ReferenceConfig(kind=kind, operator=operator, keep_fraction=keep_fraction, device=device,
+                                      seed=seed, checkpoint_uri=checkpoint_uri, num_processes=accelerator_count,
+                                      **settings)  # fmt: skip
+    job = config.TrainJobConfig(nodes=train_job_nodes, gpus_per_node=train_job_gpus, queue=train_job_queue,
+                                priority=train_job_priority, **train_job)  # fmt: skip
+    reference.metadata.update(stage.run("reference", images, splits.path, f"{teacher.path}/model", reference.path,
+                                        settings, job, run_id=run_id))  # fmt: skip

@@ -27,6 +27,8 @@ ON_FORM = {
     "sweep": {"objectives", "alphas", "epsilons"},
 }
 SETTINGS = {stage: stage_settings(stage, ON_FORM[stage]) for stage in ON_FORM}
+TRAIN_JOB = stage_settings("train_job", {"nodes", "gpus_per_node", "queue", "priority"})
+"""Not used: a sweep has pods of its own for its points, and its reference is trained in one."""
 
 
 def listed(values: list) -> str:
@@ -156,7 +158,13 @@ def sweep(
         seed=seed,
         checkpoint_uri=checkpoint_uri,
         accelerator_count=accelerator_count,
+        train_job_nodes=0,
+        train_job_gpus=0,
+        train_job_queue="",
+        train_job_priority="",
+        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         settings=SETTINGS["reference"],
+        train_job=TRAIN_JOB,
     )
     with dsl.ParallelFor(form.output, name="points", parallelism=PARAMS["sweep"]["num_workers"]) as point:
         # kfp 2.17's local runner hands the loop's item to every parameter that comes from another step: beside the

@@ -61,6 +61,7 @@ ON_FORM = {
     "evaluate": {"policy", "operator", "keep_fraction", "show_forget_images", "device", "seed"},
     "register": {"model_name", "experiment", "operator", "keep_fraction", "seed"},
     "promote": set(),
+    "train_job": {"nodes", "gpus_per_node", "queue", "priority"},
 }
 
 
@@ -112,6 +113,10 @@ def unlearning(
     device: str = PARAMS["device"],
     accelerator_type: str = "nvidia.com/gpu",
     accelerator_count: str = "0",
+    train_job_nodes: int = PARAMS["train_job"]["nodes"],
+    train_job_gpus: int = PARAMS["train_job"]["gpus_per_node"],
+    train_job_queue: str = PARAMS["train_job"]["queue"],
+    train_job_priority: str = PARAMS["train_job"]["priority"],
     memory: str = "4Gi",
     node_selector: dict = {},  # noqa: B006  kfp copies it into the YAML
     tolerations: list = [],  # noqa: B006
@@ -165,6 +170,11 @@ def unlearning(
         accelerator_type: Kubernetes resource name of the accelerator, used when accelerator_count is above 0.
         accelerator_count: Number of accelerators for each of unlearn, reference and evaluate, as text; 0 runs on a
             cluster without any. Unlearn and reference share each batch among them, evaluate uses one.
+        train_job_nodes: Number of nodes of a Kubeflow TrainJob that does the work of unlearn and reference while those
+            steps wait for it; 0 lets the steps themselves train.
+        train_job_gpus: Number of accelerators of each of these nodes; all share each batch.
+        train_job_queue: Name of the Kueue LocalQueue that admits the TrainJob. Empty for none.
+        train_job_priority: Name of the Kueue WorkloadPriorityClass of the TrainJob. Empty for none.
         memory: Most memory for each of unlearn, reference and evaluate, as Kubernetes writes it (for example 4Gi).
         node_selector: Labels that a node must have to run unlearn, reference and evaluate, for example
             {"gpu": "a100"}. Empty for any node.
@@ -177,6 +187,12 @@ def unlearning(
         evidence_key_secret: Name of the Secret whose entry private.pem holds the key that signs evidence, as
             `i2i-unlearn keys create` makes it. Without that Secret, no evidence is made, and the step says so.
     """
+    train_job = {
+        "train_job_nodes": train_job_nodes,
+        "train_job_gpus": train_job_gpus,
+        "train_job_queue": train_job_queue,
+        "train_job_priority": train_job_priority,
+    }
     last = final_state(requests=requests, model_name=model_name)
     with dsl.ExitHandler(last, name="unlearning"):
         form = check(
@@ -194,6 +210,7 @@ def unlearning(
             kind=reference,
             device=device,
             accelerator_count=accelerator_count,
+            **train_job,
             seed=seed,
             checkpoint_uri=checkpoint_uri,
             experiment=experiment,
@@ -230,8 +247,11 @@ def unlearning(
             seed=seed,
             checkpoint_uri=checkpoint_uri,
             accelerator_count=accelerator_count,
+            **train_job,
+            run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             mlflow_tracking_uri=mlflow_tracking_uri,
             settings=SETTINGS["unlearn"],
+            train_job=SETTINGS["train_job"],
         )
         retrained = retrain_reference(
             images=images,
@@ -244,7 +264,10 @@ def unlearning(
             seed=seed,
             checkpoint_uri=checkpoint_uri,
             accelerator_count=accelerator_count,
+            **train_job,
+            run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             settings=SETTINGS["reference"],
+            train_job=SETTINGS["train_job"],
         )
         evaluated = evaluate(
             images=images,

@@ -347,6 +347,35 @@ class ReferenceConfig(SharedTrainingConfig):
         return cls._from_section(params, {**recipe, **more})
 
 
+class TrainJobConfig(StageConfig):
+    """Section `train_job`: training on several nodes (cluster/train_job.py)."""
+
+    section = "train_job"
+    nodes: NonNegativeInt
+    """0 = the step itself trains."""
+    gpus_per_node: NonNegativeInt
+    """A process each; 0 = one process a node, on its CPU."""
+    accelerator_type: str
+    """Kubernetes' resource name of a GPU."""
+    cpus_per_node: str
+    memory_per_node: str
+    runtime: str
+    """ClusterTrainingRuntime."""
+    queue: str
+    """Kueue's LocalQueue; empty = none."""
+    priority: str
+    """Kueue's WorkloadPriorityClass; empty = none."""
+    deadline_minutes: Positive
+    """From the job's creation, waiting in the queue included."""
+    folder: str
+    """On the volume that steps and nodes mount."""
+
+    @property
+    def num_processes(self) -> int:
+        """On all nodes."""
+        return self.nodes * max(self.gpus_per_node, 1)
+
+
 class AuditSettings(BaseModel):
     """Key `audits` of the section `evaluate`: which attacks are made, and with what effort (audits/*.py)."""
 
@@ -490,6 +519,7 @@ CONFIGS: dict[str, type[StageConfig]] = {
         SnapshotConfig,
         UnlearnConfig,
         ReferenceConfig,
+        TrainJobConfig,
         EvaluateConfig,
         SweepConfig,
         RegisterConfig,

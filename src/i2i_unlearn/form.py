@@ -3,7 +3,15 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from i2i_unlearn.config import CONFIGS, SplitConfig, StageConfig, SweepConfig, UnlearnConfig
+from i2i_unlearn.config import (
+    CONFIGS,
+    SharedTrainingConfig,
+    SplitConfig,
+    StageConfig,
+    SweepConfig,
+    TrainJobConfig,
+    UnlearnConfig,
+)
 from i2i_unlearn.data.manifest import UNSEEN_TARGET
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.objectives import OBJECTIVES, make_objective
@@ -41,6 +49,7 @@ def check_form(
         *_choice_fault("gate_policy", form["policy"], policies),
         *_choice_fault("promote", promote, PROMOTE_CHOICES),
         *_accelerator_faults(accelerator_count, form["device"]),
+        *_train_job_faults(configs),
     ]
     if faults:
         raise UserError("; ".join(dict.fromkeys(faults)))  # a shared field is wrong in several stages: say it once
@@ -105,6 +114,26 @@ def _build(form: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]]) -
 def _choice_fault(field: str, value: str, choices: Iterable[str]) -> list[str]:
     known = list(choices)
     return [] if value in known else [f"{field}={value!r} is not known; choose one of: {', '.join(known)}"]
+
+
+def _train_job_faults(configs: Iterable[StageConfig]) -> list[str]:
+    """The nodes share the batch instead of the step's accelerators; a fault of theirs would show after the split."""
+    found = {config.section: config for config in configs}
+    job = found.get("train_job")
+    if not isinstance(job, TrainJobConfig) or not job.nodes:
+        return []
+    faults = []
+    for config in found.values():
+        if isinstance(config, SharedTrainingConfig) and config.batch_size % job.num_processes:
+            faults.append(
+                f"{config.section}.batch_size={config.batch_size} is not a multiple of the TrainJob's"
+                f" {job.num_processes} processes; change train_job_nodes or train_job_gpus"
+            )
+        if isinstance(config, SharedTrainingConfig) and config.device == "cpu" and job.gpus_per_node:
+            faults.append(
+                f"train_job_gpus={job.gpus_per_node} but device=cpu would leave them idle; set device to auto"
+            )
+    return faults
 
 
 def _processes(accelerator_count: str) -> dict[str, int]:

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from i2i_unlearn.config import TrainingConfig
 from i2i_unlearn.errors import Diverged, UserError
@@ -70,7 +70,7 @@ def job_of(
     return {"stage": stage, **paths, "config": config.model_dump(mode="json")}
 
 
-def raise_error_of(job: Path, otherwise: str, tail: str) -> None:
+def raise_error_of(job: Path, otherwise: str, tail: str) -> NoReturn:
     """Raise what the workers of `job` stopped with.
 
     Raises:
