@@ -89,6 +89,8 @@ def good_form() -> dict:
     pipeline = importlib.import_module("pipelines.unlearning")
     defaults = {name: field["defaultValue"] for name, field in FIELDS.items()}
     renamed = {"model": "source", "model_sha256": "sha256", "gate_policy": "policy", "reference": "kind"}
+    renamed |= {"train_job_nodes": "nodes", "train_job_gpus": "gpus_per_node"}
+    renamed |= {"train_job_queue": "queue", "train_job_priority": "priority"}
     form = {renamed.get(name, name): value for name, value in defaults.items()}
     wanted = set().union(*pipeline.ON_FORM.values()) - {"num_processes"}  # made of accelerator_count
     return {name: form[name] for name in wanted}
@@ -155,5 +157,20 @@ def test_numbers_may_come_as_text():
 def test_the_step_check_is_given_every_field_that_a_stage_uses():
     pipeline = importlib.import_module("pipelines.unlearning")
     parameters = set(inspect.signature(pipeline.check.python_func).parameters)
-    made_of_it = {"num_processes": "accelerator_count"}
+    made_of_it = {"num_processes": "accelerator_count", "nodes": "train_job_nodes", "gpus_per_node": "train_job_gpus"}
+    made_of_it |= {"queue": "train_job_queue", "priority": "train_job_priority"}
     assert {made_of_it.get(name, name) for name in set().union(*pipeline.ON_FORM.values())} <= parameters
+
+
+# --- training on several nodes ---
+
+
+def test_nodes_that_cannot_share_the_batch_are_refused_before_the_split():
+    with pytest.raises(UserError, match=r"unlearn\.batch_size=32 is not a multiple of the TrainJob's 6 processes"):
+        check({"nodes": 3, "gpus_per_node": 2, "device": "auto"})
+
+
+def test_gpus_of_nodes_that_would_stand_idle_are_refused():
+    with pytest.raises(UserError, match="train_job_gpus=1 but device=cpu would leave them idle; set device to auto"):
+        check({"nodes": 2, "gpus_per_node": 1, "device": "cpu"})
+    assert check({"nodes": 2, "gpus_per_node": 0})["train_job"]["nodes"] == 2
