@@ -157,3 +157,11 @@ def test_a_run_that_is_not_there_cannot_be_cancelled(kubeflow, unlearn):
     assert code == 1
     assert "Run none not found" in err
     assert err.count("\n") == 1
+
+
+def test_the_estimate_comes_before_the_run(kubeflow, unlearn):
+    code, out, err = unlearn("pipeline", "submit", "--host", kubeflow.url, "--estimate", "--param", "num_steps=10")
+    assert (code, err) == (0, "")
+    assert out.index("unlearn: 10 steps of 2 x 32 images") < out.index("run:   ")
+    assert "an estimate, not a measurement" in out
+    assert len(kubeflow.runs) == 1

@@ -1,5 +1,6 @@
 """Commands `pipeline submit`, `list`, `watch`, `logs` and `cancel`: runs on a cluster."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,8 @@ from i2i_unlearn.commands.pipeline import DEFAULT_PACKAGE
 
 app = typer.Typer()
 
+PARAMS = Path("params.yaml")
+
 
 @app.command()
 def submit(
@@ -33,7 +36,10 @@ def submit(
     experiment: Experiment = EXPERIMENT,
     service_account: ServiceAccount = "",
     pipeline_root: Annotated[str, typer.Option(help="Where artifacts go; default: Kubeflow's choice.")] = "",
-    dry_run: Annotated[bool, typer.Option(help="Check the package and the parameters; start nothing.")] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="First say what memory and time are to be expected; see --dry-run.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check package and parameters; start nothing.")] = False,
     host: Host = "",
     namespace: Namespace = "",
     token_file: TokenFile = None,
@@ -46,6 +52,7 @@ def submit(
     Example: i2i-unlearn pipeline submit --host http://127.0.0.1:8080 --param requests=digit-3 --param device=cuda
     """
     at = where(host, namespace, token_file, ca_file, verify_tls, timeout)
+    from i2i_unlearn import runner
     from i2i_unlearn.cluster import submit as verbs
     from i2i_unlearn.cluster.connect import connect
 
@@ -57,6 +64,13 @@ def submit(
         service_account=service_account,
         pipeline_root=pipeline_root,
     )
+    if estimate:
+        from i2i_unlearn.config import load_params
+        from i2i_unlearn.package_estimate import of_package
+
+        params = load_params(PARAMS) if PARAMS.is_file() else None
+        for line in of_package(runner.read_package(package), order.arguments, params):
+            typer.echo(line)
     if dry_run:
         given = ", ".join(f"{key}={value!r}" for key, value in order.arguments.items())
         typer.echo(f"would start {order.name!r} from {package} with {given or 'the defaults'}")
