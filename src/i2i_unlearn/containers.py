@@ -23,7 +23,7 @@ READ_ONLY = ("data", ".secrets")
 """Of the current folder, what no step changes."""
 HANDED_ON = ("MLFLOW_", "AWS_", "I2I_UNLEARN_")
 """How the names of the environment variables begin that the steps get."""
-OF_THE_IMAGE = (Path("/tmp"), Path("/opt/venv"))
+OF_THE_IMAGE = (Path("/tmp"), Path("/opt/venv"), Path("/opt/i2i-unlearn"))
 IMAGE_USER = 10001
 
 

@@ -20,9 +20,9 @@ def stages() -> dict[str, str]:
 
 
 def test_there_are_two_targets_over_one_image_and_cpu_is_the_default():
-    assert list(stages()) == ["builder", "runtime", "gpu", "cpu"]
+    assert list(stages()) == ["dependencies", "package", "runtime", "gpu", "cpu"]
     assert stages()["gpu"] == stages()["cpu"] == "runtime"
-    assert stages()["runtime"] == stages()["builder"] == "${BASE_IMAGE}"
+    assert stages()["runtime"] == stages()["dependencies"] == "${BASE_IMAGE}"
 
 
 def test_the_base_image_has_a_version():
@@ -49,8 +49,11 @@ def test_the_image_has_every_extra_that_the_steps_and_the_server_need():
     assert set(extras.split(",")) == known - {"all", "dev", "dvc"}
 
 
-def test_only_the_environment_is_taken_out_of_the_builder():
-    assert [line for line in of("COPY") if line.startswith("--from")] == ["--from=builder /opt/venv /opt/venv"]
+def test_what_is_taken_out_of_the_build_is_packages_and_the_package():
+    assert [line for line in of("COPY") if line.startswith("--from")] == [
+        "--from=dependencies /opt/venv /opt/venv",
+        "--from=package /opt/i2i-unlearn /opt/i2i-unlearn",
+    ]
 
 
 def test_nothing_is_asked_for_that_the_legacy_builder_does_not_know():

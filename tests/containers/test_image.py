@@ -49,7 +49,7 @@ def test_a_working_folder_and_a_temporary_folder_that_cannot_be_written_to_are_f
 
 
 def test_home_caches_and_temporary_files_go_where_they_are_sent(client, image):
-    wanted = {"TMPDIR": "/scratch/tmp", "HOME": "/scratch", "XDG_CACHE_HOME": "/scratch/cache"}
+    wanted = {"TMPDIR": "/scratch", "HOME": "/scratch", "XDG_CACHE_HOME": "/scratch/cache"}
     lines = doctor(client, image, tmpfs={"/scratch": "", "/workspace": ""}, environment=wanted)
     assert states(lines) == {}
     assert lines["cache folder"]["found"].startswith("/scratch/cache ")
@@ -84,7 +84,7 @@ def test_the_image_says_what_it_is(client, image):
 
 
 def test_nobody_but_root_could_change_the_program(client, image):
-    words = ["sh", "-c", "find /opt/venv '(' -user 10001 -o -perm -o+w ')' -not -type l | head -3"]
+    words = ["sh", "-c", "find /opt/venv /opt/i2i-unlearn '(' -user 10001 -o -perm -o+w ')' -not -type l | head -3"]
     assert client.containers.run(image, words, **CLOSED) == b""
 
 

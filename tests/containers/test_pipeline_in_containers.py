@@ -74,7 +74,7 @@ def stranger():
 def compiled(component, folder: Path) -> str:
     """A pipeline of one step."""
 
-    @dsl.pipeline(name=component.name)
+    @dsl.pipeline(name=f"one-{component.name}")
     def one():
         arguments = {"probe": {"data": "data"}, "fail": {"message": "ünfinished"}, "sleep": {"seconds": 600.0}}
         component(**arguments.get(component.name, {}))
@@ -217,7 +217,7 @@ def home(tmp_path) -> Path:
 def test_a_step_sees_no_network_and_can_write_to_its_folder_and_temporary_files_alone(home, address, image):
     process = command(home, address, "--package", compiled(probe, home))
     assert process.wait() == 0, process.stderr.read()
-    (output,) = home.glob("runs/*/probe-*/probe/executor_output.json")
+    (output,) = home.glob("runs/*/one-probe-*/probe/executor_output.json")
     found = json.loads(output.read_text())["parameterValues"]["Output"]
     assert found == {
         "user": f"{IMAGE_USER}:{IMAGE_USER}",

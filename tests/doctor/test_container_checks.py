@@ -24,6 +24,7 @@ def test_a_file_system_that_can_be_written_to_is_a_warning(tmp_path):
 def test_a_folder_that_is_not_there_yet_counts_as_the_one_it_would_be_made_in(tmp_path):
     assert writable("cache folder", tmp_path / "a/b", "XDG_CACHE_HOME").state == "ok"
     assert not (tmp_path / "a").exists()
+    assert writable("temporary folder", tmp_path / "a/b", "TMPDIR", made=False).state == "fail"
 
 
 def test_a_folder_that_cannot_be_written_to_is_a_failure_that_names_what_decides_it():

@@ -28,7 +28,7 @@ def container() -> Iterator[Line]:
     """All that a container of the image is asked."""
     yield user(os.getuid(), os.getgid())
     yield root_file_system(Path("/"))
-    yield writable("temporary folder", Path(_temporary_folder()), "TMPDIR")
+    yield writable("temporary folder", Path(_temporary_folder()), "TMPDIR", made=False)
     yield writable("home", Path.home(), "HOME")
     yield writable("cache folder", _cache_folder(), "XDG_CACHE_HOME")
     yield writable("working folder", Path.cwd(), "the mount of the volume")
@@ -55,9 +55,9 @@ def root_file_system(root: Path) -> Line:
     )
 
 
-def writable(name: str, folder: Path, decided_by: str) -> Line:
-    """A file can be made in `folder`, or in the nearest folder above it that is there."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
+def writable(name: str, folder: Path, decided_by: str, *, made: bool = True) -> Line:
+    """A file can be made in `folder`; if it is `made` when it is needed, in the nearest one above it that is there."""
+    existing = next(path for path in (folder, *folder.parents) if os.path.exists(path)) if made else folder
     try:
         with tempfile.NamedTemporaryFile(dir=existing):
             pass
