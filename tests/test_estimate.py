@@ -77,6 +77,25 @@ def test_the_arithmetic_by_hand():
     assert lines[0] == "unlearn: 10 steps of 2 x 4 images, 240.0 MFLOP: 60 s to 4 min on a device"
 
 
+def test_processes_share_the_images_and_each_has_all_weights():
+    counts = Counts(
+        image_size=(8, 8),
+        num_parameters=1000,
+        num_trained=600,
+        forward_flops=1e6,
+        training_flops=3e6,
+        kept_bytes=5000,
+    )
+    one, four = (
+        estimate(counts, Training(num_steps=10, batch_size=4, num_sets=2, num_models=2, num_processes=number), CPU)
+        for number in (1, 4)
+    )
+    assert four.flops == one.flops
+    assert four.seconds[0] == one.seconds[0] / 4
+    assert four.kept_bytes == one.kept_bytes / 4
+    assert (four.weight_bytes, four.training_bytes) == (one.weight_bytes, one.training_bytes)
+
+
 def test_the_demo_s_step_has_the_operations_that_were_counted_in_the_training_loop():
     recipe = PARAMS["pretrain"]
     generator = generator_for(0, "test")
@@ -144,6 +163,9 @@ def test_too_little_memory_is_told_and_a_gpu_is_said_not_to_be_measured():
     lines = of_package(SPEC, {"device": "cuda", "memory": "100Mi"}, PARAMS)
     assert GPU.source in lines[0]
     assert GPU.source.startswith("not measured")
+    several = of_package(SPEC, {"device": "cuda", "accelerator_count": "4", "reference": "none"}, PARAMS)
+    assert "on 4 times one H100" in several[1]
+    assert "MiB each (" in several[2]
 
 
 def test_a_model_directory_that_is_here_counts(tmp_path, tiny_model):
@@ -169,7 +191,7 @@ from i2i_unlearn.operators import make_operator
 
 torch.set_num_threads(1)
 hole = make_operator("center_hole", 0.75, 8)
-sizes = dict(patch_size=8, hidden_size=256, num_hidden_layers=8, num_attention_heads=4, intermediate_size=1024)
+sizes = dict(patch_size=8, hidden_size=96, num_hidden_layers=14, num_attention_heads=4, intermediate_size=384)
 sizes |= dict(decoder_hidden_size=64, decoder_num_hidden_layers=1, decoder_num_attention_heads=4)
 generator = torch.Generator().manual_seed(0)
 create = family_named("mae").create

@@ -74,16 +74,18 @@ class Training:
     """Copies of all weights: student and teacher, or the model and its moving average."""
     cache_bytes: int = 0
     """Most that is kept of the teacher's embeddings."""
+    num_processes: int = 1
+    """Which share each batch evenly, each on a device of its own with all weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What will be taken."""
+    """What will be taken: operations by all processes, memory by each."""
 
     images_seen: int
     flops: float
     seconds: tuple[float, float]
-    """At the fast and at the slow speed."""
+    """At the fast and at the slow speed; what processes tell each other is left out."""
     weight_bytes: float
     training_bytes: float
     """Gradients and Adam's moments."""
@@ -105,10 +107,10 @@ def estimate(counts: Counts, training: Training, device: Device) -> Estimate:
     return Estimate(
         images_seen=images_seen,
         flops=flops,
-        seconds=(flops / device.fast, flops / device.slow),
+        seconds=(flops / device.fast / training.num_processes, flops / device.slow / training.num_processes),
         weight_bytes=FLOAT * counts.num_parameters * training.num_models,
         training_bytes=3 * FLOAT * counts.num_trained,
-        kept_bytes=in_a_step * counts.kept_bytes,
+        kept_bytes=in_a_step * counts.kept_bytes / training.num_processes,
         cache_bytes=training.cache_bytes,
         base_bytes=device.base_bytes,
     )
@@ -118,6 +120,8 @@ def told(name: str, training: Training, found: Estimate, device: Device) -> list
     """The estimate of one step of the pipeline, in lines for people."""
     sets = f"{training.num_sets} x {training.batch_size}" if training.num_sets > 1 else str(training.batch_size)
     fast, slow = found.seconds
+    devices = f"{training.num_processes} times {device.name}" if training.num_processes > 1 else device.name
+    each = " each" if training.num_processes > 1 else ""
     parts = {
         "weights": found.weight_bytes,
         "gradients and Adam": found.training_bytes,
@@ -125,10 +129,11 @@ def told(name: str, training: Training, found: Estimate, device: Device) -> list
         "cache, at most": found.cache_bytes,
         "the process": found.base_bytes,
     }
+    listed = ", ".join(f"{what} {size(part)}" for what, part in parts.items() if part)
     return [
         f"{name}: {training.num_steps} steps of {sets} images, {_large(found.flops)}FLOP: "
-        f"{_time(fast)} to {_time(slow)} on {device.name}",
-        f"{name}: {size(found.bytes)} ({', '.join(f'{what} {size(part)}' for what, part in parts.items() if part)})",
+        f"{_time(fast)} to {_time(slow)} on {devices}",
+        f"{name}: {size(found.bytes)}{each} ({listed})",
     ]
 
 

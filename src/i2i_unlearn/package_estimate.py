@@ -40,7 +40,7 @@ def of_package(spec: Mapping[str, Any], arguments: Mapping[str, Any], params: Ma
     return [
         head,
         *_unlearn(model, operator, form, unlearning, device),
-        *(_reference(model, operator, retraining, device) if form["reference"] == "retrain" else ()),
+        *(_reference(model, operator, form, retraining, device) if form["reference"] == "retrain" else ()),
         "loading, evaluation and the other steps come on top",
     ]
 
@@ -55,6 +55,7 @@ def _unlearn(
         num_sets=2,
         num_models=2,
         cache_bytes=int(settings["cache_bytes"]),
+        num_processes=_processes(form),
     )
     found = estimate(count(model, operator, whole=objective.scope == "all"), training, device)
     lines = told("unlearn", training, found, device)
@@ -64,11 +65,23 @@ def _unlearn(
     return lines
 
 
-def _reference(model: Any, operator: Operator, settings: Mapping[str, Any], device: Device) -> list[str]:
+def _reference(
+    model: Any, operator: Operator, form: Mapping[str, Any], settings: Mapping[str, Any], device: Device
+) -> list[str]:
     training = Training(
-        num_steps=int(settings["num_steps"]), batch_size=int(settings["batch_size"]), num_sets=1, num_models=2
+        num_steps=int(settings["num_steps"]),
+        batch_size=int(settings["batch_size"]),
+        num_sets=1,
+        num_models=2,
+        num_processes=_processes(form),
     )
     return told("reference", training, estimate(count(model, operator, whole=True), training, device), device)
+
+
+def _processes(form: Mapping[str, Any]) -> int:
+    """One for each accelerator of a pod."""
+    count = str(form.get("accelerator_count", "0"))
+    return max(int(count), 1) if count.isdecimal() else 1
 
 
 def quantity(text: str) -> float | None:

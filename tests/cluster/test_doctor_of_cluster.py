@@ -1,16 +1,18 @@
 """What the doctor says of Kubeflow Pipelines and of the namespace; both are stubs behind real sockets."""
 
 import json
+import re
 
 import kfp
 import pytest
 from http_stub import Reply
-from kfp_stub import KubeflowStub
+from kfp_stub import ROOT, KubeflowStub
 from kubernetes import client
 from kubernetes_stub import KubernetesStub
 
 from i2i_unlearn.doctor import kubeflow as of_kubeflow
-from i2i_unlearn.doctor.kubernetes_namespace import SECRETS
+from i2i_unlearn.doctor.kubernetes_namespace import GPU, SECRETS, VOLUME
+from i2i_unlearn.runner import form_fields, read_package
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def test_a_namespace_in_which_all_is_there(whole, kubeflow, doctor):
     code, lines = doctor("--cluster", "--host", kubeflow.url)
     assert code == 0
     notable = {name: line["found"] for name, line in lines.items() if line["state"] != "ok"}
-    assert set(notable) == {"kubeflow version"}  # the API does not tell it
+    assert set(notable) == {"kubeflow version", "kubeflow features"}  # the API does not tell its version
     assert lines["nodes with GPUs"]["found"] == "8 nvidia.com/gpu (a: 4, b: 4); not usable now: drained"
     assert "team-a" in lines["kubernetes"]["found"]
     assert "c2VjcmV0" not in json.dumps(lines)
@@ -151,8 +153,6 @@ def test_an_image_that_cannot_be_pulled_is_a_failure(whole, doctor):
 
 
 def test_an_image_that_nobody_has_run_is_unknown(whole, doctor, tmp_path):
-    from kfp_stub import ROOT
-
     whole.pods = []
     _, lines = doctor("--cluster")
     assert (lines["image"]["state"], "names no registry" in lines["image"]["found"]) == ("warn", True)
@@ -222,6 +222,34 @@ def test_the_version_is_read_from_what_the_pages_server_adds(kubeflow, doctor):
     _, lines = doctor("--host", kubeflow.url)
     assert lines["kubeflow version"]["found"].startswith("server 2.14.3")
     assert lines["kubeflow version"]["state"] == "warn"
+
+
+def test_what_the_package_uses_is_told_and_doubted_where_the_server_is_older():
+    package = ROOT / "pipelines/unlearning.yaml"
+    line = of_kubeflow.features(package, "ok")
+    assert line.state == "ok"
+    for words in (
+        "conditions",
+        "a last step after a failure",
+        "retries",
+        "secrets from a field",
+        "memory from a field",
+    ):
+        assert words in line.found
+    assert "loops" not in line.found
+    assert "loops" in of_kubeflow.features(ROOT / "pipelines/sweep.yaml", "ok").found
+    assert of_kubeflow.features(package, "warn").state == "warn"
+    assert of_kubeflow.features(ROOT / "none.yaml", "ok").state == "warn"
+
+
+def test_the_secrets_asked_for_are_those_of_the_run_form_and_of_k8s():
+    fields = form_fields(read_package(ROOT / "pipelines/unlearning.yaml"))
+    assert {fields[name]["defaultValue"] for name in ("hmac_key_secret", "evidence_key_secret")} <= set(SECRETS)
+    assert fields["volume_claim"]["defaultValue"] == VOLUME
+    assert fields["accelerator_type"]["defaultValue"] == GPU
+    text = (ROOT / "k8s/base/mlflow/deployment.yaml").read_text()
+    named = set(re.findall(r"secretKeyRef: \{name: ([\w-]+), key: ([\w-]+)\}", text))
+    assert named <= {(secret, entry) for secret, (entries, _, _) in SECRETS.items() for entry in entries}
 
 
 @pytest.mark.parametrize("reply", [Reply(401, {"message": "no"}), Reply(200, b"<html>", "text/html"), "hang"])

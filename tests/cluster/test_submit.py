@@ -99,6 +99,13 @@ def test_without_an_address_the_command_says_how_to_get_one(unlearn):
     assert err.count("\n") == 1
 
 
+def test_in_a_pod_the_address_is_kubeflow_s_usual_one(unlearn, monkeypatch):
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    code, _, err = unlearn("pipeline", "list", "--timeout", "3")
+    assert code == 1
+    assert "http://ml-pipeline.kubeflow.svc.cluster.local:8888 cannot be reached" in err
+
+
 def test_listing_shows_the_newest_first_over_pages(kubeflow, unlearn):
     ids = [kubeflow.add_run(f"run {number}", "SUCCEEDED") for number in range(130)]
     code, out, _ = unlearn("pipeline", "list", "--host", kubeflow.url, "--limit", "120", "--json")

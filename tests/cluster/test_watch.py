@@ -121,6 +121,20 @@ def test_watching_a_server_that_stays_away_ends(kubeflow, unlearn):
     assert out.count("looking again") == 10
 
 
+def test_a_long_step_is_said_again_with_its_time(kubeflow):
+    from i2i_unlearn.cluster.connect import Where, connect
+    from i2i_unlearn.cluster.watch import watch
+
+    run_id = kubeflow.add_run()
+    running = ("RUNNING", [task("split", "SUCCEEDED", 1), task("unlearn", "RUNNING")])
+    kubeflow.looks(run_id, *[running] * 4, ("SUCCEEDED", [task("unlearn", "SUCCEEDED", 9)]))
+    said = []
+    with connect(Where(host=kubeflow.url)) as api:
+        assert watch(api, run_id, said.append, 0.01, still_s=0) == ("SUCCEEDED", "")
+    assert len([line for line in said if line.startswith("RUNNING    unlearn")]) == 4
+    assert len([line for line in said if line.split()[:2] == ["SUCCEEDED", "split"]]) == 1
+
+
 def test_ctrl_c_leaves_the_run_running_and_says_so(kubeflow):
     run_id = kubeflow.add_run(state="RUNNING")
     command = [sys.executable, "-m", "i2i_unlearn.cli", "pipeline", "watch", run_id, "--host", kubeflow.url]

@@ -12,9 +12,16 @@ from i2i_unlearn.cluster.runs import ENDED, clock, duration, state_of
 PATIENCE = 10
 """Failed looks in a row after which watching stops: at five seconds each, about a minute and the time-outs."""
 
+STILL_S = 60.0
+"""Often enough to see that a long step lives."""
 
-def watch(api: Pipelines, run_id: str, say: Callable[[str], object], every_s: float = 5.0) -> tuple[str, str]:
+
+def watch(
+    api: Pipelines, run_id: str, say: Callable[[str], object], every_s: float = 5.0, still_s: float = STILL_S
+) -> tuple[str, str]:
     """Say a line when a step's state changes; return the run's last state, and why it failed (or nothing).
+
+    After `still_s` without a change, the steps that run are said again with the time they have taken.
 
     A look that fails is repeated: the run goes on whether it is watched or not.
 
@@ -23,6 +30,7 @@ def watch(api: Pipelines, run_id: str, say: Callable[[str], object], every_s: fl
     """
     told: dict[str, str] = {}
     failures = 0
+    last_said = time.monotonic()
     while True:
         try:
             run = api.client.get_run(run_id)
@@ -35,10 +43,12 @@ def watch(api: Pipelines, run_id: str, say: Callable[[str], object], every_s: fl
             say(f"{error}; looking again in {every_s:g} s")
             time.sleep(every_s)
             continue
+        alive = time.monotonic() - last_said >= still_s
         for name, task in sorted(steps(run).items(), key=_begin):
             state = state_of(task)
-            if told.get(name) != state:
+            if told.get(name) != state or (alive and state == "RUNNING"):
                 told[name] = state
+                last_said = time.monotonic()
                 say(f"{state:9}  {name:20}  {clock(duration(task.start_time, task.end_time))}".rstrip())
         state = state_of(run)
         if told.get("") != state:

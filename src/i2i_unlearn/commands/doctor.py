@@ -45,7 +45,7 @@ def doctor(
     if not in_container:
         checks.append(mlflow_server(timeout))
         if host or cluster:
-            checks.append(kubeflow(lambda: where(host, namespace, token_file, ca_file, verify_tls, timeout)))
+            checks.append(kubeflow(lambda: where(host, namespace, token_file, ca_file, verify_tls, timeout), package))
         if cluster:
             checks.append(kubernetes_namespace(namespace, timeout, package))
     lines = look(checks)

@@ -3,9 +3,10 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from i2i_unlearn.doctor.base import Check, Line
+from i2i_unlearn.doctor.base import Check, Line, State
 from i2i_unlearn.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,8 +17,24 @@ TELLING = ("apiServerTagName", "tag_name", "api_server_tag_name", "frontendTagNa
 """Fields of a healthz reply that hold a version: of the pages' server, and of the API before v2beta1."""
 
 
-def kubeflow(where: Callable[[], "Where"]) -> Check:
-    """The API at `where`, which needs kfp."""
+FEATURES = {
+    "ALL_UPSTREAM_TASKS_COMPLETED": "a last step after a failure",
+    "triggerPolicy": "conditions",
+    "parameterIterator": "loops",
+    "retryPolicy": "retries",
+    "resourceMemoryLimit": "memory from a field",
+    "resourceCount": "accelerators from a field",
+    "pvcNameParameter": "volumes from a field",
+    "secretNameParameter": "secrets from a field, which may be missing",
+    "nodeSelectorJson": "node selectors from a field",
+    "tolerationJson": "tolerations from a field",
+    "emptyDirMounts": "shared memory and temporary folders",
+}
+"""Words of a compiled package (specification and platform), and what of the backend each asks for."""
+
+
+def kubeflow(where: Callable[[], "Where"], package: Path) -> Check:
+    """The API at `where`, which needs kfp; `package`: the compiled pipeline that it shall run."""
 
     def check() -> Iterator[Line]:
         try:
@@ -25,14 +42,14 @@ def kubeflow(where: Callable[[], "Where"]) -> Check:
             from i2i_unlearn.cluster.connect import connect
 
             with connect(at) as api:
-                yield from _answers(api)
+                yield from _answers(api, package)
         except UserError as error:
             yield Line(NAME, "fail", str(error), "")
 
     return check
 
 
-def _answers(api: "Pipelines") -> Iterator[Line]:
+def _answers(api: "Pipelines", package: Path) -> Iterator[Line]:
     health = api.health()
     told = json.loads(api.client._run_api.api_client.last_response.data)
     users = "keeps users apart" if health.multi_user else "one user"
@@ -41,7 +58,9 @@ def _answers(api: "Pipelines") -> Iterator[Line]:
         yield Line(NAME, "warn", found, "name your namespace with --namespace")
     else:
         yield Line(NAME, "ok", found)
-    yield version(next((str(told[key]) for key in TELLING if told.get(key)), ""))
+    server = version(next((str(told[key]) for key in TELLING if told.get(key)), ""))
+    yield server
+    yield features(package, server.state)
     for what, ask in _used(api).items():
         try:
             ask()
@@ -78,6 +97,20 @@ def version(server: str) -> Line:
         advice = "upgrade Kubeflow Pipelines, or try one run: an older one may leave out fields that it does not know"
         return Line(name, "warn", found, advice)
     return Line(name, "ok", found)
+
+
+def features(package: Path, version_state: State) -> Line:
+    """What the package uses of the backend. The API cannot be asked for it: the version must do."""
+    name = "kubeflow features"
+    try:
+        text = package.read_text()
+    except FileNotFoundError:
+        return Line(name, "warn", f"{package} is not here", "name the compiled pipeline with --package")
+    used = [words for word, words in FEATURES.items() if f"{word}:" in text or f": {word}\n" in text]
+    found = f"{package} uses {', '.join(used) or 'none that is special'}"
+    if version_state == "ok" or not used:
+        return Line(name, "ok", found)
+    return Line(name, "warn", found, "an older backend may leave out what it does not know: try one run and look")
 
 
 def _numbers(version: str) -> tuple[int, ...]:
