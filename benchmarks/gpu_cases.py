@@ -109,12 +109,20 @@ SMALL_PALETTE = Case(
 
 
 class Unlearning:
-    """The product's own loop (encoder_l2, a hole of half the side) on one case and device."""
+    """The product's own loop (encoder_l2, a hole, of half the side if nothing is said) on one case and device."""
 
-    def __init__(self, case: Case, images: Mapping[str, Tensor], *, cache_bytes: int, num_noise_draws: int) -> None:
+    def __init__(
+        self,
+        case: Case,
+        images: Mapping[str, Tensor],
+        *,
+        cache_bytes: int,
+        num_noise_draws: int,
+        keep_fraction: float = 0.75,
+    ) -> None:
         """Put the teacher where the `images` are."""
         device = images["forget"].device
-        operator = make_operator("center_hole", 0.75, 1)
+        operator = make_operator("center_hole", keep_fraction, 1)
         zero_CHW = torch.zeros(case.num_channels, case.image_size, case.image_size)
         self.teacher = case.create().eval().to(device).requires_grad_(False)
         self.batches = Sampler(

@@ -1,11 +1,15 @@
+import math
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from i2i_unlearn.config import load_params
+from i2i_unlearn.data.protocol import Protocol
 from i2i_unlearn.errors import UserError
+from i2i_unlearn.operators import make_operator
 from i2i_unlearn.presets import Change, find_preset, overlaid, read_presets, use_preset
 
 ROOT = Path(__file__).parent.parent
@@ -98,3 +102,34 @@ def test_commands_list_show_and_use_presets(command_line, made, params, tmp_path
     assert (used.code, load_params(params)["seed"]) == (0, 7)
     assert "seed" in used.out
     assert "has these settings already" in command_line(tmp_path, "preset", "use", "loud").out
+
+
+PUBLISHED = {"imagenet1k-mae": (224, 6, 5), "imagenet1k-mage": (256, 6, 5), "places365-palette": (256, 2, 0)}
+"""Image size in pixels, epochs, epochs of warm-up."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_protocol_has_its_epochs_and_its_hole(name):
+    preset = find_preset(ROOT / "presets", name)
+    size, epochs, warmup = PUBLISHED[name]
+    unlearn, protocol = preset.settings["unlearn"], Protocol.model_validate(preset.protocol)
+    assert protocol.forget_classes == protocol.retain_classes == (50 if "places" in name else 100)
+    num_images = protocol.forget_classes * protocol.images_per_class
+    assert unlearn["num_steps"] == math.ceil(epochs * num_images / unlearn["batch_size"])
+    assert unlearn["warmup_steps"] == math.ceil(warmup * num_images / unlearn["batch_size"])
+    assert preset.settings["evaluate"]["max_images"] == protocol.forget_classes * protocol.heldout_per_class
+    operator = make_operator(preset.settings["operator"], preset.settings["keep_fraction"], 16)
+    visible = operator.draw(1, size, size, torch.Generator())[0]
+    patches = visible.unflatten(0, (-1, 16)).unflatten(2, (-1, 16)).permute(0, 2, 1, 3).flatten(2)
+    hidden = ~patches.all(2)
+    assert hidden.sum() == 64  # 8 x 8 patches of 16 pixels,
+    assert patches.any(2).equal(~hidden)  # none of them visible in part
+
+
+def test_a_published_protocol_says_what_it_takes(params):
+    before = load_params(params)
+    use_preset(find_preset(ROOT / "presets", "imagenet1k-mae"), params)
+    after = load_params(params)
+    assert "protocol" not in after
+    assert after["split"]["requests"] == []  # the demo's request names no image of theirs
+    assert before["split"]["requests"]

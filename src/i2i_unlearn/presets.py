@@ -1,6 +1,7 @@
 """Presets: settings that go together, as a file that is laid over params.yaml.
 
-A preset is presets/NAME.yaml: a line `description`, then shared keys and sections as in params.yaml. A value replaces
+A preset is presets/NAME.yaml: a line `description`, then shared keys and sections as in params.yaml; one that repeats a
+published experiment also has `protocol`, what data it takes (data/protocol.py). A value replaces
 the one in params.yaml, a section's other keys stay; only `pretrain.architecture` is replaced as a whole, since the keys
 of two families have nothing in common.
 """
@@ -18,6 +19,7 @@ from i2i_unlearn.config import CONFIGS, SHARED_KEYS, EvaluateConfig, load_params
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import atomic_file
 
+PROTOCOL = "protocol"
 WHOLE = frozenset({"architecture"})
 """Keys whose mapping is one value."""
 
@@ -30,6 +32,8 @@ class Preset:
     description: str
     settings: Mapping[str, Any]
     """As in params.yaml, but only what the preset is about."""
+    protocol: Mapping[str, Any] | None = None
+    """What data it takes, where it repeats a published experiment."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +117,11 @@ def _read(path: Path) -> Preset:
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); correct that line") from None
     if not isinstance(content, dict) or not isinstance(content.get("description"), str):
         raise UserError(f"{path}: a preset holds a line `description` and settings as in params.yaml; add them")
-    settings = {key: value for key, value in content.items() if key != "description"}
+    settings = {key: value for key, value in content.items() if key not in ("description", PROTOCOL)}
     unknown = sorted(str(key) for key in set(settings) - set(SHARED_KEYS) - set(CONFIGS))
     if unknown:
         raise UserError(f"{path}: unknown keys {', '.join(unknown)}; known are {', '.join([*SHARED_KEYS, *CONFIGS])}")
-    return Preset(path.stem, content["description"], settings)
+    return Preset(path.stem, content["description"], settings, content.get(PROTOCOL))
 
 
 def _check(params: dict[str, Any], preset: Preset) -> None:

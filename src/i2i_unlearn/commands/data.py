@@ -35,7 +35,8 @@ def import_(
     out: Out = Path("data"),
     name: Annotated[str, typer.Option(help="Name of the new shard; default: the source's name.")] = "",
     layout: Annotated[
-        Literal["auto", "folder", "parquet"], typer.Option(help="How the images lie; auto looks for Parquet files.")
+        Literal["auto", "folder", "parquet", "places365"],
+        typer.Option(help="How the images lie; auto looks for the file lists of Places-365, then for Parquet files."),
     ] = "auto",
     source_split: Annotated[
         Literal["train", "val", "test", "unknown"] | None,
@@ -65,6 +66,36 @@ def import_(
     _tell(imported.written)
     if imported.num_broken:
         typer.echo(f"{imported.num_broken} broken images were left out (listed above)")
+
+
+@app.command()
+def protocol(
+    preset: Annotated[str, typer.Argument(help="A preset with a protocol: imagenet1k-mae, places365-palette ...")],
+    source: Annotated[Path, typer.Argument(help="The whole set as it is published.")],
+    out: Out = Path("data"),
+    name: Annotated[str, typer.Option(help="Name of the new shard; default: the source's name.")] = "",
+    skip_broken: Annotated[bool, typer.Option(help="Import the others when images are broken.")] = False,
+    presets: Annotated[Path, typer.Option(help="Folder of the presets.")] = Path("presets"),
+) -> None:
+    """Import what a published experiment takes of a set: so many classes, and so many images of each.
+
+    They are chosen by the sha256 of their names. The labels to forget are listed in OUT/PRESET.forget.txt, which
+    `request add` takes.
+
+    Example: i2i-unlearn data protocol imagenet1k-mae imagenet --out data
+    """
+    from i2i_unlearn.data.importers import ImportSettings, import_protocol
+    from i2i_unlearn.presets import find_preset
+
+    settings = ImportSettings(name=name, skip_broken=skip_broken)
+    chosen, imported = import_protocol(
+        source, out, find_preset(presets, preset), settings, tell=lambda line: typer.echo(f"broken: {line}", err=True)
+    )
+    _tell(imported.written)
+    typer.echo(f"{len(chosen.forget)} classes to forget, {len(chosen.retain)} to retain")
+    if chosen.short:
+        typer.echo(f"{len(chosen.short)} classes have fewer images than the protocol wants, first {chosen.short[0]}")
+    typer.echo(f"file the request: i2i-unlearn request add {preset} --labels-file {out / preset}.forget.txt")
 
 
 def _tell(written: "Written") -> None:

@@ -34,7 +34,9 @@ def show(name: Name, presets: Presets = Path("presets")) -> None:
     from i2i_unlearn.presets import find_preset
 
     preset = find_preset(presets, name)
-    typer.echo(yaml.safe_dump({"description": preset.description, **preset.settings}, sort_keys=False), nl=False)
+    protocol = {} if preset.protocol is None else {"protocol": preset.protocol}
+    content = {"description": preset.description, **protocol, **preset.settings}
+    typer.echo(yaml.safe_dump(content, sort_keys=False), nl=False)
 
 
 @app.command()

@@ -23,6 +23,7 @@ DAY = ["%Y-%m-%d"]
 def add(
     id_: Annotated[str, typer.Argument(metavar="ID", help="Name of the request: small letters, digits, - and _.")],
     label: Annotated[list[str] | None, typer.Option(help="Forget images with this label; may be repeated.")] = None,
+    labels_file: Annotated[Path | None, typer.Option(help="Forget the labels listed here, one a line.")] = None,
     subject: Annotated[list[str] | None, typer.Option(help="Forget images of this person; may be repeated.")] = None,
     sample_id: Annotated[list[str] | None, typer.Option(help="Forget this image; may be repeated.")] = None,
     ids_file: Annotated[Path | None, typer.Option(help="Forget the images listed here, one sample id a line.")] = None,
@@ -50,7 +51,7 @@ def add(
     Example: i2i-unlearn request add digit-7 --label 7 --basis "withdrawn consent"
     """
     from i2i_unlearn.data.filing import Workspace, file_request
-    from i2i_unlearn.data.requests import make_request, one_month_after
+    from i2i_unlearn.data.requests import make_request, one_month_after, read_ids
 
     day = received.date() if received else date.today()
     request = make_request(
@@ -60,7 +61,7 @@ def add(
         extension_reason=extension_reason,
         basis=basis,
         selector={
-            "labels": label or [],
+            "labels": [*(label or []), *(read_ids(labels_file) if labels_file else [])],
             "subjects": subject or [],
             "sample_ids": sample_id or [],
             "ids_file": f"{id_}.ids.txt" if ids_file else "",

@@ -6,20 +6,26 @@ them if the user said so.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+
+from pydantic import ValidationError
 
 from i2i_unlearn.data.decoding import open_image
 from i2i_unlearn.data.from_folder import count_files, read_folder
 from i2i_unlearn.data.from_parquet import Columns, count_rows, read_parquet
+from i2i_unlearn.data.from_places365 import CATEGORIES, count_listed, is_places365, read_places365
 from i2i_unlearn.data.layout import SourceSplit
+from i2i_unlearn.data.protocol import Chosen, Protocol, choose
 from i2i_unlearn.data.shards import Record, Written, write_shards
 from i2i_unlearn.data.source import SPLIT_WORDS, Candidate
 from i2i_unlearn.errors import UserError
+from i2i_unlearn.files import atomic_file
+from i2i_unlearn.presets import Preset
 from i2i_unlearn.progress import progress
 
-Layout = Literal["auto", "folder", "parquet"]
+Layout = Literal["auto", "folder", "parquet", "places365"]
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # also part of search patterns: no wildcards
 
 
@@ -50,11 +56,14 @@ class ImportSettings:
     name: str = ""
     """Name of the shard; empty = the source's name."""
     layout: Layout = "auto"
-    """auto: a folder with Parquet files or a Parquet file is `parquet`, any other folder is `folder`."""
+    """auto: a folder with the lists of Places-365 is `places365`, one with Parquet files or a Parquet file is
+    `parquet`, any other folder is `folder`."""
     source_split: str = ""
     """Overrules what the source says; empty = as the source says."""
     columns: Columns = field(default_factory=Columns)
     skip_broken: bool = False
+    only: frozenset[str] | None = None
+    """Sample ids to take; None = all."""
 
 
 def import_images(
@@ -81,7 +90,10 @@ def import_images(
             f"shard name {name!r} is not allowed: letters a-z A-Z, digits, '_', '-' and '.', which it must not begin"
             " with; choose one with --name"
         )
-    candidates, total = _open_source(source, name, settings)
+    candidates, total = open_source(source, name, settings)
+    if settings.only is not None:
+        only, total = settings.only, len(settings.only)
+        candidates = (candidate for candidate in candidates if candidate.sample_id in only)
     broken = _Broken(tell)
     with progress(f"import {name}", total) as advance:
         records = _whole_ones(candidates, broken, advance)
@@ -91,8 +103,48 @@ def import_images(
     return Imported(written, broken.count)
 
 
-def _open_source(source: Path, name: str, settings: ImportSettings) -> tuple[Iterator[Candidate], int]:
+def import_protocol(
+    source: str | Path, out: str | Path, preset: Preset, settings: ImportSettings, *, tell: Callable[[str], None]
+) -> tuple[Chosen, Imported]:
+    """Import the classes and images that the preset's protocol takes, and list the labels to forget.
+
+    Raises:
+        UserError: as `import_images`; or the preset has no protocol, or the source has too few classes for it.
+    """
+    protocol = _protocol(preset)
+    source = Path(source)
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder; give the whole set as it is published")
+    settings = replace(settings, name=settings.name or source.resolve().stem)
+    chosen = choose(lambda: open_source(source, settings.name, settings)[0], protocol, str(source))
+    imported = import_images(source, out, replace(settings, only=chosen.ids), tell=tell)
+    with atomic_file(Path(out) / f"{preset.name}.forget.txt") as aside:
+        aside.write_text("".join(f"{label}\n" for label in chosen.forget), encoding="utf-8")
+    return chosen, imported
+
+
+def _protocol(preset: Preset) -> Protocol:
+    if preset.protocol is None:
+        raise UserError(f"preset {preset.name!r} has no protocol: it repeats no published experiment; choose another")
+    try:
+        return Protocol.model_validate(preset.protocol)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(("protocol", *map(str, fault["loc"])))
+        raise UserError(f"preset {preset.name!r}, {where}: {fault['msg']}; correct it") from None
+
+
+def open_source(source: Path, name: str, settings: ImportSettings) -> tuple[Iterator[Candidate], int]:
+    """The images of a source, unopened, and how many there are.
+
+    Raises:
+        UserError: it is of another layout.
+    """
     split = _source_split(settings.source_split)
+    if settings.layout == "places365" or (settings.layout == "auto" and is_places365(source)):
+        if not is_places365(source):
+            raise UserError(f"{source}: has no {CATEGORIES}; give the folder that holds the file lists of Places-365")
+        return read_places365(source, name=name, source_split=split), count_listed(source)
     if settings.layout == "parquet" or (settings.layout == "auto" and _holds_parquet(source)):
         return read_parquet(source, name=name, source_split=split, columns=settings.columns), count_rows(source)
     if source.is_file():
