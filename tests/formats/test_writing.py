@@ -149,6 +149,17 @@ def test_numbers_too_short_for_what_changed_are_refused(tmp_path):
     assert not (tmp_path / "other.pth").exists()
 
 
+def test_what_did_not_change_stays_as_exact_as_it_was(tmp_path):
+    like = changed("mae", tmp_path, lambda state: {key: value.double() * (1 + 1e-12) for key, value in state.items()})
+    model = as_model(like, HEADS, tmp_path / "model")
+    with torch.no_grad():
+        model.model.vit.layernorm.weight.add_(1)
+    assert write_original(model, tmp_path / "model", like, tmp_path / "back.pth").num_changed == 1
+    found, original = weights(tmp_path / "back.pth")[0], weights(like)[0]
+    assert {key for key in original if not same(found[key], original[key])} == {"norm.weight"}
+    assert found["norm.weight"].dtype == torch.float64
+
+
 def test_the_file_of_another_model_is_refused(taught, tmp_path):
     mae, _ = FILES["mae"]
     with pytest.raises(UserError, match=r"is of the family mae, and .* is a file of Palette \(family diffusion\)"):

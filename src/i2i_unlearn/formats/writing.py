@@ -92,10 +92,11 @@ def _with_own(content: Content, module: Any, model: Any) -> Content:
 
 
 def _weights(content: Content, ours: Mapping[str, Tensor], left_out: str) -> dict[str, Tensor]:
-    """The file's names in their order, each with the model's tensor where it has one."""
+    """The file's names in their order, each with the model's tensor where that one changed."""
     kept = {name: old for name, old in content.tensors.items() if not left_out or not name.startswith(left_out)}
+    changed = {name: ours[name] for name, old in kept.items() if name in ours and not ours[name].equal(old.float())}
     return {
-        name: ours.get(name, old).detach().to(old.dtype).clone(memory_format=torch.contiguous_format)
+        name: changed.get(name, old).detach().to(old.dtype).clone(memory_format=torch.contiguous_format)
         for name, old in kept.items()
     }
 
