@@ -15,7 +15,7 @@ import kfp
 from kfp.client import KF_PIPELINES_SA_TOKEN_PATH, ServiceAccountTokenVolumeCredentials
 from kfp_server_api import ApiException, V2beta1GetHealthzResponse
 
-from i2i_unlearn.cluster.rest import MAX_REASON, PatientRest, Unreachable, public, raised_in
+from i2i_unlearn.cluster.rest import MAX_REASON, PatientRest, Unreachable, about_a_reply, public
 from i2i_unlearn.errors import UserError
 
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
@@ -165,7 +165,7 @@ def _of_the_client(host: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        if not raised_in(error, "kfp", "kfp_server_api"):
+        if not about_a_reply(error, "kfp"):
             raise
         what = error.reason if isinstance(error, ApiException) else error
         words = " ".join(str(what).split())[:MAX_REASON]

@@ -16,7 +16,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.client.rest import RESTClientObject
 
-from i2i_unlearn.cluster.rest import CONNECT_S, Refused, Unreachable, is_object, kind_of, raised_in, said_in
+from i2i_unlearn.cluster.rest import CONNECT_S, Refused, Unreachable, about_a_reply, is_object, kind_of, said_in
 from i2i_unlearn.errors import UserError
 
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -98,7 +98,7 @@ def connect(namespace: str = "", timeout_s: float = 30.0) -> Iterator[Kubernetes
     try:
         yield Kubernetes(api, namespace or usual or "default")
     except Exception as error:
-        if isinstance(error, UserError) or not raised_in(error, "kubernetes"):
+        if isinstance(error, UserError) or not about_a_reply(error, "kubernetes"):
             raise
         words = " ".join(str(getattr(error, "reason", None) or error).split())[:400]
         raise Unreachable(

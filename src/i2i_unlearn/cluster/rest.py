@@ -161,10 +161,17 @@ def said_in(body: Any) -> str:
     return f": {words}" if words else ""
 
 
-def raised_in(error: Exception, *packages: str) -> bool:
-    """Whether an exception comes out of one of these packages: it is about a reply or a setting then, not about us."""
-    frame = error.__traceback__
-    while frame and frame.tb_next:
+def about_a_reply(error: Exception, client: str) -> bool:
+    """Whether an exception is about a reply or a setting, and not about us.
+
+    It is where it comes through the packages whose names begin with `client`, or where the modules here, which do
+    little else than read replies, found something else than the API's models have.
+    """
+    frame, modules = error.__traceback__, []
+    while frame:
+        modules.append(frame.tb_frame.f_globals.get("__name__", ""))
         frame = frame.tb_next
-    module = frame.tb_frame.f_globals.get("__name__", "") if frame else ""
-    return module.partition(".")[0] in packages
+    if any(module.startswith(client) for module in modules):
+        return True
+    odd = isinstance(error, AttributeError | TypeError | KeyError | ValueError)
+    return odd and modules[-1].startswith(__package__ or "i2i_unlearn.cluster")
