@@ -166,6 +166,8 @@ def test_too_little_memory_is_told_and_a_gpu_is_said_not_to_be_measured():
     several = of_package(SPEC, {"device": "cuda", "accelerator_count": "4", "reference": "none"}, PARAMS)
     assert "on 4 times one H100" in several[1]
     assert "MiB each (" in several[2]
+    nodes = of_package(SPEC, {"device": "auto", "train_job_nodes": 2, "train_job_gpus": 3, "reference": "none"}, PARAMS)
+    assert "on 6 times one H100" in nodes[1]
 
 
 def test_a_model_directory_that_is_here_counts(tmp_path, tiny_model):

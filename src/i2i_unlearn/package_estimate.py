@@ -79,7 +79,9 @@ def _reference(
 
 
 def _processes(form: Mapping[str, Any]) -> int:
-    """One for each accelerator of a pod."""
+    """One for each accelerator of the pod, or of all nodes of a training job."""
+    if nodes := int(form.get("train_job_nodes") or 0):
+        return nodes * max(int(form["train_job_gpus"]), 1)
     count = str(form.get("accelerator_count", "0"))
     return max(int(count), 1) if count.isdecimal() else 1
 

@@ -13,9 +13,18 @@ from i2i_unlearn import cli
 @pytest.fixture(autouse=True)
 def nothing_from_outside(monkeypatch, tmp_path):
     """No setting of whoever runs the tests counts."""
-    names = ("HOST", "ENDPOINT", "UI_ENDPOINT", "SA_TOKEN_PATH", "DEFAULT_EXPERIMENT_NAME", "OVERRIDE_EXPERIMENT_NAME")
-    ours = ("NAMESPACE", "KFP_TOKEN", "KFP_TOKEN_FILE", "KFP_CA_FILE")
-    for name in [f"KF_PIPELINES_{name}" for name in names] + [f"I2I_UNLEARN_{name}" for name in ours]:
+    names = (
+        "HOST",
+        "ENDPOINT",
+        "UI_ENDPOINT",
+        "SA_TOKEN_PATH",
+        "TOKEN",
+        "TOKEN_FILE",
+        "CA_FILE",
+        "DEFAULT_EXPERIMENT_NAME",
+        "OVERRIDE_EXPERIMENT_NAME",
+    )
+    for name in [*(f"KF_PIPELINES_{name}" for name in names), "I2I_UNLEARN_NAMESPACE"]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))

@@ -143,7 +143,7 @@ def test_the_token_comes_from_a_file_and_a_new_one_is_taken(unlearn, token_file)
 
 
 def test_the_token_comes_from_the_environment(unlearn, monkeypatch):
-    monkeypatch.setenv("I2I_UNLEARN_KFP_TOKEN", TOKEN)
+    monkeypatch.setenv("KF_PIPELINES_TOKEN", TOKEN)
     with KubeflowStub(token=TOKEN).served() as kubeflow:
         code, out, err = unlearn("pipeline", "list", "--host", kubeflow.url)
     assert code == 0
@@ -166,8 +166,8 @@ def test_a_file_that_holds_no_token_is_told_without_its_content(kubeflow, unlear
 
 
 def test_a_token_with_a_line_break_in_the_environment_is_not_repeated(kubeflow, unlearn, monkeypatch):
-    monkeypatch.setenv("I2I_UNLEARN_KFP_TOKEN", f"{TOKEN}\nand more")
-    one_line(unlearn("pipeline", "list", "--host", kubeflow.url), "I2I_UNLEARN_KFP_TOKEN: holds more than one line")
+    monkeypatch.setenv("KF_PIPELINES_TOKEN", f"{TOKEN}\nand more")
+    one_line(unlearn("pipeline", "list", "--host", kubeflow.url), "KF_PIPELINES_TOKEN: holds more than one line")
 
 
 def test_a_token_file_that_is_not_there(kubeflow, unlearn, tmp_path):

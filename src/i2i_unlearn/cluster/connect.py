@@ -20,7 +20,7 @@ from i2i_unlearn.errors import UserError
 
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 """Where Kubeflow's own manifests put the API, as seen from a pod."""
-TOKEN = "I2I_UNLEARN_KFP_TOKEN"
+TOKEN = "KF_PIPELINES_TOKEN"
 """Environment variable with the token itself. There is no option for it: others see a command line."""
 
 

@@ -18,13 +18,13 @@ Namespace = Annotated[
 TokenFile = Annotated[
     Path | None,
     typer.Option(
-        envvar="I2I_UNLEARN_KFP_TOKEN_FILE",
-        help="File with the token, read anew each time. Default: variable I2I_UNLEARN_KFP_TOKEN, or the pod's own.",
+        envvar="KF_PIPELINES_TOKEN_FILE",
+        help="File with the token, read anew each time. Default: variable KF_PIPELINES_TOKEN, or the pod's own.",
     ),
 ]
 CaFile = Annotated[
     Path | None,
-    typer.Option(envvar="I2I_UNLEARN_KFP_CA_FILE", help="Authority (PEM) that signed the server's certificate."),
+    typer.Option(envvar="KF_PIPELINES_CA_FILE", help="Authority (PEM) that signed the server's certificate."),
 ]
 VerifyTls = Annotated[
     bool,
