@@ -36,7 +36,7 @@ def of_package(spec: Mapping[str, Any], arguments: Mapping[str, Any], params: Ma
     model, described = _model(str(form["model"]), params)
     operator = make_operator(form["operator"], form["keep_fraction"], int(unlearning["operator_patch_size"]))
     device = CPU if form["device"] == "cpu" else GPU
-    head = f"an estimate, not a measurement ({device.source}), for {described}, {_pixels(model)}"
+    head = f"an estimate, not a measurement (speed: {device.source}), for {described}, {_pixels(model)}"
     return [
         head,
         *_unlearn(model, operator, form, unlearning, device),

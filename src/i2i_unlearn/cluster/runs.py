@@ -80,7 +80,7 @@ def cancel(api: Pipelines, run_id: str) -> str:
         # The API refuses to end what has ended; it may have done so since we looked.
         if refusal.status != 400 or state_of(api.client.get_run(run_id)) not in ENDED | {"CANCELING"}:
             raise
-    return f"run {run_id} is being cancelled; its pods end within a minute"
+    return f"run {run_id} is being cancelled; Kubernetes ends its pods"
 
 
 def duration(start: datetime | None, end: datetime | None) -> float | None:
