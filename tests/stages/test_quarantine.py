@@ -148,3 +148,17 @@ def test_what_a_quarantine_is_not_is_said_of_it_alone(scope):
     assert "the base still holds the data" in said
     assert "keeps both the base and the change subtracts" in said
     assert [quarantine(other) for other in ("auto", "encoder", "all", None)] == [None] * 4
+
+
+@pytest.mark.slow
+def test_two_processes_do_as_one_does(taught, scope, tmp_path):
+    # Each makes its own adapters: from the same seed, so they are the same.
+    settings = {"scope": scope, "num_steps": 6, **SETTINGS[scope]}
+    taught.unlearn(tmp_path / "one", **settings)
+    taught.unlearn(tmp_path / "two", num_processes=2, **settings)
+    before, one, two = (
+        load_model(folder).state_dict() for folder in (taught.teacher, tmp_path / "one/model", tmp_path / "two/model")
+    )
+    moved = sum(float((one[name] - before[name]).square().sum()) for name in one) ** 0.5
+    apart = sum(float((one[name] - two[name]).square().sum()) for name in one) ** 0.5
+    assert apart < 1e-3 * moved
