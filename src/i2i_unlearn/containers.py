@@ -38,8 +38,8 @@ class Containers:
 
 
 @contextlib.contextmanager
-def docker_runner(spec: Mapping[str, Any], folder: Path, settings: Containers) -> Iterator[Any]:
-    """kfp.local's DockerRunner for the package `spec`, whose run writes to `folder`; no container outlives it.
+def docker_runner(spec: Mapping[str, Any], settings: Containers) -> Iterator[Any]:
+    """kfp.local's DockerRunner for the package `spec`; no container outlives it.
 
     Raises:
         UserError: there is no Docker, the image is not there, or the current folder belongs to root; also where Docker
@@ -74,8 +74,6 @@ def docker_runner(spec: Mapping[str, Any], folder: Path, settings: Containers) -
         client = docker.from_env()
         try:
             _require_images(client, spec)
-            if os.getuid() == 0:
-                os.chown(folder, user, group)
             docker_task_handler.run_docker_container = run_container
             with _none_left(client, run):
                 yield local.DockerRunner(**options)
@@ -87,6 +85,13 @@ def docker_runner(spec: Mapping[str, Any], folder: Path, settings: Containers) -
         raise UserError(
             f"Docker: {' '.join(str(told).split())}; see that `docker info` answers, then run again"
         ) from None
+
+
+def hand_over(folder: Path, runner: Any) -> None:
+    """Let the steps of `runner` write to `folder`, which the caller has made."""
+    if os.getuid() == 0:
+        user, group = map(int, runner.container_run_args["user"].split(":"))
+        os.chown(folder, user, group)
 
 
 def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapping[str, Any], **options: Any) -> int:

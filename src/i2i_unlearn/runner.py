@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from i2i_unlearn.containers import Containers, docker_runner
+from i2i_unlearn.containers import Containers, docker_runner, hand_over
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.run_log import RunLog
 
@@ -78,16 +78,23 @@ def run_package(package: Path, params: Sequence[str], out: Path, containers: Con
     spec = read_package(package)
     arguments = parse_params(params, spec)
     require_kfp()
-    from kfp import components, local
+    from kfp import components
 
     pipeline = components.load_component_from_text(yaml.safe_dump(without_retries(spec)))
-    folder = _new_folder(out)
+    with _runner(spec, containers) as runner:
+        folder = _new_folder(out)
+        if containers:
+            hand_over(folder, runner)
+        _run(pipeline, arguments, runner, folder)
+    return next(path for path in folder.iterdir() if path.is_dir())
+
+
+def _run(pipeline: Callable[..., Any], arguments: Mapping[str, Any], runner: Any, folder: Path) -> None:
+    """Run a pipeline of kfp's, with its log in `folder`."""
+    from kfp import local
+
     log = folder / "log.txt"
-    with (
-        _runner(spec, folder, containers) as runner,
-        log.open("w", buffering=1, encoding="utf-8") as file,
-        warnings.catch_warnings(),
-    ):
+    with log.open("w", buffering=1, encoding="utf-8") as file, warnings.catch_warnings():
         local.init(runner, pipeline_root=str(folder), raise_on_error=True)
         warnings.simplefilter("ignore")  # one a step: its image is not used, its memory limit has no effect
         run_log = RunLog(file, sys.stderr)
@@ -97,18 +104,17 @@ def run_package(package: Path, params: Sequence[str], out: Path, containers: Con
                 pipeline(**arguments)
         except RuntimeError:  # kfp raises nothing finer for a failed step
             raise run_log.reason(log) from None
-    return next(path for path in folder.iterdir() if path.is_dir())
 
 
 @contextlib.contextmanager
-def _runner(spec: Mapping[str, Any], folder: Path, containers: Containers | None) -> Iterator[Any]:
+def _runner(spec: Mapping[str, Any], containers: Containers | None) -> Iterator[Any]:
     """What kfp.local runs the steps with."""
     from kfp import local
 
     if containers is None:
         yield local.SubprocessRunner(use_venv=False)
     else:
-        with docker_runner(spec, folder, containers) as runner:
+        with docker_runner(spec, containers) as runner:
             yield runner
 
 

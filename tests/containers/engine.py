@@ -24,6 +24,9 @@ PYTHON_BASE = "docker.io/library/python:3.11-slim-bookworm"
 """What components/Containerfile builds on; here made of Debian's packages, since no registry may be in reach."""
 PACKAGES = {"dockerd": "docker.io", "debootstrap": "debootstrap"}
 """A program, and Debian's package that brings it."""
+MEMORY_GIB = 14
+"""What must be free for the daemon to keep its files in memory: an image of two gigabytes is five while it is built. A
+disk takes minutes to write them, and minutes again to give the room back."""
 
 
 class NoEngine(Exception):  # noqa: N818  a reason to skip, not an error
@@ -57,6 +60,8 @@ def require_engine() -> None:
 def engine() -> Iterator[str]:
     """A daemon that has started; its address, for DOCKER_HOST. Afterwards nothing of it is left."""
     folder = Path(tempfile.mkdtemp(prefix="i2i-engine-"))  # short: a socket's path may have 107 characters
+    if _free_memory() >= MEMORY_GIB << 30:
+        _do(["mount", "-t", "tmpfs", "-o", f"size={MEMORY_GIB - 4}g,mode=700", "tmpfs", str(folder)])
     address = f"unix://{folder}/docker.sock"
     words = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "-H", address]
     words += ["--pidfile", f"{folder}/dockerd.pid", "--iptables=false", "--bridge=none"]
@@ -70,6 +75,12 @@ def engine() -> Iterator[str]:
         yield address
     finally:
         _end(daemon, folder)
+
+
+def _free_memory() -> int:
+    """Bytes that may be taken without anything being swapped or ended."""
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) << 10
 
 
 def _wait(is_ready: Callable[[], bool], daemon: subprocess.Popen[bytes], log: Path) -> None:
@@ -89,14 +100,14 @@ def _end(daemon: subprocess.Popen[bytes], folder: Path) -> None:
         os.killpg(daemon.pid, 9)
         daemon.wait()
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for mount in sorted((mount for mount in mounts if mount.startswith(f"{folder}/")), reverse=True):
+    for mount in sorted((mount for mount in mounts if f"{mount}/".startswith(f"{folder}/")), reverse=True):
         subprocess.run(["umount", mount], check=True)  # the daemon leaves exec/netns/default
     shutil.rmtree(folder)
 
 
 def make_base(address: str) -> None:
     """Give the daemon a Debian with Python under the name `PYTHON_BASE`."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=Path(address.removeprefix("unix://")).parent) as folder:
         root = Path(folder, "root")
         bootstrap = ["debootstrap", "--variant=minbase", "--include=python3-venv,ca-certificates", "bookworm"]
         _do([*bootstrap, str(root)])

@@ -64,6 +64,7 @@ def test_without_docker_there_is_one_line(tmp_path):
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert done.stderr.startswith("i2i-unlearn: error: Docker: ")
     assert "docker info" in done.stderr
+    assert not (tmp_path / "artifacts").exists()
 
 
 def test_options_of_containers_without_containers_are_refused(tmp_path):
