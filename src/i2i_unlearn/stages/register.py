@@ -97,11 +97,14 @@ def run(
             advance(note="report")
             _log_files(record, found)
             advance(note="version")
+            teacher_version = _teacher_version(server, config.model_name, found.teacher_sha256)
+            if teacher_version:
+                record.log_input_model(teacher_version.logged.id)
             tags = {
                 **found.judged(),
                 "evaluation_run_id": record.run_id,
                 **_revisions(repository, kfp_run_id),
-                **_teacher_version(server, config.model_name, found.teacher_sha256),
+                **({"teacher_version": teacher_version.number} if teacher_version else {}),
                 **_registrars(known, find_actor(by)),
             }
             version = known or server.create_version(record, config.model_name, logged, found.identity(), tags)
@@ -233,13 +236,12 @@ def _registrars(known: tracking.Version | None, actor: Actor) -> dict[str, str]:
     return {key: value for key, value in tags.items() if value}
 
 
-def _teacher_version(server: tracking.Server, model_name: str, teacher_sha256: str) -> dict[str, str]:
-    """Tag that names the teacher's version: the champion if it has these bytes, else the oldest that has."""
-    numbers = [version.number for version in server.versions(model_name, model_sha256=teacher_sha256)]
+def _teacher_version(server: tracking.Server, model_name: str, teacher_sha256: str) -> tracking.Version | None:
+    """The teacher's version, if it is registered: the champion if it has these bytes, else the oldest that has."""
+    same = server.versions(model_name, model_sha256=teacher_sha256)
     champion = server.at_alias(model_name, tracking.CHAMPION)
-    if champion and champion.number in numbers:
-        return {"teacher_version": champion.number}
-    return {"teacher_version": numbers[-1]} if numbers else {}
+    at_champion = [version for version in same if champion and version.number == champion.number]
+    return next(iter(at_champion or same[-1:]), None)
 
 
 def read_card(path: str | Path) -> str:

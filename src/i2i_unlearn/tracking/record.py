@@ -12,6 +12,7 @@ from mlflow.entities import (
     Dataset,
     DatasetInput,
     InputTag,
+    LoggedModelInput,
     LoggedModelOutput,
     LoggedModelStatus,
     Metric,
@@ -24,6 +25,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from PIL import Image
 
 from i2i_unlearn import files
+from i2i_unlearn.errors import UserError
 from i2i_unlearn.tracking.entities import MOST_CHARACTERS, MOST_POINTS, Logged, Served
 from i2i_unlearn.tracking.pyfunc import save
 
@@ -150,6 +152,12 @@ class Record:
         tags = [InputTag("mlflow.data.context", "unlearning")]
         self._client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
 
+    def log_input_model(self, model_id: str) -> None:
+        """Tell MLflow that this run started from that logged model."""
+        inputs = self._client.get_run(self.run_id).inputs
+        if inputs is None or all(known.model_id != model_id for known in inputs.model_inputs):
+            self._client.log_inputs(self.run_id, models=[LoggedModelInput(model_id)])
+
     def log_model(self, model_dir: Path, name: str, served: Served) -> Logged:
         """Log a model directory as a pyfunc, or find it where this run has logged it before."""
         model_sha256 = files.digest_folder(model_dir)
@@ -202,21 +210,44 @@ class Record:
             params=dict(params),
             model_type="image-to-image",
         )
-        self._delete_unfinished(same, but=str(model.model_id))
+        self._delete_unfinished(same, older_than=model)
         return model
 
-    def _delete_unfinished(self, same: str, but: str = "") -> None:
-        """Delete logged models that nobody will finish: of a killed registration, or of an answer that got lost."""
+    def _delete_unfinished(self, same: str, older_than: Any = None) -> None:
+        """Delete logged models that nobody will finish: of a killed registration, or of an answer that got lost.
+
+        Somebody who registers the same at this moment looks no different. So of several the newest goes on.
+        """
+
+        def age(model: Any) -> tuple[int, str]:
+            return model.creation_timestamp, model.model_id
+
         for model in self._client.search_logged_models([self.experiment_id], same):
-            if model.status != LoggedModelStatus.READY and model.model_id != but:
+            is_older = older_than is None or age(model) < age(older_than)
+            if model.status != LoggedModelStatus.READY and is_older:
                 self._client.delete_logged_model(model.model_id)
 
     def _upload(self, model_id: str, saved: Path, sha256: str) -> Logged:
-        self._client.set_logged_model_tags(model_id, {"saved_sha256": sha256})
-        self._client.log_model_artifacts(model_id, str(saved))
-        self._client.finalize_logged_model(model_id, "READY")
-        self._log_output(model_id)
+        try:
+            self._client.set_logged_model_tags(model_id, {"saved_sha256": sha256})
+            self._client.log_model_artifacts(model_id, str(saved))
+            self._client.finalize_logged_model(model_id, "READY")
+            self._log_output(model_id)
+        except MlflowException as error:
+            if not self._is_gone(model_id):
+                raise
+            raise UserError(
+                "the same model is being registered by another process, which began later and goes on; run the same"
+                " command again when it is done"
+            ) from error
         return Logged(model_id, sha256)
+
+    def _is_gone(self, model_id: str) -> bool:
+        try:
+            self._client.get_logged_model(model_id)
+        except MlflowException as error:
+            return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
+        return False
 
     def _log_output(self, model_id: str) -> None:
         """Tell MLflow that this run made the model; twice would be an error."""
