@@ -103,6 +103,16 @@ def _end(daemon: subprocess.Popen[bytes], folder: Path) -> None:
     for mount in sorted((mount for mount in mounts if f"{mount}/".startswith(f"{folder}/")), reverse=True):
         subprocess.run(["umount", mount], check=True)  # the daemon leaves exec/netns/default
     shutil.rmtree(folder)
+    left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(folder).encode() in _read(path)]
+    assert not left, f"still running after the daemon's end: {left}"
+
+
+def _read(path: Path) -> bytes:
+    """Empty where the process has just ended."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def make_base(address: str) -> None:
