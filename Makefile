@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 UI_PORT ?= 5000
 BENCH_ARGS ?= --data digits
 
-VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/i2i_unlearn/__init__.py)
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/i2i_unlearn/__init__.py)
 I2I_UNLEARN_IMAGE ?= i2i-unlearn:$(VERSION)
 IMAGE ?= $(I2I_UNLEARN_IMAGE)
 TARGET ?= cpu
