@@ -311,7 +311,7 @@ def test_what_a_blind_audit_finds_all_the_same_fails_the_line():
 def test_an_audit_that_was_not_made_is_undecided_and_says_how_to_make_it():
     (judged,) = judge({"audits": {}}, policy(line(measure=AUC, at_most=0.05))).lines
     assert (judged.outcome, judged.value) == ("undecided", None)
-    assert "the audit was not made; add membership to evaluate.audits.run" in judged.why
+    assert "the audit was not made (a sweep makes none); add membership to evaluate.audits.run" in judged.why
 
 
 @pytest.mark.parametrize(

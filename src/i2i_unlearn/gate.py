@@ -158,7 +158,7 @@ def _doubt(metrics: Mapping[str, Any], measure: Measure, *, found_something: boo
         return ""
     audit = metrics.get("audits", {}).get(measure.audit)
     if audit is None:
-        return f"the audit was not made; add {measure.audit} to evaluate.audits.run"
+        return f"the audit was not made (a sweep makes none); add {measure.audit} to evaluate.audits.run and evaluate"
     may_decide = audit["status"] == "measured" or (audit["status"] == "blind" and found_something)
     return "" if may_decide else f"the audit is {audit['status']}: {audit['why']}"
 

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from i2i_unlearn.audits.linear_probe import AUDIT, NUM_FOLDS, auc_within_folds, held_out_scores, pooled
 from i2i_unlearn.metrics.bootstrap import measured
 from i2i_unlearn.models.base import Embedding
-from tests.audits.guilty import Counter, blocks, inputs_of, known
+from tests.audits.guilty import Counter, blocks, digest, inputs_of, known
 
 
 def folds_of(num_members, num_others):
@@ -100,3 +100,10 @@ def test_every_familys_embedding_can_be_probed():
         found = AUDIT.attack(inputs_of({"teacher": make(family)}, sets), Counter())
         assert 0 <= found.measures["teacher"]["auc"].value <= 1
         assert found.facts["num_features"] > 1
+
+
+def test_the_models_are_left_as_they_are():
+    models = {"teacher": known().guilty, "reference": known().innocent}
+    before = {name: digest(model) for name, model in models.items()}
+    AUDIT.attack(inputs_of(models, known().sets), Counter())
+    assert {name: digest(model) for name, model in models.items()} == before

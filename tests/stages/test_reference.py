@@ -1,9 +1,11 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from i2i_unlearn.checkpoints import Checkpoints
+from i2i_unlearn.data.manifest import read_manifest, write_manifest
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.files import digest_folder
 from i2i_unlearn.models import load_model
@@ -98,3 +100,15 @@ def test_a_missing_split_is_told_with_the_command_that_makes_it(taught, tmp_path
 def test_a_missing_teacher_is_told(taught, tmp_path):
     with pytest.raises(UserError, match="give a model directory"):
         run(taught, tmp_path / "out", teacher=tmp_path / "nothing")
+
+
+def test_a_dropped_image_is_not_trained_on(taught, tmp_path):
+    # It is a near-copy of what is to be forgotten: a reference that saw it would be none.
+    manifest = read_manifest(taught.splits / "manifest.parquet", taught.images)
+    rows = manifest.rows.copy()
+    retained = rows.index[rows["role"] == "retain"]
+    rows.loc[retained[:5], "role"] = "dropped"
+    (tmp_path / "splits").mkdir()
+    write_manifest(replace(manifest, rows=rows), tmp_path / "splits/manifest.parquet")
+    summary = run(taught, tmp_path / "out", splits=tmp_path / "splits")
+    assert summary["num_images"] == len(retained) - 5

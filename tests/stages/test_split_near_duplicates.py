@@ -228,3 +228,30 @@ def test_under_keep_copies_of_equal_bytes_stay_an_error(world):
     world.request("anna", near_duplicates="keep")
     with pytest.raises(UserError, match=r"hold the same image, but .* say `near_duplicates: include` \(or drop\)"):
         world.split()
+
+
+# --- beside the other settings of the split ---
+
+
+@pytest.mark.parametrize(("word", "role"), [("include", "forget"), ("drop", "dropped"), ("keep", "proxy_retain")])
+def test_a_copy_is_a_proxy_image_only_where_it_is_kept(world, word, role):
+    world.request("anna", near_duplicates=word)
+    roles = world.split(proxy_labels=["face"])
+    assert list(roles[TRAINED_COPIES]) == [role, role]
+    assert roles["ben"] == "proxy_retain"
+
+
+def test_a_dropped_copy_takes_no_place_under_a_cap(world):
+    world.request("anna", near_duplicates="drop")
+    roles = world.split(retain_cap_per_class=2)
+    assert list(roles[TRAINED_COPIES]) == ["dropped", "dropped"]
+    assert (roles == "retain").sum() == 2
+    assert (roles == "unused").sum() == 3  # of Ben, his copy and three strangers
+
+
+@pytest.mark.parametrize("word", ["include", "drop", "keep"])
+def test_no_held_out_copy_becomes_a_target_of_the_never_seen(world, word):
+    world.request("anna", near_duplicates=word)
+    roles = world.split(unseen_target_fraction=1.0)
+    assert list(roles[HELD_OUT]) == ["dropped", "dropped"]
+    assert list(roles[["stranger-1", "stranger-3", "stranger-5"]]) == ["unseen_target"] * 3
