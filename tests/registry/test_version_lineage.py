@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -11,8 +12,10 @@ from typer.testing import CliRunner
 
 from i2i_unlearn import cli, files, tracking, version_lineage
 from i2i_unlearn.config import RegisterConfig
+from i2i_unlearn.data.embedded import stored_png
 from i2i_unlearn.data.identity import hmac_id
 from i2i_unlearn.data.manifest import SplitManifest, write_manifest
+from i2i_unlearn.data.shards import Record, write_shards
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.stages import register
 from tests.registry.world import Folders, Registered, make_folders
@@ -90,6 +93,30 @@ def test_a_teacher_that_was_changed_by_hand_is_told(chain: Registered):
     chain.tag("2", teacher_version="9")
     with tracking.connect() as server:
         assert "no version '9'" in version_lineage.of_version(server, chain.name, "2").teacher_note
+
+
+def test_a_person_and_a_label_are_followed_by_their_images(chain: Registered, params_with, tmp_path):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params_with(register={"model_name": chain.name})))
+    (tmp_path / "key").write_text(KEY.hex())
+    people = {"cat-1": "anna", "cat-2": "ben", "dog-1": "anna", "held-out": None}
+    bytes_of = {id_: stored_png(np.full((2, 2), number, np.uint8)) for number, id_ in enumerate(IDS)}
+    records = [Record(id_, id_.partition("-")[0], bytes_of[id_], people[id_]) for id_ in IDS]
+    write_shards(records, tmp_path / "images", "s")
+
+    def relations(*words: str) -> dict[str, dict[str, int]]:
+        command = ["lineage", *words, "--images", "images", "--hmac-key-file", "key", "--json"]
+        ended = CliRunner().invoke(cli.app, command, catch_exceptions=False)
+        assert not any(word in ended.output for word in (*IDS, "anna"))
+        return {one["version"]: one["counts"] for one in json.loads(ended.output)}
+
+    assert relations("--subject", "anna") == {
+        "1": {"knows": 2},
+        "2": {"unlearned": 1, "knows": 1},
+        "3": {"unlearned earlier": 1, "unlearned": 1},
+    }
+    assert relations("--label", "cat")["2"] == {"unlearned": 1, "knows": 1}
+    with pytest.raises(UserError, match="no image in images has this subject; `i2i-unlearn data show` tells what"):
+        relations("--subject", "nobody")
 
 
 def test_the_command_prints_tree_table_and_json(chain: Registered, params_with, tmp_path, monkeypatch):
