@@ -176,7 +176,8 @@ def test_a_model_directory_that_is_here_counts(tmp_path, tiny_model):
     assert "16 x 16 px" in lines[0]
 
 
-def test_without_model_or_params_the_command_says_so():
+def test_without_model_or_params_the_command_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where no demo has left a model
     with pytest.raises(UserError, match="no params.yaml"):
         of_package(SPEC, {}, None)
     with pytest.raises(UserError, match="is for pipelines/unlearning.yaml"):
@@ -216,6 +217,7 @@ print(peak, estimate(counts, training, CPU).bytes)
 """
 
 
+@pytest.mark.slow
 def test_a_real_step_takes_about_the_memory_that_was_estimated():
     ended = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
     peak, estimated = map(float, ended.stdout.split())

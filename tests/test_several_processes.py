@@ -126,6 +126,7 @@ def test_two_processes_unlearn_as_one_does(taught, shared, tmp_path):
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
 
 
+@pytest.mark.slow
 def test_what_stops_a_process_is_said_in_its_words(taught, tmp_path):
     config = taught.config("unlearn", num_steps=STEPS, num_processes=2, learning_rate=1e20, clip_norm=0.0)
     with pytest.raises(Diverged, match=r"^step \d+: "):
@@ -133,6 +134,7 @@ def test_what_stops_a_process_is_said_in_its_words(taught, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_retraining_is_shared_too(taught, tmp_path):
     config = taught.config("reference", num_steps=STEPS, num_processes=2)
     summary = reference.run(taught.images, taught.splits, taught.teacher, tmp_path / "two", config)
