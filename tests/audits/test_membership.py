@@ -53,8 +53,8 @@ def test_models_that_are_the_same_have_no_difference(attacked):
     assert not found["unlearned"]["auc_loss"].minus(found["reference"]["auc_loss"]).samples_K.any()
 
 
-def scores_of(model):
-    """Minus the loss of each forget image, and of each never-trained one, worked out apart."""
+def worked_apart(model):
+    """Minus the loss of each forget image, and of each never-trained one."""
     scores = []
     for name in ("forget", "forget_holdout"):
         images = inputs_with(guilty_and_innocent()).sets[name]
@@ -64,7 +64,7 @@ def scores_of(model):
 
 
 def test_the_auc_is_that_of_the_losses_worked_out_apart(attacked):
-    expected = roc_auc_score(np.r_[np.ones(100), np.zeros(100)], np.concatenate(scores_of(known().guilty)))
+    expected = roc_auc_score(np.r_[np.ones(100), np.zeros(100)], np.concatenate(worked_apart(known().guilty)))
     assert attacked[0].measures["teacher"]["auc_loss"].value == pytest.approx(expected, abs=1e-6)
 
 
@@ -74,7 +74,7 @@ def test_a_rate_at_one_percent_needs_a_thousand_others(attacked, monkeypatch):
     monkeypatch.setattr(membership, "FEWEST_FOR_TPR", 100)
     found = AUDIT.attack(inputs_with(guilty_and_innocent()), Counter())
     for name, model in (("teacher", known().guilty), ("reference", known().innocent)):
-        members, others = scores_of(model)
+        members, others = worked_apart(model)
         best_but_one = np.sort(others)[-2]  # of a hundred, one may be taken for a member
         rate = found.measures[name]["tpr_at_1pct_fpr_loss"].value
         assert rate == pytest.approx((members > best_but_one).mean()), name
