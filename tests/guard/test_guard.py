@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from i2i_unlearn.config import GuardConfig
@@ -100,6 +101,17 @@ def test_a_guard_ends_with_its_requests(made, taught, tmp_path):
     with pytest.raises(UserError, match="would have expired on 2026-02-01; the request is overdue: say --expires"):
         stage.run(taught.images, taught.splits, taught.requests, taught.teacher, tmp_path / "g", config, today=late)
     assert not (tmp_path / "g").exists()
+
+
+def test_a_pause_of_the_request_moves_the_guards_last_day(taught, tmp_path):
+    request = yaml.safe_load((Path(taught.requests) / "all-b.yaml").read_text())
+    pause = {"since": "2026-01-05", "until": "2026-01-15", "reason": "waiting for an answer"}
+    (tmp_path / "forget").mkdir()
+    (tmp_path / "forget/all-b.yaml").write_text(yaml.safe_dump({**request, "paused": [pause]}))
+    day = datetime.date(2026, 2, 12)  # one past the ten days
+    config = taught.config("guard")
+    with pytest.raises(UserError, match="would have expired on 2026-02-11"):
+        stage.run(taught.images, taught.splits, tmp_path / "forget", taught.teacher, tmp_path / "g", config, today=day)
 
 
 def test_another_extractor_is_refused(made, monkeypatch):

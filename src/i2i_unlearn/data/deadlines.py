@@ -54,8 +54,7 @@ def standings(
 
 
 def _standing(request: ForgetRequest, config: SplitConfig, known: RegistryFacts, today: datetime.date) -> Standing:
-    paused_days = request.paused_days(today)
-    due = request.due + datetime.timedelta(days=paused_days)
+    due = request.last_day(today)
     late = today > due
     state = _state(request.id, config, known, late)
     return Standing(
@@ -64,7 +63,7 @@ def _standing(request: ForgetRequest, config: SplitConfig, known: RegistryFacts,
         due=due,
         extended=request.due > one_month_after(request.received),
         paused=request.is_paused(today),
-        paused_days=paused_days,
+        paused_days=request.paused_days(today),
         days_left=(due - today).days,
         state=state,
         active=request.id in config.requests,

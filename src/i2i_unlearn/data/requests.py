@@ -90,6 +90,10 @@ class ForgetRequest(BaseModel):
         ends = ((pause, min(pause.until or today, today)) for pause in self.paused)
         return sum(max((end - pause.since).days, 0) for pause, end in ends)
 
+    def last_day(self, today: datetime.date) -> datetime.date:
+        """`due`, moved by the days until `today` on which the clock stood still."""
+        return self.due + datetime.timedelta(days=self.paused_days(today))
+
     def is_paused(self, today: datetime.date) -> bool:
         """Whether the clock stands still on this day."""
         return any(pause.since <= today and (pause.until is None or today < pause.until) for pause in self.paused)

@@ -97,7 +97,7 @@ def _told(day: datetime.date, now: datetime.datetime, requests: Sequence[ForgetR
 def time_of(request: ForgetRequest, finished: datetime.date) -> dict[str, Any]:
     """One request against its deadline: a `RequestTime`."""
     paused_days = request.paused_days(finished)
-    due = request.due + datetime.timedelta(days=paused_days)
+    due = request.last_day(finished)
     return {
         "id": request.id,
         "received": request.received,

@@ -25,7 +25,7 @@ def run(requests_folder: str | Path, requests: str, today: datetime.date | None 
     if not ids:
         raise UserError("no request is named; file one with `i2i-unlearn request add`")
     found = [read_request(Path(requests_folder) / f"{id_}.yaml") for id_ in ids]
-    dues = {request.id: request.due + datetime.timedelta(days=request.paused_days(today)) for request in found}
+    dues = {request.id: request.last_day(today) for request in found}
     overdue = [id_ for id_, due in dues.items() if due < today]
     first = min(dues.values())
     days = (first - today).days

@@ -58,7 +58,7 @@ def run(
     Args:
         images: URI of the image shards.
         splits: folder that holds manifest.parquet.
-        requests: folder of the forget requests; the guard's last day is the latest `due` of the active ones.
+        requests: folder of the forget requests; the guard's last day is the latest of the active ones, pauses included.
         model: directory of the model that is served until then, whose completions are looked at.
         out: the guard's folder.
         config: section `guard`.
@@ -70,7 +70,8 @@ def run(
             past.
     """
     manifest = read_manifest(Path(splits) / "manifest.parquet", images)
-    last_day = expires or max(read_request(Path(requests) / f"{id_}.yaml").due for id_ in manifest.requests)
+    active = [read_request(Path(requests) / f"{id_}.yaml") for id_ in manifest.requests]
+    last_day = expires or max(request.last_day(today) for request in active)
     if last_day < today:
         raise UserError(
             f"the guard would have expired on {last_day}; the request is overdue: say --expires with a later day"
