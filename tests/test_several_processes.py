@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from i2i_unlearn.config import UnlearnConfig
 from i2i_unlearn.errors import Diverged, UserError
 from i2i_unlearn.files import read_json
+from i2i_unlearn.models.base import ONE_PHASE
 from i2i_unlearn.objectives import OBJECTIVES
 from i2i_unlearn.objectives.base import Batch
 from i2i_unlearn.processes import ALONE, Processes
@@ -145,8 +145,27 @@ def test_retraining_is_shared_too(taught, tmp_path):
     assert distance(one, one, two) < 1e-3 * distance(one, one, load_file(taught.teacher / "model.safetensors"))
 
 
-def test_the_config_tells_the_number_of_processes():
-    assert "num_processes" not in UnlearnConfig.not_in_digest  # sums in another order: other bits
+def test_the_digest_tells_the_number_of_processes_and_one_is_as_if_there_were_no_such_field(bare_project):
+    one, two = (bare_project.config("unlearn", num_processes=number) for number in (1, 2))
+    assert one.digest() != two.digest()  # sums in another order: other bits
+    assert one._without_effect() - two._without_effect() == {"num_processes"}
+
+
+@pytest.mark.slow
+def test_what_keeps_a_process_from_writing_is_one_line(taught, tmp_path):
+    (tmp_path / "file").write_text("")
+    config = taught.config("unlearn", num_steps=STEPS, num_processes=2)
+    with pytest.raises(UserError, match=r"file.*: (Not a directory|File exists)"):
+        unlearn.run(taught.images, taught.splits, taught.teacher, tmp_path / "file" / "out", config)
+
+
+def test_a_codebook_is_retrained_by_one_of_the_nodes(taught, tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "training_phases", lambda model: (*ONE_PHASE, *ONE_PHASE))
+    config = taught.config("reference", num_steps=1)
+    second = Processes(1, 2)  # nobody else is there: it would wait for the others if it trained
+    where = (taught.images, taught.splits, taught.teacher, tmp_path / "out")
+    assert reference.run(*where, config, processes=second) == {}
+    assert not (tmp_path / "out").exists()
 
 
 def workers():

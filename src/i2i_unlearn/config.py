@@ -238,8 +238,12 @@ class SharedTrainingConfig(TrainingConfig):
     """What a training run has that several processes can share."""
 
     num_processes: Annotated[NonNegativeInt, AfterValidator(lambda number: max(number, 1))]
-    """Processes that share each batch, one a GPU; 0 = 1. Part of the result: sums are then taken in another order."""
+    """Processes that share each batch, one a GPU; 0 = 1. More than one take sums in another order, which is part of the
+    result."""
     _shares_are_even = model_validator(mode="after")(_even)
+
+    def _without_effect(self) -> set[str]:
+        return super()._without_effect() | ({"num_processes"} if self.num_processes == 1 else set())
 
 
 class PretrainConfig(TrainingConfig):

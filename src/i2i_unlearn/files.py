@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,7 +59,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.new.{os.getpid()}")
+    aside = path.with_name(f".{path.name}.new.{uuid.uuid4().hex[:12]}")  # pids of two pods may be the same
     try:
         with disk_full_as_user_error(path):
             yield aside

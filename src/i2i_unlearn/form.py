@@ -53,7 +53,12 @@ def check_form(
     ]
     if faults:
         raise UserError("; ".join(dict.fromkeys(faults)))  # a shared field is wrong in several stages: say it once
-    return {config.section: config.model_dump(mode="json", exclude={"policies"}) for config in configs}
+    used = {config.section: config.model_dump(mode="json", exclude={"policies"}) for config in configs}
+    for config in configs:
+        if isinstance(config, TrainJobConfig) and config.nodes:
+            for stage in ("unlearn", "reference"):
+                used[stage]["num_processes"] = config.num_processes
+    return used
 
 
 def check_sweep_form(

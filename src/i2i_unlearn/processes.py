@@ -68,7 +68,10 @@ def joined(device: str) -> Iterator[Processes]:
     """Join the processes that `torchrun` started, each with a GPU of its own where `device` is not cpu."""
     use_gpu = device != "cpu" and torch.cuda.is_available()
     if use_gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        number, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if number >= there:
+            raise UserError(f"there are more processes than the {there} GPUs here; lower num_processes or use the CPU")
+        torch.cuda.set_device(number)
     distributed.init_process_group("nccl" if use_gpu else "gloo", timeout=TIMEOUT)
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size())

@@ -128,7 +128,7 @@ def stop_after(trainer, kind, message="no room"):
     threading.Thread(target=end, daemon=True).start()
 
 
-def test_a_retried_step_waits_for_the_job_that_it_made_before(trainer, taught, unlearn):
+def test_a_retried_step_waits_for_the_job_that_it_made_before(trainer, taught, unlearn, monkeypatch):
     trainer.runs_nodes = False
     step = a_step(taught)
     wait_for(lambda: trainer.train_jobs, 60)
@@ -144,8 +144,11 @@ def test_a_retried_step_waits_for_the_job_that_it_made_before(trainer, taught, u
         trainer.end(name, "Complete")
 
     threading.Thread(target=end, daemon=True).start()
+    monkeypatch.setenv("HOSTNAME", "second-pod")
+    trainer.pods.append(client.V1Pod(metadata=client.V1ObjectMeta(name="second-pod", uid="u-2", labels={})))
     unlearn("out")
     assert len(trainer.made) == 1
+    assert [owner["uid"] for owner in trainer.made[0]["metadata"]["ownerReferences"]] == ["u-2"]
     assert digest_folder(Path("out/model")) == digest_folder(taught.artifact("original") / "model")
 
 
@@ -180,14 +183,33 @@ def test_a_job_that_somebody_deletes_is_not_waited_for(trainer, unlearn):
         unlearn("out")
 
 
-def test_a_cluster_that_is_gone_for_a_while_is_waited_for(trainer, unlearn):
+@pytest.mark.parametrize("fault", ["cut", Reply(503, {"message": "no leader"}), Reply(429, {"message": "slow down"})])
+def test_a_cluster_that_is_gone_for_a_while_is_waited_for(trainer, unlearn, fault):
     trainer.runs_nodes = False
 
     def trouble():
         wait_for(lambda: trainer.train_jobs, 30)
-        trainer.faults = ["cut"] * 6
+        trainer.faults = [fault] * 6
         wait_for(lambda: not trainer.faults, 60)
         trainer.end(next(iter(trainer.train_jobs)), "Failed", "at last")
+
+    threading.Thread(target=trouble, daemon=True).start()
+    with pytest.raises(UserError, match="failed: at last"):
+        unlearn("out")
+
+
+def test_a_log_that_cannot_be_read_does_not_end_the_wait(trainer, unlearn, tmp_path):
+    trainer.runs_nodes = False
+
+    def trouble():
+        wait_for(lambda: trainer.train_jobs, 30)
+        (name,) = trainer.train_jobs
+        labels = {"jobset.sigs.k8s.io/jobset-name": name, "batch.kubernetes.io/job-completion-index": "0"}
+        broken = client.V1ObjectMeta(name="lost", namespace="team-a", labels=labels)
+        trainer.get_log = lambda *_: (_ for _ in ()).throw(Reply(500, {"message": "the kubelet is gone"}))
+        trainer.pods.append(client.V1Pod(metadata=broken))
+        time.sleep(1)
+        trainer.end(name, "Failed", "at last")
 
     threading.Thread(target=trouble, daemon=True).start()
     with pytest.raises(UserError, match="failed: at last"):

@@ -26,6 +26,7 @@ class TrainerStub(KubernetesStub):
     ROUTES = [
         (rf"POST {PATH}", "create"),
         (rf"GET {PATH}/([^/]+)", "get"),
+        (rf"PATCH {PATH}/([^/]+)", "patch"),
         (rf"DELETE {PATH}/([^/]+)", "delete"),
         (r"GET /api/v1/namespaces/([^/]+)/pods/([^/]+)", "get_pod"),
         *KubernetesStub.ROUTES,
@@ -57,6 +58,13 @@ class TrainerStub(KubernetesStub):
         if name not in self.train_jobs:
             raise Reply(404, {"message": f'trainjobs "{name}" not found'})
         return self.train_jobs[name]
+
+    def patch(self, query: Any, body: bytes, namespace: str, name: str) -> Any:
+        found = self.get(query, body, namespace, name)
+        change = json.loads(body)
+        assert set(change) == {"metadata"}
+        found["metadata"].update(change["metadata"])
+        return found
 
     def delete(self, query: Any, body: bytes, namespace: str, name: str) -> Any:
         found = self.get(query, body, namespace, name)

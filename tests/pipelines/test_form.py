@@ -173,4 +173,7 @@ def test_nodes_that_cannot_share_the_batch_are_refused_before_the_split():
 def test_gpus_of_nodes_that_would_stand_idle_are_refused():
     with pytest.raises(UserError, match="train_job_gpus=1 but device=cpu would leave them idle; set device to auto"):
         check({"nodes": 2, "gpus_per_node": 1, "device": "cpu"})
-    assert check({"nodes": 2, "gpus_per_node": 0})["train_job"]["nodes"] == 2
+    used = check({"nodes": 2, "gpus_per_node": 0})
+    assert used["train_job"]["nodes"] == 2
+    # What is recorded is what trained: evidence compares the digests of both.
+    assert used["unlearn"]["num_processes"] == used["reference"]["num_processes"] == 2

@@ -25,6 +25,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+import urllib3
+
 from i2i_unlearn.cluster.kubernetes_api import Kubernetes, connect
 from i2i_unlearn.cluster.rest import Refused, Unreachable
 from i2i_unlearn.config import ReferenceConfig, TrainJobConfig, UnlearnConfig
@@ -38,7 +40,7 @@ TRAIN_JOBS = {"group": "trainer.kubeflow.org", "version": "v1alpha1", "plural": 
 JOB_LABEL = "jobset.sigs.k8s.io/jobset-name"
 NODE_LABEL = "batch.kubernetes.io/job-completion-index"
 CONTAINER = "node"  # as k8s/overlays/gpu/training-runtime.yaml calls it
-POLL_S = 5.0
+POLL_S = 10.0  # the first node's log is read whole each time
 PATIENCE_S = 600.0  # without an answer from Kubernetes: an upgrade of its control plane takes less
 
 
@@ -83,7 +85,7 @@ def run(
             _carry_out(kubernetes, _manifest(kubernetes, name, stage, home, job, run_id), home, stream, job)
     with atomic_folder(out) as aside:
         shutil.copytree(home / "out", aside, dirs_exist_ok=True)
-    shutil.rmtree(home)
+    shutil.rmtree(home, ignore_errors=True)  # a network file system may hold on to a file that a node had open
     return dict(read_json(Path(out) / "summary.json"))
 
 
@@ -169,10 +171,11 @@ def _carry_out(
         try:
             watched.start()
             watched.wait(job.deadline_minutes)
-        except Unreachable:
-            raise  # it may go on without us; a retried step finds it
-        except BaseException:  # failed, refused or stopped: what is begun anew begins with a job of its own
-            watched.delete()
+        except BaseException as error:
+            # Failed, refused or stopped: what is begun anew begins with a job of its own. Where Kubernetes gave no
+            # answer, the job may go on without us, and a retried step finds it.
+            if not _passes(error):
+                watched.delete()
             raise
     watched.delete()
 
@@ -204,7 +207,14 @@ class _Watched:
                     raise
             _say(f"TrainJob {self._name}: created")
         else:
+            self._take_over()
             _say(f"TrainJob {self._name}: found, waiting for it")
+
+    def _take_over(self) -> None:
+        """The job belongs to the pod that waits for it, or it would go with the one that was lost."""
+        owners = {"metadata": {"ownerReferences": self._manifest["metadata"]["ownerReferences"]}}
+        with suppress(Refused):  # without the right to, all else works
+            self._jobs.patch_namespaced_custom_object(**self._where, name=self._name, body=owners)
 
     def wait(self, deadline_minutes: float) -> None:
         """Until it is complete.
@@ -219,8 +229,8 @@ class _Watched:
                 found = self._get()
                 self._logs.show_new()
                 heard = time.monotonic()
-            except Unreachable:
-                if time.monotonic() - heard > PATIENCE_S:
+            except (Unreachable, Refused) as error:
+                if not _passes(error) or time.monotonic() - heard > PATIENCE_S:
                     raise
                 time.sleep(POLL_S)
                 continue
@@ -247,7 +257,7 @@ class _Watched:
         with suppress(Refused, Unreachable):
             self._jobs.delete_namespaced_custom_object(**self._where, name=self._name, propagation_policy="Foreground")
         end = time.monotonic() + PATIENCE_S
-        with suppress(Unreachable):
+        with suppress(Refused, Unreachable):
             while self._get() is not None and time.monotonic() < end:
                 time.sleep(POLL_S)
 
@@ -276,18 +286,17 @@ class _Logs:
             lines = self._lines(pod.metadata.name)
             for line in lines[self._shown.get(pod.metadata.name, 0) :]:
                 self._show(line)
-            self._shown[pod.metadata.name] = len(lines)
+            self._shown[pod.metadata.name] = max(len(lines), self._shown.get(pod.metadata.name, 0))
 
     def _lines(self, pod: str) -> list[str]:
+        """Whole lines of its log; none where it cannot be read now: a log never ends the wait."""
         try:
             text = self._kubernetes.core.read_namespaced_pod_log(
                 pod, self._kubernetes.namespace, container=CONTAINER, _preload_content=False
             )
             whole, _, _ = text.data.decode(errors="replace").rpartition("\n")
-        except Refused as refusal:
-            if refusal.status in (400, 404):  # not begun, or gone since it was listed
-                return []
-            raise
+        except (Refused, Unreachable, urllib3.exceptions.HTTPError):  # not begun, gone, cut off, not allowed
+            return []
         return whole.split("\n") if whole else []
 
     def _show(self, line: str) -> None:
@@ -295,6 +304,12 @@ class _Logs:
             _say(line)
         elif self._stream:
             self._stream(json.loads(line.removeprefix(ROW)))
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether it says nothing about the job: no answer, or one that asks to come again."""
+    is_busy = isinstance(error, Refused) and (error.status >= 500 or error.status == 429)
+    return isinstance(error, Unreachable) or is_busy
 
 
 def _condition(found: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:

@@ -19,7 +19,7 @@ from i2i_unlearn.errors import Diverged, UserError
 from i2i_unlearn.files import read_json, write_json
 from i2i_unlearn.stages.training import Facts, Stream
 
-_TORCHRUN_SPEAKS = re.compile(r"[EW]\d{4} .*torch/distributed/")
+_TORCHRUN_SPEAKS = re.compile(r"[EW]\d{4} .*torch/distributed/elastic/multiprocessing/api")
 """Of a worker that ended badly torchrun prints a page; the worker has said why in a line."""
 TAIL = 30
 ROW = "row "
@@ -98,7 +98,8 @@ def _torchrun(job: Path, num_processes: int) -> Iterator[subprocess.Popen[str]]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         env=environment,
     )
     try:

@@ -56,6 +56,10 @@ def run(
         if len(training_phases(model)) == 1:
             return launch("reference", images, splits, teacher, out, config, config.num_processes)
         print("reference: one process, since the codebook follows whole batches", file=sys.stderr)
+    if processes and len(training_phases(model)) > 1:  # on the nodes of a TrainJob: one of them does it
+        if not processes.is_first:
+            return {}
+        processes = ALONE
     manifest_path = Path(splits) / "manifest.parquet"
     # Images that a cap left unused were trained on by the original, so a retrained model has them too.
     rows = read_manifest(manifest_path, images).of(RETAIN, PROXY_RETAIN, UNUSED)
