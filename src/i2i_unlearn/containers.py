@@ -6,6 +6,7 @@ outside: a path means the same to whoever starts the run and to its steps, also 
 
 import contextlib
 import dataclasses
+import functools
 import os
 import signal
 import threading
@@ -17,6 +18,8 @@ from typing import Any
 
 from i2i_unlearn.errors import UserError
 
+KILLED = 137
+"""Exit code of a container that was ended by force."""
 LABEL = "i2i-unlearn.run"
 """Every container has it; the value is the run's own."""
 READ_ONLY = ("data", ".secrets")
@@ -70,12 +73,13 @@ def docker_runner(spec: Mapping[str, Any], settings: Containers) -> Iterator[Any
         "labels": {LABEL: run},
     }
     kept = docker_task_handler.run_docker_container
+    stopped = threading.Event()
     try:
         client = docker.from_env()
         try:
             _require_images(client, spec)
-            docker_task_handler.run_docker_container = run_container
-            with _none_left(client, run):
+            docker_task_handler.run_docker_container = functools.partial(run_container, stopped=stopped)
+            with _none_left(client, run, stopped):
                 yield local.DockerRunner(**options)
         finally:
             docker_task_handler.run_docker_container = kept
@@ -94,16 +98,30 @@ def hand_over(folder: Path, runner: Any) -> None:
         os.chown(folder, user, group)
 
 
-def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapping[str, Any], **options: Any) -> int:
+def run_container(
+    client: Any,
+    image: str,
+    command: Sequence[str],
+    volumes: Mapping[str, Any],
+    *,
+    stopped: threading.Event,
+    **options: Any,
+) -> int:
     """Run `command` to its end, print what it prints, remove the container; return its exit code.
+
+    Once `stopped` is set, nothing is begun: kfp still hands in every item that waits in a loop's queue.
 
     In the place of kfp.local 2.17's own, which lets Docker remove the container: where that is done before the exit
     code is asked for, it takes a step that failed for one that succeeded.
     """
     import docker
 
+    if stopped.is_set():
+        return KILLED
     container = client.containers.run(image, command, detach=True, volumes=volumes, **options)
     try:
+        if stopped.is_set():  # it may have come after the others were removed
+            return KILLED
         for line in _lines(container.logs(stream=True)):
             print(line)
         return int(container.wait()["StatusCode"])
@@ -168,16 +186,18 @@ def _require_images(client: Any, spec: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _none_left(client: Any, run: str) -> Iterator[None]:
+def _none_left(client: Any, run: str, stopped: threading.Event) -> Iterator[None]:
     """Remove what is left of the run's containers; at once when the run is to stop: kfp waits for a loop's."""
     import docker
 
     def remove() -> None:
-        for container in client.containers.list(all=True, filters={"label": f"{LABEL}={run}"}):
+        ours = {"label": f"{LABEL}={run}"}
+        for container in client.containers.list(all=True, filters=ours, ignore_removed=True):
             with contextlib.suppress(docker.errors.APIError):  # it is being removed
                 container.remove(force=True)
 
     def stop(number: int, frame: FrameType | None) -> None:
+        stopped.set()
         remove()
         raise KeyboardInterrupt
 
