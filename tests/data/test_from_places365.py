@@ -50,6 +50,7 @@ def test_a_split_may_be_left_out_and_overruled(source, tmp_path):
     [
         ("places365_val.txt", lambda text: text.replace(" 0\n", " 9\n"), "line 1: category 9 is not in categories_"),
         ("places365_val.txt", lambda text: text.replace(" 0\n", "\n"), r"line 1: 'Places.*jpg' is no file and number"),
+        ("places365_val.txt", lambda text: "\n\n" + text.replace(" 0\n", " 9\n"), "line 3: category 9 is not in"),
         ("places365_val.txt", lambda text: "../secret.jpg 0\n", "line 1: ../secret.jpg leaves the folder"),
         ("places365_val.txt", lambda text: text + "Places365_val_1.jpg 0\n", "1 images are broken"),
     ],
@@ -72,3 +73,11 @@ def test_what_is_missing_is_told(source, tmp_path):
     (source / "categories_places365.txt").unlink()
     with pytest.raises(UserError, match="has no categories_places365.txt"):
         imported(source, tmp_path / "data", layout="places365")
+
+
+@pytest.mark.parametrize("name", ["places365_val.txt", "categories_places365.txt"])
+def test_a_list_in_another_encoding_is_told_with_its_line(source, tmp_path, name):
+    path = source / name
+    path.write_bytes(b"\n" + "/c/caf\u00e9 5\n".encode("latin-1") + path.read_bytes())
+    with pytest.raises(UserError, match=f"{name}, line 2: is no text in UTF-8"):
+        imported(source, tmp_path / "data")

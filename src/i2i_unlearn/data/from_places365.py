@@ -65,7 +65,7 @@ def read_places365(source: Path, *, name: str, source_split: SourceSplit | None)
     """
     labels = _labels(source / CATEGORIES)
     for found in _lists(source):
-        for number, (file, category) in enumerate(_rows(found.path), start=1):
+        for number, file, category in _rows(found.path):
             if category not in labels:
                 raise UserError(
                     f"{found.path}, line {number}: category {category} is not in {CATEGORIES}; fetch both lists again"
@@ -100,16 +100,20 @@ def _lists(source: Path) -> list[_List]:
 
 def _labels(path: Path) -> dict[int, str]:
     """Number of a category -> its label."""
-    return {number: file.strip("/").partition("/")[2] or file.strip("/") for file, number in _rows(path)}
+    return {number: file.strip("/").partition("/")[2] or file.strip("/") for _, file, number in _rows(path)}
 
 
-def _rows(path: Path) -> Iterator[tuple[str, int]]:
-    """File and number of each line."""
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            file, _, category = line.strip().rpartition(" ")
+def _rows(path: Path) -> Iterator[tuple[int, str, int]]:
+    """Number of each line that is not empty, its image's file, and the number of its category."""
+    with path.open("rb") as lines:
+        for number, read in enumerate(lines, start=1):
+            try:
+                line = read.decode().strip()
+            except UnicodeDecodeError:
+                raise UserError(f"{path}, line {number}: is no text in UTF-8; fetch the list again") from None
+            if not line:
+                continue
+            file, _, category = line.rpartition(" ")
             if not file or not category.isdecimal():
-                if not line.strip():
-                    continue
-                raise UserError(f"{path}, line {number}: {line.strip()!r} is no file and number; fetch the list again")
-            yield file, int(category)
+                raise UserError(f"{path}, line {number}: {line!r} is no file and number; fetch the list again")
+            yield number, file, int(category)
