@@ -1,5 +1,6 @@
 """The estimate before a run: values worked by hand, counts that are known, and what a real run takes."""
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -139,7 +140,9 @@ def test_sizes_and_quantities():
     assert size(3 * 2**20) == "3 MiB"
     assert quantity("4Gi") == 4 * 2**30
     assert quantity("500M") == 5e8
+    assert quantity("1.5Gi") == 1.5 * 2**30
     assert quantity("plenty") is None
+    assert quantity("1.2.3Gi") is None
 
 
 # --- of the compiled pipeline ---
@@ -168,6 +171,38 @@ def test_too_little_memory_is_told_and_a_gpu_is_said_not_to_be_measured():
     assert "MiB each (" in several[2]
     nodes = of_package(SPEC, {"device": "auto", "train_job_nodes": 2, "train_job_gpus": 3, "reference": "none"}, PARAMS)
     assert "on 6 times one H100" in nodes[1]
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ({"accelerator_count": "0"}, CPU),
+        ({"accelerator_count": "1"}, GPU),
+        ({"train_job_nodes": 2, "train_job_gpus": 0}, CPU),
+        ({"train_job_nodes": 2, "train_job_gpus": 1}, GPU),
+    ],
+)
+def test_a_device_that_is_found_out_is_the_one_that_the_pods_are_given(form, expected):
+    lines = of_package(SPEC, {"device": "auto", "reference": "none", **form}, PARAMS)
+    assert f"(speed: {expected.source})" in lines[0]
+    assert expected.name in lines[1]
+
+
+def with_scope(scope):
+    spec = copy.deepcopy(SPEC)
+    for component in spec["components"].values():
+        if task := component.get("dag", {}).get("tasks", {}).get("unlearn"):
+            task["inputs"]["parameters"]["settings"]["runtimeValue"]["constant"]["scope"] = scope
+    return spec
+
+
+def test_the_scope_that_was_compiled_in_counts():
+    form = {"objective": "max_loss", "reference": "none"}
+    lines = {scope: of_package(with_scope(scope), form, PARAMS) for scope in ("auto", "all", "encoder", "norm", "lora")}
+    assert lines["auto"] == lines["all"]  # max_loss trains all weights unless told otherwise
+    assert lines["encoder"] == lines["norm"] == lines["lora"] != lines["all"]
+    with pytest.raises(UserError, match="unlearn.scope=all: the objective encoder_l2"):
+        of_package(with_scope("all"), {"objective": "encoder_l2"}, PARAMS)
 
 
 def test_a_model_directory_that_is_here_counts(tmp_path, tiny_model):

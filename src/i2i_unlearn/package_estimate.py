@@ -12,6 +12,7 @@ from i2i_unlearn.models import family_named, load_architecture
 from i2i_unlearn.objectives import make_objective
 from i2i_unlearn.objectives.base import Settings
 from i2i_unlearn.operators import Operator, make_operator
+from i2i_unlearn.quarantine import FEW_WEIGHTS
 from i2i_unlearn.randomness import generator_for
 from i2i_unlearn.runner import form_fields
 
@@ -35,7 +36,7 @@ def of_package(spec: Mapping[str, Any], arguments: Mapping[str, Any], params: Ma
         raise UserError("--estimate is for pipelines/unlearning.yaml: this package has no step `unlearn`")
     model, described = _model(str(form["model"]), params)
     operator = make_operator(form["operator"], form["keep_fraction"], int(unlearning["operator_patch_size"]))
-    device = CPU if form["device"] == "cpu" else GPU
+    device = _device(form)
     head = f"an estimate, not a measurement (speed: {device.source}), for {described}, {_pixels(model)}"
     return [
         head,
@@ -48,7 +49,11 @@ def of_package(spec: Mapping[str, Any], arguments: Mapping[str, Any], params: Ma
 def _unlearn(
     model: Any, operator: Operator, form: Mapping[str, Any], settings: Mapping[str, Any], device: Device
 ) -> list[str]:
-    objective = make_objective(form["objective"], Settings(alpha=form["alpha"], epsilon=form["epsilon"]))
+    scope: Any = settings.get("scope", "auto")
+    objective = make_objective(
+        form["objective"],
+        Settings(alpha=form["alpha"], scope="encoder" if scope in FEW_WEIGHTS else scope, epsilon=form["epsilon"]),
+    )
     training = Training(
         num_steps=int(form["num_steps"]),
         batch_size=int(settings["batch_size"]),
@@ -78,6 +83,15 @@ def _reference(
     return told("reference", training, estimate(count(model, operator, whole=True), training, device), device)
 
 
+def _device(form: Mapping[str, Any]) -> Device:
+    """Where it is computed; with `auto` on what the pods are given."""
+    if form["device"] != "auto":
+        return CPU if form["device"] == "cpu" else GPU
+    if int(form.get("train_job_nodes") or 0):
+        return GPU if int(form["train_job_gpus"]) else CPU
+    return CPU if str(form.get("accelerator_count", "0")).strip() in ("", "0") else GPU
+
+
 def _processes(form: Mapping[str, Any]) -> int:
     """One for each accelerator of the pod, or of all nodes of a training job."""
     if nodes := int(form.get("train_job_nodes") or 0):
@@ -88,7 +102,7 @@ def _processes(form: Mapping[str, Any]) -> int:
 
 def quantity(text: str) -> float | None:
     """Bytes of a quantity of Kubernetes such as 4Gi; None if it is none."""
-    found = re.fullmatch(r"([0-9.]+)([kMGT]?i?)", text.strip())
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([kMGT]?i?)", text.strip())
     return float(found[1]) * UNITS[found[2]] if found and found[2] in UNITS else None
 
 
