@@ -56,3 +56,11 @@ def test_the_command_ends_with_1_where_something_fails():
     lines = {line["name"]: line for line in json.loads(ended.stdout)}
     assert (lines["user"]["state"], ended.returncode, ended.stderr) == ("fail", 1, "")
     assert {name for name, line in lines.items() if name.startswith("for ") and line["state"] == "fail"} == set()
+
+
+def test_a_container_and_a_cluster_are_not_looked_at_together():
+    words = [COMMAND, "doctor", "--in-container", "--cluster"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert "--in-container" in ended.stderr
+    assert "--cluster" in ended.stderr

@@ -36,6 +36,12 @@ def doctor(
     from dataclasses import asdict
     from json import dumps
 
+    from i2i_unlearn.errors import UserError
+
+    if in_container and cluster:
+        raise UserError(
+            "--in-container looks at the container alone, where no Kubernetes is asked; leave out it or --cluster"
+        )
     from i2i_unlearn.doctor import EVERYWHERE, IN_CONTAINER, look
     from i2i_unlearn.doctor.kubeflow import kubeflow
     from i2i_unlearn.doctor.kubernetes_namespace import kubernetes_namespace
