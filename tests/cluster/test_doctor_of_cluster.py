@@ -258,3 +258,17 @@ def test_a_kubeflow_that_does_not_answer_is_one_line(kubeflow, doctor, reply):
     code, lines = doctor("--host", kubeflow.url, "--timeout", "0.5")
     assert code == 1
     assert set(lines) == {"mlflow", "kubeflow"}
+
+
+def test_a_token_file_that_is_not_there_is_one_line(kubeflow, doctor, tmp_path):
+    code, lines = doctor("--host", kubeflow.url, "--token-file", tmp_path / "none")
+    assert code == 1
+    assert lines["kubeflow"]["found"].startswith(f"{tmp_path}/none: cannot be read (No such file or directory)")
+    assert lines["kubeflow"]["advice"] == ""  # it is no defect
+
+
+def test_a_password_in_the_address_is_not_shown(kubeflow, doctor):
+    code, lines = doctor("--host", kubeflow.url.replace("//", "//ada:pass@word@"))
+    assert code == 0
+    assert lines["kubeflow"]["found"].startswith(f"{kubeflow.url} answers")
+    assert "word" not in json.dumps(lines)

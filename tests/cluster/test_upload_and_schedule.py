@@ -2,6 +2,7 @@
 
 import hashlib
 
+import kfp_server_api as api
 import pytest
 import yaml
 from kfp_stub import ROOT
@@ -83,6 +84,50 @@ def test_a_schedule_of_the_same_name_that_does_something_else_is_told(kubeflow, 
     assert len(kubeflow.recurring) == 1
 
 
+def test_a_schedule_that_runs_another_package_is_told(kubeflow, unlearn, tmp_path):
+    package, older = ROOT / "pipelines/registry_check.yaml", tmp_path / "older.yaml"
+    older.write_text(package.read_text().replace("image: i2i-unlearn:", "image: i2i-unlearn:0.0."))
+    command = ("pipeline", "schedule", "--host", kubeflow.url)
+    assert unlearn(*command, "--package", older)[0] == 0
+    code, out, err = unlearn(*command, "--package", package)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert f"runs another package than {package}" in err
+    assert unlearn(*command, "--package", older)[0] == 0
+    assert len(kubeflow.recurring) == 1
+
+
+def test_a_schedule_of_an_uploaded_version_is_another_and_one_that_is_not_told_is_not_doubted(kubeflow, unlearn):
+    command = ("pipeline", "schedule", "--host", kubeflow.url)
+    unlearn(*command)
+    (recurring,) = kubeflow.recurring
+    recurring.pipeline_spec = None
+    assert unlearn(*command)[0] == 0
+    recurring.pipeline_version_reference = api.V2beta1PipelineVersionReference("p", "v")
+    assert "runs another package" in unlearn(*command)[2]
+
+
+def test_a_schedule_that_is_paused_is_told(kubeflow, unlearn):
+    command = ("pipeline", "schedule", "--host", kubeflow.url)
+    unlearn(*command)
+    (recurring,) = kubeflow.recurring
+    recurring.status = "DISABLED"
+    code, _, err = unlearn(*command)
+    assert code == 1
+    assert "is there but paused" in err
+    recurring.status = "ENABLED"
+    assert unlearn(*command)[0] == 0
+
+
+def test_a_schedule_of_another_account_is_told(kubeflow, unlearn):
+    command = ("pipeline", "schedule", "--host", kubeflow.url)
+    unlearn(*command, "--service-account", "runner")
+    assert unlearn(*command, "--service-account", "runner")[0] == 0
+    assert unlearn(*command)[0] == 0  # without the option it is Kubeflow's choice
+    code, _, err = unlearn(*command, "--service-account", "other")
+    assert code == 1
+    assert "runs as 'runner'" in err
+
+
 @pytest.mark.parametrize("cron", ["0 6 * * *", "daily", "0 0 6 * * *; rm"])
 def test_times_that_are_none(kubeflow, unlearn, cron):
     code, _, err = unlearn("pipeline", "schedule", "--host", kubeflow.url, "--cron", cron)
@@ -113,3 +158,11 @@ def test_a_name_that_kubernetes_refuses_is_refused_here(unlearn, tmp_path):
     assert code == 1
     assert "is no name for Kubernetes" in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_custom_resources_that_cannot_be_put_in_place_leave_nothing(unlearn, tmp_path):
+    out = tmp_path / "manifests.yaml"
+    out.mkdir()
+    code, _, err = unlearn("pipeline", "manifests", "--out", out)
+    assert (code, err.count("\n")) == (1, 1)
+    assert list(tmp_path.iterdir()) == [out]

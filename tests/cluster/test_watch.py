@@ -135,6 +135,38 @@ def test_a_long_step_is_said_again_with_its_time(kubeflow):
     assert len([line for line in said if line.split()[:2] == ["SUCCEEDED", "split"]]) == 1
 
 
+def test_a_step_that_waits_for_its_pod_is_said_again(kubeflow):
+    from i2i_unlearn.cluster.connect import Where, connect
+    from i2i_unlearn.cluster.watch import watch
+
+    run_id = kubeflow.add_run()
+    waiting = ("RUNNING", [task("split", "SUCCEEDED", 1), task("unlearn", "PENDING", begun=False)])
+    kubeflow.looks(run_id, *[waiting] * 3, ("SUCCEEDED", [task("unlearn", "SUCCEEDED", 9)]))
+    said = []
+    with connect(Where(host=kubeflow.url)) as api:
+        watch(api, run_id, said.append, 0.01, still_s=0)
+    assert said.count("PENDING    unlearn") == 3
+
+
+def test_a_server_that_is_too_busy_is_asked_again(kubeflow, unlearn):
+    run_id = kubeflow.add_run(state="SUCCEEDED")
+    kubeflow.faults = [Reply(429, {"message": "too many requests"})] * 2
+    code, out, _ = unlearn("pipeline", "watch", run_id, "--every", "0.1", "--host", kubeflow.url)
+    assert code == 0
+    assert out.count("looking again") == 2
+
+
+@pytest.mark.parametrize("pages", ["", "https://eve:other-secret@pages.example.com"])
+def test_a_password_in_the_address_is_not_in_the_link(kubeflow, unlearn, monkeypatch, pages):
+    monkeypatch.setenv("KF_PIPELINES_UI_ENDPOINT", pages)
+    run_id = kubeflow.add_run(state="SUCCEEDED")
+    host = kubeflow.url.replace("//", "//ada:secret@")
+    code, out, _ = unlearn("pipeline", "watch", run_id, "--host", host)
+    assert code == 0
+    shown = "https://pages.example.com" if pages else kubeflow.url
+    assert out.splitlines()[0] == f"{shown}/#/runs/details/{run_id}"
+
+
 def test_ctrl_c_leaves_the_run_running_and_says_so(kubeflow):
     run_id = kubeflow.add_run(state="RUNNING")
     command = [sys.executable, "-m", "i2i_unlearn.cli", "pipeline", "watch", run_id, "--host", kubeflow.url]

@@ -53,9 +53,10 @@ class Pipelines:
     def __init__(self, client: kfp.Client, where: Where, host: str) -> None:
         self.client = client
         self.namespace = where.namespace or None
-        self.host = host
-        self.pages = (os.environ.get("KF_PIPELINES_UI_ENDPOINT") or host).rstrip("/")
-        """Address of the pages for people."""
+        self.host = public(host)
+        """To be shown, without user name and password."""
+        self.pages = public(os.environ.get("KF_PIPELINES_UI_ENDPOINT") or host).rstrip("/")
+        """Address of the pages for people, likewise."""
 
     def run_link(self, run_id: str) -> str:
         """Where a person sees the run."""
@@ -139,7 +140,11 @@ def _credentials(token_file: Path | None) -> ServiceAccountTokenVolumeCredential
         path = usual if usual.is_file() else None
     if path is None:
         return None
-    _one_word(path.read_bytes().strip(), str(path))
+    try:
+        token = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); name the token's file with --token-file") from None
+    _one_word(token.strip(), str(path))
     return ServiceAccountTokenVolumeCredentials(str(path))
 
 

@@ -8,6 +8,7 @@ from kfp import components
 from kfp.compiler import Compiler, KubernetesManifestOptions
 
 from i2i_unlearn.errors import UserError
+from i2i_unlearn.files import atomic_file
 from i2i_unlearn.runner import read_package
 
 MAX_NAME = 253  # Kubernetes' names of this kind are DNS subdomains
@@ -40,9 +41,7 @@ def write_manifests(
         namespace=namespace or None,
         include_pipeline_manifest=True,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(out.name + ".part")
     pipeline = components.load_component_from_text(package.read_text())
-    Compiler().compile(pipeline, str(aside), kubernetes_manifest_options=options, kubernetes_manifest_format=True)
-    aside.replace(out)
+    with atomic_file(out) as aside:
+        Compiler().compile(pipeline, str(aside), kubernetes_manifest_options=options, kubernetes_manifest_format=True)
     return name, version

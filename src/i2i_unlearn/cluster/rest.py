@@ -130,7 +130,7 @@ class PatientRest(RESTClientObject):  # type: ignore[misc]  # untyped
 
 def public(address: str) -> str:
     """The address without user name and password."""
-    return re.sub(r"//[^/@\s]*@", "//", address)
+    return re.sub(r"//[^/?#\s]*@", "//", address)
 
 
 def is_object(data: bytes) -> bool:

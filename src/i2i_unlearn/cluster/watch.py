@@ -12,6 +12,9 @@ from i2i_unlearn.cluster.runs import ENDED, clock, duration, state_of
 PATIENCE = 10
 """Failed looks in a row after which watching stops: at five seconds each, about a minute and the time-outs."""
 
+TOO_MANY = 429
+"""HTTP status of a server that is there and wants to be asked later."""
+
 STILL_S = 60.0
 """Often enough to see that a long step lives."""
 
@@ -21,7 +24,7 @@ def watch(
 ) -> tuple[str, str]:
     """Say a line when a step's state changes; return the run's last state, and why it failed (or nothing).
 
-    After `still_s` without a change, the steps that run are said again with the time they have taken.
+    After `still_s` without a change, the steps that have not ended are said again with the time they have taken.
 
     A look that fails is repeated: the run goes on whether it is watched or not.
 
@@ -38,7 +41,8 @@ def watch(
         except (Unreachable, Refused) as error:
             failures += 1
             first_look = failures == 1 and not told
-            if failures > PATIENCE or first_look or (isinstance(error, Refused) and error.status < 500):
+            status = error.status if isinstance(error, Refused) else 0
+            if failures > PATIENCE or (status != TOO_MANY and (first_look or 0 < status < 500)):
                 raise
             say(f"{error}; looking again in {every_s:g} s")
             time.sleep(every_s)
@@ -46,7 +50,7 @@ def watch(
         alive = time.monotonic() - last_said >= still_s
         for name, task in sorted(steps(run).items(), key=_begin):
             state = state_of(task)
-            if told.get(name) != state or (alive and state == "RUNNING"):
+            if told.get(name) != state or (alive and state not in ENDED):
                 told[name] = state
                 last_said = time.monotonic()
                 say(f"{state:9}  {name:20}  {clock(duration(task.start_time, task.end_time))}".rstrip())

@@ -43,7 +43,7 @@ def kubeflow(where: Callable[[], "Where"], package: Path) -> Check:
 
             with connect(at) as api:
                 yield from _answers(api, package)
-        except UserError as error:
+        except (UserError, OSError) as error:
             yield Line(NAME, "fail", str(error), "")
 
     return check
