@@ -86,7 +86,7 @@ def run(
     run_key = digest({"model_name": config.model_name, "evaluation": found.evaluation_sha256, **found.identity()})
     with tracking.connect() as server:
         known = server.known_version(config.model_name, found.identity())
-        record = server.find_record(config.experiment, run_key)
+        record = server.find_record(config.experiment, run_key, known)
         if known and record and record.is_complete and known.tags.get("evaluation_run_id") == record.run_id:
             return _facts(server, config, known.number, record.run_id, ALREADY)
         record = record or server.new_record(config.experiment, run_key, f"unlearn {' '.join(found.requests)}")

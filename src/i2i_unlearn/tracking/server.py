@@ -26,15 +26,20 @@ class Server:
 
     # --- runs ---
 
-    def find_record(self, experiment: str, run_key: str) -> Record | None:
-        """The run that MLFLOW_RUN_ID names (Kubeflow's MLflow plugin sets it), else the one tagged with `run_key`."""
+    def find_record(self, experiment: str, run_key: str, known: Version | None = None) -> Record | None:
+        """The run that MLFLOW_RUN_ID names (Kubeflow's MLflow plugin sets it), else the one tagged with `run_key`.
+
+        Of two that were made at the same moment, the one that the version `known` names.
+        """
         if run_id := os.environ.get("MLFLOW_RUN_ID"):
             return Record(self.client, run_id, run_key, attached=True)
         found = self.client.get_experiment_by_name(experiment)
         if found is None:
             return None
-        runs = self.client.search_runs([found.experiment_id], f"tags.run_key = '{run_key}'", max_results=1)
-        return Record(self.client, runs[0].info.run_id, run_key) if runs else None
+        runs = self.client.search_runs([found.experiment_id], f"tags.run_key = '{run_key}'")
+        ids = [run.info.run_id for run in runs]
+        named = known.tags.get("evaluation_run_id", "") if known else ""
+        return Record(self.client, named if named in ids else ids[0], run_key) if ids else None
 
     def new_record(self, experiment: str, run_key: str, name: str) -> Record:
         """A new run, tagged with `run_key`, in an experiment that is made if need be."""
