@@ -55,18 +55,20 @@ def test_counts_of_one_layer_by_hand():
     assert counts.kept_bytes == 4 * (768 + 10)  # the image for the weights' gradient, the embedding for its square
 
 
+COUNTS = Counts(
+    image_size=(8, 8),
+    num_parameters=1000,
+    num_trained=600,
+    forward_flops=1e6,
+    training_flops=3e6,
+    kept_bytes=5000,
+)
+
+
 def test_the_arithmetic_by_hand():
-    counts = Counts(
-        image_size=(8, 8),
-        num_parameters=1000,
-        num_trained=600,
-        forward_flops=1e6,
-        training_flops=3e6,
-        kept_bytes=5000,
-    )
     training = Training(num_steps=10, batch_size=4, num_sets=2, num_models=2, cache_bytes=300)
     device = Device(name="a device", slow=1e6, fast=4e6, base_bytes=100, source="a test")
-    found = estimate(counts, training, device)
+    found = estimate(COUNTS, training, device)
     assert found.images_seen == 10 * 4 * 2
     assert found.flops == 80 * 3e6
     assert found.seconds == (60, 240)
@@ -79,16 +81,8 @@ def test_the_arithmetic_by_hand():
 
 
 def test_processes_share_the_images_and_each_has_all_weights():
-    counts = Counts(
-        image_size=(8, 8),
-        num_parameters=1000,
-        num_trained=600,
-        forward_flops=1e6,
-        training_flops=3e6,
-        kept_bytes=5000,
-    )
     one, four = (
-        estimate(counts, Training(num_steps=10, batch_size=4, num_sets=2, num_models=2, num_processes=number), CPU)
+        estimate(COUNTS, Training(num_steps=10, batch_size=4, num_sets=2, num_models=2, num_processes=number), CPU)
         for number in (1, 4)
     )
     assert four.flops == one.flops
