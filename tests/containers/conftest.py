@@ -3,15 +3,13 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import docker
 import pytest
 
 from i2i_unlearn import __version__
-from tests.containers.engine import NoEngine, engine, make_base, packages_as_here, require_engine
+from tests.containers.engine import ROOT, NoEngine, engine, make_base, packages_as_here, require_engine
 
-ROOT = Path(__file__).parents[2]
 IMAGE = f"i2i-unlearn:{__version__}"
 
 

@@ -9,6 +9,7 @@ import functools
 import http.server
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,8 +19,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
+ROOT = Path(__file__).parents[2]
 PYTHON_BASE = "docker.io/library/python:3.11-slim-bookworm"
 """What components/Containerfile builds on; here made of Debian's packages, since no registry may be in reach."""
 PACKAGES = {"dockerd": "docker.io", "debootstrap": "debootstrap"}
@@ -129,50 +130,20 @@ def make_base(address: str) -> None:
 def packages_as_here(address: str) -> Iterator[None]:
     """Let pip find, inside a build on `PYTHON_BASE` with the host's network, the packages that pip finds here.
 
-    pip's settings and certificates may be a matter of this machine: they go into the base image of the tests and not
-    into the product's Containerfile. Folders of packages are served on the loopback address while the context lasts.
+    How pip reaches them (indexes, certificates, a proxy) is a matter of this machine. So pip fetches them here, as for
+    `make setup`, and a build is pointed at them by the base image: the product's Containerfile knows nothing of it.
     """
-    settings = _pip_settings()
-    with contextlib.ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
-        context = Path(folder)
-        lines = [f"FROM {PYTHON_BASE}"]
-        certificates = settings.pop("cert", None)
-        if certificates:
-            shutil.copy(certificates, context / "certificates.pem")
-            lines.append("COPY certificates.pem /etc/ssl/certs/ca-certificates.crt")
-            lines.append("ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt")
-        served = {
-            key: " ".join(_as_address(key, one, stack) for one in value.split()) for key, value in settings.items()
-        }
-        conf = "".join(f"{key} = {value}\n" for key, value in served.items())
-        (context / "pip.conf").write_text(f"[global]\n{conf}")
-        lines.append("COPY pip.conf /etc/pip.conf")
-        (context / "Dockerfile").write_text("\n".join(lines))
-        environment = os.environ | {"DOCKER_BUILDKIT": "0"}
-        _do(["docker", "-H", address, "build", "--network", "none", "-q", "-t", PYTHON_BASE, folder], env=environment)
+    assert sys.version_info[:2] == (3, 11), "PYTHON_BASE has Python 3.11, and the packages are fetched for this Python"
+    (extras,) = re.findall(r"\*\.whl\)(\[[a-z,]+\])", (ROOT / "components/Containerfile").read_text())
+    with tempfile.TemporaryDirectory() as packages, _served(Path(packages)) as url:
+        pip = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check", "-w", packages]
+        _do([*pip, "-c", str(ROOT / "constraints.txt"), "hatchling", f"{ROOT}{extras}"])
+        with tempfile.TemporaryDirectory() as context:
+            Path(context, "pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {url}/\n")
+            Path(context, "Dockerfile").write_text(f"FROM {PYTHON_BASE}\nCOPY pip.conf /etc/pip.conf\n")
+            build = ["build", "--network", "none", "-q", "-t", PYTHON_BASE, context]
+            _do(["docker", "-H", address, *build], env=os.environ | {"DOCKER_BUILDKIT": "0"})
         yield
-
-
-def _pip_settings() -> dict[str, str]:
-    """What this Python's pip was told about where packages come from; what the environment says counts most."""
-    listed = _output([sys.executable, "-m", "pip", "config", "list"]).stdout.splitlines()
-    told: dict[str, str] = {}
-    for line in sorted(listed, key=lambda line: line.startswith(":env:")):
-        name, _, value = line.partition("=")
-        key = name.rpartition(".")[2].strip("'")
-        if key in ("cert", "index-url", "extra-index-url", "find-links", "trusted-host"):
-            told[key] = value.strip("'")
-    return told
-
-
-def _as_address(key: str, value: str, stack: contextlib.ExitStack) -> str:
-    """`value`, or where it is a folder of this machine the address of a server of it."""
-    path = Path(unquote(urlparse(value).path)) if value.startswith("file:") else Path(value)
-    if key not in ("index-url", "extra-index-url", "find-links") or not path.is_dir():
-        return value
-    if key == "find-links":
-        return f"{stack.enter_context(_served(path))}/"
-    return f"{stack.enter_context(_served(path.parent))}/{path.name}/"  # its pages link to files beside it
 
 
 @contextlib.contextmanager

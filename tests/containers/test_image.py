@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from i2i_unlearn import __version__
-from tests.containers.conftest import ROOT
+from tests.containers.engine import ROOT
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]  # the first test builds the image
 
