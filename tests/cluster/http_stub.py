@@ -77,6 +77,9 @@ class Stub:
                     self._send(reply.status, reply.body, reply.content_type, reply.headers)
 
             def _send(self, status: int, body: Any, content_type: str, headers: dict[str, str]) -> None:
+                if isinstance(body, Iterator):
+                    self._send_pieces(status, body, content_type)
+                    return
                 data = body if isinstance(body, bytes) else json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", content_type)
@@ -85,6 +88,19 @@ class Stub:
                     self.send_header(key, value)
                 self.end_headers()
                 self.wfile.write(data)
+
+            def _send_pieces(self, status: int, body: Iterator[bytes], content_type: str) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                try:
+                    for piece in body:
+                        self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                        self.wfile.flush()
+                    self.wfile.write(b"0\r\n\r\n")
+                except ConnectionAbortedError:  # the body's own: cut off here
+                    self.close_connection = True
 
             do_GET = do_POST = do_DELETE = do_PATCH = _answer  # noqa: N815
 

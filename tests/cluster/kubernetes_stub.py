@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from http_stub import Reply, Stub
 from kubernetes import client
 
 BEGUN = datetime(2026, 2, 1, 12, tzinfo=UTC)
+LINE_EVERY = timedelta(seconds=0.25)
+"""Of a log, the time from line to line: several share a second, as Kubernetes counts."""
 
 
 class KubernetesStub(Stub):
@@ -70,7 +72,7 @@ class KubernetesStub(Stub):
         for pattern, name in self.ROUTES:
             if found := re.fullmatch(pattern, f"{method} {path}"):
                 answer = getattr(self, name)(query, body, *found.groups())
-                if isinstance(answer, bytes):
+                if isinstance(answer, bytes | Iterator):
                     raise Reply(200, answer, "text/plain")
                 return self._json.sanitize_for_serialization(answer)
         raise _status(404, "the server could not find the requested resource")
@@ -101,6 +103,13 @@ class KubernetesStub(Stub):
         if name not in self.logs:
             raise _status(400, f'container "main" in pod "{name}" is waiting to start: ContainerCreating')
         lines = self.logs[name].splitlines(keepends=True)
+        if query.get("timestamps") == ["true"]:
+            moments = [BEGUN + number * LINE_EVERY for number in range(len(lines))]
+            since = datetime.fromisoformat(query["sinceTime"][0]) if "sinceTime" in query else BEGUN
+            stamps = [f"{moment:%FT%T.%f}000Z ".encode() for moment in moments]
+            lines = [
+                stamp + line for moment, stamp, line in zip(moments, stamps, lines, strict=True) if moment >= since
+            ]
         return b"".join(lines[-int(query["tailLines"][0]) :] if "tailLines" in query else lines)
 
     def get_secret(self, query: Any, body: bytes, namespace: str, name: str) -> Any:

@@ -37,16 +37,32 @@ def pods(kubernetes: Kubernetes, run_id: str) -> list[StepPod]:
     Raises:
         UserError: there are none.
     """
-    if not re.fullmatch(r"[0-9A-Za-z]([-0-9A-Za-z]*[0-9A-Za-z])?", run_id):
-        raise UserError(f"{run_id!r} is no id of a run; `pipeline list` shows them")
+    found = pods_until_now(kubernetes, run_id)
+    if not found:
+        raise UserError(no_pods(kubernetes, run_id))
+    return found
+
+
+def pods_until_now(kubernetes: Kubernetes, run_id: str) -> list[StepPod]:
+    """As `pods`; there may be none."""
+    require_id(run_id)
     found = kubernetes.core.list_namespaced_pod(kubernetes.namespace, label_selector=f"{RUN_LABEL}={run_id}")
     steps = [pod for pod in map(_step_pod, found.items) if pod]
-    if not steps:
-        raise UserError(
-            f"namespace {kubernetes.namespace} has no pods of run {run_id}; they are not made yet or were removed, "
-            "or the run is in another namespace: --namespace"
-        )
     return sorted(steps, key=lambda pod: (pod.begun == "", pod.begun))
+
+
+def no_pods(kubernetes: Kubernetes, run_id: str) -> str:
+    """What to say where a run has none."""
+    return (
+        f"namespace {kubernetes.namespace} has no pods of run {run_id}; they are not made yet or were removed, "
+        "or the run is in another namespace: --namespace"
+    )
+
+
+def require_id(run_id: str) -> None:
+    """Raise UserError unless it can be an id: it becomes part of a selector."""
+    if not re.fullmatch(r"[0-9A-Za-z]([-0-9A-Za-z]*[0-9A-Za-z])?", run_id):
+        raise UserError(f"{run_id!r} is no id of a run; `pipeline list` shows them")
 
 
 def print_logs(

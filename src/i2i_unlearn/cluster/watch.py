@@ -32,21 +32,15 @@ def watch(
         UserError: the API cannot be reached for some time, or refuses; there is no such run.
     """
     told: dict[str, str] = {}
-    failures = 0
+    patience = Patience(say, every_s)
     last_said = time.monotonic()
     while True:
         try:
             run = api.client.get_run(run_id)
-            failures = 0
         except (Unreachable, Refused) as error:
-            failures += 1
-            first_look = failures == 1 and not told
-            status = error.status if isinstance(error, Refused) else 0
-            if failures > PATIENCE or (status != TOO_MANY and (first_look or 0 < status < 500)):
-                raise
-            say(f"{error}; looking again in {every_s:g} s")
-            time.sleep(every_s)
+            patience.failed(error)
             continue
+        patience.answered()
         alive = time.monotonic() - last_said >= still_s
         for name, task in sorted(steps(run).items(), key=_begin):
             state = state_of(task)
@@ -60,8 +54,31 @@ def watch(
             if state not in ENDED:
                 say(f"{state:9}  {'(the run)':20}  {clock(duration(run.created_at, run.finished_at))}".rstrip())
         if state in ENDED:
-            return state, _reason(run)
+            return state, reason(run)
         time.sleep(every_s)
+
+
+class Patience:
+    """Waits where a server that has answered before does not now, up to PATIENCE times in a row."""
+
+    def __init__(self, say: Callable[[str], object], every_s: float) -> None:
+        self._say, self._every_s = say, every_s
+        self._failures = 0
+        self._has_answered = False
+
+    def answered(self) -> None:
+        """Begin to count anew."""
+        self._failures, self._has_answered = 0, True
+
+    def failed(self, error: Unreachable | Refused) -> None:
+        """Wait, or raise the error: a first look that fails, and what the server will not grant later either."""
+        self._failures += 1
+        status = error.status if isinstance(error, Refused) else 0
+        hopeless = not self._has_answered or 0 < status < 500
+        if self._failures > PATIENCE or (hopeless and status != TOO_MANY):
+            raise error
+        self._say(f"{error}; looking again in {self._every_s:g} s")
+        time.sleep(self._every_s)
 
 
 def steps(run: Any) -> dict[str, Any]:
@@ -69,7 +86,7 @@ def steps(run: Any) -> dict[str, Any]:
 
     The API lists Argo's nodes: of a step `unlearn` those are `unlearn-driver`, `unlearn`, and `executor`.
     """
-    known = _steps_of_spec(run.pipeline_spec)
+    known = steps_of_spec(run.pipeline_spec)
     found: dict[str, Any] = {}
     for task in (run.run_details and run.run_details.task_details) or []:
         name = task.display_name or ""
@@ -80,7 +97,7 @@ def steps(run: Any) -> dict[str, Any]:
     return found
 
 
-def _steps_of_spec(spec: Any) -> set[str]:
+def steps_of_spec(spec: Any) -> set[str]:
     """Names of the tasks that run a container; empty where the API does not tell the specification."""
     if not isinstance(spec, Mapping):
         return set()
@@ -109,7 +126,7 @@ def _moment(task: Any) -> float:
     return start.timestamp() if start else 0.0
 
 
-def _reason(run: Any) -> str:
+def reason(run: Any) -> str:
     """Which steps failed, and what the API says of it."""
     failed = [name for name, task in steps(run).items() if state_of(task) == "FAILED"]
     said = " ".join(str(run.error.message).split()) if run.error and run.error.message else ""

@@ -1,5 +1,7 @@
 """Commands `pipeline submit`, `list`, `watch`, `logs` and `cancel`: runs on a cluster."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -135,21 +137,12 @@ def watch(
     """
     at = where(host, namespace, token_file, ca_file, verify_tls, timeout)
     from i2i_unlearn.cluster.connect import connect
-    from i2i_unlearn.cluster.runs import GOOD
     from i2i_unlearn.cluster.watch import watch as follow
-    from i2i_unlearn.errors import UserError
 
-    with connect(at) as api:
+    with connect(at) as api, _goes_on(run_id):
         typer.echo(api.run_link(run_id))
-        try:
-            state, reason = follow(api, run_id, typer.echo, every)
-        except KeyboardInterrupt:
-            typer.echo(f"run {run_id} goes on; `i2i-unlearn pipeline cancel {run_id}` would end it", err=True)
-            raise
-    if state not in GOOD:
-        logs = "; `i2i-unlearn pipeline logs` shows what its steps said" if state == "FAILED" else ""
-        raise UserError(f"run {run_id} ended as {state}{f' ({reason})' if reason else ''}{logs}")
-    typer.echo(f"run {run_id} ended as {state}")
+        state, reason = follow(api, run_id, typer.echo, every)
+    _tell_end(run_id, state, reason)
 
 
 @app.command()
@@ -157,18 +150,64 @@ def logs(
     run_id: RunId,
     step: Annotated[str, typer.Option(help="This step alone, for example unlearn.")] = "",
     tail: Annotated[int | None, typer.Option(min=1, help="The last lines of each step alone.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until the run ends; exit code as of `watch`. Asks Kubeflow, too.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="With --follow: seconds between two looks.")] = 2.0,
+    host: Host = "",
     namespace: Namespace = "",
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    verify_tls: VerifyTls = True,
     timeout: Timeout = TIMEOUT_S,
 ) -> None:
     """Print what the steps of a run printed. It asks Kubernetes, as kubectl does: Kubeflow's API has no logs.
+
+    Ctrl-C ends the following alone; the run goes on.
 
     Example: i2i-unlearn pipeline logs 8f6f2e3a-0c1d-4f7b-9a51-3f2c6b1d7e90 --step unlearn --tail 50
     """
     from i2i_unlearn.cluster import kubernetes_api
     from i2i_unlearn.cluster.logs import print_logs
 
-    with kubernetes_api.connect(namespace, timeout) as kubernetes:
-        print_logs(kubernetes, run_id, lambda text: typer.echo(text, nl=False), step=step, tail=tail)
+    def write(text: str) -> None:
+        typer.echo(text, nl=False)
+
+    if not follow:
+        with kubernetes_api.connect(namespace, timeout) as kubernetes:
+            print_logs(kubernetes, run_id, write, step=step, tail=tail)
+        return
+    at = where(host, namespace, token_file, ca_file, verify_tls, timeout)
+    from i2i_unlearn.cluster import follow_logs
+    from i2i_unlearn.cluster.connect import connect
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    with connect(at) as api, kubernetes_api.connect(namespace, timeout) as kubernetes, _goes_on(run_id):
+        state, reason = follow_logs.follow(api, kubernetes, run_id, write, say, step=step, tail=tail, every_s=every)
+    _tell_end(run_id, state, reason)
+
+
+@contextlib.contextmanager
+def _goes_on(run_id: str) -> Iterator[None]:
+    """Say on Ctrl-C that the run is not stopped."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"run {run_id} goes on; `i2i-unlearn pipeline cancel {run_id}` would end it", err=True)
+        raise
+
+
+def _tell_end(run_id: str, state: str, reason: str) -> None:
+    """Raise UserError unless the run did what it should."""
+    from i2i_unlearn.cluster.runs import GOOD
+    from i2i_unlearn.errors import UserError
+
+    if state not in GOOD:
+        logs = "; `i2i-unlearn pipeline logs` shows what its steps said" if state == "FAILED" else ""
+        raise UserError(f"run {run_id} ended as {state}{f' ({reason})' if reason else ''}{logs}")
+    typer.echo(f"run {run_id} ended as {state}")
 
 
 @app.command()
