@@ -28,6 +28,8 @@ HANDED_ON = ("MLFLOW_", "AWS_", "I2I_UNLEARN_")
 """How the names of the environment variables begin that the steps get."""
 OF_THE_IMAGE = (Path("/tmp"), Path("/opt/venv"), Path("/opt/i2i-unlearn"))
 IMAGE_USER = 10001
+SHARED_MEMORY = "1g"
+"""At most so much of /dev/shm, for a step with GPUs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Containers:
     """`none`, or `host`: that of this machine."""
     mounts: tuple[Path, ...] = ()
     """What the steps read outside the current folder; they see it under the same path and cannot change it."""
+    gpus: int = 0
+    """How many each step gets."""
 
 
 @contextlib.contextmanager
@@ -45,8 +49,8 @@ def docker_runner(spec: Mapping[str, Any], settings: Containers) -> Iterator[Any
     """kfp.local's DockerRunner for the package `spec`; no container outlives it.
 
     Raises:
-        UserError: there is no Docker, the image is not there, or the current folder belongs to root; also where Docker
-            refuses a container of the run.
+        UserError: there is no Docker, the image is not there, the current folder belongs to root, or Docker has not
+            as many GPUs; also where Docker refuses a container of the run.
     """
     try:
         import docker
@@ -71,15 +75,18 @@ def docker_runner(spec: Mapping[str, Any], settings: Containers) -> Iterator[Any
         ],
         "environment": {name: value for name, value in os.environ.items() if name.startswith(HANDED_ON)},
         "labels": {LABEL: run},
+        **gpu_options(settings.gpus),
     }
     kept = docker_task_handler.run_docker_container
     stopped = threading.Event()
     try:
         client = docker.from_env()
         try:
-            _require_images(client, spec)
+            images = _require_images(client, spec)
             docker_task_handler.run_docker_container = functools.partial(run_container, stopped=stopped)
             with _none_left(client, run, stopped):
+                if settings.gpus:
+                    _require_gpus(client, images[0], settings.gpus, options)
                 yield local.DockerRunner(**options)
         finally:
             docker_task_handler.run_docker_container = kept
@@ -170,12 +177,40 @@ def _mounts(home: Path, settings: Containers) -> Iterator[tuple[str, str, bool]]
         yield str(path), str(path), True
 
 
-def _require_images(client: Any, spec: Mapping[str, Any]) -> None:
-    """Nothing is fetched by the way: whoever runs a pipeline knows which image it is."""
+def gpu_options(count: int) -> dict[str, Any]:
+    """What Docker is told for so many GPUs; nothing for none."""
+    if not count:
+        return {}
+    from docker.types import DeviceRequest
+
+    # Processes of one step hand each other their gradients through /dev/shm, where Docker gives 64 MB.
+    return {"device_requests": [DeviceRequest(count=count, capabilities=[["gpu"]])], "shm_size": SHARED_MEMORY}
+
+
+def _require_gpus(client: Any, image: str, count: int, options: Mapping[str, Any]) -> None:
+    """Raise UserError unless Docker starts a container with so many: it does not say before whether it would."""
+    import docker
+
+    try:
+        container = client.containers.run(image, ["true"], detach=True, **options)
+        container.wait()
+        container.remove(force=True)
+    except docker.errors.APIError as error:
+        told = " ".join(str(error.explanation or error).split())
+        wanted = "a GPU" if count == 1 else f"{count} GPUs"
+        raise UserError(
+            f"accelerator_count={count}: Docker gives no container {wanted} ({told}); see that `nvidia-smi` shows them "
+            "and that NVIDIA's container toolkit is installed, or set accelerator_count=0"
+        ) from None
+
+
+def _require_images(client: Any, spec: Mapping[str, Any]) -> list[str]:
+    """The images of the steps. None is fetched by the way: whoever runs a pipeline knows which image it is."""
     import docker
 
     executors = spec["deploymentSpec"]["executors"].values()
-    for image in sorted({executor["container"]["image"] for executor in executors if "container" in executor}):
+    images = sorted({executor["container"]["image"] for executor in executors if "container" in executor})
+    for image in images:
         try:
             client.images.get(image)
         except docker.errors.ImageNotFound:
@@ -183,6 +218,7 @@ def _require_images(client: Any, spec: Mapping[str, Any]) -> None:
                 f"the package names the image {image}, which Docker does not have; build it with `make image`, or "
                 f"fetch it with `docker pull {image}`"
             ) from None
+    return images
 
 
 @contextlib.contextmanager

@@ -2,13 +2,14 @@
 
 kfp.local 2.17 runs the whole package: exit handler, conditions, loops and what is collected of them, nested DAGs,
 artifacts with metadata. Of a loop, two items run side by side, and after one has failed the others are finished first.
-What a package says about pods (memory, accelerators, volumes, secrets; the image, unless the steps run in containers)
+What a package says about pods (memory, volumes, secrets; image and accelerators, unless the steps run in containers)
 has no meaning here and is ignored.
 Retries are taken out: a failure on one machine is no evicted pod and would only come again after the back-off.
 """
 
 import builtins
 import contextlib
+import dataclasses
 import difflib
 import importlib
 import sys
@@ -27,6 +28,8 @@ from i2i_unlearn.run_log import RunLog
 
 PIPELINES = ("unlearning", "sweep", "registry_check")
 """A module of the folder pipelines/, and the pipeline function in it, has one of these names."""
+NVIDIA = "nvidia.com/gpu"
+"""Kubernetes' name for the GPUs that Docker can give to a container."""
 _KINDS: dict[str, tuple[Callable[[str], Any], type, str]] = {
     "STRING": (str, str, "text"),
     "NUMBER_INTEGER": (int, int, "a whole number"),
@@ -80,6 +83,8 @@ def run_package(package: Path, params: Sequence[str], out: Path, containers: Con
     require_kfp()
     from kfp import components
 
+    if containers:
+        containers = dataclasses.replace(containers, gpus=gpus_of(spec, arguments))
     pipeline = components.load_component_from_text(yaml.safe_dump(without_retries(spec)))
     with _runner(spec, containers) as runner:
         folder = _new_folder(out)
@@ -191,6 +196,25 @@ def parse_params(params: Sequence[str], spec: Mapping[str, Any]) -> dict[str, An
             raise UserError(f"--param {key}: the pipeline has no such field; {hint}")
         arguments[key] = _typed(key, value, fields[key]["parameterType"])
     return arguments
+
+
+def gpus_of(spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> int:
+    """How many GPUs the run form asks for; 0 also where it says no number, which the first step tells.
+
+    Raises:
+        UserError: it asks for accelerators of another kind, which Docker does not know.
+    """
+    form = {name: field.get("defaultValue") for name, field in form_fields(spec).items()} | dict(arguments)
+    count = str(form.get("accelerator_count", "0")).strip()
+    if not count.isdecimal() or not int(count):
+        return 0
+    kind = form.get("accelerator_type", NVIDIA)
+    if kind != NVIDIA:
+        raise UserError(
+            f"accelerator_type={kind!r}: --runner docker gives its containers {NVIDIA} alone; set accelerator_count=0, "
+            "or use --runner subprocess"
+        )
+    return int(count)
 
 
 def _typed(key: str, value: str, parameter_type: str) -> Any:

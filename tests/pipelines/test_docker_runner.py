@@ -9,6 +9,7 @@ import pytest
 
 from i2i_unlearn.containers import Containers, _lines, _mounts, _user
 from i2i_unlearn.errors import UserError
+from i2i_unlearn.runner import gpus_of, parse_params, read_package
 
 PACKAGE = Path(__file__).parents[2] / "pipelines/unlearning.yaml"
 
@@ -71,3 +72,21 @@ def test_options_of_containers_without_containers_are_refused(tmp_path):
     done = command(tmp_path, "--network", "host")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "add --runner docker" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("params", "count"),
+    [([], 0), (["accelerator_count=0"], 0), (["accelerator_count=two"], 0), (["accelerator_count=2"], 2)],
+)
+def test_the_steps_get_as_many_gpus_as_the_form_asks_for(params, count):
+    spec = read_package(PACKAGE)
+    assert gpus_of(spec, parse_params(params, spec)) == count
+
+
+def test_accelerators_that_docker_does_not_know_are_one_line(tmp_path):
+    done = command(
+        tmp_path, "--runner", "docker", "--param", "accelerator_count=1", "--param", "accelerator_type=amd.com/gpu"
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "accelerator_type='amd.com/gpu'" in done.stderr
+    assert "set accelerator_count=0" in done.stderr
