@@ -47,7 +47,7 @@ class Thumbnails:
 
 def kept(features_ND):
     """What is kept of these features."""
-    keeper = keep_features(*features_ND.shape)
+    keeper = keep_features(*features_ND.shape, np.arange(len(features_ND)))
     keeper.add(torch.from_numpy(features_ND))
     return keeper
 

@@ -7,8 +7,10 @@ from i2i_unlearn.metrics import output_spread
 from i2i_unlearn.metrics.class_sums import classifier_score
 from i2i_unlearn.metrics.feature_cosine import cosine
 from i2i_unlearn.metrics.hole_psnr import hole_error
+from i2i_unlearn.metrics.kernel_distance import of_kernel, paired_kernel
+from i2i_unlearn.metrics.observations import MOST_IMAGES
 from i2i_unlearn.metrics.observe import SetObserver, masks_of
-from i2i_unlearn.metrics.output_spread import MOST_IMAGES, MOST_PIXELS
+from i2i_unlearn.metrics.output_spread import MOST_PIXELS
 from i2i_unlearn.metrics.table import statistics_of
 from i2i_unlearn.operators import make_operator
 
@@ -57,7 +59,7 @@ def test_notes_the_errors_the_features_and_the_closeness_to_the_reference(filler
         assert seen[name].feature_cosine_N == pytest.approx(cosine(features, original))
         # 12 images are more than twice the 5 features: sums are kept
         assert seen[name].features.sum_D.numpy() == pytest.approx(features.sum(0), rel=1e-6)
-        assert seen[name].features.products_DD.numpy() == pytest.approx(features.T @ features, rel=1e-5)
+        assert seen[name].features.covariance() == pytest.approx(np.cov(features.T), abs=1e-7)
         assert seen[name].original_features.sum_D.numpy() == pytest.approx(original.sum(0), rel=1e-6)
     # outputs differ by the biases: (0.5 / 2)^2 and (1 / 2)^2 in [0, 1] pixels
     assert seen["teacher"].reference_error_N == pytest.approx(0.0625)
@@ -77,8 +79,8 @@ def test_the_size_of_batches_changes_nothing(filler, thumbnails):
     for name in models:
         for column in ("hole_error_N", "own_loss_N", "feature_cosine_N", "pixels_NP", "hidden_NP", "sampled_N"):
             assert getattr(whole[name], column) == pytest.approx(getattr(split[name], column), abs=1e-6)
-        products = [seen[name].features.products_DD.numpy() for seen in (whole, split)]
-        assert products[0] == pytest.approx(products[1], rel=1e-9)
+        covariances = [seen[name].features.covariance() for seen in (whole, split)]
+        assert covariances[0] == pytest.approx(covariances[1], abs=1e-12)
 
 
 def test_models_are_given_the_same_random_numbers(filler, thumbnails):
@@ -130,6 +132,27 @@ def test_the_pixels_of_many_images_are_those_of_a_random_thousand(filler, thumbn
     spread = output_spread.statistic(seen)
     assert spread.num_images == MOST_IMAGES
     assert spread.of(np.ones((1, num)))[0] == pytest.approx(float(hole.std(0).mean()), rel=0.05)
+
+
+def test_of_many_images_the_kernel_distance_takes_the_rows_of_a_random_thousand(filler, thumbnails):
+    num = MOST_IMAGES + 200
+    sees = thumbnails.__call__  # made so wide that no Frechet distance is reliable
+
+    class Wide:
+        num_features = num
+
+        def __call__(self, images_BCHW):
+            return torch.nn.functional.pad(sees(images_BCHW), (0, num - 5))
+
+    batches = [(images(num)[:700], centre(700)), (images(num)[700:], centre(num - 700))]
+    seen = observe({"teacher": filler(), "unlearned": filler()}, Wide(), batches)["teacher"]
+    completed = filler().complete(images(num), centre(num), generator=torch.Generator())
+    for kept, expected in ((seen.original_features, images(num)), (seen.features, completed)):
+        assert kept.rows_RD[:, :5] == pytest.approx(sees(expected)[seen.sampled_N].numpy(), abs=1e-6)
+    kid = statistics_of(seen, "wide")["kid_wide"]
+    assert kid.num_images == MOST_IMAGES
+    alone = of_kernel(paired_kernel(seen.original_features.rows_RD, seen.features.rows_RD))
+    assert kid.of(np.ones((1, num)))[0] == alone.of(np.ones((1, MOST_IMAGES)))[0]
 
 
 def test_images_that_never_came_are_missed(filler, thumbnails):

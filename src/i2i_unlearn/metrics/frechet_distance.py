@@ -11,13 +11,14 @@ cost hundreds of decompositions.
 
 torchmetrics gives the same (the test's oracle), but its sums of the originals would be kept once for each model and
 each twice, and its import and its decomposition of a matrix that is not symmetric cost more than all else that happens
-after the last image. S_x S_y has the eigenvalues of the symmetric B^T S_y B, B = V diag(w)^(1/2), S_x = V diag(w) V^T.
+after the last image. S_x S_y has the eigenvalues of the symmetric L^T S_y L, S_x = L L^T: a Cholesky factor, with
+pivots because S_x may be singular, that needs no memory beside S_x. LAPACK and BLAS work in place, so that all this
+takes two matrices of D x D, less than a batch in the models.
 Shape letters: N images, D features.
 """
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from i2i_unlearn.metrics.bootstrap import Floats, Statistic
 from i2i_unlearn.metrics.features import FeatureSums, is_frechet_reliable, sums_of
@@ -28,27 +29,29 @@ __all__ = ["distance_of_sums", "frechet_distance", "is_frechet_reliable", "stati
 
 def distance_of_sums(original: FeatureSums, completed: FeatureSums) -> float:
     """FD of two sets whose features were summed, in float64."""
-    trace, half_DD = _half(original)
-    y_DD = _covariance(completed)
-    trace += float(y_DD.trace())
-    product_DD = half_DD.T @ y_DD @ half_DD
-    del half_DD, y_DD  # 13 MB each with 1280 features
-    shared = torch.linalg.eigvalsh(product_DD).clamp(min=0).sqrt().sum()
+    from scipy.linalg import eigvalsh  # 20 MB of code, so not before it is needed
+    from scipy.linalg.blas import dtrmm
+
+    x_trace, factor_DD, order_D = _factor(original)
+    y_DD = completed.covariance(order_D)
+    trace = x_trace + float(y_DD.trace())
+    product_DD = dtrmm(1.0, factor_DD, y_DD, side=0, lower=1, trans_a=1, overwrite_b=1)
+    product_DD = dtrmm(1.0, factor_DD, product_DD, side=1, lower=1, overwrite_b=1)
+    eigenvalues_D = eigvalsh(product_DD, overwrite_a=True, check_finite=False)
+    shared = np.sqrt(eigenvalues_D.clip(min=0)).sum()  # rounding makes zeros slightly negative
     means = (original.mean_D - completed.mean_D).square().sum()
     return float(means) + trace - 2 * float(shared)
 
 
-def _half(sums: FeatureSums) -> tuple[float, Tensor]:
-    """Trace of the covariance, and B."""
-    x_DD = _covariance(sums)
-    w_D, half_DD = torch.linalg.eigh(x_DD)
-    half_DD *= w_D.clamp(min=0).sqrt()  # rounding makes zeros slightly negative
-    return float(x_DD.trace()), half_DD
+def _factor(sums: FeatureSums) -> tuple[float, Floats, NDArray[np.intp]]:
+    """Trace of the covariance S, and L and an order of features such that S = L L^T in that order."""
+    from scipy.linalg.lapack import dpstrf
 
-
-def _covariance(sums: FeatureSums) -> Tensor:
-    outer_DD = torch.outer(sums.mean_D, sums.sum_D)
-    return outer_DD.neg_().add_(sums.products_DD).div_(sums.num_images - 1)
+    x_DD = sums.covariance()
+    trace = float(x_DD.trace())
+    factor_DD, pivots_D, rank, _ = dpstrf(x_DD, lower=1, overwrite_a=1)
+    factor_DD[rank:, rank:] = 0  # what no rank is left for
+    return trace, factor_DD, pivots_D - 1
 
 
 def frechet_distance(original_ND: Floats, completed_ND: Floats) -> float:

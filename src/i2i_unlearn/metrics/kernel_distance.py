@@ -12,7 +12,8 @@ mean_ij k(x_i, y_j)) / n here. It also draws from the global random state and gi
 lines, with torchmetrics as the test's oracle. Unbiased, so it may be slightly negative; 0 exactly for identical sets.
 
 With counts w of a resampling the mean runs over pairs of different images, weighing w_i w_j: copies of one image are no
-pair, or every resampling would look farther than the sample.
+pair, or every resampling would look farther than the sample. Of more than a thousand images a random thousand is taken,
+the published subset size, since kernels of more would be what an evaluation needs most memory for.
 Shape letters: K draws, N images, D features.
 """
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from i2i_unlearn.metrics.bootstrap import Floats, Statistic
 from i2i_unlearn.metrics.features import Array, FeatureRows
-from i2i_unlearn.metrics.observations import Observations
+from i2i_unlearn.metrics.observations import Observations, of_sampled
 
 FEWEST_FOR_INTERVAL = 10
 """Resampling fewer images says little, and may draw one image alone, which has no pairs."""
@@ -65,4 +66,4 @@ def statistic(seen: Observations) -> Statistic | None:
     original, completed = seen.original_features, seen.features
     if not isinstance(original, FeatureRows) or not isinstance(completed, FeatureRows):
         return None
-    return of_kernel(paired_kernel(original.rows_ND, completed.rows_ND))
+    return of_sampled(of_kernel(paired_kernel(original.rows_RD, completed.rows_RD)), seen.sampled_N)

@@ -1,17 +1,22 @@
 """What is seen of one model on one set of images: everything that metrics are computed from.
 
-Shape letters: N images (of pixels: only those that `sampled_N` names), D features, P sampled hole pixels.
+Shape letters: K draws, N images (of pixels: only those that `sampled_N` names), D features, P sampled hole pixels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from i2i_unlearn.metrics.bootstrap import Floats, Statistic
 from i2i_unlearn.metrics.class_sums import ClassSums
 from i2i_unlearn.metrics.features import Array, FeatureRows, FeatureSums
 
-__all__ = ["Array", "Observations"]
+__all__ = ["MOST_IMAGES", "Array", "Observations", "of_sampled"]
+
+MOST_IMAGES = 1000
+"""Of more images, pixels and rows of features are kept of so many, drawn at random: more would change a deviation by
+less than 3 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +32,7 @@ class Observations:
     feature_cosine_N: Array
     """Cosine between the extractor's features of the completed image and those of the original."""
     features: FeatureRows | FeatureSums
-    """The extractor's features of the completed images: all rows, or sums where `is_frechet_reliable`."""
+    """The extractor's features of the completed images: sums where `is_frechet_reliable`, else rows of `sampled_N`."""
     original_features: FeatureRows | FeatureSums
     """The same of the originals; the same object for every model."""
     classes: ClassSums | None
@@ -38,3 +43,12 @@ class Observations:
     """Whether each of these pixels is hidden in this image; the same array for every model."""
     sampled_N: NDArray[np.int64]
     """Which images these are; all of them unless there are many."""
+
+
+def of_sampled(statistic: Statistic, sampled_N: NDArray[np.int64]) -> Statistic:
+    """A statistic of the sampled images alone, made to take the counts of all."""
+
+    def of(counts_KN: Floats) -> Floats:
+        return statistic.of(counts_KN[:, sampled_N])
+
+    return replace(statistic, of=of, num_images=len(sampled_N))

@@ -1,7 +1,7 @@
 """Sees every image once: each model completes it once, and each completion is embedded once.
 
 Memory does not grow with the size of images, and with their number only by four numbers an image and model: features
-are summed once there are many, and pixels are kept of some images only.
+are summed once there are many, and pixels and rows of features are kept of some images only.
 Shape letters: B batch, C channels, H, W pixels, N images, D features, P sampled hole pixels.
 """
 
@@ -106,8 +106,9 @@ class SetObserver:
         self._count = 0
         self._pixels_P: Tensor | None = None
         self._sampled_N = _some_of(num_images, MOST_IMAGES, seed, "spread", set_name)
-        self._originals = keep_features(num_images, extractor.num_features)
-        self._features = {name: keep_features(num_images, extractor.num_features) for name in models}
+        kept = (num_images, extractor.num_features, self._sampled_N)
+        self._originals = keep_features(*kept)
+        self._features = {name: keep_features(*kept) for name in models}
         self._classes = {name: _class_sums(extractor) for name in models}
         self._hidden = _Column(len(self._sampled_N))
         self._columns: dict[str, dict[str, _Column]] = {name: {} for name in models}

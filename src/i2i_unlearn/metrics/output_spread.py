@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2i_unlearn.metrics.bootstrap import Floats, Statistic
-from i2i_unlearn.metrics.observations import Array, Observations
+from i2i_unlearn.metrics.observations import MOST_IMAGES, Array, Observations, of_sampled
+
+__all__ = ["MOST_IMAGES", "MOST_PIXELS", "of_pixels", "statistic"]
 
 MOST_PIXELS = 256
 """More pixels would change the mean in its third digit only: neighbours are alike. The demo's hole has 196."""
-MOST_IMAGES = 1000
-"""More would change a deviation by less than 3 %, and would have to be kept. They are drawn at random."""
 
 
 def of_pixels(pixels_NP: Array, hidden_NP: NDArray[np.bool_]) -> Statistic:
@@ -40,5 +40,4 @@ def of_pixels(pixels_NP: Array, hidden_NP: NDArray[np.bool_]) -> Statistic:
 
 def statistic(seen: Observations) -> Statistic:
     """The spread of the completed images of which pixels are kept."""
-    of = of_pixels(seen.pixels_NP, seen.hidden_NP).of
-    return Statistic(lambda counts_KN: of(counts_KN[:, seen.sampled_N]), num_images=len(seen.sampled_N))
+    return of_sampled(of_pixels(seen.pixels_NP, seen.hidden_NP), seen.sampled_N)
