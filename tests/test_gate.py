@@ -184,6 +184,19 @@ def test_the_sentence_stays_short_where_many_lines_failed():
     assert sentence.endswith("; and 2 more.")
 
 
+def test_a_line_that_several_policies_hold_is_explained_once():
+    found = metrics(-1.5, -1.6, -1.4)
+    mine = judge(found, policy(line(at_most=0), name="noise"))
+    less = judge(found, policy(line("shared", at_least=0), name="less"))
+    more = judge(found, policy(line("shared", at_least=0), line("own", at_least=1), name="more"))
+    assert explain_difference(mine, [less, more]) == (
+        "Policy noise says pass, but less says fail: shared (unlearned minus teacher) is -1.5 dB where at least 0 is "
+        "wanted, so it is too low; more says fail: the same; own (unlearned minus teacher) is -1.5 dB where at least 1 "
+        "is wanted, so it is too low."
+    )
+    assert explain_difference(mine, [less, less]).endswith("; less says fail: the same.")
+
+
 def test_no_sentence_where_policies_agree():
     same = judge(metrics(-1.5, -1.6, -1.4), policy(line(at_most=-0.8)))
     assert explain_difference(same, [same]) == ""
@@ -191,7 +204,7 @@ def test_no_sentence_where_policies_agree():
 
 def test_the_committed_policies_are_valid_and_give_a_reason_for_every_number():
     contents = read_policies(POLICIES)
-    assert set(contents) == {"noise", "like_unseen"}
+    assert set(contents) == {"noise", "like_unseen", "like_unseen_audited"}
     for name, content in contents.items():
         assert all(len(line.why) > 20 for line in parse_policy(name, content).lines)
 

@@ -206,27 +206,33 @@ def _interval(value: float, low: float | None, high: float | None) -> str:
 
 def explain_difference(deciding: Verdict, others: Sequence[Verdict]) -> str:
     """One sentence that says why other policies' outcomes differ from the deciding one's; empty if none does."""
-    parts = [_explain(other) for other in others if other.outcome != deciding.outcome]
+    parts: list[str] = []
+    told: list[LineVerdict] = []  # a policy may hold the lines of another one; each is explained once
+    for other in others:
+        if other.outcome != deciding.outcome:
+            parts.append(_explain(other, told))
+            told += other.lines
     if not parts:
         return ""
     own = "" if deciding.outcome == "pass" else f" ({_of_lines(deciding)})"
     return f"Policy {deciding.policy} says {deciding.outcome}{own}, but {'; '.join(parts)}."
 
 
-def _explain(verdict: Verdict) -> str:
-    reasons = f": {_of_lines(verdict)}" if verdict.outcome != "pass" else ", as all of its own lines hold"
+def _explain(verdict: Verdict, told: Sequence[LineVerdict]) -> str:
+    reasons = f": {_of_lines(verdict, told)}" if verdict.outcome != "pass" else ", as all of its own lines hold"
     return f"{verdict.policy} says {verdict.outcome}{reasons}"
 
 
-def _of_lines(verdict: Verdict) -> str:
-    """The lines that made the outcome, with numbers; where lines failed, what that means."""
-    decisive = [line for line in verdict.lines if line.outcome == verdict.outcome]
-    parts = []
+def _of_lines(verdict: Verdict, told: Sequence[LineVerdict] = ()) -> str:
+    """The lines that made the outcome, with numbers; where lines failed, what that means. Not again those `told`."""
+    made = [line for line in verdict.lines if line.outcome == verdict.outcome]
+    decisive = [line for line in made if line not in told]
+    parts = ["the same"] if len(decisive) < len(made) else []
     for line in decisive[:_MOST_LINES]:
         compared = line.measure.rpartition(", ")[2]
         unit = " dB" if "_db," in line.measure else ""
         found = "was not measured" if line.value is None else f"is {line.value:.3g}{unit}"
         meaning = f", so {line.otherwise}" if line.outcome == "fail" else ""
         parts.append(f"{line.name} ({compared}) {found} where {line.bound} is wanted{meaning}")
-    more = len(decisive) - len(parts)
+    more = len(decisive) - _MOST_LINES
     return "; ".join([*parts, f"and {more} more"] if more > 0 else parts)

@@ -132,7 +132,7 @@ def test_the_embedded_extractor_scores_every_model_on_every_set(evaluated):
             assert {name for name, score in by_metric.items() if score["low"] is None} == few
             assert all(score["low"] <= score["high"] for name, score in by_metric.items() if name not in few)
     assert verdicts["deciding"] == "noise"
-    assert set(verdicts["verdicts"]) == {"noise", "like_unseen"}
+    assert set(verdicts["verdicts"]) == {"noise", "like_unseen", "like_unseen_audited"}
     assert facts["gate"] == verdicts["verdicts"]["noise"]["outcome"]
     assert facts == found(out, "summary.json")
     assert {path.name for path in out.iterdir()} == {
@@ -477,7 +477,10 @@ def test_a_damaged_log_is_refused(evaluated, fast, tmp_path, copied):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"policy": "nose"}, "evaluate.policy='nose' is not known; policies given: like_unseen, noise"),
+        (
+            {"policy": "nose"},
+            "evaluate.policy='nose' is not known; policies given: like_unseen, like_unseen_audited, noise",
+        ),
         ({"extractor": "fid"}, "evaluate.extractor='fid' is not known"),
         ({"operator": "crop"}, "operator='crop' is not known"),
         ({"policies": {"noise": {"name": "noise"}}}, "policy noise: schema_version: is missing"),
