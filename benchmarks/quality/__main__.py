@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
-    parser.add_argument("--data", required=True, help="digits | cifar10 | photos")
+    parser.add_argument("--data", required=True, help=" | ".join(load_settings(tiny=False).data))
     parser.add_argument("--families", default="", help="comma-separated; all that have a recipe for the data set")
     parser.add_argument("--objectives", default="", help="comma-separated; all that exist")
     parser.add_argument("--requests", default="", help="comma-separated; all of settings.yaml")
