@@ -63,7 +63,7 @@ test: $(STAMP) ## set up, then run the tests
 test-slow: $(STAMP) ## set up, then run the tests of whole chains (kill and resume, all families, sweeps)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not containers" $(PYTEST_ARGS)
 
-test-containers: $(STAMP) ## set up, then build the image and run the pipeline in containers (as root; installs docker.io)
+test-containers: $(STAMP) ## set up, then build the image and run the pipeline in containers (as root; installs docker.io and podman)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m containers tests/containers $(PYTEST_ARGS)
 
 lint: $(STAMP) ## set up, then check style and types

@@ -1,4 +1,4 @@
-"""One Docker daemon, and one image, for all tests of this folder."""
+"""One Docker daemon, one base image, and one image for all tests of this folder."""
 
 import os
 import subprocess
@@ -25,20 +25,32 @@ def address() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def image(address) -> str:
-    """The image, as `make image` builds it and looks at it."""
+def base(address) -> Iterator[None]:
+    """The image to build on, and the packages that its pip finds."""
     make_base(address)
     with packages_as_here(address):
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("I2I_UNLEARN_")}
-        done = subprocess.run(
-            ["make", "image", "ENGINE=docker", "BUILD_ARGS=--network host"],
-            cwd=ROOT,
-            env=environment | {"DOCKER_HOST": address, "DOCKER_BUILDKIT": "0"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        yield
+
+
+def make_image(**environment: str) -> str:
+    """What `make image` prints of the build and of its look at the image."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("I2I_UNLEARN_", "ENGINE"))}
+    done = subprocess.run(
+        ["make", "image", "BUILD_ARGS=--network host"],
+        cwd=ROOT,
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, f"{done.stdout[-5000:]}\n{done.stderr[-5000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def image(address, base) -> str:
+    """The image, as `make image` builds it and looks at it."""
+    assert "\ndocker run " in make_image(DOCKER_HOST=address, DOCKER_BUILDKIT="0")
     return IMAGE
 
 

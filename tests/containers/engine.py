@@ -1,7 +1,7 @@
-"""A Docker daemon of the tests' own, and the base image that they build on.
+"""A Docker daemon and a podman of the tests' own, and the base image that they build on.
 
-Nothing of the machine's is touched: the daemon has a folder, a socket and a process id file of its own, makes no bridge
-and no firewall rule, and ends with the process that started it, whichever way that ends.
+Nothing of the machine's is touched: both have folders of their own and make no bridge and no firewall rule; the daemon
+ends with the process that started it, whichever way that ends, and podman has none.
 """
 
 import contextlib
@@ -23,11 +23,13 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 PYTHON_BASE = "docker.io/library/python:3.11-slim-bookworm"
 """What components/Containerfile builds on; here made of Debian's packages, since no registry may be in reach."""
-PACKAGES = {"dockerd": "docker.io", "debootstrap": "debootstrap"}
+PACKAGES = {"dockerd": "docker.io", "debootstrap": "debootstrap", "podman": "podman", "runc": "runc"}
 """A program, and Debian's package that brings it."""
-MEMORY_GIB = 14
-"""What must be free for the daemon to keep its files in memory: an image of two gigabytes is five while it is built. A
-disk takes minutes to write them, and minutes again to give the room back."""
+SPACE_GIB = 10
+"""What an engine may need: an image of two gigabytes is five while it is built."""
+SPARE_GIB = 4
+"""What must be left for an engine to keep its files in memory. A disk takes minutes to write them, and minutes again to
+give the room back."""
 
 
 class NoEngine(Exception):  # noqa: N818  a reason to skip, not an error
@@ -60,9 +62,7 @@ def require_engine() -> None:
 @contextlib.contextmanager
 def engine() -> Iterator[str]:
     """A daemon that has started; its address, for DOCKER_HOST. Afterwards nothing of it is left."""
-    folder = Path(tempfile.mkdtemp(prefix="i2i-engine-"))  # short: a socket's path may have 107 characters
-    if _free_memory() >= MEMORY_GIB << 30:
-        _do(["mount", "-t", "tmpfs", "-o", f"size={MEMORY_GIB - 4}g,mode=700", "tmpfs", str(folder)])
+    folder = _folder()
     address = f"unix://{folder}/docker.sock"
     words = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "-H", address]
     words += ["--pidfile", f"{folder}/dockerd.pid", "--iptables=false", "--bridge=none"]
@@ -76,6 +76,55 @@ def engine() -> Iterator[str]:
         yield address
     finally:
         _end(daemon, folder)
+
+
+@contextlib.contextmanager
+def podman() -> Iterator[dict[str, str]]:
+    """The environment variables by which podman keeps its files in one folder, of which nothing is left.
+
+    A layer that is being made is in /var/tmp for a moment: with it, the room in memory would not do.
+    """
+    folder = _folder()
+    # runc: crun refuses a kernel that has both versions of control groups. podman gives containers limits that it may
+    # have no right to raise its own to.
+    settings = {
+        "engine": {
+            "runtime": "runc",
+            "cgroup_manager": "cgroupfs",
+            "events_logger": "none",
+            "lock_type": "file",
+            "tmp_dir": f"{folder}/tmp",
+        },
+        "network": {"network_backend": "netavark", "network_config_dir": f"{folder}/networks"},
+        "containers": {"default_ulimits": ["nofile=4096:4096", "nproc=4096:4096"]},
+    }
+    storage = {"storage": {"driver": "overlay", "graphroot": f"{folder}/images", "runroot": f"{folder}/run"}}
+    for name, content in (("containers.conf", settings), ("storage.conf", storage)):
+        (folder / name).write_text(_toml(content))
+    try:
+        yield {
+            "CONTAINERS_CONF": f"{folder}/containers.conf",
+            "CONTAINERS_STORAGE_CONF": f"{folder}/storage.conf",
+            "DOCKER_HOST": f"unix://{folder}/none.sock",  # no Docker answers there
+        }
+    finally:
+        _remove(folder)
+
+
+def _toml(content: dict[str, dict[str, Any]]) -> str:
+    """JSON's texts and lists of texts are TOML's too."""
+    lines = []
+    for section, entries in content.items():
+        lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in entries.items())]
+    return "\n".join(lines)
+
+
+def _folder() -> Path:
+    """Where an engine keeps its files; in memory, if there is enough."""
+    folder = Path(tempfile.mkdtemp(prefix="i2i-engine-"))  # short: a socket's path may have 107 characters
+    if _free_memory() >= SPACE_GIB + SPARE_GIB << 30:
+        _do(["mount", "-t", "tmpfs", "-o", f"size={SPACE_GIB}g,mode=700", "tmpfs", str(folder)])
+    return folder
 
 
 def _free_memory() -> int:
@@ -100,12 +149,24 @@ def _end(daemon: subprocess.Popen[bytes], folder: Path) -> None:
     except subprocess.TimeoutExpired:
         os.killpg(daemon.pid, 9)
         daemon.wait()
+    _remove(folder)
+
+
+def _remove(folder: Path) -> None:
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for mount in sorted((mount for mount in mounts if f"{mount}/".startswith(f"{folder}/")), reverse=True):
-        subprocess.run(["umount", mount], check=True)  # the daemon leaves exec/netns/default
+        _unmount(mount)  # Docker leaves exec/netns/default, podman its images
     shutil.rmtree(folder)
     left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(folder).encode() in _read(path)]
-    assert not left, f"still running after the daemon's end: {left}"
+    assert not left, f"still running after the engine's end: {left}"
+
+
+def _unmount(mount: str) -> None:
+    """Also where podman's own cleaning up after a container, which nobody waits for, still goes on."""
+    until = time.monotonic() + 60
+    while (done := _output(["umount", mount])).returncode:
+        assert time.monotonic() < until, done.stderr
+        time.sleep(0.2)
 
 
 def _read(path: Path) -> bytes:
