@@ -36,7 +36,7 @@ def make_image(**environment: str) -> str:
     """What `make image` prints of the build and of its look at the image."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("I2I_UNLEARN_", "ENGINE"))}
     done = subprocess.run(
-        ["make", "image", "BUILD_ARGS=--network host"],
+        ["make", "--no-print-directory", "image", "BUILD_ARGS=--network host"],
         cwd=ROOT,
         env=kept | environment,
         capture_output=True,

@@ -97,26 +97,27 @@ def command(folder: Path, address: str, *words: str) -> subprocess.Popen[str]:
 
 
 class Watch:
-    """Asks Docker for every container of a run, until the context ends."""
+    """What Docker says of every container of a run when it has made it, until the context ends."""
 
     def __init__(self, client) -> None:
         self._client = client
-        self._over = threading.Event()
         self._thread = threading.Thread(target=self._look)
         self.seen: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> "Watch":
+        # Told, not asked for again and again: a short step would be gone before it is looked for.
+        filters = {"type": "container", "event": "create", "label": LABEL}
+        self._made = self._client.events(decode=True, filters=filters)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._made.close()
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._over.wait(0.2):
-            for container in self._client.containers.list(filters={"label": LABEL}, ignore_removed=True):
-                self.seen.setdefault(container.id, container.attrs)
+        for event in self._made:
+            self.seen[event["id"]] = self._client.api.inspect_container(event["id"])
 
 
 @dataclass(frozen=True)
