@@ -32,17 +32,22 @@ def base(address) -> Iterator[None]:
         yield
 
 
-def make_image(**environment: str) -> str:
-    """What `make image` prints of the build and of its look at the image."""
+def try_make_image(*settings: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`make image`: the build, and its look at the image."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("I2I_UNLEARN_", "ENGINE"))}
-    done = subprocess.run(
-        ["make", "--no-print-directory", "image", "BUILD_ARGS=--network host"],
+    return subprocess.run(
+        ["make", "--no-print-directory", "image", "BUILD_ARGS=--network host", *settings],
         cwd=ROOT,
         env=kept | environment,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def make_image(**environment: str) -> str:
+    """What it prints where nothing is amiss."""
+    done = try_make_image(**environment)
     assert done.returncode == 0, f"{done.stdout[-5000:]}\n{done.stderr[-5000:]}"
     return done.stdout
 

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from i2i_unlearn import __version__
+from tests.containers.conftest import try_make_image
 from tests.containers.engine import ROOT
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]  # the first test builds the image
@@ -93,3 +94,13 @@ def test_nothing_can_be_installed_or_built(client, image, words):
     # sh: a program that is not there is another error to docker's client than one that fails.
     printed = client.containers.run(image, ["sh", "-c", f"{' '.join(words)} 2>&1 || true"], **CLOSED).decode()
     assert "No module named pip" in printed or "not found" in printed
+
+
+def test_an_image_for_gpus_without_torch_for_them_is_told_when_it_is_made(address, client, image):
+    name = "i2i-unlearn:for-gpus"
+    done = try_make_image("TARGET=gpu", f"IMAGE={name}", DOCKER_HOST=address, DOCKER_BUILDKIT="0")
+    assert done.returncode == 2
+    assert re.search(r"^fail +torch .*the image is for GPUs, and torch .*\+cpu is not", done.stdout, re.MULTILINE)
+    assert "make image TARGET=gpu TORCH_INDEX=ADDRESS" in done.stdout
+    variables = client.images.get(name).attrs["Config"]["Env"]
+    assert {"I2I_UNLEARN_IMAGE_TARGET=gpu", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"} <= set(variables)
