@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlflow import MlflowClient
-
 from i2i_unlearn.errors import UserError
+from i2i_unlearn.tracking.client import Client
 from i2i_unlearn.tracking.entities import DEFAULT_DATABASE
 from i2i_unlearn.tracking.server import Server
 
@@ -35,7 +34,7 @@ def connect(uri: str = "") -> Iterator[Server]:
         uri = tracking_uri()
         try:
             _reach_database(uri)
-            yield Server(MlflowClient(tracking_uri=uri), uri)
+            yield Server(Client(tracking_uri=uri), uri)
         except ModuleNotFoundError as error:
             raise UserError(
                 f"MLflow at {public(uri)} needs a package that is not here ({error}); install it"

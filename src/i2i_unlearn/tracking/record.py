@@ -228,26 +228,13 @@ class Record:
                 self._client.delete_logged_model(model.model_id)
 
     def _upload(self, model_id: str, saved: Path, sha256: str) -> Logged:
-        try:
+        with logged_model_of_ours(self._client, model_id):
             self._client.set_logged_model_tags(model_id, {"saved_sha256": sha256})
             self._client.log_model_artifacts(model_id, str(saved))
             self._client.finalize_logged_model(model_id, "READY")
+            self._client.get_logged_model(model_id)  # MLflow also finalizes what was deleted meanwhile
             self._log_output(model_id)
-        except MlflowException as error:
-            if not self._is_gone(model_id):
-                raise
-            raise UserError(
-                "the same model is being registered by another process, which began later and goes on; run the same"
-                " command again when it is done"
-            ) from error
         return Logged(model_id, sha256)
-
-    def _is_gone(self, model_id: str) -> bool:
-        try:
-            self._client.get_logged_model(model_id)
-        except MlflowException as error:
-            return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
-        return False
 
     def _log_output(self, model_id: str) -> None:
         """Tell MLflow that this run made the model; twice would be an error."""
@@ -261,6 +248,27 @@ class Record:
     def _has_output(self, model_id: str) -> bool:
         outputs = self._client.get_run(self.run_id).outputs
         return outputs is not None and any(output.model_id == model_id for output in outputs.model_outputs)
+
+
+@contextmanager
+def logged_model_of_ours(client: MlflowClient, model_id: str) -> Iterator[None]:
+    """Say in one line what it means if a logged model is deleted while it is written or registered.
+
+    Raises:
+        UserError: another registration of the same deleted it (`Record._delete_unfinished`).
+    """
+    try:
+        yield
+    except MlflowException as error:
+        try:
+            client.get_logged_model(model_id)
+        except MlflowException as missing:
+            if missing.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise UserError(
+                    "the same model is being registered by another process, which began later and goes on; run the same"
+                    " command again when it is done"
+                ) from error
+        raise
 
 
 def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.tracking.entities import ATTEMPT, DEFAULT_ARTIFACTS, PARENT, Logged, Version
-from i2i_unlearn.tracking.record import Record
+from i2i_unlearn.tracking.record import Record, logged_model_of_ours
 
 
 class Server:
@@ -130,6 +130,9 @@ class Server:
 
         Where an answer got lost on the way, or somebody else was as fast, the oldest version of this identity counts
         and what was made here of the same is deleted.
+
+        Raises:
+            UserError: somebody else, who began later, deleted the logged model.
         """
         tags = {key: value for key, value in {**identity, **tags, "saved_sha256": logged.saved_sha256}.items() if value}
         try:
@@ -138,14 +141,15 @@ class Server:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         source = f"models:/{logged.id}"
-        self.client.create_model_version(
-            model_name,
-            source,
-            run_id=record.run_id,
-            tags=tags,
-            model_id=logged.id,
-            await_creation_for=0,  # its files are there already
-        )
+        with logged_model_of_ours(self.client, logged.id):
+            self.client.create_model_version(
+                model_name,
+                source,
+                run_id=record.run_id,
+                tags=tags,
+                model_id=logged.id,
+                await_creation_for=0,  # its files are there already
+            )
         first, *others = reversed(self.versions(model_name, **identity))
         return self._without_copies(first, [other for other in others if other.logged.id == logged.id])
 
