@@ -197,6 +197,17 @@ def test_a_line_that_several_policies_hold_is_explained_once():
     assert explain_difference(mine, [less, less]).endswith("; less says fail: the same.")
 
 
+def test_a_line_that_was_not_explained_is_not_the_same():
+    found = metrics(-1.5, -1.6, -1.4)
+    mine = judge(found, policy(line(at_most=0), name="noise"))
+    less = judge(found, policy(line("failed", at_least=0), line("open", at_least=-1.5), name="less"))
+    more = judge(found, policy(line("open", at_least=-1.5), name="more"))
+    assert (less.outcome, more.outcome) == ("fail", "undecided")
+    told = explain_difference(mine, [less, more])
+    assert "open" not in told.split("; more says")[0]
+    assert "more says undecided: open (unlearned minus teacher) is -1.5 dB" in told
+
+
 def test_no_sentence_where_policies_agree():
     same = judge(metrics(-1.5, -1.6, -1.4), policy(line(at_most=-0.8)))
     assert explain_difference(same, [same]) == ""

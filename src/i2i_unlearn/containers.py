@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from i2i_unlearn.errors import UserError
+from i2i_unlearn.whole_lines import whole_lines
 
 KILLED = 137
 """Exit code of a container that was ended by force."""
@@ -129,22 +130,12 @@ def run_container(
     try:
         if stopped.is_set():  # it may have come after the others were removed
             return KILLED
-        for line in _lines(container.logs(stream=True)):
-            print(line)
+        for line in whole_lines(container.logs(stream=True)):
+            print(line.decode(errors="replace").removesuffix("\n"))
         return int(container.wait()["StatusCode"])
     finally:
         with contextlib.suppress(docker.errors.NotFound):
             container.remove(force=True)
-
-
-def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
-    """Whole lines, of pieces that may end within a line or within a letter."""
-    rest = b""
-    for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from (line.decode(errors="replace") for line in lines)
-    if rest:
-        yield rest.decode(errors="replace")
 
 
 def _user(home: Path) -> tuple[int, int]:
@@ -191,11 +182,17 @@ def _require_gpus(client: Any, image: str, count: int, options: Mapping[str, Any
     """Raise UserError unless Docker starts a container with so many: it does not say before whether it would."""
     import docker
 
-    try:
+    def start(options: Mapping[str, Any]) -> None:
         container = client.containers.run(image, ["true"], detach=True, **options)
         container.wait()
         container.remove(force=True)
+
+    try:
+        start(options)
     except docker.errors.APIError as error:
+        start(
+            {key: value for key, value in options.items() if key not in gpu_options(count)}
+        )  # else it is not the GPUs
         told = " ".join(str(error.explanation or error).split())
         wanted = "a GPU" if count == 1 else f"{count} GPUs"
         raise UserError(

@@ -211,7 +211,7 @@ def explain_difference(deciding: Verdict, others: Sequence[Verdict]) -> str:
     for other in others:
         if other.outcome != deciding.outcome:
             parts.append(_explain(other, told))
-            told += other.lines
+            told += [line for line in other.lines if line.outcome == other.outcome]
     if not parts:
         return ""
     own = "" if deciding.outcome == "pass" else f" ({_of_lines(deciding)})"

@@ -29,6 +29,7 @@ class KubernetesStub(Stub):
         self.allowed: Callable[[Any], bool] = lambda attributes: True
         """Whether the asker may do it (V1ResourceAttributes)."""
         self.version = "v1.33.1"
+        self.line_every = LINE_EVERY
         self._json = client.ApiClient()
 
     def kubeconfig(self, path: Path, namespace: str = "team-a", token: str = "") -> Path:
@@ -104,7 +105,7 @@ class KubernetesStub(Stub):
             raise _status(400, f'container "main" in pod "{name}" is waiting to start: ContainerCreating')
         lines = self.logs[name].splitlines(keepends=True)
         if query.get("timestamps") == ["true"]:
-            moments = [BEGUN + number * LINE_EVERY for number in range(len(lines))]
+            moments = [BEGUN + number * self.line_every for number in range(len(lines))]
             since = datetime.fromisoformat(query["sinceTime"][0]) if "sinceTime" in query else BEGUN
             stamps = [f"{moment:%FT%T.%f}000Z ".encode() for moment in moments]
             lines = [

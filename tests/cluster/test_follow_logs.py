@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 
 import pytest
 from http_stub import Reply
@@ -157,11 +158,26 @@ def test_a_log_that_breaks_off_within_a_line_is_taken_up_without_loss_and_withou
     assert asked[:3] == [None, ["2026-02-01T12:00:01+00:00"], ["2026-02-01T12:00:01+00:00"]]
 
 
-def test_the_same_text_twice_in_a_second_is_written_twice(cluster, follow):
+@pytest.mark.parametrize("line_every_s", [0, 0.25])
+def test_the_same_text_twice_at_a_time_is_written_twice(cluster, follow, line_every_s):
+    cluster.kubernetes.line_every = timedelta(seconds=line_every_s)
     cluster.add_pod("unlearn", b"again\nagain\n")
-    cluster.acts = [lambda: None, lambda: cluster.print("p-unlearn-0", b"again\n"), lambda: None, cluster.end]
+    size = len(b"2026-02-01T12:00:00.000000000Z again\n")
+    cluster.replies = [cut_after(size + 9)]
+    cluster.acts = [lambda: None] * 3 + [lambda: cluster.print("p-unlearn-0", b"again\n"), lambda: None, cluster.end]
     _, out, _ = follow()
     assert out.count("again\n") == 3
+
+
+def test_a_pod_that_ends_after_its_run_is_read_to_its_end(cluster, follow):
+    cluster.add_pod("unlearn", b"step 1\nst")
+    cluster.acts = [
+        lambda: None,
+        lambda: setattr(cluster.kubeflow.runs[0], "state", "CANCELED"),
+        lambda: cluster.end_pod("p-unlearn-0", "Failed", b"opped"),
+    ]
+    _, out, _ = follow()
+    assert out == "== unlearn (p-unlearn-0, Running)\nstep 1\nstopped\n"
 
 
 def test_of_what_was_printed_before_the_last_lines_alone(cluster, follow):
@@ -183,6 +199,15 @@ def test_a_run_whose_pods_are_not_made_yet_is_waited_for(cluster, follow):
     assert code == 0
     assert "begun\n" in out
     assert err.count("ContainerCreating") == 1
+    assert err.count("namespace team-a has no pods of run") == 1
+
+
+def test_a_step_that_has_not_come_to_its_turn_is_waited_for_and_told_once(cluster, follow):
+    cluster.add_pod("split", b"1 forget\n")
+    cluster.acts = [lambda: None, lambda: None, lambda: cluster.add_pod("unlearn", b"step 1\n", 1), cluster.end]
+    code, out, err = follow("--step", "unlearn")
+    assert (code, err) == (0, "step unlearn has no pod\n")
+    assert "step 1\n" in out
 
 
 def test_a_failed_run_is_exit_code_1_with_the_last_lines_and_the_step(cluster, follow):

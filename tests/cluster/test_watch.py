@@ -156,6 +156,14 @@ def test_a_server_that_is_too_busy_is_asked_again(kubeflow, unlearn):
     assert out.count("looking again") == 2
 
 
+def test_a_server_that_was_too_busy_and_then_does_not_answer_is_asked_again(kubeflow, unlearn):
+    run_id = kubeflow.add_run(state="SUCCEEDED")
+    kubeflow.faults = [Reply(429, {"message": "too many requests"}), Reply(503, {"message": "upgrade"})]
+    code, out, _ = unlearn("pipeline", "watch", run_id, "--every", "0.1", "--host", kubeflow.url)
+    assert code == 0
+    assert out.count("looking again") == 2
+
+
 @pytest.mark.parametrize("pages", ["", "https://eve:other-secret@pages.example.com"])
 def test_a_password_in_the_address_is_not_in_the_link(kubeflow, unlearn, monkeypatch, pages):
     monkeypatch.setenv("KF_PIPELINES_UI_ENDPOINT", pages)

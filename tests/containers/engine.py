@@ -153,18 +153,21 @@ def _end(daemon: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for mount in sorted((mount for mount in mounts if f"{mount}/".startswith(f"{folder}/")), reverse=True):
+    for mount in sorted((mount for mount in _mounts() if f"{mount}/".startswith(f"{folder}/")), reverse=True):
         _unmount(mount)  # Docker leaves exec/netns/default, podman its images
     shutil.rmtree(folder)
     left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(folder).encode() in _read(path)]
     assert not left, f"still running after the engine's end: {left}"
 
 
+def _mounts() -> list[str]:
+    return [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+
+
 def _unmount(mount: str) -> None:
     """Also where podman's own cleaning up after a container, which nobody waits for, still goes on."""
     until = time.monotonic() + 60
-    while (done := _output(["umount", mount])).returncode:
+    while (done := _output(["umount", mount])).returncode and mount in _mounts():
         assert time.monotonic() < until, done.stderr
         time.sleep(0.2)
 

@@ -7,18 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from i2i_unlearn.containers import Containers, _lines, _mounts, _user
+from i2i_unlearn.containers import Containers, _mounts, _user
 from i2i_unlearn.errors import UserError
 from i2i_unlearn.runner import gpus_of, parse_params, read_package
 
 PACKAGE = Path(__file__).parents[2] / "pipelines/unlearning.yaml"
-
-
-def test_lines_are_whole_however_they_arrive():
-    text = "eins\nzw\u00f6lf\n\nthe end".encode()
-    for size in (1, 2, 3, 100):
-        chunks = [text[start : start + size] for start in range(0, len(text), size)]
-        assert list(_lines(iter(chunks))) == ["eins", "zwölf", "", "the end"]
 
 
 def test_images_and_keys_are_read_only_and_a_link_is_left_alone(tmp_path):

@@ -130,6 +130,16 @@ WRITES: dict[str, Callable[[Client, str, str], None]] = {
     "alias": lambda client, _, model_id: client.set_registered_model_alias("collisions", f"alias{model_id}", model_id),
 }
 
+COUNTS: dict[str, Callable[[Client, str, str], int]] = {
+    "parameters": lambda client, run_id, _: len(client.get_run(run_id).data.params),
+    "tags": lambda client, run_id, _: sum(key.startswith("key") for key in client.get_run(run_id).data.tags),
+    "tag": lambda client, run_id, _: sum(key == "key" for key in client.get_run(run_id).data.tags),
+    "model": lambda client, run_id, _: len(client.get_run(run_id).inputs.model_inputs),
+    "data set": lambda client, run_id, _: len(client.get_run(run_id).inputs.dataset_inputs),
+    "version tag": lambda client, _, number: len(client.get_model_version("collisions", number).tags),
+    "alias": lambda client, _, number: len(client.get_model_version("collisions", number).aliases),
+}
+
 
 @pytest.mark.parametrize("name", WRITES)
 def test_what_two_write_at_the_same_moment_is_there_and_no_error(first: str, name: str):
@@ -154,6 +164,7 @@ def test_what_two_write_at_the_same_moment_is_there_and_no_error(first: str, nam
         with ThreadPoolExecutor(2) as pool:
             for written in [pool.submit(write) for _ in range(2)]:
                 written.result(timeout=120)
+        assert COUNTS[name](client, run_id, about) == (50 if name in ("parameters", "tags") else 1)
 
 
 def test_a_model_that_another_registration_deleted_makes_no_version(first: str):

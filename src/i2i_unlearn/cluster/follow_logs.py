@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-import urllib3
-
 from i2i_unlearn.cluster.connect import Pipelines
 from i2i_unlearn.cluster.kubernetes_api import Kubernetes
-from i2i_unlearn.cluster.logs import CONTAINER, StepPod, no_pods, pods_until_now, require_id
+from i2i_unlearn.cluster.logs import CONTAINER, StepPod, lines_of, no_pods, pods_until_now, require_id
 from i2i_unlearn.cluster.rest import Refused, Unreachable
 from i2i_unlearn.cluster.runs import ENDED, state_of
 from i2i_unlearn.cluster.watch import PATIENCE, Patience, reason, steps_of_spec
@@ -56,7 +54,7 @@ def follow(
     """
     require_id(run_id)
     told = _Told(kubernetes, write, say, tail)
-    patience, looks_after_end = Patience(say, every_s), 0
+    patience, looks_after_end, no_pod_said = Patience(say, every_s), 0, False
     while True:
         try:
             run = api.client.get_run(run_id)  # before the logs: once it has ended, they are complete
@@ -64,16 +62,18 @@ def follow(
             if step and known and step not in known:
                 raise UserError(f"run {run_id} has no step {step!r}; it has {', '.join(sorted(known))}")
             found = pods_until_now(kubernetes, run_id)
-            is_whole = told.show_new([pod for pod in found if step in ("", pod.step)])
+            wanted = [pod for pod in found if step in ("", pod.step)]
+            is_whole = told.show_new(wanted)
         except (Unreachable, Refused) as error:
             patience.failed(error)
             continue
         patience.answered()
+        if not wanted and not no_pod_said:
+            no_pod_said = True
+            say(f"step {step} has no pod" if found else no_pods(kubernetes, run_id))
         if state_of(run) in ENDED:
             looks_after_end += 1
             if is_whole or looks_after_end > PATIENCE:
-                if not told.pods:
-                    say(f"step {step} has no pod" if found else no_pods(kubernetes, run_id))
                 return state_of(run), reason(run)
         time.sleep(every_s)
 
@@ -95,7 +95,7 @@ class _Told:
         self._said: dict[str, str] = {}
 
     def show_new(self, pods: list[StepPod]) -> bool:
-        """Write what has come; whether that is all until now.
+        """Write what has come; whether that is all that these pods will ever print.
 
         Raises:
             Refused: the logs may not be read (401, 403).
@@ -108,6 +108,7 @@ class _Told:
             try:
                 for line in log.new(has_ended=pod.phase in POD_ENDED):
                     self._show(pod, line)
+                is_whole = is_whole and log.is_over  # a pod may end somewhat later than its run
             except (Unreachable, Refused) as error:  # it ends no watching: the run may try again on another node
                 if isinstance(error, Refused) and error.status in (401, 403):
                     raise
@@ -166,15 +167,9 @@ class _Log:
         self.is_over = has_ended
 
     def _lines(self, has_ended: bool) -> Iterator[bytes]:
-        rest = b""
-        try:
-            for chunk in self._reply().stream(decode_content=True):
-                *lines, rest = (rest + chunk).split(b"\n")
-                yield from lines
-        except urllib3.exceptions.HTTPError as error:
-            raise Unreachable(f"the log of {self._pod} broke off ({type(error).__name__})") from None
-        if rest and has_ended:
-            yield rest
+        for line in lines_of(self._reply(), self._pod):
+            if has_ended or line.endswith(b"\n"):
+                yield line.removesuffix(b"\n")
 
     def _reply(self) -> Any:
         # CoreV1Api.read_namespaced_pod_log of kubernetes 30 does not know sinceTime.

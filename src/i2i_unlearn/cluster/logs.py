@@ -13,6 +13,7 @@ import urllib3
 from i2i_unlearn.cluster.kubernetes_api import Kubernetes
 from i2i_unlearn.cluster.rest import Refused, Unreachable
 from i2i_unlearn.errors import UserError
+from i2i_unlearn.whole_lines import whole_lines
 
 RUN_LABEL = "pipeline/runid"
 NODE = "workflows.argoproj.io/node-name"
@@ -95,15 +96,23 @@ def _log(kubernetes: Kubernetes, pod: str, tail: int | None) -> Iterator[str]:
             raise
         yield f"({refusal})\n"
         return
-    last = "\n"
     try:
-        for chunk in reply.stream(decode_content=True):
-            last = chunk.decode(errors="replace")
-            yield last
+        for line in lines_of(reply, pod):
+            yield line.decode(errors="replace").removesuffix("\n") + "\n"
+    except Unreachable as error:
+        raise Unreachable(f"{error}; run the same command again") from None
+
+
+def lines_of(reply: Any, pod: str) -> Iterator[bytes]:
+    """Lines of a pod's log as they arrive, each with its newline; the last may lack it.
+
+    Raises:
+        Unreachable: the log broke off.
+    """
+    try:
+        yield from whole_lines(reply.stream(decode_content=True))
     except urllib3.exceptions.HTTPError as error:
-        raise Unreachable(f"the log of {pod} broke off ({type(error).__name__}); run the same command again") from None
-    if not last.endswith("\n"):
-        yield "\n"
+        raise Unreachable(f"the log of {pod} broke off ({type(error).__name__})") from None
 
 
 def _step_pod(pod: Any) -> StepPod | None:

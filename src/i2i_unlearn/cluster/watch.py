@@ -71,11 +71,15 @@ class Patience:
         self._failures, self._has_answered = 0, True
 
     def failed(self, error: Unreachable | Refused) -> None:
-        """Wait, or raise the error: a first look that fails, and what the server will not grant later either."""
+        """Wait, or raise the error: a first look that fails, and what the server will not grant later either.
+
+        That it is too busy (429) is an answer, at the first look, too.
+        """
         self._failures += 1
         status = error.status if isinstance(error, Refused) else 0
-        hopeless = not self._has_answered or 0 < status < 500
-        if self._failures > PATIENCE or (hopeless and status != TOO_MANY):
+        self._has_answered = self._has_answered or status == TOO_MANY
+        hopeless = not self._has_answered or (0 < status < 500 and status != TOO_MANY)
+        if self._failures > PATIENCE or hopeless:
             raise error
         self._say(f"{error}; looking again in {self._every_s:g} s")
         time.sleep(self._every_s)

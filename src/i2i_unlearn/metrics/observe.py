@@ -20,8 +20,8 @@ from i2i_unlearn.metrics.extractors import Classifier, Extractor
 from i2i_unlearn.metrics.feature_cosine import cosine
 from i2i_unlearn.metrics.features import keep_features
 from i2i_unlearn.metrics.hole_psnr import hole_error
-from i2i_unlearn.metrics.observations import Observations
-from i2i_unlearn.metrics.output_spread import MOST_IMAGES, MOST_PIXELS
+from i2i_unlearn.metrics.observations import MOST_IMAGES, Observations
+from i2i_unlearn.metrics.output_spread import MOST_PIXELS
 from i2i_unlearn.models.base import CompletesWithLoss
 from i2i_unlearn.operators import Operator
 from i2i_unlearn.randomness import derive_seed, generator_for

@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2i_unlearn.metrics.bootstrap import Floats, Statistic
-from i2i_unlearn.metrics.observations import MOST_IMAGES, Array, Observations, of_sampled
-
-__all__ = ["MOST_IMAGES", "MOST_PIXELS", "of_pixels", "statistic"]
+from i2i_unlearn.metrics.observations import Array, Observations, of_sampled
 
 MOST_PIXELS = 256
 """More pixels would change the mean in its third digit only: neighbours are alike. The demo's hole has 196."""
