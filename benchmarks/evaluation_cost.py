@@ -31,9 +31,9 @@ from torch import Tensor
 
 from benchmarks.evaluation_cost_project import Project, config_for, make_project
 from benchmarks.pairs import Time, median, timed
-from i2i_unlearn.metrics.observe import Seen, SetObserver
+from i2i_unlearn.evaluation.metrics.observe import Seen, SetObserver
 from i2i_unlearn.models import FAMILIES
-from i2i_unlearn.randomness import generator_for
+from i2i_unlearn.models.randomness import generator_for
 from i2i_unlearn.stages import evaluate
 
 GOAL = 1.2

@@ -12,15 +12,15 @@ import numpy as np
 
 from benchmarks.quality.settings import laid_over
 from benchmarks.setting import ROOT, params_of
-from i2i_unlearn.config import EvaluateConfig, PretrainConfig
-from i2i_unlearn.data.embedded import stored_png
-from i2i_unlearn.data.images import read_index
-from i2i_unlearn.data.manifest import SplitManifest, digest_images, fingerprints, write_manifest
-from i2i_unlearn.data.shards import Record, write_shards
-from i2i_unlearn.files import digest_file, digest_folder, write_json
-from i2i_unlearn.gate import read_policies
+from i2i_unlearn.config.sections import EvaluateConfig, PretrainConfig
+from i2i_unlearn.data.images.reading import read_index
+from i2i_unlearn.data.images.shards import Record, write_shards
+from i2i_unlearn.data.importers.embedded import stored_png
+from i2i_unlearn.data.split.manifest import SplitManifest, digest_images, fingerprints, write_manifest
+from i2i_unlearn.evaluation.gate import read_policies
 from i2i_unlearn.models import family_named
-from i2i_unlearn.randomness import generator_for
+from i2i_unlearn.models.randomness import generator_for
+from i2i_unlearn.support.files import digest_file, digest_folder, write_json
 
 DATA = "cifar10"
 NUM_FORGET = 100

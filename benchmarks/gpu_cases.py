@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from i2i_unlearn.engine import Schedule, train
+from i2i_unlearn.method.noise import Noise
+from i2i_unlearn.method.objectives import make_objective
+from i2i_unlearn.method.objectives.base import Settings
+from i2i_unlearn.method.targets import TeacherTargets
 from i2i_unlearn.models import family_named
-from i2i_unlearn.noise import Noise
-from i2i_unlearn.objectives import make_objective
-from i2i_unlearn.objectives.base import Settings
-from i2i_unlearn.operators import make_operator
-from i2i_unlearn.randomness import generator_for
-from i2i_unlearn.sampling import Sampler, single_pool
-from i2i_unlearn.targets import TeacherTargets
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.randomness import generator_for
+from i2i_unlearn.training.engine import Schedule, train
+from i2i_unlearn.training.sampling import Sampler, single_pool
 
 SEED = 0
 

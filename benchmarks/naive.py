@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.setting import Setting
-from i2i_unlearn.compat_torchvision import ensure_torchvision
-from i2i_unlearn.engine import BETAS
-from i2i_unlearn.objectives.base import Batch
-from i2i_unlearn.randomness import generator_for
-from i2i_unlearn.stages.training import schedule_of
+from i2i_unlearn.method.objectives.base import Batch
+from i2i_unlearn.models.randomness import generator_for
+from i2i_unlearn.support.torchvision_compat import ensure_torchvision
+from i2i_unlearn.training.engine import BETAS
+from i2i_unlearn.training.run import schedule_of
 
 ensure_torchvision()  # before torchvision: beside a CPU build of torch its import must be mended
 from torchvision import transforms  # noqa: E402
@@ -73,7 +73,7 @@ class Plan:
 
 def make_plan(setting: Setting, num_steps: int) -> Plan:
     """The plan of our sampler's first `num_steps` steps."""
-    sampler = setting.sampler(fronts=False)
+    sampler = setting.sampler(stems=False)
     steps = (sampler.batches(step) for step in range(num_steps))
     return Plan([{name: replace(batch, images_BCHW=NO_PIXELS) for name, batch in step.items()} for step in steps])
 

@@ -17,7 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu_cases import MAE, PALETTE, Case, Unlearning
-from i2i_unlearn.presets import Preset, find_preset
+from i2i_unlearn.config.presets import Preset, find_preset
 
 PEAK_FLOPS = 989e12
 """NVIDIA's figure for bf16 on an H100 SXM, without sparsity."""

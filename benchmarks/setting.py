@@ -18,20 +18,21 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.quality.settings import load_settings
-from i2i_unlearn.config import PretrainConfig, UnlearnConfig
-from i2i_unlearn.data.embedded import EMBEDDED
-from i2i_unlearn.engine import pick_device, train
-from i2i_unlearn.fronts import fixed_fronts
+from i2i_unlearn.config.sections import PretrainConfig, UnlearnConfig
+from i2i_unlearn.data.importers.embedded import EMBEDDED
+from i2i_unlearn.method.noise import Noise, fit_noise
+from i2i_unlearn.method.objectives import make_objective
+from i2i_unlearn.method.objectives.base import Objective, Settings, Targets
+from i2i_unlearn.method.targets import TeacherTargets
 from i2i_unlearn.models import family_named
-from i2i_unlearn.noise import Noise, fit_noise
-from i2i_unlearn.objectives import make_objective
-from i2i_unlearn.objectives.base import Objective, Settings, Targets
-from i2i_unlearn.operators import Operator, make_operator
-from i2i_unlearn.pixels import to_float
-from i2i_unlearn.randomness import generator_for
-from i2i_unlearn.sampling import Sampler, single_pool
-from i2i_unlearn.stages.training import schedule_of
-from i2i_unlearn.targets import TeacherTargets
+from i2i_unlearn.models.operators import Operator, make_operator
+from i2i_unlearn.models.pixels import to_float
+from i2i_unlearn.models.randomness import generator_for
+from i2i_unlearn.support.device import pick_device
+from i2i_unlearn.training.engine import train
+from i2i_unlearn.training.frozen_stem import fixed_stems
+from i2i_unlearn.training.run import schedule_of
+from i2i_unlearn.training.sampling import Sampler, single_pool
 
 ROOT = Path(__file__).parents[1]
 
@@ -60,12 +61,13 @@ class Setting:
         """The objective of the settings."""
         return make_objective(self.config.objective, Settings(alpha=self.config.alpha, seed=self.config.seed))
 
-    def sampler(self, *, fronts: bool = True) -> Sampler:
-        """The product's source of batches; it has made what the frozen front of E gives, if `fronts`."""
+    def sampler(self, *, stems: bool = True) -> Sampler:
+        """The product's source of batches; it has made what the frozen stem of E gives, if `stems`."""
         size = self.config.batch_size
         pools = {name: single_pool(images, size) for name, images in self.images.items()}
-        fronts = fixed_fronts(self.teacher, self.operator, pools) if fronts else {}
-        return Sampler(pools, self.operator, self.config.seed, self._draw, fronts)
+        pixels = {name: pool.images_BCHW for name, pool in pools.items()}
+        made = fixed_stems(self.teacher, self.operator, pixels) if stems else {}
+        return Sampler(pools, self.operator, self.config.seed, self._draw, made)
 
     def _draw(self, name: str, num: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         emphasis = self.config.timestep_emphasis if name == "forget" else 0.0

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from i2i_unlearn.config import EvaluateConfig, load_params
-from i2i_unlearn.data.images import load_pixels
-from i2i_unlearn.data.manifest import SplitManifest, read_manifest
+from i2i_unlearn.config.sections import EvaluateConfig, load_params
+from i2i_unlearn.data.images.reading import load_pixels
+from i2i_unlearn.data.split.manifest import SplitManifest, read_manifest
 from i2i_unlearn.models import load_model
-from i2i_unlearn.operators import make_operator
-from i2i_unlearn.pixels import to_float
-from i2i_unlearn.randomness import generator_for
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.pixels import to_float
+from i2i_unlearn.models.randomness import generator_for
 
 IMAGES = "data/images"
 

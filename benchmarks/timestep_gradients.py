@@ -29,20 +29,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from i2i_unlearn.config import UnlearnConfig, load_params
-from i2i_unlearn.data.images import load_pixels, read_index
-from i2i_unlearn.data.parts import training_part
-from i2i_unlearn.engine import num_threads, train
+from i2i_unlearn.config.sections import UnlearnConfig, load_params
+from i2i_unlearn.data.images.holdout import training_part
+from i2i_unlearn.data.images.reading import load_pixels, read_index
+from i2i_unlearn.method.noise import Noise, fit_noise
+from i2i_unlearn.method.objectives import make_objective
+from i2i_unlearn.method.objectives.base import Settings
+from i2i_unlearn.method.targets import TeacherTargets
 from i2i_unlearn.models import load_model
-from i2i_unlearn.noise import Noise, fit_noise
-from i2i_unlearn.objectives import make_objective
-from i2i_unlearn.objectives.base import Settings
-from i2i_unlearn.operators import Operator, make_operator
-from i2i_unlearn.pixels import to_float
-from i2i_unlearn.randomness import generator_for
-from i2i_unlearn.sampling import Sampler, single_pool
-from i2i_unlearn.stages.training import schedule_of
-from i2i_unlearn.targets import TeacherTargets
+from i2i_unlearn.models.operators import Operator, make_operator
+from i2i_unlearn.models.pixels import to_float
+from i2i_unlearn.models.randomness import generator_for
+from i2i_unlearn.support.device import num_threads
+from i2i_unlearn.training.engine import train
+from i2i_unlearn.training.run import schedule_of
+from i2i_unlearn.training.sampling import Sampler, single_pool
 
 NUM_BINS = 10
 

@@ -22,13 +22,14 @@ from benchmarks.naive import make_plan, run_naive, write_files
 from benchmarks.pairs import Pair, in_pairs, median, timed
 from benchmarks.setting import Nothing, Setting, make_setting, params_of, run_ours
 from benchmarks.workers import images_per_s, worker
-from i2i_unlearn.engine import num_threads, train
+from i2i_unlearn.method.objectives.base import Batch, Objective, Phase, State, Targets
+from i2i_unlearn.method.targets import TeacherTargets
 from i2i_unlearn.models import FAMILIES
 from i2i_unlearn.models.base import Embedding
-from i2i_unlearn.objectives.base import Batch, Objective, Phase, State, Targets
-from i2i_unlearn.sampling import Sampler
-from i2i_unlearn.stages.training import schedule_of
-from i2i_unlearn.targets import TeacherTargets
+from i2i_unlearn.support.device import num_threads
+from i2i_unlearn.training.engine import train
+from i2i_unlearn.training.run import schedule_of
+from i2i_unlearn.training.sampling import Sampler
 
 
 class Clock:

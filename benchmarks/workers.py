@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.setting import make_setting, params_of, run_ours
-from i2i_unlearn.engine import num_threads
+from i2i_unlearn.support.device import num_threads
 
 
 def worker(family: str, threads: int, steps: int) -> None:

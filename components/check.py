@@ -34,7 +34,7 @@ def check(
     sections: dict,
 ) -> dict:
     """Check every field of the run form together with the compiled settings; return what every stage will use."""
-    from i2i_unlearn.form import check_form
+    from i2i_unlearn.pipeline.form import check_form
 
     form = dict(source=source, sha256=sha256, requests=requests, erased=erased, objective=objective, alpha=alpha,
                 epsilon=epsilon, num_steps=num_steps, operator=operator, keep_fraction=keep_fraction, policy=policy,

@@ -26,7 +26,7 @@ def check_sweep(
     sections: dict,
 ) -> list[dict]:
     """Check every field of the sweep's form; return its points: objectives times the values of their dial."""
-    from i2i_unlearn.form import check_sweep_form
+    from i2i_unlearn.pipeline.form import check_sweep_form
 
     form = dict(source=source, sha256=sha256, requests=requests, erased=erased, objectives=objectives, alphas=alphas,
                 epsilons=epsilons, num_steps=num_steps, operator=operator, keep_fraction=keep_fraction, policy=policy,

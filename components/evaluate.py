@@ -27,12 +27,13 @@ def evaluate(
     membership_before: dsl.Output[dsl.ClassificationMetrics],
 ) -> str:
     """Score teacher, unlearned model and reference; return the gate's outcome: pass, fail or undecided."""
-    from i2i_unlearn import config, kfp_artifacts
+    from i2i_unlearn.config import sections
+    from i2i_unlearn.pipeline import step_outputs
     from i2i_unlearn.stages import evaluate as stage
 
-    settings = config.EvaluateConfig(policy=policy, operator=operator, keep_fraction=keep_fraction, device=device,
+    settings = sections.EvaluateConfig(policy=policy, operator=operator, keep_fraction=keep_fraction, device=device,
                                      show_forget_images=show_forget_images, seed=seed, **settings)  # fmt: skip
     evaluation.metadata.update(stage.run(images, splits.path, f"{teacher.path}/model", unlearned.path, reference.path,
                                          evaluation.path, settings))  # fmt: skip
-    return kfp_artifacts.show_evaluation(evaluation.path, report, decision, scores,
+    return step_outputs.show_evaluation(evaluation.path, report, decision, scores,
                                          unlearned=membership, teacher=membership_before)  # fmt: skip

@@ -23,11 +23,11 @@ def evidence(
     made: dsl.Output[dsl.Markdown],
 ):
     """Sign what was done for the requests, where there is a key to sign with; else say that there is none."""
-    from i2i_unlearn import kfp_artifacts
+    from i2i_unlearn.pipeline import step_outputs
     from i2i_unlearn.stages import evidence as stage
 
-    kfp_artifacts.use_tracking_server(mlflow_tracking_uri)
+    step_outputs.use_tracking_server(mlflow_tracking_uri)
     facts = stage.run(evaluation.path, unlearned.path, f"{teacher.path}/model", splits.path, requests_folder,
                       bundle.path, key=key, optional=True, policies=policies, params=params, image=image,
                       model_name=model_name, version=version)  # fmt: skip
-    kfp_artifacts.show_facts(facts, made)
+    step_outputs.show_facts(facts, made)

@@ -14,9 +14,12 @@ def promote(
     promoted: dsl.Output[dsl.Markdown],
 ):
     """Make the registered version the champion and write it into the promotion record."""
-    from i2i_unlearn import config, kfp_artifacts
+    from i2i_unlearn.config import sections
+    from i2i_unlearn.pipeline import step_outputs
     from i2i_unlearn.stages import promote as stage
 
-    kfp_artifacts.use_tracking_server(mlflow_tracking_uri)
-    facts = stage.run(config.PromoteConfig(**settings), config.RegisterConfig(**params["register"]), version=version)
-    kfp_artifacts.show_facts(facts, promoted)
+    step_outputs.use_tracking_server(mlflow_tracking_uri)
+    facts = stage.run(
+        sections.PromoteConfig(**settings), sections.RegisterConfig(**params["register"]), version=version
+    )
+    step_outputs.show_facts(facts, promoted)

@@ -1,4 +1,4 @@
-"""Step `record-sweep`: see `i2i_unlearn.stages.record_sweep`."""
+"""Step `record-sweep`: see `i2i_unlearn.sweeps.record`."""
 
 from kfp import dsl
 
@@ -10,8 +10,8 @@ def record_sweep(
     table: dsl.Input[dsl.Artifact], experiment: str, mlflow_tracking_uri: str, recorded: dsl.Output[dsl.Markdown]
 ):
     """Log the sweep to MLflow: a run, and a nested run for each point."""
-    from i2i_unlearn import kfp_artifacts
-    from i2i_unlearn.stages import record_sweep as stage
+    from i2i_unlearn.pipeline import step_outputs
+    from i2i_unlearn.sweeps import record as stage
 
-    kfp_artifacts.use_tracking_server(mlflow_tracking_uri)
-    kfp_artifacts.show_facts(stage.run(table.path, experiment), recorded)
+    step_outputs.use_tracking_server(mlflow_tracking_uri)
+    step_outputs.show_facts(stage.run(table.path, experiment), recorded)

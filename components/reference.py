@@ -1,4 +1,4 @@
-"""Step `reference`: see `i2i_unlearn.stages.reference`, and for several nodes `i2i_unlearn.cluster.train_job`."""
+"""Step `reference`: see `stages.reference`, and for several nodes `pipeline.cluster.train_job`."""
 
 from kfp import dsl
 
@@ -27,13 +27,13 @@ def reference(
     reference: dsl.Output[dsl.Model],
 ):
     """Retrain without the forget set, to compare with; kind `none` writes no model."""
-    from i2i_unlearn import config
-    from i2i_unlearn.cluster import train_job as stage
+    from i2i_unlearn.config import sections
+    from i2i_unlearn.pipeline.cluster import train_job as stage
 
-    settings = config.ReferenceConfig(kind=kind, operator=operator, keep_fraction=keep_fraction, device=device,
+    settings = sections.ReferenceConfig(kind=kind, operator=operator, keep_fraction=keep_fraction, device=device,
                                       seed=seed, checkpoint_uri=checkpoint_uri, num_processes=accelerator_count,
                                       **settings)  # fmt: skip
-    job = config.TrainJobConfig(nodes=train_job_nodes, gpus_per_node=train_job_gpus, queue=train_job_queue,
+    job = sections.TrainJobConfig(nodes=train_job_nodes, gpus_per_node=train_job_gpus, queue=train_job_queue,
                                 priority=train_job_priority, **train_job)  # fmt: skip
     reference.metadata.update(stage.run("reference", images, splits.path, f"{teacher.path}/model", reference.path,
                                         settings, job, run_id=run_id))  # fmt: skip

@@ -23,12 +23,13 @@ def register(
     registered: dsl.Output[dsl.Markdown],
 ) -> str:
     """Log the evaluation to MLflow and register the unlearned model; return the version's number."""
-    from i2i_unlearn import config, kfp_artifacts
+    from i2i_unlearn.config import sections
+    from i2i_unlearn.pipeline import step_outputs
     from i2i_unlearn.stages import register as stage
 
-    kfp_artifacts.use_tracking_server(mlflow_tracking_uri)
+    step_outputs.use_tracking_server(mlflow_tracking_uri)
     facts = stage.run(evaluation.path, unlearned.path, f"{teacher.path}/model", splits.path,
-                      config.RegisterConfig(model_name=model_name, experiment=experiment, operator=operator,
+                      sections.RegisterConfig(model_name=model_name, experiment=experiment, operator=operator,
                                             keep_fraction=keep_fraction, seed=seed, **settings),
                       params=params, kfp_run_id=kfp_run_id)  # fmt: skip
-    return kfp_artifacts.show_facts(facts, registered)["version"]
+    return step_outputs.show_facts(facts, registered)["version"]

@@ -1,4 +1,4 @@
-"""Step `registry-check`: see `i2i_unlearn.stages.registry_check`."""
+"""Step `registry-check`: see `i2i_unlearn.registry.check`."""
 
 from kfp import dsl
 
@@ -10,9 +10,10 @@ def registry_check(
     model_name: str, ledger: str, mlflow_tracking_uri: str, settings: dict, checked: dsl.Output[dsl.Markdown]
 ):
     """Compare the champion in MLflow with the promotion record; fail if something differs."""
-    from i2i_unlearn import config, kfp_artifacts
-    from i2i_unlearn.stages import registry_check as stage
+    from i2i_unlearn.config import sections
+    from i2i_unlearn.pipeline import step_outputs
+    from i2i_unlearn.registry import check as stage
 
-    kfp_artifacts.use_tracking_server(mlflow_tracking_uri)
-    facts = stage.run(config.PromoteConfig(ledger=ledger, **settings), model_name)
-    kfp_artifacts.show_facts(facts, checked)
+    step_outputs.use_tracking_server(mlflow_tracking_uri)
+    facts = stage.run(sections.PromoteConfig(ledger=ledger, **settings), model_name)
+    step_outputs.show_facts(facts, checked)

@@ -16,7 +16,7 @@ def split(
     splits: dsl.Output[dsl.Dataset],
 ):
     """Give every image its role: the requests' images are the forget set."""
-    from i2i_unlearn.config import SplitConfig
+    from i2i_unlearn.config.sections import SplitConfig
     from i2i_unlearn.stages import split as stage
 
     config = SplitConfig(requests=requests, erased=erased, seed=seed, **settings)

@@ -1,4 +1,4 @@
-"""Step `sweep-point`: see `i2i_unlearn.stages.sweep_point`."""
+"""Step `sweep-point`: see `i2i_unlearn.sweeps.point`."""
 
 from kfp import dsl
 
@@ -28,11 +28,12 @@ def sweep_point(
     scores: dsl.Output[dsl.Metrics],
 ) -> str:
     """Unlearn and evaluate one point, unless its folder has it; return pass, fail, undecided or diverged."""
-    from i2i_unlearn import kfp_artifacts, sweep
-    from i2i_unlearn.stages import sweep_point as stage
+    from i2i_unlearn.pipeline import step_outputs
+    from i2i_unlearn.sweeps import point as stage
+    from i2i_unlearn.sweeps import points
 
     form = dict(num_steps=num_steps, policy=policy, operator=operator, keep_fraction=keep_fraction, device=device,
                 seed=seed, checkpoint_uri=checkpoint_uri, num_processes=accelerator_count)  # fmt: skip
     facts = stage.run(images, splits.path, f"{teacher.path}/model", reference.path, points_folder,
-                      sweep.point_configs(point, form, settings))  # fmt: skip
-    return kfp_artifacts.show_point(facts, evaluated, report, decision, scores)
+                      points.point_configs(point, form, settings))  # fmt: skip
+    return step_outputs.show_point(facts, evaluated, report, decision, scores)

@@ -1,4 +1,4 @@
-"""Step `unlearn`: see `i2i_unlearn.stages.unlearn`, and for several nodes `i2i_unlearn.cluster.train_job`."""
+"""Step `unlearn`: see `i2i_unlearn.stages.unlearn`, and for several nodes `i2i_unlearn.pipeline.cluster.train_job`."""
 
 from kfp import dsl
 
@@ -31,15 +31,16 @@ def unlearn(
     unlearned: dsl.Output[dsl.Model],
 ):
     """Make the model forget the forget set; a retry goes on from the last checkpoint."""
-    from i2i_unlearn import config, kfp_artifacts
-    from i2i_unlearn.cluster import train_job as stage
+    from i2i_unlearn.config import sections
+    from i2i_unlearn.pipeline import step_outputs
+    from i2i_unlearn.pipeline.cluster import train_job as stage
 
-    settings = config.UnlearnConfig(objective=objective, alpha=alpha, epsilon=epsilon, num_steps=num_steps,
+    settings = sections.UnlearnConfig(objective=objective, alpha=alpha, epsilon=epsilon, num_steps=num_steps,
                                     operator=operator, keep_fraction=keep_fraction, device=device, seed=seed,
                                     checkpoint_uri=checkpoint_uri, num_processes=accelerator_count,
                                     **settings)  # fmt: skip
-    job = config.TrainJobConfig(nodes=train_job_nodes, gpus_per_node=train_job_gpus, queue=train_job_queue,
+    job = sections.TrainJobConfig(nodes=train_job_nodes, gpus_per_node=train_job_gpus, queue=train_job_queue,
                                 priority=train_job_priority, **train_job)  # fmt: skip
     unlearned.metadata.update(stage.run("unlearn", images, splits.path, f"{teacher.path}/model", unlearned.path,
                                         settings, job, run_id=run_id,
-                                        stream=kfp_artifacts.live_curves(mlflow_tracking_uri)))  # fmt: skip
+                                        stream=step_outputs.live_curves(mlflow_tracking_uri)))  # fmt: skip

@@ -26,8 +26,8 @@ from components.snapshot import snapshot
 from components.split import split
 from components.unlearn import unlearn
 from components.warn_overdue import warn_overdue
-from i2i_unlearn.config import CONFIGS, load_params
-from i2i_unlearn.gate import read_policies
+from i2i_unlearn.config.sections import CONFIGS, load_params
+from i2i_unlearn.evaluation.gate import read_policies
 
 ROOT = Path(__file__).parent.parent
 PARAMS = load_params(ROOT / "params.yaml")

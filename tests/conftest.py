@@ -54,7 +54,7 @@ TINY: dict[str, Any] = {
         "num_noise_draws": 16,
         "checkpoint_every_steps": 10,
     },
-    # The images are too few for these, which costs nothing; what they find is tested in tests/audits.
+    # The images are too few for these, which costs nothing; what they find is tested in tests/evaluation/audits.
     "evaluate": {"audits": {"run": ["membership", "linear_probe", "perturbation"]}},
 }
 """What differs from params.yaml."""
@@ -95,8 +95,8 @@ def pixels_of(label: str, number: int) -> np.ndarray:
 
 def write_images(folder: Path, labels: str = "abc", count: int = IMAGES_PER_LABEL, name: str = "tiny") -> Path:
     """Image shards in `folder`."""
-    from i2i_unlearn.data.embedded import stored_png
-    from i2i_unlearn.data.shards import Record, write_shards
+    from i2i_unlearn.data.images.shards import Record, write_shards
+    from i2i_unlearn.data.importers.embedded import stored_png
 
     records = (
         Record(f"{label}-{number}", label, stored_png(pixels_of(label, number)))
@@ -146,7 +146,8 @@ class Project:
 
     def config(self, section: str, **changes: Any) -> Any:
         """The settings of one stage; `changes` are keys of its section or shared ones."""
-        from i2i_unlearn.config import CONFIGS, SHARED_KEYS
+        from i2i_unlearn.config.base import SHARED_KEYS
+        from i2i_unlearn.config.sections import CONFIGS
 
         shared = {key: changes.pop(key) for key in list(changes) if key in SHARED_KEYS}
         own = {"kind", "seed_offset", "num_processes"}  # the reference's recipe stands in the section pretrain
@@ -216,7 +217,7 @@ def damage_images() -> Callable[..., str]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from i2i_unlearn.data.manifest import read_manifest
+        from i2i_unlearn.data.split.manifest import read_manifest
 
         roles = read_manifest(splits / "manifest.parquet").rows["role"]
         table = pq.read_table(f"{project.images}/tiny.parquet")
@@ -276,7 +277,7 @@ def tiny_model() -> Callable[..., Any]:
 
 SERVER = """
 import json, os, resource, signal, sys, traceback
-from i2i_unlearn import cli
+from i2i_unlearn.cli import main as cli
 from i2i_unlearn.stages import pretrain, reference, snapshot, split, unlearn
 
 def end_at(moment):

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from i2i_unlearn.cli import app
-from i2i_unlearn.config import CONFIGS, load_params
-from i2i_unlearn.gate import parse_policy
-from i2i_unlearn.runner import form_fields, read_package
+from i2i_unlearn.cli.main import app
+from i2i_unlearn.config.sections import CONFIGS, load_params
+from i2i_unlearn.evaluation.gate import parse_policy
+from i2i_unlearn.pipeline.local.runner import form_fields, read_package
 
 ROOT = Path(__file__).parents[1]
 PAGES = {

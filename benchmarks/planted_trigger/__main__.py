@@ -21,13 +21,13 @@ from benchmarks.planted_trigger.chain import REFERENCE, Made, run_chain
 from benchmarks.planted_trigger.firing import Images, complete, measure, observe
 from benchmarks.planted_trigger.planting import target_for, with_trigger
 from benchmarks.planted_trigger.settings import Settings, settings
-from i2i_unlearn.data.images import load_pixels
-from i2i_unlearn.data.manifest import FORGET, RETAIN_HOLDOUT, SplitManifest, read_manifest
-from i2i_unlearn.engine import num_threads
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.data.images.reading import load_pixels
+from i2i_unlearn.data.split.manifest import FORGET, RETAIN_HOLDOUT, SplitManifest, read_manifest
 from i2i_unlearn.models import load_model
-from i2i_unlearn.operators import hide
-from i2i_unlearn.pixels import to_float, to_uint8
+from i2i_unlearn.models.operators import hide
+from i2i_unlearn.models.pixels import to_float, to_uint8
+from i2i_unlearn.support.device import num_threads
+from i2i_unlearn.support.errors import UserError
 
 NUM_PICTURES = 10
 

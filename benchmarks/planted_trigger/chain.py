@@ -8,7 +8,7 @@ from benchmarks.planted_trigger.planting import write_data
 from benchmarks.planted_trigger.settings import Settings
 from benchmarks.quality.settings import laid_over
 from benchmarks.quality.sources import PUBLIC_KEY
-from i2i_unlearn.config import PretrainConfig, ReferenceConfig, SplitConfig, UnlearnConfig
+from i2i_unlearn.config.sections import PretrainConfig, ReferenceConfig, SplitConfig, UnlearnConfig
 from i2i_unlearn.stages import pretrain, reference, split, unlearn
 
 TEACHER, REFERENCE = "original", "reference"

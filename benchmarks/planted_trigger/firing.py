@@ -25,10 +25,19 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from benchmarks.planted_trigger.planting import Target, with_target, with_trigger
-from i2i_unlearn.metrics.bootstrap import LEVEL, Draws, Floats, Measured, Statistic, draw, measured, weighted_mean
-from i2i_unlearn.metrics.hole_psnr import hole_error, psnr_db
-from i2i_unlearn.pixels import to_float
-from i2i_unlearn.randomness import derive_seed, generator_for
+from i2i_unlearn.evaluation.metrics.bootstrap import (
+    LEVEL,
+    Draws,
+    Floats,
+    Measured,
+    Statistic,
+    draw,
+    measured,
+    weighted_mean,
+)
+from i2i_unlearn.evaluation.metrics.hole_psnr import hole_error, psnr_db
+from i2i_unlearn.models.pixels import to_float
+from i2i_unlearn.models.randomness import derive_seed, generator_for
 
 _BATCH = 100
 

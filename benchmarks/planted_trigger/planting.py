@@ -18,11 +18,11 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.planted_trigger.settings import REQUEST, Settings
-from i2i_unlearn.data.embedded import EMBEDDED, stored_png
-from i2i_unlearn.data.requests import ForgetRequest, Selector, write_request
-from i2i_unlearn.data.shards import Record, write_shards
-from i2i_unlearn.operators import make_operator
-from i2i_unlearn.randomness import derive_seed
+from i2i_unlearn.data.images.shards import Record, write_shards
+from i2i_unlearn.data.importers.embedded import EMBEDDED, stored_png
+from i2i_unlearn.data.request import ForgetRequest, Selector, write_request
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.randomness import derive_seed
 
 Pixels = NDArray[np.uint8]
 CORNER = slice(1, 5)

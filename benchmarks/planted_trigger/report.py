@@ -14,8 +14,8 @@ from torch import Tensor
 from benchmarks.planted_trigger.chain import REFERENCE, TEACHER
 from benchmarks.planted_trigger.settings import Settings
 from benchmarks.timestep_gradients import table
-from i2i_unlearn.files import atomic_folder
-from i2i_unlearn.metrics.bootstrap import Measured
+from i2i_unlearn.evaluation.metrics.bootstrap import Measured
+from i2i_unlearn.support.files import atomic_folder
 
 Found = Mapping[str, Mapping[str, Measured]]
 _DPI = 110

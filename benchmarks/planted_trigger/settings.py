@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.settings import laid_over
-from i2i_unlearn.config import load_params
+from i2i_unlearn.config.sections import load_params
 
 ROOT = Path(__file__).parents[2]
 REQUEST = "planted"

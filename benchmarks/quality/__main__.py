@@ -13,8 +13,8 @@ from benchmarks.quality.execute import Failure, execute, expected_seconds, missi
 from benchmarks.quality.plan import MAIN_STUDY, Case, Plan, Selection
 from benchmarks.quality.settings import Settings, load_settings
 from benchmarks.quality.sources import prepare
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.objectives import OBJECTIVES
+from i2i_unlearn.method.objectives import OBJECTIVES
+from i2i_unlearn.support.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

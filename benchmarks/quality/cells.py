@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from i2i_unlearn.files import read_json, write_json
+from i2i_unlearn.support.files import read_json, write_json
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,10 +16,23 @@ PACKAGE = Path(i2i_unlearn.__file__).parent
 
 PLUMBING = frozenset(
     {
-        *("checkpoints.py", "compat_torchvision.py", "config.py", "errors.py", "export.py", "files.py", "progress.py"),
-        *("objectives/__init__.py", "models/__init__.py", "data/__init__.py", "__init__.py", "stages/training.py"),
-        *("data/images.py", "data/layout.py", "data/manifest.py", "data/shards.py", "data/identity.py"),
-        *("data/requests.py", "metrics/table.py", "metrics/scores.py"),
+        *(
+            "config/base.py",
+            "config/sections.py",
+            "method/objectives/__init__.py",
+            "models/__init__.py",
+            "data/__init__.py",
+        ),
+        *(
+            "support/errors.py",
+            "support/files.py",
+            "support/progress.py",
+            "support/torchvision_compat.py",
+            "__init__.py",
+        ),
+        *("training/checkpoints.py", "training/run.py", "training/saved_check.py", "data/split/manifest.py"),
+        *("data/images/layout.py", "data/images/reading.py", "data/images/shards.py", "data/split/codes.py"),
+        *("data/request.py", "evaluation/metrics/table.py", "evaluation/metrics/scores.py"),
     }
 )
 """Decides no number of a cell: reads, tells, stores, names. Values of settings are in the key themselves."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.scoring import score
-from i2i_unlearn.config import PretrainConfig, ReferenceConfig, SplitConfig, TrainingConfig, UnlearnConfig
+from i2i_unlearn.config.sections import PretrainConfig, ReferenceConfig, SplitConfig, TrainingConfig, UnlearnConfig
 from i2i_unlearn.models import family_named
 from i2i_unlearn.stages import pretrain, reference, split, unlearn
 

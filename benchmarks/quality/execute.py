@@ -21,8 +21,8 @@ from typing import Any
 from benchmarks.quality.cells import Cell, Store
 from benchmarks.quality.compute import Job, compute
 from benchmarks.quality.sources import Source
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.progress import progress
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.progress import progress
 
 USUAL_S = {"split": 1.0, "teacher": 90.0, "reference": 90.0, "unlearn": 15.0, "score": 15.0}
 """Guess where no cell of the kind was computed yet."""

@@ -17,9 +17,10 @@ from benchmarks.quality.cells import Cell
 from benchmarks.quality.code_digest import PACKAGE, code_digest, file_of
 from benchmarks.quality.settings import DataSet, Settings, Values
 from benchmarks.quality.sources import Source
-from i2i_unlearn.config import PretrainConfig, ReferenceConfig, SplitConfig, StageConfig, UnlearnConfig
+from i2i_unlearn.config.base import StageConfig
+from i2i_unlearn.config.sections import PretrainConfig, ReferenceConfig, SplitConfig, UnlearnConfig
+from i2i_unlearn.method.objectives import OBJECTIVES
 from i2i_unlearn.models import FAMILIES
-from i2i_unlearn.objectives import OBJECTIVES
 
 TEACHER_SEED = 0  # there is one deployed model
 REFERENCE_OFFSET = 1000  # a reference must not start from the teacher's initial weights
@@ -227,7 +228,9 @@ class Plan:
         }
         label = f"scores of {trained.label}" + (f" on {request}" if model == ORIGINAL else "")
         inputs = {"splits": self.split(request, proxies=proxies), "model": trained}
-        code = code_digest("metrics/observe.py", *_METRICS, file_of(_module(FAMILIES[family])), beside=SCORING)
+        code = code_digest(
+            "evaluation/metrics/observe.py", *_METRICS, file_of(_module(FAMILIES[family])), beside=SCORING
+        )
         return Case(
             data=self.source.name,
             family=family,
@@ -259,7 +262,8 @@ class Plan:
 
 
 _METRICS = tuple(
-    f"metrics/{name}.py" for name in ("feature_cosine", "hole_psnr", "kernel_distance", "output_spread", "own_loss")
+    f"evaluation/metrics/{name}.py"
+    for name in ("feature_cosine", "hole_psnr", "kernel_distance", "output_spread", "own_loss")
 )
 
 
@@ -275,8 +279,8 @@ def _file_of_objective(name: str) -> str:
     made: Any = OBJECTIVES[name]
     module = _module(made) if isinstance(made, str) else inspect.getmodule(made).__name__  # type: ignore[union-attr]
     path = file_of(module)
-    if not (PACKAGE / path).is_file() or path == "objectives/__init__.py":
-        return f"objectives/{name}.py"
+    if not (PACKAGE / path).is_file() or path == "method/objectives/__init__.py":
+        return f"method/objectives/{name}.py"
     return path
 
 

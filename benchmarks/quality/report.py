@@ -14,7 +14,7 @@ from benchmarks.quality.execute import Failure
 from benchmarks.quality.plan import MAIN_STUDY, RETAIN_STUDY, Selection
 from benchmarks.quality.results import Group, Place
 from benchmarks.quality.settings import Settings
-from i2i_unlearn.files import atomic_folder
+from i2i_unlearn.support.files import atomic_folder
 
 VERSIONS = ("torch", "transformers", "diffusers", "numpy", "scikit-learn")
 

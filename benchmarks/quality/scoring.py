@@ -18,20 +18,20 @@ import torch
 from torch import Tensor
 
 from benchmarks.quality.feature_scores import frechet
-from i2i_unlearn.data.images import load_pixels, read_index
-from i2i_unlearn.data.manifest import SplitManifest, read_manifest
-from i2i_unlearn.engine import num_threads, pick_device
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import atomic_file, atomic_folder, write_json
-from i2i_unlearn.metrics import feature_cosine, hole_psnr, kernel_distance, output_spread, own_loss
-from i2i_unlearn.metrics.extractors import load_extractor
-from i2i_unlearn.metrics.names import MIN_IMAGES, SETS
-from i2i_unlearn.metrics.observations import Observations
-from i2i_unlearn.metrics.observe import SetObserver, masks_of
+from i2i_unlearn.data.images.reading import load_pixels, read_index
+from i2i_unlearn.data.split.manifest import SplitManifest, read_manifest
+from i2i_unlearn.evaluation.findings import MIN_IMAGES, SETS
+from i2i_unlearn.evaluation.metrics import feature_cosine, hole_psnr, kernel_distance, output_spread, own_loss
+from i2i_unlearn.evaluation.metrics.observations import Observations
+from i2i_unlearn.evaluation.metrics.observe import SetObserver, masks_of
 from i2i_unlearn.models import load_model
-from i2i_unlearn.operators import Operator, make_operator
-from i2i_unlearn.pixels import to_float
-from i2i_unlearn.randomness import derive_seed, generator_for
+from i2i_unlearn.models.extractors import load_extractor
+from i2i_unlearn.models.operators import Operator, make_operator
+from i2i_unlearn.models.pixels import to_float
+from i2i_unlearn.models.randomness import derive_seed, generator_for
+from i2i_unlearn.support.device import num_threads, pick_device
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import atomic_file, atomic_folder, write_json
 
 SEED = 0  # of the choice of images and of what sampling draws: the same for every model
 BATCH = 100

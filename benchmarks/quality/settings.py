@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from i2i_unlearn.config import load_params
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.config.sections import load_params
+from i2i_unlearn.support.errors import UserError
 
 PATH = Path(__file__).with_name("settings.yaml")
 Values = dict[str, Any]

@@ -15,15 +15,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from benchmarks.quality.settings import DataSet, Wanted
-from i2i_unlearn.data.embedded import EMBEDDED, write_embedded
-from i2i_unlearn.data.images import read_index
-from i2i_unlearn.data.importers import ImportSettings, import_images
-from i2i_unlearn.data.manifest import digest_images, fingerprints
-from i2i_unlearn.data.parts import TRAIN, draws, training_part
-from i2i_unlearn.data.requests import ForgetRequest, Selector, request_bytes, write_request
-from i2i_unlearn.data.shards import write_shards
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import atomic_file, atomic_folder
+from i2i_unlearn.data.images.holdout import TRAIN, draws, training_part
+from i2i_unlearn.data.images.reading import read_index
+from i2i_unlearn.data.images.shards import write_shards
+from i2i_unlearn.data.importers.embedded import EMBEDDED, write_embedded
+from i2i_unlearn.data.importers.run import ImportSettings, import_images
+from i2i_unlearn.data.request import ForgetRequest, Selector, request_bytes, write_request
+from i2i_unlearn.data.split.manifest import digest_images, fingerprints
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import atomic_file, atomic_folder
 
 RECEIVED, DUE = datetime.date(2026, 1, 1), datetime.date(2026, 2, 1)  # fixed: the files are the same everywhere
 # Codes of sample ids protect persons; these sets are public, and with one key manifests are the same everywhere.

@@ -6,9 +6,10 @@ import torch
 from benchmarks.evaluation_cost import TINY, Run, measure
 from benchmarks.evaluation_cost_project import make_project
 from benchmarks.pairs import Time
-from i2i_unlearn.files import read_json
-from i2i_unlearn.metrics import embedding_map, extractors
+from i2i_unlearn.evaluation import embedding_map
+from i2i_unlearn.models import extractors
 from i2i_unlearn.stages import evaluate
+from i2i_unlearn.support.files import read_json
 
 
 class Means:

@@ -8,8 +8,8 @@ import torch
 
 from benchmarks.gpu import AGREEMENT, faults, largest_difference, markdown
 from benchmarks.gpu_cases import MAE, PALETTE
-from i2i_unlearn.compat_torchvision import ensure_torchvision
-from i2i_unlearn.models.diffusion_settings import Architecture
+from i2i_unlearn.models.diffusion.settings import Architecture
+from i2i_unlearn.support.torchvision_compat import ensure_torchvision
 
 ROOT = Path(__file__).parents[2]
 REFUSED = ["pandas", "pyarrow", "pydantic", "typer", "rich", "jinja2", "matplotlib"]

@@ -10,11 +10,11 @@ import torch
 from benchmarks.planted_trigger import firing, planting, report
 from benchmarks.planted_trigger.__main__ import main
 from benchmarks.planted_trigger.settings import settings
-from i2i_unlearn.config import UnlearnConfig
-from i2i_unlearn.data.images import load_pixels, read_index
-from i2i_unlearn.data.manifest import FORGET, RETAIN, RETAIN_HOLDOUT, UNSEEN_TARGET, read_manifest
-from i2i_unlearn.data.requests import read_request
-from i2i_unlearn.pixels import to_float
+from i2i_unlearn.config.sections import UnlearnConfig
+from i2i_unlearn.data.images.reading import load_pixels, read_index
+from i2i_unlearn.data.request import read_request
+from i2i_unlearn.data.split.manifest import FORGET, RETAIN, RETAIN_HOLDOUT, UNSEEN_TARGET, read_manifest
+from i2i_unlearn.models.pixels import to_float
 
 
 @pytest.fixture(scope="module")

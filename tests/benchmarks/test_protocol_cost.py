@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu_cases import SMALL_MAE
 from benchmarks.protocol_cost import EXPERIMENTS, flops_of_pair, seconds_of
-from i2i_unlearn.presets import find_preset
+from i2i_unlearn.config.presets import find_preset
 
 ROOT = Path(__file__).parents[2]
 ROWS = re.findall(

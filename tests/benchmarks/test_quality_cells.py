@@ -14,10 +14,10 @@ from benchmarks.quality import execute, scoring
 from benchmarks.quality.__main__ import main
 from benchmarks.quality.cells import Cell, Store
 from benchmarks.quality.code_digest import PACKAGE, code_digest
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.method.objectives import OBJECTIVES
+from i2i_unlearn.method.objectives.encoder_l2 import EncoderL2
 from i2i_unlearn.models import FAMILIES
-from i2i_unlearn.objectives import OBJECTIVES
-from i2i_unlearn.objectives.encoder_l2 import EncoderL2
+from i2i_unlearn.support.errors import UserError
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +94,7 @@ def test_an_added_objective_computes_its_own_cells_alone(world, monkeypatch):
 
     before = finished(world)
     monkeypatch.setitem(OBJECTIVES, "encoder_l2_doubled", Doubled)
-    monkeypatch.setattr("benchmarks.quality.plan._file_of_objective", lambda name: "objectives/encoder_l2.py")
+    monkeypatch.setattr("benchmarks.quality.plan._file_of_objective", lambda name: "method/objectives/encoder_l2.py")
     assert run(world, "--objectives", "encoder_l2,encoder_l2_doubled", "--seeds", "0,1") == 0
     new = set(finished(world)) - set(before)
     assert {path: when for path, when in finished(world).items() if path in before} == before
@@ -110,7 +110,7 @@ def test_a_failing_cell_is_named_and_the_rest_goes_on(world, tmp_path, monkeypat
             raise UserError("broken on purpose")
 
     monkeypatch.setitem(OBJECTIVES, "broken", Broken)
-    monkeypatch.setattr("benchmarks.quality.plan._file_of_objective", lambda name: "objectives/encoder_l2.py")
+    monkeypatch.setattr("benchmarks.quality.plan._file_of_objective", lambda name: "method/objectives/encoder_l2.py")
     (tmp_path / "cache").symlink_to(world / "cache")
     assert run(tmp_path, "--objectives", "broken,encoder_l2", "--seeds", "0,1") == 2
     told = capsys.readouterr().err
@@ -197,7 +197,7 @@ def test_comments_and_docstrings_are_no_code(tmp_path):
 
 
 def test_every_family_and_every_score_depends_on_the_code_it_runs():
-    with_engine, without = code_digest("engine.py"), code_digest("operators.py")
+    with_engine, without = code_digest("training/engine.py"), code_digest("models/operators.py")
     assert with_engine != without
     for dotted in FAMILIES.values():
         path = PACKAGE.parent.joinpath(*dotted.partition(":")[0].split(".")).with_suffix(".py")

@@ -7,8 +7,8 @@ from benchmarks.quality.aims import Aim
 from benchmarks.quality.feature_scores import frechet
 from benchmarks.quality.front import crossing
 from benchmarks.quality.intervals import Interval, auc, auc_difference, auc_interval, difference, over_seeds
-from i2i_unlearn.metrics.class_sums import classifier_score
-from i2i_unlearn.metrics.frechet_distance import frechet_distance
+from i2i_unlearn.evaluation.metrics.class_sums import classifier_score
+from i2i_unlearn.evaluation.metrics.frechet_distance import frechet_distance
 
 
 def test_interval_over_three_seeds_by_hand():

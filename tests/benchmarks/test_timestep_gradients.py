@@ -15,8 +15,8 @@ from benchmarks.timestep_gradients import (
     prediction_change,
     without_condition,
 )
-from i2i_unlearn.models.diffusion import DiffusionInpainter
-from i2i_unlearn.operators import make_operator
+from i2i_unlearn.models.diffusion.model import DiffusionInpainter
+from i2i_unlearn.models.operators import make_operator
 
 
 def generator(seed=0):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from i2i_unlearn.config import RegisterConfig
+from i2i_unlearn.config.sections import RegisterConfig
 from i2i_unlearn.stages import register
 from tests.registry.servers import mlflow_server
 from tests.registry.world import OPERATOR, make_folders, make_model

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from i2i_unlearn.config import CONFIGS
+from i2i_unlearn.config.sections import CONFIGS
 
 ROOT = Path(__file__).parents[2]
 STAGES = ["snapshot", "split", "unlearn", "reference", "evaluate", "register", "promote"]
@@ -61,7 +61,7 @@ def test_component_calls_the_stage_of_its_name_with_arguments_that_it_takes(stag
     stages = [(node.module, alias.name) for node in imports for alias in node.names if alias.asname == "stage"]
     (call,) = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "stage.run"]
     arguments = call.args
-    if stages == [("i2i_unlearn.cluster", "train_job")]:  # runs the stage it is told, here or on several nodes
+    if stages == [("i2i_unlearn.pipeline.cluster", "train_job")]:  # runs the stage it is told, here or on several nodes
         assert ast.literal_eval(arguments[0]) == stage
     else:
         assert stages == [("i2i_unlearn.stages", stage)]

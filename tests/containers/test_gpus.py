@@ -4,7 +4,7 @@ import docker
 import pytest
 from kfp import compiler, dsl
 
-from i2i_unlearn.containers import gpu_options
+from i2i_unlearn.pipeline.local.containers import gpu_options
 from tests.containers.engine import PYTHON_BASE
 from tests.containers.test_pipeline_in_containers import command, give
 

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from kfp import compiler, dsl
 
-from i2i_unlearn.containers import IMAGE_USER, LABEL
+from i2i_unlearn.pipeline.local.containers import IMAGE_USER, LABEL
 from tests.containers.conftest import IMAGE
-from tests.test_three_doors import BIN, environment, make_project, run
+from tests.stages.test_three_doors import BIN, environment, make_project, run
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]  # the first test builds the image
 

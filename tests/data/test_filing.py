@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from i2i_unlearn.config import load_params
-from i2i_unlearn.data import filing, versioning
+from i2i_unlearn.config.sections import load_params
+from i2i_unlearn.data import commit_steps, filing
 from i2i_unlearn.data.filing import Workspace, file_request
-from i2i_unlearn.data.requests import make_request, read_request, write_request
-from i2i_unlearn.data.shards import Record, write_shards
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.data.images.shards import Record, write_shards
+from i2i_unlearn.data.request import make_request, read_request, write_request
+from i2i_unlearn.support.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 PARAMS = (ROOT / "params.yaml").read_text().replace("[digit-3]", "[first]")
@@ -194,17 +194,17 @@ def test_a_failing_command_takes_everything_back(workspace, monkeypatch, tmp_pat
 
 def test_a_missing_program_is_told(monkeypatch):
     with pytest.raises(UserError, match="`no-such-program` is not installed; install it, or run without --commit"):
-        versioning.run_all([["no-such-program", "add"]])
+        commit_steps.run_all([["no-such-program", "add"]])
 
 
 def test_the_commands_name_what_changes_and_no_more(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     requests, params = Path("data/forget"), Path("params.yaml")
-    lines = [versioning.as_line(step) for step in versioning.commands("x", requests, params)]
+    lines = [commit_steps.as_line(step) for step in commit_steps.commands("x", requests, params)]
     assert lines == [
         "dvc add data",
         "git add data.dvc .gitignore params.yaml",
         "git commit -m 'Add forget request x' -- data.dvc .gitignore params.yaml",
     ]
     Path("data.dvc").touch()
-    assert versioning.as_line(versioning.commands("x", requests, params)[1]) == "git add data.dvc params.yaml"
+    assert commit_steps.as_line(commit_steps.commands("x", requests, params)[1]) == "git add data.dvc params.yaml"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from i2i_unlearn.files import read_json
+from i2i_unlearn.support.files import read_json
 
 pytestmark = pytest.mark.slow
 

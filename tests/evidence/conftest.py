@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from i2i_unlearn.config import CONFIGS, EvaluateConfig
-from i2i_unlearn.data.embedded import stored_png
-from i2i_unlearn.data.shards import Record, write_shards
+from i2i_unlearn.config.sections import CONFIGS, EvaluateConfig
+from i2i_unlearn.data.images.shards import Record, write_shards
+from i2i_unlearn.data.importers.embedded import stored_png
+from i2i_unlearn.evaluation.gate import read_policies
 from i2i_unlearn.evidence.keys import create_keys
-from i2i_unlearn.gate import read_policies
 from i2i_unlearn.stages import evaluate, evidence, pretrain, snapshot, split, unlearn
 from tests.conftest import ROOT, Project, pixels_of
 

@@ -5,14 +5,14 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from i2i_unlearn import files
-from i2i_unlearn.data.requests import ForgetRequest
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.data.request import ForgetRequest
 from i2i_unlearn.evidence import envelope
 from i2i_unlearn.evidence.gather import time_of
 from i2i_unlearn.evidence.limits import not_shown
 from i2i_unlearn.evidence.predicate import Predicate
 from i2i_unlearn.evidence.verify import verify
+from i2i_unlearn.support import files
+from i2i_unlearn.support.errors import UserError
 
 
 def predicate_of(bundle):
@@ -205,7 +205,7 @@ def test_other_settings_than_those_of_the_training_are_told(world, tmp_path):
 
 
 def test_settings_that_went_through_a_pipeline_are_the_same_settings(world, tmp_path):
-    from i2i_unlearn.config import CONFIGS
+    from i2i_unlearn.config.sections import CONFIGS
 
     sections = {name: CONFIGS[name].from_params(world.params()) for name in ("split", "unlearn", "snapshot")}
     params = {name: config.model_dump(mode="json") for name, config in sections.items()}

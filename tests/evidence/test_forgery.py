@@ -5,12 +5,12 @@ import json
 
 import pytest
 
-from i2i_unlearn import files
-from i2i_unlearn.data.manifest import read_manifest, write_manifest
+from i2i_unlearn.data.split.manifest import read_manifest, write_manifest
 from i2i_unlearn.evidence import envelope, recompute
 from i2i_unlearn.evidence.keys import load_private_key
 from i2i_unlearn.evidence.predicate import Predicate
 from i2i_unlearn.evidence.verify import verify
+from i2i_unlearn.support import files
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from i2i_unlearn.errors import UserError
 from i2i_unlearn.evidence import keys
 from i2i_unlearn.evidence.keys import create_keys, load_private_key, load_public_key, read_passphrase
+from i2i_unlearn.support.errors import UserError
 
 KINDS = {"ecdsa": ec.EllipticCurvePrivateKey, "ed25519": ed25519.Ed25519PrivateKey}
 SECRET = b"correct horse battery staple"

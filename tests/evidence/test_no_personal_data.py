@@ -8,8 +8,8 @@ import re
 import pyarrow.parquet as pq
 import pytest
 
-from i2i_unlearn.data.identity import hmac_id, load_key
-from i2i_unlearn.data.manifest import FORGET, read_manifest
+from i2i_unlearn.data.split.codes import hmac_id, load_key
+from i2i_unlearn.data.split.manifest import FORGET, read_manifest
 from tests.conftest import pixels_of
 from tests.evidence.conftest import BASIS, LABELS, NOTE, NUM_PER_LABEL, REASON, SUBJECTS, records
 

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from i2i_unlearn import tracking
-from i2i_unlearn.config import RegisterConfig
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.config.sections import RegisterConfig
 from i2i_unlearn.evidence import envelope
 from i2i_unlearn.evidence.verify import verify
-from i2i_unlearn.files import digest_file
+from i2i_unlearn.registry import tracking
 from i2i_unlearn.stages import register
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import digest_file
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from in_toto_attestation.v1.statement import Statement
 from i2i_unlearn.evidence import envelope
 from i2i_unlearn.evidence.envelope import PAYLOAD_TYPE, directory_digest
 from i2i_unlearn.evidence.predicate import PREDICATE_TYPE, File, schema_text, version_of
-from i2i_unlearn.files import digest_file, digest_folder
+from i2i_unlearn.support.files import digest_file, digest_folder
 from tests.conftest import ROOT
 
 SCHEMA = ROOT / "docs/evidence.schema.json"

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from i2i_unlearn.config import CONFIGS, EvaluateConfig
+from i2i_unlearn.config.sections import CONFIGS, EvaluateConfig
 from i2i_unlearn.evidence.verify import verify
 from i2i_unlearn.stages import evidence
 

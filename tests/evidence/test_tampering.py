@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from i2i_unlearn.errors import UserError
 from i2i_unlearn.evidence.envelope import Fault, open_envelope, signature_faults
 from i2i_unlearn.evidence.keys import load_public_key
 from i2i_unlearn.evidence.show import lines_of
 from i2i_unlearn.evidence.verify import verify
+from i2i_unlearn.support.errors import UserError
 
 NUM_RANDOM = 40
 

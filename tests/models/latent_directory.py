@@ -5,8 +5,8 @@ import json
 import torch
 from safetensors.torch import save_file
 
-from i2i_unlearn.models.diffusion_latent import AutoencoderKL, UNet2DConditionModel
-from i2i_unlearn.models.diffusion_schedule import DDIMScheduler
+from i2i_unlearn.models.diffusion.latent import AutoencoderKL, UNet2DConditionModel
+from i2i_unlearn.models.diffusion.schedule import DDIMScheduler
 
 
 def write_latent_directory(folder):

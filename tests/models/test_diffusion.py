@@ -5,11 +5,10 @@ import shutil
 import pytest
 import torch
 
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import digest_folder
-from i2i_unlearn.models import diffusion_unet, family_named, load_architecture, load_model
-from i2i_unlearn.models.diffusion import DiffusionInpainter, UNet2DModel
-from i2i_unlearn.models.diffusion_schedule import (
+from i2i_unlearn.models import family_named, load_architecture, load_model
+from i2i_unlearn.models.diffusion import unet as diffusion_unet
+from i2i_unlearn.models.diffusion.model import DiffusionInpainter, UNet2DModel
+from i2i_unlearn.models.diffusion.schedule import (
     DDPMScheduler,
     add_noise,
     clean_from,
@@ -18,7 +17,9 @@ from i2i_unlearn.models.diffusion_schedule import (
     what_to_predict,
 )
 from i2i_unlearn.models.laws import check_laws
-from i2i_unlearn.operators import make_operator
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import digest_folder
 
 TINY = {
     **{"block_out_channels": [8, 16], "norm_num_groups": 4, "attention_head_dim": 8},

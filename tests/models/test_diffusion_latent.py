@@ -5,13 +5,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import digest_folder
 from i2i_unlearn.models import load_architecture, load_model
-from i2i_unlearn.models.diffusion_latent import AutoencoderKL, LatentInpainter, UNet2DConditionModel
-from i2i_unlearn.models.diffusion_schedule import DDIMScheduler
+from i2i_unlearn.models.diffusion.latent import AutoencoderKL, LatentInpainter, UNet2DConditionModel
+from i2i_unlearn.models.diffusion.schedule import DDIMScheduler
 from i2i_unlearn.models.laws import check_laws
-from i2i_unlearn.operators import make_operator
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import digest_folder
 from tests.models.latent_directory import write_latent_directory
 
 
@@ -84,13 +84,13 @@ def test_a_completion_is_that_of_diffusers_own_pipeline(model, directory):
 
 
 def test_both_halves_of_the_unet_make_the_whole(model):
-    from i2i_unlearn.models import diffusion_unet
+    from i2i_unlearn.models.diffusion import unet
 
     given, time = torch.randn(2, 9, 16, 16, generator=generator()), torch.tensor([3.0, 70.0])
     prompt = model.prompt_1LD.expand(2, -1, -1)
     with torch.no_grad():
-        maps = diffusion_unet.encode(model.unet, given, time, prompt)
-        ours = diffusion_unet.decode(model.unet, maps, time, prompt)
+        maps = unet.encode(model.unet, given, time, prompt)
+        ours = unet.decode(model.unet, maps, time, prompt)
         assert torch.allclose(ours, model.unet(given, time, prompt).sample, atol=1e-6)
     assert len(maps) == 5  # conv_in; a layer and a change of resolution; a layer; the middle
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from i2i_unlearn.models import diffusion_unet
-from i2i_unlearn.models.diffusion import DiffusionInpainter, UNet2DModel
-from i2i_unlearn.models.diffusion_palette import SCHEDULE_BUFFERS, convert
-from i2i_unlearn.models.diffusion_settings import Architecture
+from i2i_unlearn.models.diffusion import unet as diffusion_unet
+from i2i_unlearn.models.diffusion.model import DiffusionInpainter, UNet2DModel
+from i2i_unlearn.models.diffusion.palette import SCHEDULE_BUFFERS, convert
+from i2i_unlearn.models.diffusion.settings import Architecture
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "palette"
 ARCHITECTURE = {

@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from i2i_unlearn.errors import UserError
 from i2i_unlearn.models import family_named, load_architecture, load_model
 from i2i_unlearn.models.mae import MaskedAutoencoder, _block
-from i2i_unlearn.operators import make_operator
-from i2i_unlearn.pixels import to_float
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.pixels import to_float
+from i2i_unlearn.support.errors import UserError
 
 
 def generator(seed=0):

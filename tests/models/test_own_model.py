@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from i2i_unlearn.errors import UserError
 from i2i_unlearn.models import family_named, load_architecture, load_model, own
 from i2i_unlearn.models.laws import check_laws
 from i2i_unlearn.models.weights import load_weights, save_weights, seeded
+from i2i_unlearn.support.errors import UserError
 
 EXAMPLES = Path(__file__).parents[2] / "docs/examples"
 NAMES = {

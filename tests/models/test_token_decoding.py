@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from i2i_unlearn.models.token_decoding import FromGenerator, decode_iteratively, decoding_steps
+from i2i_unlearn.models.vqgan.decoding import FromGenerator, decode_iteratively, decoding_steps
 
 MASK = 9
 

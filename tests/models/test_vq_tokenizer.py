@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from i2i_unlearn.models.vq_tokenizer import BETA, LEAST_USAGE, PIXEL_VARIANCE, USAGE_DECAY, VqTokenizer
+from i2i_unlearn.models.vqgan.tokenizer import BETA, LEAST_USAGE, PIXEL_VARIANCE, USAGE_DECAY, VqTokenizer
 
 
 def generator(seed=0):

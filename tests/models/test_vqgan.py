@@ -6,17 +6,17 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from i2i_unlearn.engine import Schedule, train
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.method.objectives import make_objective
+from i2i_unlearn.method.objectives.base import Batch, Settings
+from i2i_unlearn.method.objectives.own_loss import OwnLoss
 from i2i_unlearn.models import load_architecture, load_model
 from i2i_unlearn.models.base import Embedding, training_phases
 from i2i_unlearn.models.laws import check_laws
-from i2i_unlearn.models.vqgan import MaskedTokenModel
-from i2i_unlearn.objectives import make_objective
-from i2i_unlearn.objectives.base import Batch, Settings
-from i2i_unlearn.objectives.own_loss import OwnLoss
-from i2i_unlearn.operators import make_operator
-from i2i_unlearn.randomness import generator_for
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.randomness import generator_for
+from i2i_unlearn.models.vqgan.model import MaskedTokenModel
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.training.engine import Schedule, train
 
 ARCHITECTURE = {
     "num_codes": 16,

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from i2i_unlearn.models.kept_tokens import KeptTokens
-from i2i_unlearn.models.mage_keys import model_names, tokenizer_names
-from i2i_unlearn.models.token_decoding import decoding_steps
-from i2i_unlearn.models.vqgan import MaskedTokenModel
-from i2i_unlearn.models.vqgan_architecture import Architecture
+from i2i_unlearn.models.vqgan.architecture import Architecture
+from i2i_unlearn.models.vqgan.decoding import decoding_steps
+from i2i_unlearn.models.vqgan.mage_keys import model_names, tokenizer_names
+from i2i_unlearn.models.vqgan.model import MaskedTokenModel
 
 GOLDEN = Path(__file__).parents[1] / "golden/mage"
 
@@ -108,7 +108,7 @@ def test_the_tokenizer_encodes_chooses_and_paints_as_published(model, golden):
 
 def test_the_tokenizers_loss_has_the_published_commitment_term(model, golden):
     # The published value counts codebook (weight 1) and commitment (weight .25): ours moves the codebook otherwise.
-    from i2i_unlearn.models.vq_tokenizer import BETA, PIXEL_VARIANCE
+    from i2i_unlearn.models.vqgan.tokenizer import BETA, PIXEL_VARIANCE
 
     with torch.no_grad():
         loss = model.tokenizer.loss(golden["images"], torch.Generator()).mean()

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_compiled import COMPILE_WITHOUT
 
-from i2i_unlearn.config import PromoteConfig, load_params
-from i2i_unlearn.errors import GateRefused
-from i2i_unlearn.runner import form_fields, run_package
+from i2i_unlearn.config.sections import PromoteConfig, load_params
+from i2i_unlearn.pipeline.local.runner import form_fields, run_package
+from i2i_unlearn.support.errors import GateRefused
+from tests.pipelines.test_compiled import COMPILE_WITHOUT
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pipelines/registry_check.yaml"

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_compiled import COMPILE_WITHOUT
 
-from i2i_unlearn.config import EvaluateConfig, UnlearnConfig, load_params
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.form import check_sweep_form
-from i2i_unlearn.gate import read_policies
-from i2i_unlearn.objectives import OBJECTIVES
-from i2i_unlearn.operators import OPERATORS
-from i2i_unlearn.runner import compile_pipeline, form_fields
-from i2i_unlearn.sweep import point_configs
+from i2i_unlearn.config.sections import EvaluateConfig, UnlearnConfig, load_params
+from i2i_unlearn.evaluation.gate import read_policies
+from i2i_unlearn.method.objectives import OBJECTIVES
+from i2i_unlearn.models.operators import OPERATORS
+from i2i_unlearn.pipeline.form import check_sweep_form
+from i2i_unlearn.pipeline.local.runner import compile_pipeline, form_fields
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.sweeps.points import point_configs
+from tests.pipelines.test_compiled import COMPILE_WITHOUT
 
 pytestmark = pytest.mark.timeout(900)  # a dozen processes that import torch, on a machine that may be busy
 

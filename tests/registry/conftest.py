@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from i2i_unlearn.config import PromoteConfig, RegisterConfig
+from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
 from i2i_unlearn.stages import register
 from tests.registry.world import OPERATOR, Folders, Registered, make_folders, make_model
 

@@ -7,12 +7,11 @@ import pytest
 from mlflow import MlflowClient, pyfunc
 from typer.testing import CliRunner
 
-from i2i_unlearn import ledger, tracking
-from i2i_unlearn.cli import app
-from i2i_unlearn.config import PromoteConfig, RegisterConfig
-from i2i_unlearn.errors import GateRefused, UserError
-from i2i_unlearn.registry import history
-from i2i_unlearn.stages import promote, register, registry_check
+from i2i_unlearn.cli.main import app
+from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
+from i2i_unlearn.registry import check, history, ledger, tracking
+from i2i_unlearn.stages import promote, register
+from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.test_tracking import completed_by, images
 from tests.registry.world import Folders, Registered, write_params
 
@@ -66,7 +65,7 @@ def test_a_version_is_copied_checked_and_promoted_in_the_other_registry(
     np.testing.assert_array_equal(served.predict(images()), completed_by(folders.model))
     (move,) = history.moves(ledger.read(promote_config.ledger), config.model_name)
     assert (move.version, move.record["by"]) == ("2", "Bob")
-    assert registry_check.check(promote_config, config.model_name).findings == ()
+    assert check.check(promote_config, config.model_name).findings == ()
 
 
 def tracking_version(config: RegisterConfig, number: str) -> tracking.Version:

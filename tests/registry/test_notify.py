@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from i2i_unlearn.config import PromoteConfig
-from i2i_unlearn.errors import GateRefused, UserError
+from i2i_unlearn.config.sections import PromoteConfig
+from i2i_unlearn.registry import check, rollback
 from i2i_unlearn.registry.notify import notify
-from i2i_unlearn.stages import promote, registry_check, rollback
+from i2i_unlearn.stages import promote
+from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.servers import free_port
 from tests.registry.world import Registered
 
@@ -73,7 +74,7 @@ def test_every_decision_is_posted(registered: Registered, promote_config: Promot
         rollback.run(config, registered.config, by="Bob", reason="seams")
     rollback.run(config, registered.config, by="Bob", reason="seams", force=True)
     registered.set_alias("champion", "2")
-    registry_check.check(config, registered.name)
+    check.check(config, registered.name)
     events = [message["event"] for message in hook.received]
     assert events == ["refused", "promoted", "refused", "rolled back", "found moved"]
     refused, promoted, _, back, moved = hook.received

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2i_unlearn import tracking
-from i2i_unlearn.errors import UserError
 from i2i_unlearn.models import family_named
-from i2i_unlearn.randomness import generator_for
+from i2i_unlearn.models.randomness import generator_for
+from i2i_unlearn.registry import tracking
 from i2i_unlearn.stages import register
+from i2i_unlearn.support.errors import UserError
 from tests.registry.world import SIZE
 
 EXAMPLES = Path(__file__).parents[2] / "docs/examples"

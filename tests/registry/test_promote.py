@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from i2i_unlearn import files, ledger, tracking
-from i2i_unlearn.config import PromoteConfig, RegisterConfig
-from i2i_unlearn.errors import GateRefused, UserError
-from i2i_unlearn.registry import history
+from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
+from i2i_unlearn.registry import history, ledger, tracking
 from i2i_unlearn.stages import promote, register
+from i2i_unlearn.support import files
+from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.world import Folders, Registered, make_folders
 
 

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient, pyfunc
 
-from i2i_unlearn import files, tracking
-from i2i_unlearn.config import PromoteConfig, RegisterConfig, SnapshotConfig
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.stages import pareto, promote, record_sweep, register, snapshot
-from tests.point_folders import write_point
+from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, SnapshotConfig
+from i2i_unlearn.registry import tracking
+from i2i_unlearn.stages import promote, register, snapshot
+from i2i_unlearn.support import files
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.sweeps import record, table
 from tests.registry.servers import CutConnection, free_port, mlflow_server, object_store, postgres
 from tests.registry.test_tracking import completed_by, images
 from tests.registry.world import Folders, Registered, make_folders
+from tests.sweeps.point_folders import write_point
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -82,9 +84,9 @@ def test_a_model_lives_through_everything_wherever_mlflow_is(
     worse = register.run(*second.evaluate("fail").inputs, config)
     assert (worse["version"], worse["registered"], worse["alias"]) == ("3", "evaluated again", "champion")
     points = [write_point(tmp_path / f"point-{alpha}", -1.0, -0.1, -0.01, alpha=alpha) for alpha in (0.1, 1.0)]
-    pareto.run(points, tmp_path / "table")
-    assert record_sweep.run(tmp_path / "table", "sweeps")["recorded"] == "new"
-    assert record_sweep.run(tmp_path / "table", "sweeps")["recorded"] == "already"
+    table.run(points, tmp_path / "table")
+    assert record.run(tmp_path / "table", "sweeps")["recorded"] == "new"
+    assert record.run(tmp_path / "table", "sweeps")["recorded"] == "already"
     client = MlflowClient()
     assert len(client.search_runs([client.get_experiment_by_name("sweeps").experiment_id])) == 3
     run = client.get_run(first["run_id"])

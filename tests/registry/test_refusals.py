@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from i2i_unlearn import files
-from i2i_unlearn.config import PromoteConfig, RegisterConfig
-from i2i_unlearn.errors import GateRefused
-from i2i_unlearn.gate import judge
-from i2i_unlearn.policy import parse_policy
+from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
+from i2i_unlearn.evaluation.gate import judge
+from i2i_unlearn.evaluation.policy import parse_policy
 from i2i_unlearn.registry import actor
 from i2i_unlearn.stages import promote, register
+from i2i_unlearn.support import files
+from i2i_unlearn.support.errors import GateRefused
 from tests.registry.world import Folders, Registered
 
 

@@ -6,10 +6,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from i2i_unlearn import files, lineage, tracking
-from i2i_unlearn.config import RegisterConfig
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.config.sections import RegisterConfig
+from i2i_unlearn.registry import tracking
 from i2i_unlearn.stages import register
+from i2i_unlearn.support import files, git
+from i2i_unlearn.support.errors import UserError
 from tests.registry.world import FORGET_IMAGE, SAMPLE_ID, SUBJECT, Folders, Registered, make_folders, make_model
 
 
@@ -63,18 +64,18 @@ def test_the_version_carries_its_whole_lineage(teacher: Path, repository: Path, 
 
 
 def test_changed_tracked_files_make_the_commit_dirty(repository: Path, tmp_path: Path):
-    clean = lineage.git_commit(repository)
+    clean = git.git_commit(repository)
     (repository / "data.dvc").write_text("changed")
-    assert lineage.git_commit(repository) == f"{clean}-dirty"
+    assert git.git_commit(repository) == f"{clean}-dirty"
     assert len(clean) == 40
 
 
 def test_code_and_data_that_are_not_known_are_left_out(tmp_path: Path):
-    assert lineage.git_commit(tmp_path / "nowhere") == ""
-    assert lineage.data_md5(tmp_path) == ""
+    assert git.git_commit(tmp_path / "nowhere") == ""
+    assert git.data_md5(tmp_path) == ""
     (tmp_path / "data.dvc").write_text("outs: []\n")
     with pytest.raises(UserError, match="data.dvc: holds no digest"):
-        lineage.data_md5(tmp_path)
+        git.data_md5(tmp_path)
 
 
 def test_the_run_holds_numbers_settings_curves_and_report(folders: Folders, config: RegisterConfig):
@@ -197,7 +198,7 @@ def test_the_original_becomes_champion_once(teacher: Path, tmp_path: Path, confi
 def test_the_original_has_the_bytes_that_snapshot_gives_the_teacher(
     teacher: Path, tmp_path: Path, config: RegisterConfig
 ):
-    from i2i_unlearn.config import SnapshotConfig
+    from i2i_unlearn.config.sections import SnapshotConfig
     from i2i_unlearn.stages import snapshot
 
     foreign = tmp_path / "foreign"

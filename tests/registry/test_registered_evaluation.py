@@ -10,10 +10,11 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from i2i_unlearn import files, tracking
-from i2i_unlearn.config import RegisterConfig
+from i2i_unlearn.config.sections import RegisterConfig
+from i2i_unlearn.registry import tracking
+from i2i_unlearn.registry.evaluation_record import audit_metrics, tables
 from i2i_unlearn.stages import register
-from i2i_unlearn.stages.register_evaluation import audit_metrics, tables
+from i2i_unlearn.support import files
 from tests.registry.world import Folders
 
 

@@ -6,22 +6,22 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from i2i_unlearn import ledger, tracking
-from i2i_unlearn.cli import app
-from i2i_unlearn.config import PromoteConfig, RegisterConfig
-from i2i_unlearn.errors import GateRefused, UserError
-from i2i_unlearn.stages import promote, registry_check
+from i2i_unlearn.cli.main import app
+from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
+from i2i_unlearn.registry import check, ledger, tracking
+from i2i_unlearn.stages import promote
+from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.world import Registered, write_params
 
 
 def findings(config: PromoteConfig, registered: Registered) -> tuple[str, ...]:
-    return registry_check.check(config, registered.name).findings
+    return check.check(config, registered.name).findings
 
 
 def test_nothing_is_found_before_and_after_a_promotion(registered: Registered, promote_config: PromoteConfig):
     assert findings(promote_config, registered) == ()
     promote.run(promote_config, registered.config)
-    checked = registry_check.check(promote_config, registered.name)
+    checked = check.check(promote_config, registered.name)
     assert (checked.champion, checked.recorded, checked.findings) == ("2", "2", ())
     assert checked.head_sha256 == ledger.verify(promote_config.ledger)[1]
 
@@ -37,7 +37,7 @@ def test_an_alias_that_was_moved_by_hand_is_found_with_who_promoted_what(
     )
     assert finding.endswith("the alias was moved by hand")
     with pytest.raises(GateRefused, match="moved by hand"):
-        registry_check.run(promote_config, registered.name)
+        check.run(promote_config, registered.name)
 
 
 def test_before_any_promotion_the_original_is_champion_and_nothing_else(
@@ -73,7 +73,7 @@ def test_a_tag_that_was_changed_by_hand_is_found(
 
 
 def test_a_model_nobody_registered_has_no_findings(config: RegisterConfig, promote_config: PromoteConfig):
-    checked = registry_check.check(promote_config, config.model_name)
+    checked = check.check(promote_config, config.model_name)
     assert (checked.champion, checked.recorded, checked.findings) == ("", "", ())
 
 
@@ -82,7 +82,7 @@ def test_a_damaged_record_is_an_error_and_not_a_finding(registered: Registered, 
     path = Path(promote_config.ledger)
     path.write_text(path.read_text().replace('"intent"', '"INTENT"'))
     with pytest.raises(UserError, match="line 2 does not follow"):
-        registry_check.check(promote_config, registered.name)
+        check.check(promote_config, registered.name)
 
 
 # --- the commands ---

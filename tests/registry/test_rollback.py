@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from i2i_unlearn import ledger, tracking
-from i2i_unlearn.config import PromoteConfig
-from i2i_unlearn.errors import GateRefused, UserError
-from i2i_unlearn.registry import history
-from i2i_unlearn.stages import promote, rollback
+from i2i_unlearn.config.sections import PromoteConfig
+from i2i_unlearn.registry import history, ledger, rollback, tracking
+from i2i_unlearn.stages import promote
+from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.world import Registered
 
 WHO = {"by": "Ada", "reason": "seams"}

@@ -14,14 +14,15 @@ import torch
 from mlflow import pyfunc
 from mlflow.exceptions import MlflowException
 
-from i2i_unlearn import files, tracking
-from i2i_unlearn.config import PromoteConfig, RegisterConfig
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
 from i2i_unlearn.models import load_model
-from i2i_unlearn.operators import make_operator
-from i2i_unlearn.pixels import to_float, to_uint8
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.pixels import to_float, to_uint8
+from i2i_unlearn.registry import tracking
+from i2i_unlearn.registry.tracking.record import thinned
 from i2i_unlearn.stages import promote, register
-from i2i_unlearn.tracking.record import thinned
+from i2i_unlearn.support import files
+from i2i_unlearn.support.errors import UserError
 from tests.registry.world import SIZE, Folders, Registered, make_folders
 
 COMPLETE = """
@@ -193,7 +194,7 @@ def test_no_run_to_attach_to_means_no_stream():
 
 
 def test_a_fresh_folder_gets_its_own_database_in_silence(tmp_path: Path):
-    code = "from i2i_unlearn import tracking; print(tracking.champion('nobody'))"
+    code = "from i2i_unlearn.registry import tracking; print(tracking.champion('nobody'))"
     env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True

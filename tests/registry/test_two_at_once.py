@@ -13,14 +13,15 @@ import pytest
 from mlflow import MlflowClient, pyfunc
 from mlflow.entities import Dataset, DatasetInput, LoggedModelInput, Param, RunTag
 
-from i2i_unlearn import files
-from i2i_unlearn.config import PromoteConfig, RegisterConfig
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.stages import promote, register, registry_check
-from i2i_unlearn.tracking.client import Client
-from i2i_unlearn.tracking.entities import Logged
-from i2i_unlearn.tracking.record import Record
-from i2i_unlearn.tracking.server import Server
+from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
+from i2i_unlearn.registry import check
+from i2i_unlearn.registry.tracking.client import Client
+from i2i_unlearn.registry.tracking.entities import Logged
+from i2i_unlearn.registry.tracking.record import Record
+from i2i_unlearn.registry.tracking.server import Server
+from i2i_unlearn.stages import promote, register
+from i2i_unlearn.support import files
+from i2i_unlearn.support.errors import UserError
 from tests.registry.servers import mlflow_server
 from tests.registry.world import Folders
 
@@ -64,13 +65,13 @@ def test_a_version_goes_from_one_server_to_another_and_is_champion_there_alone(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", second)
     loaded = pyfunc.load_model(f"models:/{config.model_name}@champion").unwrap_python_model()
     assert loaded is not None
-    assert registry_check.check(promote_config, config.model_name).findings == ()
+    assert check.check(promote_config, config.model_name).findings == ()
 
 
 REGISTER = """
 import json, sys, time
 from i2i_unlearn.config import RegisterConfig
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.stages import register
 told = json.loads(sys.argv[1])
 print("ready", flush=True)

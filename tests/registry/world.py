@@ -8,10 +8,11 @@ import pandas as pd
 import torch
 from mlflow import MlflowClient
 
-from i2i_unlearn import files, tracking
-from i2i_unlearn.config import PromoteConfig, RegisterConfig
-from i2i_unlearn.data.manifest import SplitManifest, write_manifest
+from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
+from i2i_unlearn.data.split.manifest import SplitManifest, write_manifest
 from i2i_unlearn.models.mae import MaskedAutoencoder
+from i2i_unlearn.registry import tracking
+from i2i_unlearn.support import files
 
 SIZE = 8
 ARCHITECTURE = {

@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from i2i_unlearn.report.facts import EmbeddingMap, PictureGrid, ReportFacts, RequestFacts
+from i2i_unlearn.evaluation.shown import EmbeddingMap, PictureGrid
+from i2i_unlearn.report.facts import ReportFacts, RequestFacts
 
 SIDE = 12
 MODELS = ("teacher", "unlearned", "reference")

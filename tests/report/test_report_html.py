@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from i2i_unlearn import gate
-from i2i_unlearn.metrics.names import FORGET_SETS
+from i2i_unlearn.evaluation import gate
+from i2i_unlearn.evaluation.findings import FORGET_SETS
 from i2i_unlearn.report import write_report
 from i2i_unlearn.report.pictures import encode_png
 from i2i_unlearn.report.words import number, plain_number

@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from i2i_unlearn.errors import UserError
 from i2i_unlearn.report import write_report
 from i2i_unlearn.report.pictures import encode_png
 from i2i_unlearn.report.review import clean, expiry_of, write_review
+from i2i_unlearn.support.errors import UserError
 
 LAST = datetime.date(2026, 12, 7)
 DAY = datetime.timedelta(days=1)

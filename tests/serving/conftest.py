@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from i2i_unlearn.config import RegisterConfig
+from i2i_unlearn.config.sections import RegisterConfig
 from i2i_unlearn.stages import register
 from tests.registry.world import OPERATOR, make_model
 from tests.serving.pictures import pixels
@@ -56,10 +56,10 @@ def guard_folder(tmp_path: Path) -> Callable[..., Path]:
     """`guard_folder(images)`: a guard for these images, at a threshold that only near-copies pass."""
     import torch
 
-    from i2i_unlearn.guard.filter import probe_features
-    from i2i_unlearn.guard.similarity import around, features_of
-    from i2i_unlearn.guard.store import GuardFacts, Stored, write_guard
-    from i2i_unlearn.metrics.extractors import load_extractor
+    from i2i_unlearn.models.extractors import load_extractor
+    from i2i_unlearn.serving.guard.filter import probe_features
+    from i2i_unlearn.serving.guard.similarity import around, features_of
+    from i2i_unlearn.serving.guard.store import GuardFacts, Stored, write_guard
 
     def make(images: np.ndarray, expires: datetime.date = datetime.date(2999, 1, 1)) -> Path:
         extractor = load_extractor("efficientnet_lite0", torch.device("cpu"))

@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from i2i_unlearn import files
-from i2i_unlearn.config import CompleteConfig
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.config.sections import CompleteConfig
 from i2i_unlearn.models.mae import MaskedAutoencoder
-from i2i_unlearn.stages import complete
+from i2i_unlearn.serving import complete
+from i2i_unlearn.support import files
+from i2i_unlearn.support.errors import UserError
 from tests.registry.world import SIZE, make_model
 from tests.serving.pictures import as_bytes, pixels
 

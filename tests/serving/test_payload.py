@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from i2i_unlearn.errors import UserError
 from i2i_unlearn.serving.payload import encode, read_payload
+from i2i_unlearn.support.errors import UserError
 from tests.serving.pictures import as_bytes, from_png, in_base64, png
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8, 1) * 5

@@ -10,21 +10,22 @@ import pytest
 import torch
 
 from i2i_unlearn import report
-from i2i_unlearn.audits.membership import Membership
-from i2i_unlearn.audits.perturbation import Perturbation
-from i2i_unlearn.data.images import load_pixels
-from i2i_unlearn.data.manifest import read_manifest, write_manifest
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import digest_file, digest_folder, read_json, write_json
-from i2i_unlearn.gate import read_policies
-from i2i_unlearn.metrics import embedding_map, extractors, kernel_distance
-from i2i_unlearn.metrics.observe import masks_of
-from i2i_unlearn.models import load_model
-from i2i_unlearn.operators import make_operator
-from i2i_unlearn.pixels import to_float
+from i2i_unlearn.data.images.reading import load_pixels
+from i2i_unlearn.data.split.manifest import read_manifest, write_manifest
+from i2i_unlearn.evaluation import audit_inputs, embedding_map, inputs
+from i2i_unlearn.evaluation.audits.membership import Membership
+from i2i_unlearn.evaluation.audits.perturbation import Perturbation
+from i2i_unlearn.evaluation.gate import read_policies
+from i2i_unlearn.evaluation.metrics import kernel_distance
+from i2i_unlearn.evaluation.metrics.observe import masks_of
+from i2i_unlearn.models import extractors, load_model
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.report import page
 from i2i_unlearn.report.facts import ReportFacts
-from i2i_unlearn.stages import evaluate, evaluate_audits, evaluate_inputs
+from i2i_unlearn.stages import evaluate
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import digest_file, digest_folder, read_json, write_json
 from tests.conftest import tiny_params
 
 POLICIES = Path(__file__).parents[2] / "mlflow" / "policies"
@@ -327,7 +328,7 @@ def test_audits_attack_all_models_and_policies_bound_them(done, evaluated, fast,
 
 
 def test_no_audit_reads_no_image_and_leaves_the_entry_empty(evaluated, fast, monkeypatch):
-    monkeypatch.setattr(evaluate_audits, "load_pixels", lambda *_, **__: pytest.fail("images were read"))
+    monkeypatch.setattr(audit_inputs, "load_pixels", lambda *_, **__: pytest.fail("images were read"))
     out, _ = evaluated(**fast, audits={**AUDITS_OF_TINY, "run": []})
     assert found(out, "metrics.json")["audits"] == {}
 
@@ -338,12 +339,12 @@ def test_audits_see_images_and_masks_that_are_scored(tiny, fast):
         "evaluate", policies=read_policies(POLICIES), audits={**AUDITS_OF_TINY, "max_images": 7}, **settings
     )
     rows = read_manifest(tiny.splits / "manifest.parquet").of("retain").iloc[:12][["shard", "row"]]
-    chosen = evaluate_inputs.ChosenSet(rows=rows, num_images=60)
+    chosen = inputs.ChosenSet(rows=rows, num_images=60)
     operator = make_operator("random_patches", 0.5, 4)
     given = SimpleNamespace(
         models={"teacher": load_model(tiny.teacher)}, sets={"retain": chosen}, operator=operator, single_images=False
     )
-    audited = evaluate_audits.audit_inputs(given, tiny.images, config, Thumbnails(), torch.device("cpu")).sets["retain"]
+    audited = audit_inputs.audit_inputs(given, tiny.images, config, Thumbnails(), torch.device("cpu")).sets["retain"]
     scored = load_pixels(tiny.images, rows, image_size=(16, 16), num_channels=1, description="")
     masks = masks_of(list(zip(rows["shard"], rows["row"], strict=True)), operator, 16, 16, seed=config.seed)
     places = [int((scored == image).flatten(1).all(1).nonzero()) for image in audited.images_NCHW]

@@ -10,17 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from i2i_unlearn.data.images import load_pixels
-from i2i_unlearn.data.manifest import read_manifest
-from i2i_unlearn.files import digest_folder
-from i2i_unlearn.gate import read_policies
-from i2i_unlearn.metrics import extractors
-from i2i_unlearn.models import load_architecture, load_model
-from i2i_unlearn.objectives import OBJECTIVES
-from i2i_unlearn.operators import make_operator
-from i2i_unlearn.pixels import to_float
+from i2i_unlearn.data.images.reading import load_pixels
+from i2i_unlearn.data.split.manifest import read_manifest
+from i2i_unlearn.evaluation.gate import read_policies
+from i2i_unlearn.method.objectives import OBJECTIVES
+from i2i_unlearn.method.targets import TeacherTargets
+from i2i_unlearn.models import extractors, load_architecture, load_model
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.stages import evaluate, pretrain, reference, snapshot
-from i2i_unlearn.targets import TeacherTargets
+from i2i_unlearn.support.files import digest_folder
 from tests.models.latent_directory import write_latent_directory
 
 pytestmark = pytest.mark.slow

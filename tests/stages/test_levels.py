@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from i2i_unlearn.data.embedded import EMBEDDED, stored_png
-from i2i_unlearn.data.images import load_pixels, read_index
-from i2i_unlearn.data.manifest import read_manifest
-from i2i_unlearn.data.requests import make_request, one_month_after, write_request
-from i2i_unlearn.data.shards import Record, write_shards
+from i2i_unlearn.data.images.reading import load_pixels, read_index
+from i2i_unlearn.data.images.shards import Record, write_shards
+from i2i_unlearn.data.importers.embedded import EMBEDDED, stored_png
+from i2i_unlearn.data.request import make_request, one_month_after, write_request
+from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.models import load_model
-from i2i_unlearn.operators import make_operator
-from i2i_unlearn.pixels import to_float
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.stages import pretrain, split, unlearn
 
 RECEIVED = datetime.date(2026, 1, 1)

@@ -4,14 +4,14 @@ import math
 import pytest
 import torch
 
-from i2i_unlearn.data.images import load_pixels, read_index
-from i2i_unlearn.data.parts import training_part
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import digest_folder
+from i2i_unlearn.data.images.holdout import training_part
+from i2i_unlearn.data.images.reading import load_pixels, read_index
 from i2i_unlearn.models import load_model
-from i2i_unlearn.operators import make_operator
-from i2i_unlearn.pixels import to_float
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.stages import pretrain
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import digest_folder
 
 
 def run(project, out, **changes):
@@ -167,8 +167,8 @@ def test_a_damaged_image_is_named_by_shard_and_row(taught, damage_images, tmp_pa
 def test_nothing_to_train_on_is_told(bare_project, images_written, tmp_path):
     import numpy as np
 
-    from i2i_unlearn.data.embedded import stored_png
-    from i2i_unlearn.data.shards import Record, write_shards
+    from i2i_unlearn.data.images.shards import Record, write_shards
+    from i2i_unlearn.data.importers.embedded import stored_png
 
     record = Record("one", "a", stored_png(np.zeros((16, 16), np.uint8)), source_split="val")
     write_shards([record], tmp_path / "images", "val")

@@ -15,9 +15,9 @@ import pytest
 import torch
 import yaml
 
-from i2i_unlearn.data.manifest import read_manifest
-from i2i_unlearn.presets import find_preset, overlaid
-from tests.published_sets import write_imagenet, write_places365
+from i2i_unlearn.config.presets import find_preset, overlaid
+from i2i_unlearn.data.split.manifest import read_manifest
+from tests.data.importers.published_sets import write_imagenet, write_places365
 
 pytestmark = pytest.mark.slow
 

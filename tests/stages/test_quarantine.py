@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from i2i_unlearn.data.images import load_pixels
-from i2i_unlearn.data.manifest import read_manifest
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import digest_folder
+from i2i_unlearn.data.images.reading import load_pixels
+from i2i_unlearn.data.split.manifest import read_manifest
+from i2i_unlearn.method.quarantine import FEW_WEIGHTS, quarantine
+from i2i_unlearn.method.targets import TeacherTargets
 from i2i_unlearn.models import load_model
-from i2i_unlearn.operators import make_operator
-from i2i_unlearn.pixels import to_float
-from i2i_unlearn.quarantine import FEW_WEIGHTS, quarantine
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.stages import snapshot
-from i2i_unlearn.targets import TeacherTargets
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import digest_folder
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 HEADS = {"num_attention_heads": 4, "decoder_num_attention_heads": 8}

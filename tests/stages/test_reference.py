@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from i2i_unlearn.checkpoints import Checkpoints
-from i2i_unlearn.data.manifest import read_manifest, write_manifest
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import digest_folder
+from i2i_unlearn.data.split.manifest import read_manifest, write_manifest
 from i2i_unlearn.models import load_model
 from i2i_unlearn.stages import reference
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import digest_folder
+from i2i_unlearn.training.checkpoints import Checkpoints
 
 
 def run(project, out, *, images=None, splits=None, teacher=None, **changes):

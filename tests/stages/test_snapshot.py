@@ -3,10 +3,10 @@ import shutil
 
 import pytest
 
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import digest_folder
 from i2i_unlearn.models import load_model
 from i2i_unlearn.stages import snapshot
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import digest_folder
 
 
 @pytest.fixture

@@ -3,14 +3,14 @@ import json
 import pandas as pd
 import pytest
 
-from i2i_unlearn.config import SplitConfig
-from i2i_unlearn.data.identity import create_key, hmac_id, load_key
-from i2i_unlearn.data.images import read_index
-from i2i_unlearn.data.manifest import ROLES, read_manifest
-from i2i_unlearn.data.requests import make_request, write_request
-from i2i_unlearn.data.shards import Record, write_shards
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.config.sections import SplitConfig
+from i2i_unlearn.data.images.reading import read_index
+from i2i_unlearn.data.images.shards import Record, write_shards
+from i2i_unlearn.data.request import make_request, write_request
+from i2i_unlearn.data.split.codes import create_key, hmac_id, load_key
+from i2i_unlearn.data.split.manifest import ROLES, read_manifest
 from i2i_unlearn.stages import split
+from i2i_unlearn.support.errors import UserError
 
 SETTINGS = {
     "seed": 0,

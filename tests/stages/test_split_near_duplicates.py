@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from i2i_unlearn.config import SplitConfig
-from i2i_unlearn.data.identity import create_key, hmac_id, load_key
-from i2i_unlearn.data.images import read_index
-from i2i_unlearn.data.manifest import read_manifest
-from i2i_unlearn.data.requests import make_request, write_request
-from i2i_unlearn.data.shards import Record, write_shards
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.config.sections import SplitConfig
+from i2i_unlearn.data.images.reading import read_index
+from i2i_unlearn.data.images.shards import Record, write_shards
+from i2i_unlearn.data.request import make_request, write_request
+from i2i_unlearn.data.split.codes import create_key, hmac_id, load_key
+from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.stages import split
+from i2i_unlearn.support.errors import UserError
 
 SEARCH = {"search": True, "hash_bits": 10, "correlation": 0.98, "cosine": 0.0}
 SETTINGS = {

@@ -6,15 +6,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from i2i_unlearn.checkpoints import Checkpoints
-from i2i_unlearn.data.images import load_pixels
-from i2i_unlearn.data.manifest import read_manifest
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import digest_file, digest_folder
+from i2i_unlearn.data.images.reading import load_pixels
+from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.models import load_model
-from i2i_unlearn.operators import make_operator
-from i2i_unlearn.pixels import to_float
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.stages import unlearn
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import digest_file, digest_folder
+from i2i_unlearn.training.checkpoints import Checkpoints
 
 
 def weights_of(out):
@@ -160,7 +160,7 @@ def test_the_cache_changes_speed_and_nothing_else(taught, tmp_path):
 
 
 def test_the_key_of_sample_ids_enters_no_weight(taught, tmp_path):
-    from i2i_unlearn.data.identity import create_key
+    from i2i_unlearn.data.split.codes import create_key
     from i2i_unlearn.stages import split
 
     create_key(str(tmp_path / "other.key"))

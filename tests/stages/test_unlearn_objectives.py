@@ -6,13 +6,13 @@ import math
 import pytest
 import torch
 
-from i2i_unlearn.data.images import load_pixels
-from i2i_unlearn.data.manifest import read_manifest
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.data.images.reading import load_pixels
+from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.models import load_model
-from i2i_unlearn.operators import make_operator
-from i2i_unlearn.pixels import to_float
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.stages import unlearn
+from i2i_unlearn.support.errors import UserError
 
 SETTINGS = {
     "max_loss": {"alpha": 0.3},

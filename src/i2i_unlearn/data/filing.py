@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 from ruamel.yaml import YAML
 
-from i2i_unlearn.config import RegisterConfig, SplitConfig, load_params
-from i2i_unlearn.data import versioning
-from i2i_unlearn.data.images import read_index
-from i2i_unlearn.data.requests import ForgetRequest, read_ids, read_request, select, with_ids, write_request
-from i2i_unlearn.data.roles import assign_roles
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import atomic_file
+from i2i_unlearn.config.sections import RegisterConfig, SplitConfig, load_params
+from i2i_unlearn.data import commit_steps
+from i2i_unlearn.data.images.reading import read_index
+from i2i_unlearn.data.request import ForgetRequest, read_ids, read_request, select, with_ids, write_request
+from i2i_unlearn.data.split.roles import assign_roles
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import atomic_file
 
 
 class Champion(Protocol):
@@ -90,15 +90,15 @@ def file_request(
     teacher = _teacher(RegisterConfig.from_params(params).model_name, champion)
     num_selected = _check(request, workspace, SplitConfig.from_params(_replaced(params, plan)))
     new_params = changed_params(workspace.params.read_text(encoding="utf-8"), plan, teacher)
-    steps = versioning.commands(request.id, workspace.requests, workspace.params)
-    with restored_on_error(*_touched(request, workspace)), versioning.unstaged_on_error(steps if commit else []):
+    steps = commit_steps.commands(request.id, workspace.requests, workspace.params)
+    with restored_on_error(*_touched(request, workspace)), commit_steps.unstaged_on_error(steps if commit else []):
         if ids_file:
             _copy(ids_file, workspace.requests / request.selector.ids_file)
         write_request(request, path)
         with atomic_file(workspace.params) as aside:
             aside.write_text(new_params)
         if commit:
-            versioning.run_all(steps)
+            commit_steps.run_all(steps)
     return Filed(num_selected, plan.moved, teacher.get("source", ""), steps)
 
 
@@ -123,7 +123,7 @@ def _touched(request: ForgetRequest, workspace: Workspace) -> list[Path]:
     """The files that filing `request` writes, those of DVC included."""
     names = [f"{request.id}.yaml", request.selector.ids_file]
     requests = [workspace.requests / name for name in names if name]
-    return [workspace.params, *requests, *versioning.dvc_files(workspace.requests)]
+    return [workspace.params, *requests, *commit_steps.dvc_files(workspace.requests)]
 
 
 @contextmanager

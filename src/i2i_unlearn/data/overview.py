@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from i2i_unlearn.config import SplitConfig
-from i2i_unlearn.data.images import iter_encoded, read_index, shard_bytes
-from i2i_unlearn.data.parts import TRAIN, training_part
-from i2i_unlearn.data.requests import ForgetRequest, select
+from i2i_unlearn.config.sections import SplitConfig
+from i2i_unlearn.data.images.holdout import TRAIN, training_part
+from i2i_unlearn.data.images.reading import iter_encoded, read_index, shard_bytes
+from i2i_unlearn.data.request import ForgetRequest, select
 
 SIZED_PER_SHARD = 256
 

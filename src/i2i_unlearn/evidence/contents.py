@@ -5,9 +5,9 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from i2i_unlearn import files
-from i2i_unlearn.errors import UserError
 from i2i_unlearn.evidence.predicate import File
+from i2i_unlearn.support import files
+from i2i_unlearn.support.errors import UserError
 
 STATEMENT = "evidence.json"
 METRICS, VERDICTS, SUMMARY = "metrics.json", "verdicts.json", "unlearn_summary.json"

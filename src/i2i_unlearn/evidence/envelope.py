@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from i2i_unlearn.errors import UserError
 from i2i_unlearn.evidence.keys import PrivateKey, PublicKey
 from i2i_unlearn.evidence.predicate import PREDICATE_TYPE, File, Predicate, version_of
+from i2i_unlearn.support.errors import UserError
 
 if TYPE_CHECKING:
     from securesystemslib.dsse import Envelope

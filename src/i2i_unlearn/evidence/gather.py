@@ -7,13 +7,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from i2i_unlearn import __version__, lineage
-from i2i_unlearn.config import SHARED_KEYS, UnlearnConfig
-from i2i_unlearn.data.manifest import read_manifest
-from i2i_unlearn.data.requests import ForgetRequest, one_month_after, read_named_requests
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.evaluated import Evaluated
+from i2i_unlearn import __version__
+from i2i_unlearn.config.base import SHARED_KEYS
+from i2i_unlearn.config.sections import UnlearnConfig
+from i2i_unlearn.data.request import ForgetRequest, one_month_after, read_named_requests
+from i2i_unlearn.data.split.manifest import read_manifest
+from i2i_unlearn.evaluation.evaluated_model import Evaluated
 from i2i_unlearn.evidence.predicate import File, Predicate
+from i2i_unlearn.support import git
+from i2i_unlearn.support.errors import UserError
 
 _SCORE = ("value", "low", "high", "num_images")
 _AUDIT = ("status", "why", "question")
@@ -75,8 +77,8 @@ def predicate(
         "measured": measured(metrics),
         "gate": gate_of(verdicts, policies),
         "image": image or None,
-        "code_revision": lineage.git_commit(repository) or None,
-        "data_revision": lineage.data_md5(repository) or None,
+        "code_revision": git.git_commit(repository) or None,
+        "data_revision": git.data_md5(repository) or None,
         "registered": registered,
         "files": [file.model_dump() for file in bundle_files],
     }

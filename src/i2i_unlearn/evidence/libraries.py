@@ -2,7 +2,7 @@
 
 import importlib.util
 
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.support.errors import UserError
 
 NEEDED = ("cryptography", "securesystemslib", "in_toto_attestation", "model_signing", "OpenSSL")
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from i2i_unlearn import files
-from i2i_unlearn.data.manifest import read_manifest
+from i2i_unlearn.data.split.manifest import read_manifest
+from i2i_unlearn.evaluation.findings_ import read_findings
+from i2i_unlearn.evaluation.gate import judge, parse_policy
 from i2i_unlearn.evidence import contents
 from i2i_unlearn.evidence.envelope import Statement, subjects
 from i2i_unlearn.evidence.gather import gate_of, measured, used
 from i2i_unlearn.evidence.predicate import Predicate, Verdict
-from i2i_unlearn.findings import read_findings
-from i2i_unlearn.gate import judge, parse_policy
+from i2i_unlearn.support import files
 
 _CODE = re.compile(r"[0-9a-f]{32}")
 

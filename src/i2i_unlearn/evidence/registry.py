@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.support.errors import UserError
 
 EVIDENCE_TAG = "evidence_sha256"
 """Of the newest evidence on a version: the digest of its evidence.json."""
@@ -14,7 +14,7 @@ def note(model_name: str, number: str, sha256: str) -> None:
     Raises:
         UserError: MLflow cannot be reached.
     """
-    from i2i_unlearn import tracking
+    from i2i_unlearn.registry import tracking
 
     with tracking.connect() as server:
         server.tag(server.version(model_name, number), {EVIDENCE_TAG: sha256})
@@ -26,7 +26,7 @@ def facts(model_name: str, number: str, wanted: Mapping[str, str]) -> dict[str, 
     Raises:
         UserError: there is no such version, it is of something else, or MLflow cannot be reached.
     """
-    from i2i_unlearn import tracking
+    from i2i_unlearn.registry import tracking
 
     with tracking.connect() as server:
         version = server.version(model_name, number)

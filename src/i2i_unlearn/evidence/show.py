@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from i2i_unlearn.errors import UserError
 from i2i_unlearn.evidence import envelope, limits
 from i2i_unlearn.evidence.contents import WEIGHTS_SIGNATURE, printable
 from i2i_unlearn.evidence.predicate import Predicate, Score
 from i2i_unlearn.evidence.verify import Report, statement_file
+from i2i_unlearn.support.errors import UserError
 
 
 def lines_of(bundle: Path, found: Report) -> Iterator[str]:

@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from i2i_unlearn import files
-from i2i_unlearn.errors import UserError
 from i2i_unlearn.evidence import contents, envelope, limits, recompute, weights
 from i2i_unlearn.evidence.keys import PUBLIC, PublicKey, load_public_key, parse_public_key
 from i2i_unlearn.evidence.predicate import Predicate
+from i2i_unlearn.support import files
+from i2i_unlearn.support.errors import UserError
 
 
 @dataclass(frozen=True)

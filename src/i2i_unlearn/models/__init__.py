@@ -9,15 +9,15 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from i2i_unlearn.errors import UserError
 from i2i_unlearn.models.directory import read_config
 from i2i_unlearn.models.own import import_own
+from i2i_unlearn.support.errors import UserError
 
 FAMILIES = {
     "mae": "i2i_unlearn.models.mae:MaskedAutoencoder",
-    "diffusion": "i2i_unlearn.models.diffusion:DiffusionInpainter",
-    "latent_diffusion": "i2i_unlearn.models.diffusion_latent:LatentInpainter",
-    "vqgan": "i2i_unlearn.models.vqgan:MaskedTokenModel",
+    "diffusion": "i2i_unlearn.models.diffusion.model:DiffusionInpainter",
+    "latent_diffusion": "i2i_unlearn.models.diffusion.latent:LatentInpainter",
+    "vqgan": "i2i_unlearn.models.vqgan.model:MaskedTokenModel",
 }
 """Name -> module:Class. Imported when used: each brings its own library, which takes seconds."""
 

@@ -174,18 +174,18 @@ def training_facts(model: Any) -> dict[str, float]:
 
 
 @runtime_checkable
-class HasFront(Protocol):
+class HasStem(Protocol):
     """What a model offers beside if E begins with a part that stays frozen while E is trained, such as a tokenizer.
 
-    Where T is fixed, what that part gives for an image never changes, and is computed once (fronts.py).
-    `encode(x, visible) == encode_front(front(x, visible), visible)`
+    Where T is fixed, what that part gives for an image never changes, and is computed once (training/frozen_stem.py).
+    `encode(x, visible) == encode_stem(stem(x, visible), visible)`
     """
 
-    def front(self, images_BCHW: Tensor, visible_BHW: Tensor) -> Tensor:
+    def stem(self, images_BCHW: Tensor, visible_BHW: Tensor) -> Tensor:
         """What the frozen part makes of T(x), one row an image."""
         ...
 
-    def encode_front(self, front: Tensor, visible_BHW: Tensor) -> Embedding:
+    def encode_stem(self, stem: Tensor, visible_BHW: Tensor) -> Embedding:
         """The rest of E."""
         ...
 

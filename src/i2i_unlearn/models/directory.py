@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.support.errors import UserError
 
 LATENT = ("unet", "vae")
 """Subfolders of a latent inpainting directory."""

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from i2i_unlearn.errors import UserError
 from i2i_unlearn.models.base import Embedding
 from i2i_unlearn.models.directory import read_config
-from i2i_unlearn.operators import make_operator
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.support.errors import UserError
 
 BATCH = 2
 TOLERANCE = 1e-4  # other batch sizes and memory layouts change the last bits

@@ -23,11 +23,11 @@ import torch.nn.functional as F
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
-from i2i_unlearn.compat_torchvision import ensure_torchvision
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import write_json
 from i2i_unlearn.models.base import Embedding
 from i2i_unlearn.models.directory import read_config
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import write_json
+from i2i_unlearn.support.torchvision_compat import ensure_torchvision
 
 ensure_torchvision()  # before transformers, which imports it
 from transformers import ViTMAEConfig, ViTMAEForPreTraining  # noqa: E402

@@ -16,9 +16,9 @@ from typing import Any
 
 from torch import nn
 
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import digest_file
 from i2i_unlearn.models.base import ImageToImage
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import digest_file
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 

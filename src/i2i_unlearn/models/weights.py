@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import write_json
 from i2i_unlearn.models.directory import read_config
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import write_json
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -4,7 +4,7 @@ import getpass
 import os
 from dataclasses import dataclass
 
-from i2i_unlearn import lineage
+from i2i_unlearn.support import git
 
 VARIABLE = "I2I_UNLEARN_ACTOR"
 ACCOUNT = "MLFLOW_TRACKING_USERNAME"
@@ -36,7 +36,7 @@ def find_actor(by: str = "") -> Actor:
     for name, source in ((by, "--by"), (os.environ.get(VARIABLE, ""), VARIABLE), (account, ACCOUNT)):
         if name.strip():
             return Actor(_plain(name), source, account)
-    if name := lineage.git_user():
+    if name := git.git_user():
         return Actor(_plain(name), "git", account)
     try:
         return Actor(_plain(getpass.getuser()), "system", account)

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from i2i_unlearn import tracking
-from i2i_unlearn.config import RegisterConfig
-from i2i_unlearn.errors import GateRefused
-from i2i_unlearn.registry import integrity
+from i2i_unlearn.config.sections import RegisterConfig
+from i2i_unlearn.registry import integrity, tracking
 from i2i_unlearn.registry.actor import Actor
+from i2i_unlearn.support.errors import GateRefused
 
 IDENTITY = ("kind", "model_sha256", "unlearned_sha256", "teacher_sha256", "requests", "erased")
 """Tags that make a version what it is, as `register` has them."""

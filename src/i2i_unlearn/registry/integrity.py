@@ -6,9 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from i2i_unlearn import files, tracking
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.evaluated import FINDINGS, digest_evaluation
+from i2i_unlearn.evaluation.evaluated_model import FINDINGS, digest_evaluation
+from i2i_unlearn.registry import tracking
+from i2i_unlearn.support import files
+from i2i_unlearn.support.errors import UserError
 
 EVALUATION = "evaluation"
 """Folder of a run's artifacts that holds the evaluation."""

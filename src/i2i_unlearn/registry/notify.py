@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from i2i_unlearn.config import PromoteConfig
+from i2i_unlearn.config.sections import PromoteConfig
 
 VARIABLE = "I2I_UNLEARN_NOTIFY_URL"
 """Takes the place of promote.notify_url, so that an address that is a secret need not stand in params.yaml."""

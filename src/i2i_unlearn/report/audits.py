@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from i2i_unlearn.metrics.names import PAIRS, pair_name
+from i2i_unlearn.evaluation.findings import PAIRS, pair_name
 from i2i_unlearn.report.words import (
     MODELS,
     SETS,

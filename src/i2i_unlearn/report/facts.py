@@ -6,38 +6,9 @@ Privacy: forget images (originals or completions, sets `forget` and `forget_hold
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-
-@dataclass(frozen=True, kw_only=True)
-class PictureGrid:
-    """Pictures of one set: the same images as every model completes them."""
-
-    set_name: str
-    """forget | retain | forget_holdout | retain_holdout"""
-    chosen: Literal["random", "worst"]
-    caption: str
-    """How these images were chosen, in words a reader understands."""
-    rows: Mapping[str, NDArray[np.uint8]]
-    """In the order to show: original, masked, teacher, unlearned and, where there is one, reference; (N, H, W, C)."""
-    scores_db: Mapping[str, Sequence[float]]
-    """Hole PSNR of each picture, N numbers, for teacher, unlearned and reference (no entry for original, masked)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmbeddingMap:
-    """A t-SNE map: one point for each image and model."""
-
-    caption: str
-    """What was embedded, by what, and how many images."""
-    points_N2: NDArray[np.float32]
-    models: Sequence[str]
-    """Of each point: teacher, unlearned or reference."""
-    sets: Sequence[str]
-    """Of each point: the set of its image."""
+from i2i_unlearn.evaluation.shown import EmbeddingMap, PictureGrid
 
 
 @dataclass(frozen=True, kw_only=True)

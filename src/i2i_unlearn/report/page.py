@@ -10,8 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from i2i_unlearn.files import atomic_file
-from i2i_unlearn.metrics.names import FORGET_SETS
+from i2i_unlearn.evaluation.findings import FORGET_SETS
 from i2i_unlearn.report import asked, audits, scores, words
 from i2i_unlearn.report.audit_plots import relearning_plot, roc_plot, time_loss_plot
 from i2i_unlearn.report.claims import not_claimed
@@ -19,6 +18,7 @@ from i2i_unlearn.report.facts import ReportFacts
 from i2i_unlearn.report.pictures import GridView, grid_views, shown_grids
 from i2i_unlearn.report.plots import embedding_plot, loss_plot, score_plot
 from i2i_unlearn.report.verdict import decision
+from i2i_unlearn.support.files import atomic_file
 
 _COST = {
     "unlearn_s": ("Unlearning", words.seconds),

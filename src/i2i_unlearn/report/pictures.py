@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from i2i_unlearn.metrics.names import FORGET_SETS
-from i2i_unlearn.report.facts import PictureGrid, ReportFacts
+from i2i_unlearn.evaluation.findings import FORGET_SETS
+from i2i_unlearn.evaluation.shown import PictureGrid
+from i2i_unlearn.report.facts import ReportFacts
 from i2i_unlearn.report.words import COLUMN_MEANINGS, COLUMNS, SETS, in_order, number
 
 PICTURE_BUDGET_BYTES = 2_600_000

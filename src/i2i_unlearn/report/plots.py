@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from i2i_unlearn.report.facts import EmbeddingMap
+from i2i_unlearn.evaluation.shown import EmbeddingMap
 from i2i_unlearn.report.words import MODELS, SETS, in_order, metric_words
 
 if TYPE_CHECKING:

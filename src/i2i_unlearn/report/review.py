@@ -14,12 +14,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import atomic_file
+from i2i_unlearn.evaluation.shown import PictureGrid
 from i2i_unlearn.report import words
-from i2i_unlearn.report.facts import PictureGrid
 from i2i_unlearn.report.page import asset, by_set, sealed
 from i2i_unlearn.report.pictures import grid_views
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import atomic_file
 
 _EXPIRES = re.compile(r'<meta name="i2i-unlearn-expires" content="(\d{4}-\d{2}-\d{2})">')
 _IGNORE_ALL = "*\n"

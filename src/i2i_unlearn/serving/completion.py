@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from i2i_unlearn.operators import Operator
-from i2i_unlearn.pixels import to_float, to_uint8
+from i2i_unlearn.models.operators import Operator
+from i2i_unlearn.models.pixels import to_float, to_uint8
 
 CHUNK = 100
 """Images that a model sees at once: bounds memory, whatever the size of a request."""

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from i2i_unlearn import files
-from i2i_unlearn.data.from_parquet import Columns, count_rows, read_parquet
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.data.importers.parquet import Columns, count_rows, read_parquet
+from i2i_unlearn.support import files
+from i2i_unlearn.support.errors import UserError
 
 PARQUET = ".parquet"
 

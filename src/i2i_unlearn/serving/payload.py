@@ -23,8 +23,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from i2i_unlearn.data.decoding import open_image
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.data.images.decoding import open_image
+from i2i_unlearn.support.errors import UserError
 
 IMAGE, VISIBLE, REFUSED = "image", "visible", "refused"
 REFUSAL = "refused by the filter for pending forget requests"

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from i2i_unlearn import files
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.support import files
+from i2i_unlearn.support.errors import UserError
 
 _URI = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<number>\d+)|@(?P<alias>[\w.-]+))")
 _HOW = ("operator", "keep_fraction", "operator_patch_size", "seed")
@@ -54,7 +54,7 @@ def _registered(model: str, folder: Path) -> Source:
     asked = _URI.fullmatch(model)
     if asked is None:
         raise UserError(f"{model}: names no version; write models:/NAME/NUMBER or models:/NAME@champion")
-    from i2i_unlearn import tracking
+    from i2i_unlearn.registry import tracking
 
     name, alias = asked["name"], asked["alias"]
     with tracking.connect() as server:

@@ -27,25 +27,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from i2i_unlearn import gate
-from i2i_unlearn.audits.run import run_audits, units_of
-from i2i_unlearn.config import EvaluateConfig
-from i2i_unlearn.data.images import decode, iter_encoded
-from i2i_unlearn.engine import num_threads, pick_device
-from i2i_unlearn.files import atomic_folder, write_json
-from i2i_unlearn.metrics.embedding_map import NUM_IMAGES, EmbeddingCollector
-from i2i_unlearn.metrics.extractors import Extractor, extractor_label, extractor_name, load_extractor
-from i2i_unlearn.metrics.names import FINDINGS_VERSION, FORGET_SETS, MODELS
-from i2i_unlearn.metrics.observe import SetObserver, masks_of
-from i2i_unlearn.metrics.pictures import PictureCollector
-from i2i_unlearn.metrics.scores import Scores
-from i2i_unlearn.metrics.time_loss import time_losses
-from i2i_unlearn.pixels import to_float
-from i2i_unlearn.progress import Advance, progress
-from i2i_unlearn.randomness import derive_seed
-from i2i_unlearn.report.facts import EmbeddingMap, PictureGrid, ReportFacts, RequestFacts
-from i2i_unlearn.stages.evaluate_audits import audit_inputs
-from i2i_unlearn.stages.evaluate_inputs import ChosenSet, Inputs, read_inputs
+from i2i_unlearn.config.sections import EvaluateConfig
+from i2i_unlearn.data.images.reading import decode, iter_encoded
+from i2i_unlearn.evaluation import gate
+from i2i_unlearn.evaluation.audit_inputs import audit_inputs
+from i2i_unlearn.evaluation.audits.run import run_audits, units_of
+from i2i_unlearn.evaluation.audits.table import check_audits
+from i2i_unlearn.evaluation.audits.time_loss import time_losses
+from i2i_unlearn.evaluation.embedding_map import NUM_IMAGES, EmbeddingCollector
+from i2i_unlearn.evaluation.findings import FINDINGS_VERSION, FORGET_SETS, MODELS
+from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs, read_inputs
+from i2i_unlearn.evaluation.metrics.observe import SetObserver, masks_of
+from i2i_unlearn.evaluation.metrics.scores import Scores
+from i2i_unlearn.evaluation.pictures import PictureCollector
+from i2i_unlearn.evaluation.shown import EmbeddingMap, PictureGrid
+from i2i_unlearn.models.extractors import Extractor, extractor_label, extractor_name, load_extractor
+from i2i_unlearn.models.pixels import to_float
+from i2i_unlearn.models.randomness import derive_seed
+from i2i_unlearn.report.facts import ReportFacts, RequestFacts
+from i2i_unlearn.support.device import num_threads, pick_device
+from i2i_unlearn.support.files import atomic_folder, write_json
+from i2i_unlearn.support.progress import Advance, progress
 
 
 def run(
@@ -72,6 +74,7 @@ def run(
         UserError: a part is missing or damaged, or the parts do not belong together.
     """
     begun = time.monotonic()
+    check_audits(config.audits.run)
     device = pick_device(config.device)
     inputs = read_inputs(images, Path(splits), Path(teacher), Path(unlearned), reference, config)
     inputs.freeze(device)

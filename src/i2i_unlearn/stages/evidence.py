@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from i2i_unlearn import files
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.evaluated import FINDINGS, Evaluated, read_evaluated
+from i2i_unlearn.evaluation.evaluated_model import FINDINGS, Evaluated, read_evaluated
+from i2i_unlearn.evaluation.findings_ import read_findings
 from i2i_unlearn.evidence import contents, envelope, gather, recompute, registry, weights
 from i2i_unlearn.evidence.keys import PUBLIC, PrivateKey, load_private_key, read_passphrase
-from i2i_unlearn.findings import read_findings
+from i2i_unlearn.support import files
+from i2i_unlearn.support.errors import UserError
 
 NONE = "no_evidence.txt"
 """All that is in the folder where none was made."""

@@ -6,20 +6,20 @@ It depends on the images alone: train and holdout are decided before any request
 import time
 from pathlib import Path
 
-from i2i_unlearn.config import PretrainConfig
-from i2i_unlearn.data.images import load_pixels, read_index
-from i2i_unlearn.data.manifest import digest_images, fingerprints
-from i2i_unlearn.data.parts import training_part
-from i2i_unlearn.engine import pick_device
-from i2i_unlearn.errors import UserError
+from i2i_unlearn.config.sections import PretrainConfig
+from i2i_unlearn.data.images.holdout import training_part
+from i2i_unlearn.data.images.reading import load_pixels, read_index
+from i2i_unlearn.data.split.manifest import digest_images, fingerprints
+from i2i_unlearn.method.objectives.own_loss import OwnLoss
 from i2i_unlearn.models import family_named
 from i2i_unlearn.models.base import training_facts, training_phases
 from i2i_unlearn.models.laws import check_laws
-from i2i_unlearn.objectives.own_loss import OwnLoss
-from i2i_unlearn.operators import make_operator
-from i2i_unlearn.randomness import generator_for
-from i2i_unlearn.sampling import Sampler, single_pool
-from i2i_unlearn.stages.training import Facts, run_digest, schedule_of, train_and_write
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.randomness import generator_for
+from i2i_unlearn.support.device import pick_device
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.training.run import Facts, run_digest, schedule_of, train_and_write
+from i2i_unlearn.training.sampling import Sampler, single_pool
 
 
 def run(images: str, out: str | Path, config: PretrainConfig) -> Facts:

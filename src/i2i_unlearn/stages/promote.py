@@ -16,13 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from i2i_unlearn import tracking
-from i2i_unlearn.config import PromoteConfig, RegisterConfig
-from i2i_unlearn.errors import GateRefused, UserError
-from i2i_unlearn.registry import moves, reasons
+from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
+from i2i_unlearn.registry import alias_moves, refusals, tracking
 from i2i_unlearn.registry.actor import Actor, find_actor
 from i2i_unlearn.registry.copying import copy_version
 from i2i_unlearn.registry.notify import notify
+from i2i_unlearn.support.errors import GateRefused, UserError
 
 Facts = dict[str, float | str]
 
@@ -65,7 +64,7 @@ def run(
     try:
         with tracking.connect(target) as server:
             if not dry_run:
-                moves.settle(config.ledger, server, name)
+                alias_moves.settle(config.ledger, server, name)
             champion = server.at_alias(name, tracking.CHAMPION)
             chosen = _choose(server, name, version, accept_undecided)
             about["version"] = chosen.number
@@ -73,13 +72,13 @@ def run(
                 return _facts(chosen, "already champion", "", _newer(server, chosen))
             against = [
                 *_against(server, chosen, champion, actor, accept_undecided),
-                *reasons.at_hand(chosen, unlearned, evaluation),
+                *refusals.at_hand(chosen, unlearned, evaluation),
             ]
             if against or champion is None:
                 raise GateRefused(*against)
             if dry_run:
                 return _facts(chosen, "would be promoted", champion.number, "; nothing was changed")
-            moves.move(config.ledger, server, chosen, champion, _entry(chosen, champion, actor, reason))
+            alias_moves.move(config.ledger, server, chosen, champion, _entry(chosen, champion, actor, reason))
     except GateRefused as refusal:
         if not dry_run:
             notify(config, "refused", {**about, "reasons": list(refusal.reasons), "message": str(refusal)})
@@ -136,12 +135,12 @@ def _against(
     actor: Actor,
     accept_undecided: bool,
 ) -> Iterator[str]:
-    yield from reasons.gate(chosen, accept_undecided)
-    yield from reasons.lineage(chosen, champion)
-    unreadable = list(reasons.bytes_in_mlflow(server, chosen))
+    yield from refusals.gate(chosen, accept_undecided)
+    yield from refusals.lineage(chosen, champion)
+    unreadable = list(refusals.bytes_in_mlflow(server, chosen))
     yield from unreadable
     if not unreadable:  # the rule stands in the evaluation
-        yield from reasons.two_persons(server, chosen, actor)
+        yield from refusals.two_persons(server, chosen, actor)
 
 
 # --- what is told ---

@@ -8,21 +8,21 @@ import sys
 import time
 from pathlib import Path
 
-from i2i_unlearn.config import ReferenceConfig
-from i2i_unlearn.data.images import load_pixels
-from i2i_unlearn.data.manifest import PROXY_RETAIN, RETAIN, UNUSED, read_manifest
-from i2i_unlearn.engine import pick_device
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import atomic_folder, digest_file, write_json
+from i2i_unlearn.config.sections import ReferenceConfig
+from i2i_unlearn.data.images.reading import load_pixels
+from i2i_unlearn.data.split.manifest import PROXY_RETAIN, RETAIN, UNUSED, read_manifest
+from i2i_unlearn.method.objectives.own_loss import OwnLoss
+from i2i_unlearn.method.processes import ALONE, Processes
 from i2i_unlearn.models import load_architecture
 from i2i_unlearn.models.base import training_facts, training_phases
-from i2i_unlearn.objectives.own_loss import OwnLoss
-from i2i_unlearn.operators import make_operator
-from i2i_unlearn.processes import ALONE, Processes
-from i2i_unlearn.randomness import derive_seed, generator_for
-from i2i_unlearn.sampling import Sampler, single_pool
-from i2i_unlearn.stages.launch import launch
-from i2i_unlearn.stages.training import Facts, run_digest, schedule_of, train_and_write
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.randomness import derive_seed, generator_for
+from i2i_unlearn.support.device import pick_device
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import atomic_folder, digest_file, write_json
+from i2i_unlearn.training.launch import launch
+from i2i_unlearn.training.run import Facts, run_digest, schedule_of, train_and_write
+from i2i_unlearn.training.sampling import Sampler, single_pool
 
 
 def run(

@@ -19,17 +19,18 @@ from typing import Any
 from jinja2 import Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
-from i2i_unlearn import files, lineage, tracking
-from i2i_unlearn.config import RegisterConfig
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.evaluated import Evaluated, digest, read_evaluated
+from i2i_unlearn.config.sections import RegisterConfig
+from i2i_unlearn.evaluation.evaluated_model import Evaluated, digest, read_evaluated
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.own import code_of
-from i2i_unlearn.progress import progress
+from i2i_unlearn.registry import evaluation_record as shown
+from i2i_unlearn.registry import tracking
 from i2i_unlearn.registry.actor import Actor, find_actor
 from i2i_unlearn.registry.integrity import EVALUATION
-from i2i_unlearn.registry.reasons import BETWEEN_NAMES, named_in
-from i2i_unlearn.stages import register_evaluation as shown
+from i2i_unlearn.registry.refusals import BETWEEN_NAMES, named_in
+from i2i_unlearn.support import files, git
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.progress import progress
 
 CARD = """# {{ model_name }} version {{ version }}
 
@@ -219,8 +220,8 @@ def _log_files(record: tracking.Record, found: Evaluated) -> None:
 def _revisions(repository: str | Path, kfp_run_id: str) -> dict[str, str]:
     """Tags that name code, data and pipeline run; those that are not known are left out."""
     known = {
-        "git_commit": lineage.git_commit(repository),
-        "data_md5": lineage.data_md5(repository),
+        "git_commit": git.git_commit(repository),
+        "data_md5": git.data_md5(repository),
         "kfp_run_id": kfp_run_id,
     }
     return {key: value for key, value in known.items() if value}

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from i2i_unlearn.config import SnapshotConfig
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.files import atomic_folder, digest_file, digest_folder, write_json
-from i2i_unlearn.formats import convert_checkpoint, is_checkpoint
+from i2i_unlearn.config.sections import SnapshotConfig
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.laws import check_laws
-from i2i_unlearn.stages.training import Facts
+from i2i_unlearn.models.published import convert_checkpoint, is_checkpoint
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import atomic_folder, digest_file, digest_folder, write_json
+from i2i_unlearn.training.run import Facts
 
 
 def run(out: str | Path, config: SnapshotConfig) -> Facts:
@@ -73,7 +73,7 @@ def _check_digest(config: SnapshotConfig, found: str) -> None:
 def _local(source: str, fetched: Path) -> str:
     """The model directory that `source` means; a registry version is copied to `fetched` first."""
     if source.startswith("models:"):
-        from i2i_unlearn.tracking import fetch_version  # imports mlflow: only where the registry is asked
+        from i2i_unlearn.registry.tracking import fetch_version  # imports mlflow: only where the registry is asked
 
         fetch_version(source, fetched)
         return str(fetched)

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from i2i_unlearn.config import SplitConfig
-from i2i_unlearn.data.copies import DROPPED, INCLUDED, KEPT
-from i2i_unlearn.data.identity import hmac_id, load_key
-from i2i_unlearn.data.images import read_index
-from i2i_unlearn.data.manifest import (
+from i2i_unlearn.config.sections import SplitConfig
+from i2i_unlearn.data.images.reading import read_index
+from i2i_unlearn.data.request import ForgetRequest, read_named_requests
+from i2i_unlearn.data.split.codes import hmac_id, load_key
+from i2i_unlearn.data.split.holdout_likeness import are_alike
+from i2i_unlearn.data.split.manifest import (
     FORGET,
     RETAIN_HOLDOUT,
     ROLES,
@@ -17,11 +18,10 @@ from i2i_unlearn.data.manifest import (
     fingerprints,
     write_manifest,
 )
-from i2i_unlearn.data.near_duplicates import Search
-from i2i_unlearn.data.requests import ForgetRequest, read_named_requests
-from i2i_unlearn.data.roles import assign_roles
-from i2i_unlearn.data.stand_ins import are_alike
-from i2i_unlearn.files import atomic_folder, digest_file, write_json
+from i2i_unlearn.data.split.near_copies import DROPPED, INCLUDED, KEPT
+from i2i_unlearn.data.split.near_copy_search import Search
+from i2i_unlearn.data.split.roles import assign_roles
+from i2i_unlearn.support.files import atomic_folder, digest_file, write_json
 
 
 def run(

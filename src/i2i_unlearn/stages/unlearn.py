@@ -11,30 +11,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from i2i_unlearn.adapters import Narrowed, narrow
-from i2i_unlearn.config import UnlearnConfig
-from i2i_unlearn.data.images import load_pixels
-from i2i_unlearn.data.manifest import FORGET, PROXY_RETAIN, RETAIN, UNSEEN_TARGET, SplitManifest, read_manifest
-from i2i_unlearn.engine import num_threads, pick_device
-from i2i_unlearn.errors import UserError
-from i2i_unlearn.export import check_export
-from i2i_unlearn.files import digest_file, digest_folder
-from i2i_unlearn.fronts import fixed_fronts
+from i2i_unlearn.config.sections import UnlearnConfig
+from i2i_unlearn.data.images.reading import load_pixels
+from i2i_unlearn.data.split.manifest import FORGET, PROXY_RETAIN, RETAIN, UNSEEN_TARGET, SplitManifest, read_manifest
+from i2i_unlearn.method.adapters import Narrowed, narrow
+from i2i_unlearn.method.noise import Noise, fit_noise
+from i2i_unlearn.method.objectives import make_objective
+from i2i_unlearn.method.objectives.base import Settings
+from i2i_unlearn.method.objectives.surrogate_difference import NAME as SURROGATE
+from i2i_unlearn.method.processes import ALONE, Processes
+from i2i_unlearn.method.quarantine import FEW_WEIGHTS
+from i2i_unlearn.method.surrogate.targets import surrogate_targets
+from i2i_unlearn.method.synthetic_retain import synthetic_retain
+from i2i_unlearn.method.targets import TeacherTargets
 from i2i_unlearn.models import load_model
-from i2i_unlearn.noise import Noise, fit_noise
-from i2i_unlearn.objectives import make_objective
-from i2i_unlearn.objectives.base import Settings
-from i2i_unlearn.objectives.surrogate_difference import NAME as SURROGATE
-from i2i_unlearn.operators import Operator, make_operator
-from i2i_unlearn.pixels import to_float
-from i2i_unlearn.processes import ALONE, Processes
-from i2i_unlearn.quarantine import FEW_WEIGHTS
-from i2i_unlearn.sampling import Pool, Sampler, single_pool
-from i2i_unlearn.stages.launch import launch
-from i2i_unlearn.stages.synthetic_retain import synthetic_retain
-from i2i_unlearn.stages.training import Facts, Stream, run_digest, schedule_of, train_and_write
-from i2i_unlearn.surrogate.targets import surrogate_targets
-from i2i_unlearn.targets import TeacherTargets
+from i2i_unlearn.models.operators import Operator, make_operator
+from i2i_unlearn.models.pixels import to_float
+from i2i_unlearn.support.device import num_threads, pick_device
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import digest_file, digest_folder
+from i2i_unlearn.training.frozen_stem import fixed_stems
+from i2i_unlearn.training.launch import launch
+from i2i_unlearn.training.run import Facts, Stream, run_digest, schedule_of, train_and_write
+from i2i_unlearn.training.sampling import Pool, Sampler, single_pool
+from i2i_unlearn.training.saved_check import check_export
 
 
 def run(
@@ -89,13 +89,14 @@ def run(
 
     original = model.to(device).requires_grad_(False)
     with num_threads(config.num_threads):
-        fronts = fixed_fronts(original, operator, pools) if objective.scope == "encoder" else {}
+        pixels = {name: pool.images_BCHW for name, pool in pools.items()}
+        stems = fixed_stems(original, operator, pixels) if objective.scope == "encoder" else {}
     return train_and_write(
         description="unlearn",
         digest=run_digest("unlearn", config, **inputs),
         student=student,
         objective=objective,
-        batches=Sampler(pools, operator, config.seed, partial(_draw, original, config.timestep_emphasis), fronts),
+        batches=Sampler(pools, operator, config.seed, partial(_draw, original, config.timestep_emphasis), stems),
         targets=_targets(original, operator, pools, config),
         schedule=schedule_of(config),
         config=config,

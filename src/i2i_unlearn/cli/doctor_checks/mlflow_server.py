@@ -1,0 +1,82 @@
+"""MLflow: whether it answers, lets us in, and speaks the client's version."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from i2i_unlearn.cli.doctor_checks.base import Check, Line
+from i2i_unlearn.support.errors import UserError
+
+NAME = "mlflow"
+
+
+def mlflow_server(timeout_s: float) -> Check:
+    """The server that the environment names, or the file in the working folder."""
+
+    def check() -> Iterator[Line]:
+        try:
+            from i2i_unlearn.registry import tracking
+        except UserError as error:
+            yield Line(NAME, "warn", str(error), "")
+            return
+        from i2i_unlearn.registry.tracking.connection import tracking_uri
+
+        uri = tracking_uri()
+        where = tracking.public(uri)
+        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+            advice = "set MLFLOW_TRACKING_URI, if there is a server"  # asking would make the file
+            yield Line(NAME, "ok", f"no server is named; {where} is made when something is registered", advice)
+            return
+        try:
+            with _limits(timeout_s), tracking.connect() as server:
+                server.client.search_experiments(max_results=1)
+        except UserError as error:
+            yield Line(NAME, "fail", str(error), "see docs/operations.md, MLflow")
+            return
+        if not uri.startswith(("http://", "https://")):
+            yield Line(NAME, "ok", f"{where}, read by this client itself")
+            return
+        yield Line(NAME, "ok", f"{where} answers")
+        from i2i_unlearn.registry.tracking.versions import CLIENT, server_version
+
+        yield version(server_version(uri, timeout_s), CLIENT)
+
+    return check
+
+
+def version(server: str, client: str) -> Line:
+    """Client and server should be of the same minor version; `server` empty: it does not tell."""
+    name = f"{NAME} version"
+    if not server:
+        return Line(name, "warn", f"the server does not tell its version; the client's is {client}", "compare by hand")
+    ours, theirs = _numbers(client), _numbers(server)
+    found = f"server {server}, client {client}"
+    if ours[:2] == theirs[:2]:
+        return Line(name, "ok", found)
+    if ours[:1] != theirs[:1] or theirs < (3, 5):
+        return Line(name, "fail", found, f"use a server of version {client}; logged models need 3.5 at least")
+    if theirs < ours:
+        return Line(name, "warn", found, "upgrade the server first, then its clients")
+    return Line(name, "ok", f"{found}: newer servers serve older clients")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+@contextmanager
+def _limits(timeout_s: float) -> Iterator[None]:
+    """MLflow's own limits keep a user waiting for minutes."""
+    limits = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, round(timeout_s))), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    before = {name: os.environ.get(name) for name in limits}
+    os.environ.update(limits)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

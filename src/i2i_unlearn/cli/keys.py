@@ -1,0 +1,38 @@
+"""Command `keys create`: a key pair that signs evidence."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Key pairs that sign evidence.", no_args_is_help=True)
+
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(help="File that holds the key's passphrase; default: $I2I_UNLEARN_KEY_PASSPHRASE, then none."),
+]
+
+
+@app.callback()
+def keys() -> None:
+    """Key pairs that sign evidence."""
+
+
+@app.command()
+def create(
+    out: Annotated[Path, typer.Option(help="Folder for private.pem (mode 600) and public.pem.")] = Path(
+        ".secrets/evidence"
+    ),
+    algorithm: Annotated[
+        str, typer.Option(help="ecdsa (signs weights in the OpenSSF format, too) or ed25519.")
+    ] = "ecdsa",
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Make a key pair. Nothing is overwritten: evidence signed by a lost key can still be checked, not made.
+
+    Example: i2i-unlearn keys create --out .secrets/evidence --algorithm ecdsa
+    """
+    from i2i_unlearn.cli.stages import report
+    from i2i_unlearn.evidence.keys import create_keys, read_passphrase
+
+    report(create_keys(out, algorithm, read_passphrase(passphrase_file)))

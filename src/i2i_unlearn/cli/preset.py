@@ -1,0 +1,60 @@
+"""Commands `preset list`, `preset show`, `preset use`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Presets: settings that go together, laid over params.yaml.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the preset; `preset list` prints them.")]
+Presets = Annotated[Path, typer.Option(help="Folder of the presets.")]
+
+
+@app.command("list")
+def list_presets(presets: Presets = Path("presets")) -> None:
+    """Print the presets and what each is for.
+
+    Example: i2i-unlearn preset list
+    """
+    from i2i_unlearn.cli.table import table
+    from i2i_unlearn.config.presets import read_presets
+
+    typer.echo(table(("preset", "for"), [(preset.name, preset.description) for preset in read_presets(presets)]))
+
+
+@app.command()
+def show(name: Name, presets: Presets = Path("presets")) -> None:
+    """Print the settings of a preset.
+
+    Example: i2i-unlearn preset show digits-diffusion
+    """
+    import yaml
+
+    from i2i_unlearn.config.presets import find_preset
+
+    preset = find_preset(presets, name)
+    protocol = {} if preset.protocol is None else {"protocol": preset.protocol}
+    content = {"description": preset.description, **protocol, **preset.settings}
+    typer.echo(yaml.safe_dump(content, sort_keys=False), nl=False)
+
+
+@app.command()
+def use(
+    name: Name,
+    presets: Presets = Path("presets"),
+    params: Annotated[Path, typer.Option(help="The file of all settings.")] = Path("params.yaml"),
+) -> None:
+    """Lay a preset over params.yaml and print what changed; nothing is changed if the result would not be valid.
+
+    Example: i2i-unlearn preset use digits-diffusion
+    """
+    from i2i_unlearn.cli.table import table
+    from i2i_unlearn.config.presets import find_preset, use_preset
+
+    changes = use_preset(find_preset(presets, name), params)
+    if not changes:
+        typer.echo(f"{params} has these settings already")
+        return
+    rows = [(change.key, "" if change.before is None else str(change.before), str(change.after)) for change in changes]
+    typer.echo(table(("setting", "before", "now"), rows))

@@ -1,0 +1,128 @@
+"""Commands `promote`, `rollback` and `registry check`: who is champion."""
+
+from typing import Annotated
+
+import typer
+
+from i2i_unlearn.cli.stages import PARAMS, Params, report
+
+verbs = typer.Typer()
+"""Commands without a group."""
+app = typer.Typer(help="The registry against the promotion record.", no_args_is_help=True)
+
+By = Annotated[
+    str,
+    typer.Option(help="Who decides; default: $I2I_UNLEARN_ACTOR, the account, git's or the system's user."),
+]
+Reason = Annotated[str, typer.Option(help="Why.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would happen and all that is against it; change nothing.")
+]
+LedgerFile = Annotated[str, typer.Option(help="Promotion record; default: promote.ledger.")]
+
+
+@verbs.command()
+def promote(
+    version: Annotated[str, typer.Option(help="Version to promote; default: the one with the alias candidate.")] = "",
+    accept_undecided: Annotated[
+        bool, typer.Option(help="Promote although the gate could not decide; needs --by and --reason.")
+    ] = False,
+    by: By = "",
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    origin: Annotated[
+        str, typer.Option("--from", help="Copy the version from this MLflow first (URI); goes with --to.")
+    ] = "",
+    target: Annotated[str, typer.Option("--to", help="MLflow (URI) where it is promoted; goes with --from.")] = "",
+    ledger: LedgerFile = "",
+    params: Params = PARAMS,
+) -> None:
+    """Make a registered version the champion, if its gate passed and nothing changed since.
+
+    With --from and --to, the version (default: the candidate) is copied from one registry to another and promoted
+    there; an original is copied and becomes champion where nobody is.
+
+    Example: i2i-unlearn promote --version 2 --by "R. Smith" --reason "ticket 42"
+    """
+    from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, load_params
+    from i2i_unlearn.stages import promote as stage
+
+    content = load_params(params)
+    config, register_config = PromoteConfig.from_params(content), RegisterConfig.from_params(content)
+    facts = stage.run(
+        config.with_ledger(ledger),
+        register_config,
+        version=version or None,
+        accept_undecided=accept_undecided,
+        by=by,
+        reason=reason,
+        dry_run=dry_run,
+        origin=origin,
+        target=target,
+    )
+    report(facts)
+
+
+@verbs.command()
+def rollback(
+    by: By = "",
+    reason: Reason = "",
+    version: Annotated[
+        str, typer.Option(help="Version that becomes champion again; default: the one before, by the promotion record.")
+    ] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if that version knows data that were erased; the reason is kept.")
+    ] = False,
+    dry_run: DryRun = False,
+    ledger: LedgerFile = "",
+    params: Params = PARAMS,
+) -> None:
+    """Give the alias champion back to a version that had it before.
+
+    Example: i2i-unlearn rollback --by "R. Smith" --reason "seams in portraits, ticket 43"
+    """
+    from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, load_params
+    from i2i_unlearn.registry import rollback as stage
+
+    content = load_params(params)
+    config, register_config = PromoteConfig.from_params(content), RegisterConfig.from_params(content)
+    facts = stage.run(
+        config.with_ledger(ledger),
+        register_config,
+        version=version or None,
+        by=by,
+        reason=reason,
+        force=force,
+        dry_run=dry_run,
+    )
+    report(facts)
+
+
+@app.command()
+def check(
+    json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    ledger: LedgerFile = "",
+    params: Params = PARAMS,
+) -> None:
+    """Compare champion, its bytes and tags in MLflow with the promotion record; exit code 3 if something differs.
+
+    Example: i2i-unlearn registry check --json
+    """
+    import json
+
+    from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, load_params
+    from i2i_unlearn.registry import check as stage
+
+    content = load_params(params)
+    config = PromoteConfig.from_params(content).with_ledger(ledger)
+    checked = stage.check(config, RegisterConfig.from_params(content).model_name)
+    if json_:
+        typer.echo(json.dumps(checked.as_dict(), indent=2))
+    else:
+        for finding in checked.findings:
+            typer.echo(finding)
+        if checked.settled:
+            typer.echo(f"written down now: {checked.settled}")
+        if not checked.findings:
+            typer.echo(f"{checked.model_name}: champion is version {checked.champion or 'none'}, as recorded")
+    raise typer.Exit(3 if checked.findings else 0)

@@ -1,0 +1,160 @@
+"""Commands `request add`, `request list`, `request show`."""
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from i2i_unlearn.data.filing import Champion, Filed
+    from i2i_unlearn.data.request import ForgetRequest
+    from i2i_unlearn.registry.requests import Standing
+
+app = typer.Typer(help="Forget requests: file them and watch their deadlines.", no_args_is_help=True)
+
+Images = Annotated[str, typer.Option(help="Folder or URI of the image shards.")]
+Requests = Annotated[Path, typer.Option(help="Folder of the forget requests.")]
+Params = Annotated[Path, typer.Option(help="The file of all settings.")]
+DAY = ["%Y-%m-%d"]
+
+
+@app.command()
+def add(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Name of the request: small letters, digits, - and _.")],
+    label: Annotated[list[str] | None, typer.Option(help="Forget images with this label; may be repeated.")] = None,
+    labels_file: Annotated[Path | None, typer.Option(help="Forget the labels listed here, one a line.")] = None,
+    subject: Annotated[list[str] | None, typer.Option(help="Forget images of this person; may be repeated.")] = None,
+    sample_id: Annotated[list[str] | None, typer.Option(help="Forget this image; may be repeated.")] = None,
+    ids_file: Annotated[Path | None, typer.Option(help="Forget the images listed here, one sample id a line.")] = None,
+    received: Annotated[datetime | None, typer.Option(formats=DAY, help="Day it came; default: today.")] = None,
+    due: Annotated[datetime | None, typer.Option(formats=DAY, help="Last day; default: one month later.")] = None,
+    extension_reason: Annotated[str, typer.Option(help="Why the last day is later than one month.")] = "",
+    basis: Annotated[str, typer.Option(help="Why the images must be forgotten.")] = "not stated",
+    note: Annotated[str, typer.Option(help="Anything else worth knowing.")] = "",
+    near_duplicates: Annotated[
+        str,
+        typer.Option(
+            help="Near-copies of these images that the request does not name: include (forget them too), drop (use them"
+            " for nothing) or keep."
+        ),
+    ] = "keep",
+    images: Images = "data/images",
+    requests: Requests = Path("data/forget"),
+    params: Params = Path("params.yaml"),
+    commit: Annotated[bool, typer.Option(help="Run the DVC and git commands that version the request.")] = False,
+) -> None:
+    """File a forget request: write its file and make it active in params.yaml, or change nothing.
+
+    Requests that the promoted model has forgotten become `erased`, and that model becomes the next teacher.
+
+    Example: i2i-unlearn request add digit-7 --label 7 --basis "withdrawn consent"
+    """
+    from i2i_unlearn.data.filing import Workspace, file_request
+    from i2i_unlearn.data.request import make_request, one_month_after, read_ids
+
+    day = received.date() if received else date.today()
+    request = make_request(
+        id=id_,
+        received=day,
+        due=due.date() if due else one_month_after(day),
+        extension_reason=extension_reason,
+        basis=basis,
+        selector={
+            "labels": [*(label or []), *(read_ids(labels_file) if labels_file else [])],
+            "subjects": subject or [],
+            "sample_ids": sample_id or [],
+            "ids_file": f"{id_}.ids.txt" if ids_file else "",
+        },
+        near_duplicates=near_duplicates,
+        note=note,
+    )
+    workspace = Workspace(images=images, requests=requests, params=params)
+    filed = file_request(request, workspace, _champion(params), ids_file=ids_file, commit=commit)
+    _tell(request, requests, filed, commit)
+
+
+def _champion(params: Path) -> "Champion | None":
+    from i2i_unlearn.config.sections import RegisterConfig, load_params
+    from i2i_unlearn.registry.champion import find_champion
+
+    return find_champion(RegisterConfig.from_params(load_params(params)).model_name)
+
+
+def _tell(request: "ForgetRequest", folder: Path, filed: "Filed", committed: bool) -> None:
+    from i2i_unlearn.data.commit_steps import as_line
+
+    typer.echo(f"wrote {folder / request.id}.yaml: it selects {filed.num_selected} images and is due {request.due}")
+    if filed.moved:
+        typer.echo(f"forgotten by the promoted model, now in split.erased: {', '.join(filed.moved)}")
+    if filed.source:
+        typer.echo(f"the next teacher: {filed.source}")
+    typer.echo("versioned by:" if committed else "version it with:")
+    for step in filed.steps:
+        typer.echo(f"  {as_line(step)}")
+
+
+@app.command("list")
+def list_(
+    requests: Requests = Path("data/forget"),
+    params: Params = Path("params.yaml"),
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the requests with deadline and state, overdue ones first.
+
+    State: open, unlearned (a registered version has forgotten it), gated (and passed), promoted (it is in use),
+    expired (open, and its last day is past), unknown (MLflow cannot be reached).
+
+    Example: i2i-unlearn request list --json
+    """
+    from dataclasses import asdict
+
+    from i2i_unlearn.cli.table import table
+    from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, SplitConfig, load_params
+    from i2i_unlearn.data.request import read_requests
+    from i2i_unlearn.registry.registry_facts import registry_facts
+    from i2i_unlearn.registry.requests import standings
+
+    content = load_params(params)
+    model_name, record = RegisterConfig.from_params(content).model_name, PromoteConfig.from_params(content).ledger
+    known = registry_facts(model_name, record)
+    found = standings(read_requests(requests), SplitConfig.from_params(content), known, date.today())
+    if json:
+        from json import dumps
+
+        typer.echo(dumps([asdict(one) for one in found], indent=2, default=str))
+    else:
+        head = ("request", "received", "due", "days left", "extended", "paused", "state")
+        typer.echo(table(head, [_row(one) for one in found]))
+    if known.unreachable:
+        unknown = ", ".join(one.id for one in found if one.state == "unknown") or "none"
+        typer.echo(f"states that are unknown: {unknown}; {known.unreachable}", err=True)
+
+
+def _row(one: "Standing") -> tuple[object, ...]:
+    paused = f"{one.paused_days} days{', now' if one.paused else ''}" if one.paused_days or one.paused else ""
+    marks = " (active)" * (one.active and one.state != "promoted") + " OVERDUE" * one.overdue
+    extended = "yes" if one.extended else ""
+    return one.id, one.received, one.due, one.days_left, extended, paused, f"{one.state}{marks}"
+
+
+@app.command()
+def show(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Name of the request.")],
+    images: Images = "data/images",
+    requests: Requests = Path("data/forget"),
+    params: Params = Path("params.yaml"),
+) -> None:
+    """Print a request and how many images it selects of each label and part.
+
+    Example: i2i-unlearn request show digit-3
+    """
+    from i2i_unlearn.cli.table import table
+    from i2i_unlearn.config.sections import SplitConfig, load_params
+    from i2i_unlearn.data.overview import selected_counts
+    from i2i_unlearn.data.request import read_request, request_bytes
+
+    request = read_request(requests / f"{id_}.yaml")
+    counts = selected_counts(request, images, SplitConfig.from_params(load_params(params)))
+    typer.echo(request_bytes(request).decode())
+    typer.echo(table(("label", "train", "holdout"), counts))

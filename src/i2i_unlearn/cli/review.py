@@ -1,0 +1,66 @@
+"""Commands `review make` and `review clean`: forget images on a page that expires."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from i2i_unlearn.cli.stages import PARAMS, Images, Params, Policies, Reference, Splits, Teacher, Unlearned, report
+
+app = typer.Typer(
+    help="Review pages: forget images and their completions, for some days and apart from the report.",
+    no_args_is_help=True,
+)
+
+Folder = Annotated[Path, typer.Option(help="Folder of review pages; git does not see what is in it.")]
+
+
+@app.command()
+def make(
+    images: Images = "data/images",
+    splits: Splits = Path("artifacts/splits"),
+    teacher: Teacher = Path("artifacts/teacher/model"),
+    unlearned: Unlearned = Path("artifacts/unlearned"),
+    reference: Reference = "artifacts/reference",
+    policies: Policies = Path("mlflow/policies"),
+    out: Folder = Path(".review"),
+    days: Annotated[int, typer.Option(min=1, max=90, help="Days for which the page shows its pictures.")] = 14,
+    params: Params = PARAMS,
+) -> None:
+    """Show the images that were to be forgotten, and how each model completes them, on a page that expires.
+
+    Example: i2i-unlearn review make --days 7
+    """
+    import datetime
+
+    from i2i_unlearn.config.sections import EvaluateConfig, load_params
+    from i2i_unlearn.evaluation.gate import read_policies
+    from i2i_unlearn.report import make_review as stage
+
+    config = EvaluateConfig.from_params(load_params(params), policies=read_policies(policies))
+    expires = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=days)
+    facts = stage.run(images, splits, teacher, unlearned, reference, out, config, expires)
+    report(facts)
+    typer.echo(f"Delete it by then: i2i-unlearn review clean --folder {out}")
+
+
+@app.command()
+def clean(
+    folder: Folder = Path(".review"),
+    everything: Annotated[bool, typer.Option("--all", help="Also those that have not expired.")] = False,
+) -> None:
+    """Delete the review pages that have expired. Run it daily where pages are made (cron).
+
+    Example: i2i-unlearn review clean
+    """
+    import datetime
+
+    from i2i_unlearn.report import review
+
+    deleted, kept = review.clean(folder, datetime.datetime.now(datetime.UTC).date(), everything=everything)
+    for path in deleted:
+        typer.echo(f"deleted {path}")
+    for path in kept:
+        typer.echo(f"kept    {path} (until {review.expiry_of(path)})")
+    if not deleted and not kept:
+        typer.echo(f"{folder}: no review page")

@@ -1,0 +1,93 @@
+"""Commands `sweep` and `pareto`: many settings beside each other, from one command or from DVC's experiments."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from i2i_unlearn.cli.stages import PARAMS, Images, Params, Policies, Reference, Splits, Teacher, report
+
+app = typer.Typer()
+
+OUT = Path("artifacts/sweep")
+
+Record = Annotated[bool, typer.Option(help="Log the sweep to MLflow: a run, and a nested run for each point.")]
+
+
+@app.command()
+def sweep(
+    objectives: Annotated[str, typer.Option(help="Names, separated by commas; default: sweep.objectives.")] = "",
+    alphas: Annotated[str, typer.Option(help="Values of alpha, separated by commas; default: sweep.alphas.")] = "",
+    epsilons: Annotated[
+        str, typer.Option(help="Values of epsilon, for epsilon_constraint; default: sweep.epsilons.")
+    ] = "",
+    workers: Annotated[int, typer.Option(help="Points side by side; 0 = sweep.num_workers.", min=0)] = 0,
+    images: Images = "data/images",
+    splits: Splits = Path("artifacts/splits"),
+    teacher: Teacher = Path("artifacts/teacher/model"),
+    reference: Reference = "artifacts/reference",
+    policies: Policies = Path("mlflow/policies"),
+    out: Annotated[Path, typer.Option(help="Folder of the sweep; finished points in it are not computed again.")] = OUT,
+    record: Record = True,
+    params: Params = PARAMS,
+) -> None:
+    """Unlearn and evaluate every objective with every alpha (or epsilon); show forgetting against retention.
+
+    Example: i2i-unlearn sweep --objectives encoder_l2,max_loss --alphas 0.1,0.25,1 --workers 2
+    """
+    from i2i_unlearn.config.sections import EvaluateConfig, SweepConfig, UnlearnConfig, load_params
+    from i2i_unlearn.evaluation.gate import read_policies
+    from i2i_unlearn.sweeps import run as stage
+
+    content = load_params(params)
+    asked = {"objectives": objectives, "alphas": alphas, "epsilons": epsilons, "num_workers": workers}
+    section = {**content.get("sweep", {}), **{key: value for key, value in asked.items() if value}}
+    config = SweepConfig.from_params({**content, "sweep": section})
+    settings = {
+        "unlearn": UnlearnConfig.from_params(content).model_dump(mode="json"),
+        "evaluate": EvaluateConfig.from_params(content, policies=read_policies(policies)).model_dump(mode="json"),
+    }
+    facts = stage.run(images, splits, teacher, reference, out, config, settings, say=_say)
+    _finish(facts, out / "pareto", record, content)
+
+
+@app.command()
+def pareto(
+    points: Annotated[list[Path] | None, typer.Argument(help="Folders of points that `sweep` made.")] = None,
+    experiments: Annotated[
+        bool, typer.Option("--experiments", help="Take DVC's experiments of the current commit, and the commit itself.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Output folder; it appears whole or not at all.")] = OUT / "pareto",
+    record: Record = True,
+    params: Params = PARAMS,
+) -> None:
+    """Show forgetting against retention of points that are there already: folders, or DVC's experiments.
+
+    Example: i2i-unlearn pareto --experiments
+    """
+    from tempfile import TemporaryDirectory
+
+    from i2i_unlearn.config.sections import load_params
+    from i2i_unlearn.sweeps import table as stage
+
+    folders: list[Path] = list(points or [])
+    with TemporaryDirectory() as scratch:
+        if experiments:
+            from i2i_unlearn.sweeps.experiments import fetch_experiments
+
+            folders += fetch_experiments(Path.cwd(), Path(scratch))
+        facts = stage.run(folders, out)
+    _finish({**facts, "page": str(out / stage.PAGE)}, out, record, load_params(params))
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _finish(facts: dict[str, Any], folder: Path, record: bool, params: dict[str, Any]) -> None:
+    if record:
+        from i2i_unlearn.config.sections import RegisterConfig
+        from i2i_unlearn.sweeps import record as record_sweep
+
+        facts = {**facts, **record_sweep.run(folder, RegisterConfig.from_params(params).experiment)}
+    report(facts)

@@ -1,5 +1,0 @@
-"""Kubeflow Pipelines and Kubernetes as seen from outside: submit a run, watch it, read its logs, end it."""
-
-from i2i_unlearn.runner import require_kfp
-
-require_kfp()  # and kubernetes, which kfp needs

@@ -1,1 +1,0 @@
-"""Commands, one module a part. They import only typer and the standard library at the top."""

@@ -1,0 +1,1 @@
+"""params.yaml and presets: one frozen model for each stage."""

@@ -1,0 +1,133 @@
+"""What all settings share: one frozen model per stage, all faults in one error, the shared keys."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Annotated, Any, ClassVar, Self
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from i2i_unlearn.support.errors import UserError
+
+SHARED_KEYS = (
+    "seed",
+    "num_threads",
+    "device",
+    "holdout_fraction",
+    "operator",
+    "keep_fraction",
+    "operator_patch_size",
+    "checkpoint_uri",
+    "model",
+)
+
+Fraction = Annotated[float, Ge(0), Le(1)]
+OpenFraction = Annotated[float, Gt(0), Lt(1)]
+NonNegativeInt = Annotated[int, Ge(0)]
+NonNegative = Annotated[float, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+
+
+def as_ids(value: Any) -> Any:
+    """A run form sends a list of ids as one line: "digit-3, digit-5"; an empty line is no id."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Ids = Annotated[list[str], BeforeValidator(as_ids)]
+AtLeastOne = MinLen(1)
+
+
+Size = bool | int | float | str
+
+
+def _whole(value: Size) -> Size:
+    """32.0 and "32" are the size 32: run forms send whole numbers as doubles or text."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = float(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def whole_numbers(content: Any) -> Any:
+    """Numbers in nested data, whole ones as integers: what came through a pipeline has the digest of what did not."""
+    if isinstance(content, dict):
+        return {key: whole_numbers(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [whole_numbers(value) for value in content]
+    return int(content) if isinstance(content, float) and content.is_integer() else content
+
+
+WholeSize = Annotated[Size, AfterValidator(_whole)]
+Sizes = dict[str, WholeSize | list[WholeSize]]
+
+
+class StageConfig(BaseModel):
+    """Frozen; unknown, missing and mistyped keys are one UserError that lists them all.
+
+    Numbers may come as strings or doubles (run forms send them so): 150, 150.0 and "150.0" are the same.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    section: ClassVar[str]
+    not_in_digest: ClassVar[frozenset[str]] = frozenset({"checkpoint_uri"})
+    """Fields that change where or how fast, never what."""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise UserError(_all_faults(self.section, error)) from None
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any], **more: Any) -> Self:
+        """Build from the content of params.yaml: the section, the shared keys this class has, and `more`."""
+        shared = {key: params[key] for key in SHARED_KEYS if key in cls.model_fields and key in params}
+        return cls._from_section(params, {**shared, **more})
+
+    @classmethod
+    def _from_section(cls, params: Mapping[str, Any], given: Mapping[str, Any]) -> Self:
+        """Build from the section and from what is `given` outside it, which the section must not say again."""
+        section = _section(params, cls.section)
+        again = [key for key in section if key in given or key in SHARED_KEYS]
+        faults = [f"{cls.section}.{key} is set outside this section; remove it here" for key in again]
+        try:
+            config = cls(**{str(key): value for key, value in section.items() if key not in again}, **given)
+        except UserError as error:
+            raise UserError("; ".join([*faults, str(error)])) from None
+        if faults:
+            raise UserError("; ".join(faults))
+        return config
+
+    def digest(self) -> str:
+        """sha256 of everything that decides the result."""
+        content = self.model_dump(mode="json", exclude=self._without_effect())
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def _without_effect(self) -> set[str]:
+        """Fields that decide nothing: what was made before they existed keeps its digest."""
+        return set(self.not_in_digest)
+
+
+def _section(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    if name not in params:
+        raise UserError(f"params.yaml has no section `{name}`; sections found: {', '.join(params)}")
+    section = params[name]
+    if not isinstance(section, Mapping):
+        raise UserError(f"params.yaml: section `{name}` must hold keys, found {section!r}")
+    return section
+
+
+def _all_faults(section: str, error: ValidationError) -> str:
+    faults = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"])
+        name = key if key in SHARED_KEYS else f"{section}.{key}"
+        if fault["type"] == "missing":
+            faults.append(f"{name} is missing; add it")
+        elif fault["type"] == "extra_forbidden":
+            faults.append(f"{name} is not a known key; remove it or correct its name")
+        else:
+            faults.append(f"{name}={fault['input']!r}: {fault['msg']}")
+    return "; ".join(faults)

@@ -1,0 +1,435 @@
+"""Settings of every stage, filled from params.yaml by the command line and from parameters by the pipeline.
+
+params.yaml has one section per stage, named like its verb, and above them the keys that several stages share
+(`SHARED_KEYS`). A config class lists the shared keys it uses as ordinary fields. Defaults live in params.yaml only.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from annotated_types import Ge, Le, Lt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from i2i_unlearn.config.base import (
+    SHARED_KEYS,
+    AtLeastOne,
+    Fraction,
+    Ids,
+    NonNegative,
+    NonNegativeInt,
+    OpenFraction,
+    Positive,
+    Sizes,
+    StageConfig,
+    as_ids,
+    whole_numbers,
+)
+from i2i_unlearn.support.errors import UserError
+
+
+def _webhook(value: str) -> str:
+    """Errors repeat the value, so that it is not in them: it may hold a secret."""
+    if value and not value.startswith(("http://", "https://")):
+        raise UserError("promote.notify_url must begin with http:// or https://; correct it or leave it empty")
+    return value
+
+
+def _command(value: Any) -> Any:
+    """A path alone is a program without arguments."""
+    return ([value] if value else []) if isinstance(value, str) else value
+
+
+class NearDuplicateSettings(BaseModel):
+    """Key `near_duplicates` of the section `split`: what counts as a near-copy (data/near_duplicates.py)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    search: bool
+    """Whether near-copies of forget images are looked for; what becomes of them, each request says."""
+    hash_bits: Annotated[int, Ge(0), Le(64)]
+    """Most bits, of 64, in which the perceptual hashes of a candidate differ."""
+    correlation: OpenFraction
+    """Least correlation of the aligned thumbnails."""
+    cosine: Fraction
+    """Least cosine of the features; 0 = features are not asked."""
+
+
+class SplitConfig(StageConfig):
+    """Section `split`: which images play which role."""
+
+    section = "split"
+    seed: int
+    holdout_fraction: OpenFraction
+    """Share of the images never trained on, where the data name no split themselves."""
+    requests: Ids
+    """Ids of the active forget requests."""
+    erased: Ids
+    """Ids of promoted requests: their images are never used again."""
+    proxy_labels: list[str]
+    """Labels whose training images form the proxy retain set."""
+    proxy_fraction: Fraction
+    """Share of the other training images that is moved to the proxy retain set."""
+    unseen_target_fraction: Fraction
+    """Share of the holdout set aside as targets for objectives that need never-seen images."""
+    retain_cap_per_class: NonNegativeInt
+    """Most retain images a class; 0 = no cap. What is cut off gets the role `unused`."""
+    near_duplicates: NearDuplicateSettings
+
+
+class TrainingConfig(StageConfig):
+    """What every training run has. The optimiser is AdamW with linear warm-up and cosine decay."""
+
+    seed: int
+    num_threads: PositiveInt
+    """Part of the result: one and two torch threads give different bits."""
+    model: str
+    """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
+    device: Literal["auto", "cpu", "cuda"]
+    operator: str
+    keep_fraction: OpenFraction
+    operator_patch_size: PositiveInt
+    """Pixels; the grid of the operator random_patches."""
+    checkpoint_uri: str
+    """Folder or fsspec URI for checkpoints of unfinished runs."""
+    checkpoint_every_steps: PositiveInt
+    num_steps: PositiveInt
+    batch_size: PositiveInt
+    """Images of each set in one step."""
+    learning_rate: Positive
+    weight_decay: NonNegative
+    warmup_steps: NonNegativeInt
+    clip_norm: NonNegative
+    """Largest norm of the gradient; 0 = no clipping."""
+    precision: Literal["fp32", "bf16"]
+    not_in_digest = frozenset({"checkpoint_uri", "checkpoint_every_steps"})
+
+
+def _even(config: Any) -> Any:
+    if config.batch_size % config.num_processes:
+        raise ValueError(
+            f"batch_size={config.batch_size} is not a multiple of num_processes={config.num_processes}; change one"
+        )
+    return config
+
+
+class SharedTrainingConfig(TrainingConfig):
+    """What a training run has that several processes can share."""
+
+    num_processes: Annotated[NonNegativeInt, AfterValidator(lambda number: max(number, 1))]
+    """Processes that share each batch, one a GPU; 0 = 1. More than one take sums in another order, which is part of the
+    result."""
+    _shares_are_even = model_validator(mode="after")(_even)
+
+    def _without_effect(self) -> set[str]:
+        return super()._without_effect() | ({"num_processes"} if self.num_processes == 1 else set())
+
+
+class PretrainConfig(TrainingConfig):
+    """Section `pretrain`: a small original model, where no model is given (the demo)."""
+
+    section = "pretrain"
+    holdout_fraction: OpenFraction
+    family: str
+    """One of models.FAMILIES, or own: the class that `model` names."""
+    image_size: PositiveInt
+    """Pixels; height and width."""
+    num_channels: Literal[1, 3]
+    architecture: Sizes
+    """Sizes and choices that the family understands."""
+    average_decay: Annotated[float, Ge(0), Lt(1)]
+    """Decay of the moving average of the weights that is saved; 0 = the last weights."""
+
+
+class SnapshotConfig(StageConfig):
+    """Section `snapshot`: which model is the teacher."""
+
+    section = "snapshot"
+    model: str
+    """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
+    source: str
+    """A model directory, a pinned registry version `models:/NAME/VERSION`, or a published checkpoint (a file)."""
+    sha256: str
+    """Expected digest of the model directory or of the file; empty = not checked."""
+    checkpoint: dict[str, Any]
+    """What a published checkpoint does not tell of itself (formats/)."""
+
+
+class UnlearnConfig(SharedTrainingConfig):
+    """Section `unlearn`."""
+
+    section = "unlearn"
+    objective: str
+    scope: Literal["auto", "encoder", "all", "norm", "lora"]
+    """Weights that are trained; auto = as the objective's paper has it, norm and lora = few of the encoder's."""
+    lora_rank: PositiveInt
+    """Of each adapter of the scope lora."""
+    lora_alpha: PositiveInt
+    """What the adapters add is scaled by lora_alpha / lora_rank."""
+    alpha: NonNegative
+    """Weight of the forget term (dimensionless; the retain term weighs 1)."""
+    epsilon: Fraction
+    """epsilon_constraint: allowed forget term, as a share of the way from its least value (0) to the original's (1)."""
+    first_phase: OpenFraction
+    """Objectives of two phases: share of the steps that the first one takes."""
+    timestep_emphasis: NonNegative
+    """Diffusion: how much the forget set's timesteps lean towards the start of sampling; 0 = uniform."""
+    surrogate_strength: NonNegative
+    """surrogate_difference: how many times the surrogate's difference the push goes; 1 = as far as the surrogate."""
+    surrogate_own: NonNegative
+    """surrogate_difference: weight of each image's own influence beside the difference."""
+    surrogate_rank: PositiveInt
+    """surrogate_difference: landmarks of the kernel; more are finer and slower (cubic)."""
+    push_visits: NonNegative
+    """surrogate_difference: most times that the push shows each forget image, on average; it ends there even before
+    `first_phase` is over. 0 = no limit."""
+    noise_covariance: Literal["identity", "diagonal", "full"]
+    noise_mean: Literal["zero", "forget"]
+    proxy_ratio: Fraction
+    """Share of the retain batch drawn from the proxy retain set; 1 = no real retain image is touched."""
+    synthetic_ratio: Fraction
+    """Share of the retain batch drawn from images that the teacher makes itself (synthetic.py)."""
+    synthetic_from: Literal["prototypes", "noise", "proxy_crops"]
+    """What the teacher starts from when it makes them."""
+    synthetic_images: PositiveInt
+    """How many it makes."""
+    prototypes: str
+    """File of class prototypes, made while there were images; empty = means of the split's retain images."""
+    num_noise_draws: NonNegativeInt
+    """Noise images whose mean teacher embedding is the forget target; 0 = fresh noise at every step."""
+    cache_bytes: NonNegativeInt
+    """Most memory for cached teacher embeddings, in bytes; 0 = recompute."""
+
+    @field_validator("synthetic_ratio")
+    @classmethod
+    def _fits_beside_proxy(cls, ratio: float, info: ValidationInfo) -> float:
+        proxy = info.data.get("proxy_ratio", 0.0)
+        if proxy + ratio > 1 + 1e-9:  # shares such as 0.7 and 0.3
+            raise ValueError(f"together with unlearn.proxy_ratio={proxy} it is more than 1; lower one of them")
+        return ratio
+
+    def _without_effect(self) -> set[str]:
+        return super()._without_effect() | (set() if self.scope == "lora" else {"lora_rank", "lora_alpha"})
+
+
+class ReferenceConfig(SharedTrainingConfig):
+    """Section `reference`: retraining without the forget set, by the recipe of `pretrain`, from other weights."""
+
+    section = "reference"
+    holdout_fraction: OpenFraction
+    kind: Literal["none", "retrain"]
+    seed_offset: PositiveInt
+    """Added to `seed`: the reference must not start from the original's initial weights."""
+    average_decay: Annotated[float, Ge(0), Lt(1)]
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any], **more: Any) -> Self:
+        """Take the training recipe from section `pretrain`: a reference trained otherwise would be no reference."""
+        pretrain = PretrainConfig.from_params(params)
+        recipe = pretrain.model_dump(include=set(TrainingConfig.model_fields) | {"holdout_fraction", "average_decay"})
+        return cls._from_section(params, {**recipe, **more})
+
+
+class TrainJobConfig(StageConfig):
+    """Section `train_job`: training on several nodes (cluster/train_job.py)."""
+
+    section = "train_job"
+    nodes: NonNegativeInt
+    """0 = the step itself trains."""
+    gpus_per_node: NonNegativeInt
+    """A process each; 0 = one process a node, on its CPU."""
+    accelerator_type: str
+    """Kubernetes' resource name of a GPU."""
+    cpus_per_node: str
+    memory_per_node: str
+    runtime: str
+    """ClusterTrainingRuntime."""
+    queue: str
+    """Kueue's LocalQueue; empty = none."""
+    priority: str
+    """Kueue's WorkloadPriorityClass; empty = none."""
+    deadline_minutes: Positive
+    """From the job's creation, waiting in the queue included."""
+    folder: str
+    """On the volume that steps and nodes mount."""
+
+    @property
+    def num_processes(self) -> int:
+        """On all nodes."""
+        return self.nodes * max(self.gpus_per_node, 1)
+
+
+class AuditSettings(BaseModel):
+    """Key `audits` of the section `evaluate`: which attacks are made, and with what effort (audits/*.py)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    run: Ids
+    """Names of audits (audits/table.py); none = no audit."""
+    max_images: PositiveInt
+    """Most images of each set, out of those that are scored."""
+    num_completions: PositiveInt
+    """Completions averaged for each image where a model draws at random."""
+    relearn_steps: PositiveInt
+    relearn_images: PositiveInt
+    """Forget images that the relearning attacker has."""
+    recovery_steps: PositiveInt
+    """Training steps of the fresh decoder."""
+    perturbations: PositiveInt
+    """Perturbed inputs tried for each image."""
+
+
+class EvaluateConfig(StageConfig):
+    """Section `evaluate`."""
+
+    section = "evaluate"
+    seed: int
+    model: str
+    """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
+    num_threads: PositiveInt
+    device: Literal["auto", "cpu", "cuda"]
+    operator: str
+    keep_fraction: OpenFraction
+    operator_patch_size: PositiveInt
+    policy: str
+    """Name of the policy that decides; the others are reported beside it."""
+    policies: Annotated[dict[str, dict[str, Any]], AfterValidator(whole_numbers)]
+    """Contents of the policy files by name; the CLI reads them from mlflow/policies/."""
+    extractor: str
+    max_images: PositiveInt
+    """Most images scored of each set."""
+    batch_size: PositiveInt
+    num_bootstrap: PositiveInt
+    show_forget_images: bool
+    """Put forget images into the report. Only for data that is public anyway, as in the demo."""
+    audits: AuditSettings
+
+
+class SweepConfig(StageConfig):
+    """Section `sweep`: the points of a sweep are the objectives times the values of the dial that each has."""
+
+    section = "sweep"
+    objectives: Annotated[Ids, AtLeastOne]
+    alphas: Annotated[list[NonNegative], BeforeValidator(as_ids), AtLeastOne]
+    """Values of unlearn.alpha."""
+    epsilons: Annotated[list[Fraction], BeforeValidator(as_ids), AtLeastOne]
+    """Values of unlearn.epsilon, for the objective epsilon_constraint, which has no alpha."""
+    num_workers: PositiveInt
+    """Points computed side by side: processes on a laptop, pods on a cluster."""
+
+
+class RegisterConfig(StageConfig):
+    """Section `register`."""
+
+    section = "register"
+    seed: int
+    model: str
+    """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
+    operator: str
+    """What the served model is asked to undo; with the two keys below and `seed` stored beside its weights."""
+    keep_fraction: OpenFraction
+    operator_patch_size: PositiveInt
+    model_name: str
+    experiment: str
+
+
+class PromoteConfig(StageConfig):
+    """Section `promote`."""
+
+    section = "promote"
+    ledger: str
+    """Path of the append-only promotion record (JSON lines)."""
+    notify_url: Annotated[str, AfterValidator(_webhook)]
+    """Address that every decision is posted to as JSON; empty = none. Where it is a secret, leave it empty and set
+    I2I_UNLEARN_NOTIFY_URL."""
+    notify_command: Annotated[list[str], BeforeValidator(_command)]
+    """Program, with its arguments, that gets every decision as JSON on stdin; none = []."""
+    notify_timeout_s: Positive
+    """Most seconds that either may take."""
+
+    def with_ledger(self, path: str) -> Self:
+        """The same with another promotion record; an empty path changes nothing."""
+        return self.model_copy(update={"ledger": path}) if path else self
+
+
+class CompleteConfig(StageConfig):
+    """Section `complete`: completing images with a model that is done."""
+
+    section = "complete"
+    seed: int
+    num_threads: PositiveInt
+    model: str
+    """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
+    device: Literal["auto", "cpu", "cuda"]
+    operator: str
+    """With the two keys below, of model directories; a registered version has its own."""
+    keep_fraction: OpenFraction
+    operator_patch_size: PositiveInt
+    batch_size: PositiveInt
+    """Images at once. Part of the result where something is drawn at random."""
+
+
+class GuardConfig(StageConfig):
+    """Section `guard`: the filter for the time until requests are carried out."""
+
+    section = "guard"
+    seed: int
+    num_threads: PositiveInt
+    model: str
+    """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
+    operator: str
+    keep_fraction: OpenFraction
+    operator_patch_size: PositiveInt
+    extractor: str
+    false_alarms: OpenFraction
+    """Share of ordinary images that may be refused."""
+    max_images: PositiveInt
+    """Most images, of the forget set and of the others, that rates are measured on. All forget images are guarded."""
+
+
+CONFIGS: dict[str, type[StageConfig]] = {
+    config.section: config
+    for config in (
+        SplitConfig,
+        PretrainConfig,
+        SnapshotConfig,
+        UnlearnConfig,
+        ReferenceConfig,
+        TrainJobConfig,
+        EvaluateConfig,
+        SweepConfig,
+        RegisterConfig,
+        PromoteConfig,
+        CompleteConfig,
+        GuardConfig,
+    )
+}
+
+
+def load_params(path: str | Path = "params.yaml") -> dict[str, Any]:
+    """Read params.yaml.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or has keys that belong to no stage.
+    """
+    path = Path(path)
+    try:
+        params = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the command from the folder that holds params.yaml") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); correct that line") from None
+    if not isinstance(params, dict):
+        raise UserError(f"{path}: must hold keys and sections, found {type(params).__name__}")
+    unknown = sorted(str(key) for key in set(params) - set(SHARED_KEYS) - set(CONFIGS))
+    if unknown:
+        raise UserError(f"{path}: unknown keys {', '.join(unknown)}; known are {', '.join([*SHARED_KEYS, *CONFIGS])}")
+    return params

@@ -1,0 +1,1 @@
+"""Image shards: layout, decoding, reading, holdout."""

@@ -1,0 +1,90 @@
+"""The one layout that image data have here, and how a file of it is opened: never without being checked.
+
+A shard is a Parquet file with the columns of `SCHEMA`; images stay encoded as they came.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Literal
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from i2i_unlearn.support.errors import UserError
+
+SourceSplit = Literal["train", "val", "unknown"]
+SOURCE_SPLITS: tuple[SourceSplit, ...] = ("train", "val", "unknown")
+SCHEMA_VERSION = 1
+VERSION_KEY = b"i2i_unlearn.image_shard"
+SCHEMA = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("subject", pa.string()),
+        pa.field("source_split", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("image", pa.binary(), nullable=False),
+    ],
+    metadata={VERSION_KEY: str(SCHEMA_VERSION).encode()},
+)
+BRING_AGAIN = "bring the images again (`dvc pull --force`, or import them anew)"
+
+
+def filesystem_of(images: str) -> tuple[Any, str]:
+    """The file system of a URI, and the path there.
+
+    Raises:
+        UserError: this kind of address cannot be opened.
+    """
+    try:
+        return fsspec.core.url_to_fs(str(images))  # type: ignore[no-any-return]
+    except (ImportError, ValueError) as error:
+        raise UserError(f"{images}: this kind of address cannot be opened ({error})") from None
+
+
+@contextmanager
+def open_shard(images: str, shard: str) -> Iterator[pq.ParquetFile]:
+    """Open the shard `shard` of the folder `images`.
+
+    Raises:
+        UserError: it is missing, damaged, or is no shard of this version.
+    """
+    filesystem, root = filesystem_of(images)
+    try:
+        handle = filesystem.open(f"{root.rstrip('/')}/{shard}", "rb")
+    except FileNotFoundError:
+        raise UserError(f"{images}: shard {shard} is missing; {BRING_AGAIN}") from None
+    with handle:
+        file = read_from(images, shard, partial(pq.ParquetFile, handle))
+        _check_schema(images, shard, file.schema_arrow)
+        yield file
+
+
+def read_from(images: str, shard: str, read: Callable[[], Any]) -> Any:
+    """What `read` returns.
+
+    Raises:
+        UserError: the shard is damaged where `read` looked.
+    """
+    try:
+        return read()
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).partition(". ")[0]
+        raise UserError(f"{images}: shard {shard} is truncated or damaged ({reason}); {BRING_AGAIN}") from None
+
+
+def _check_schema(images: str, shard: str, schema: pa.Schema) -> None:
+    missing = [name for name in SCHEMA.names if name not in schema.names]
+    if missing:
+        raise UserError(
+            f"{images}: {shard} is no image shard (it has no column {', '.join(missing)}); make one of it with"
+            " `i2i-unlearn data import`"
+        )
+    version = (schema.metadata or {}).get(VERSION_KEY, b"1").decode()
+    if version != str(SCHEMA_VERSION):
+        raise UserError(
+            f"{images}: {shard} has schema version {version}, this program reads {SCHEMA_VERSION}; install a newer"
+            " i2i-unlearn"
+        )

@@ -1,0 +1,152 @@
+"""Reading image shards, wherever they lie: the index of all images, encoded images, pixels.
+
+Images are named by the URI of a folder (a path, s3://..., gs://...); shards are named relative to it.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from i2i_unlearn.data.images.decoding import decode
+from i2i_unlearn.data.images.layout import BRING_AGAIN, SOURCE_SPLITS, filesystem_of, open_shard, read_from
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.progress import progress
+
+if TYPE_CHECKING:  # importing torch takes seconds, and the index needs none of it
+    from torch import Tensor
+
+__all__ = ["decode", "iter_encoded", "list_shards", "load_pixels", "read_index", "shard_bytes"]
+
+INDEX_COLUMNS = ("sample_id", "label", "subject", "source_split", "sha256")
+BRING_DATA = (
+    "bring the demo's with `i2i-unlearn data embedded digits --out data`, your own with `i2i-unlearn data import`,"
+    " tracked ones with `dvc pull`"
+)
+
+
+def list_shards(images: str) -> list[str]:
+    """Names of the shards, relative to the URI, sorted.
+
+    Raises:
+        UserError: there are none, or the URI cannot be opened.
+    """
+    filesystem, root = filesystem_of(images)
+    prefix = root.rstrip("/") + "/"
+    names = [str(path).removeprefix(prefix) for path in filesystem.find(root) if str(path).endswith(".parquet")]
+    shards = sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
+    if not shards:
+        raise UserError(f"{images}: no image shard (*.parquet) found; {BRING_DATA}")
+    return shards
+
+
+def read_index(images: str) -> pd.DataFrame:
+    """One row per image, no pixels: shard, row, sample_id, label, subject, source_split, sha256; in shard order.
+
+    Raises:
+        UserError: there is no shard, one is damaged or is none, or a sample id occurs twice.
+    """
+    tables: list[pd.DataFrame] = []
+    for shard in list_shards(images):
+        with open_shard(images, shard) as file:
+            table = read_from(images, shard, partial(file.read, columns=list(INDEX_COLUMNS))).to_pandas()
+        table.insert(0, "shard", shard)
+        table.insert(1, "row", np.arange(len(table)))
+        tables.append(table)
+    index: pd.DataFrame = pd.concat(tables, ignore_index=True)
+    _check_unique(index)
+    unknown = sorted(set(index["source_split"]) - set(SOURCE_SPLITS))
+    if unknown:
+        raise UserError(f"{images}: source_split {unknown[0]!r} is not known; it is one of {', '.join(SOURCE_SPLITS)}")
+    return index
+
+
+def _check_unique(index: pd.DataFrame) -> None:
+    again = index["sample_id"].duplicated(keep=False)
+    if not again.any():
+        return
+    # Rows, not ids: this message also appears in the logs of a cluster.
+    places = index[index["sample_id"] == index.loc[again, "sample_id"].iloc[0]]
+    first, second = (f"{shard} row {row}" for shard, row in places[["shard", "row"]].head(2).to_numpy().tolist())
+    raise UserError(
+        f"{first} and {second} have the same sample id ({int(again.sum())} images share one); ids must be unique:"
+        " remove one of the shards or import with other ids"
+    )
+
+
+def shard_bytes(images: str, shard: str) -> int:
+    """Size of a shard's file."""
+    filesystem, root = filesystem_of(images)
+    return int(filesystem.size(f"{root.rstrip('/')}/{shard}"))
+
+
+def iter_encoded(images: str, rows: pd.DataFrame) -> Iterator[bytes]:
+    """The encoded images of `rows` (columns shard, row), in their order, each checked against its sha256.
+
+    Only one row group is in memory, so rows in shard order are read once and rows in random order again and again.
+
+    Raises:
+        UserError: a shard is missing or damaged, or a row is not there.
+    """
+    for shard, run in _runs(rows):
+        with open_shard(images, shard) as file:
+            yield from _encoded_of_shard(images, shard, file, run)
+
+
+def _runs(rows: pd.DataFrame) -> Iterator[tuple[str, list[int]]]:
+    """Neighbouring rows of the same shard."""
+    shards, numbers = rows["shard"].tolist(), [int(row) for row in rows["row"].tolist()]
+    start = 0
+    for end in range(1, len(shards) + 1):
+        if end == len(shards) or shards[end] != shards[start]:
+            yield shards[start], numbers[start:end]
+            start = end
+
+
+def _encoded_of_shard(images: str, shard: str, file: pq.ParquetFile, rows: list[int]) -> Iterator[bytes]:
+    ends = np.cumsum([file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)])
+    current, first, encoded, digests = -1, 0, [], []
+    for row in rows:
+        group = int(np.searchsorted(ends, row, side="right"))
+        if group >= len(ends):
+            raise UserError(
+                f"{images}: {shard} has no row {row}; the images have changed, run `i2i-unlearn split` again"
+            )
+        if group != current:
+            table = read_from(images, shard, partial(file.read_row_group, group, columns=["image", "sha256"]))
+            encoded, digests = table["image"].to_pylist(), table["sha256"].to_pylist()
+            current, first = group, int(ends[group]) - len(encoded)
+        image = encoded[row - first]
+        if hashlib.sha256(image).hexdigest() != digests[row - first]:
+            raise UserError(
+                f"{images}: {shard} row {row} does not match its sha256, the shard is damaged; {BRING_AGAIN}"
+            )
+        yield image
+
+
+def load_pixels(
+    images: str, rows: pd.DataFrame, *, image_size: tuple[int, int], num_channels: int, description: str
+) -> "Tensor":
+    """Decoded images of `rows` (columns shard, row) as uint8 (N, C, H, W), in their order.
+
+    `description` stands beside the progress bar.
+
+    Raises:
+        UserError: as `iter_encoded` and `decode`.
+    """
+    import torch
+
+    pixels_NCHW = np.empty((len(rows), num_channels, *image_size), dtype=np.uint8)
+    in_shard_order = rows.reset_index(drop=True).sort_values(["shard", "row"])
+    places = zip(in_shard_order.index, in_shard_order["shard"], in_shard_order["row"], strict=True)
+    with progress(description, len(rows)) as advance:
+        for (place, shard, row), encoded in zip(places, iter_encoded(images, in_shard_order), strict=True):
+            pixels_NCHW[place] = decode(
+                encoded, image_size=image_size, num_channels=num_channels, name=f"{shard} row {row}"
+            )
+            advance()
+    return torch.from_numpy(pixels_NCHW)

@@ -1,0 +1,173 @@
+"""How image shards (`layout`) are written.
+
+Row groups are small, so that reading one image never costs more than `ROWS_PER_GROUP` of them, and writing needs no
+more memory than one row group.
+"""
+
+import hashlib
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from i2i_unlearn.data.images.layout import SCHEMA, SourceSplit, open_shard, read_from
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import digest_file, disk_full_as_user_error
+
+ROWS_PER_GROUP = 256
+BYTES_PER_GROUP = 32 * 2**20  # photographs of 10 MB each: a row group of 256 would hold 2.5 GB
+BYTES_PER_SHARD = 2**30
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image on its way into a shard."""
+
+    sample_id: str
+    label: str
+    image: bytes
+    """The encoded file as it came."""
+    subject: str | None = None
+    """The person or owner."""
+    source_split: SourceSplit = "unknown"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `write_shards` did."""
+
+    paths: tuple[Path, ...]
+    num_images: int
+    unchanged: bool
+    """The same bytes were there already."""
+
+
+def write_shards(records: Iterable[Record], out_folder: str | Path, name: str) -> Written:
+    """Write `records` to `out_folder`/`name`.parquet, or `name`-00000-of-00003.parquet ... when they fill several.
+
+    Memory holds one row group, however many records come. Equal records give equal bytes. On any failure the folder
+    is as it was.
+
+    Raises:
+        UserError: a sample id occurs twice (here or in another shard of the folder), no record came, shards of this
+            name exist with other content, another shard of the folder is damaged, or the disk is full.
+    """
+    out_folder = Path(out_folder)
+    out_folder.mkdir(parents=True, exist_ok=True)
+    for left_by_a_killed_run in out_folder.parent.glob(f".{name}.new.*"):
+        shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
+    existing = _shards_named(out_folder, name)
+    with tempfile.TemporaryDirectory(prefix=f".{name}.new.", dir=out_folder.parent) as folder:
+        with disk_full_as_user_error(out_folder), _seen_ids(Path(folder)) as seen:
+            _remember_other_shards(seen, out_folder, existing)
+            aside = Path(folder) / "shards"
+            aside.mkdir()
+            num_images = _write_parts(records, aside, seen)
+        if num_images == 0:
+            raise UserError(f"{out_folder / name}.parquet: there is no image to write; look at the source")
+        return _move_in(_with_final_names(aside, name), out_folder, existing, num_images)
+
+
+def _shards_named(folder: Path, name: str) -> list[Path]:
+    return sorted([*folder.glob(f"{name}.parquet"), *folder.glob(f"{name}-[0-9]*-of-[0-9]*.parquet")])
+
+
+def _write_parts(records: Iterable[Record], folder: Path, seen: "_SeenIds") -> int:
+    num_images = 0
+    writer: pq.ParquetWriter | None = None
+    shard_bytes = 0
+    try:
+        for group in _row_groups(records, seen):
+            if writer is None:
+                path = folder / f"{len(list(folder.iterdir())):05d}.parquet"
+                writer = pq.ParquetWriter(
+                    path,
+                    SCHEMA,
+                    compression="none",  # encoded images do not shrink, and codecs differ between builds
+                    use_dictionary=["label", "subject", "source_split"],
+                    write_statistics=False,  # minima and maxima of images would be whole images
+                )
+            writer.write_table(group, row_group_size=len(group))
+            num_images += len(group)
+            shard_bytes += group.nbytes
+            if shard_bytes >= BYTES_PER_SHARD:
+                writer.close()
+                writer, shard_bytes = None, 0
+    finally:
+        if writer is not None:
+            writer.close()
+    return num_images
+
+
+def _row_groups(records: Iterable[Record], seen: "_SeenIds") -> Iterator[pa.Table]:
+    group: list[dict[str, object]] = []
+    num_bytes = 0
+    for record in records:
+        seen.add(record.sample_id)
+        group.append({**record.__dict__, "sha256": hashlib.sha256(record.image).hexdigest()})
+        num_bytes += len(record.image)
+        if len(group) == ROWS_PER_GROUP or num_bytes >= BYTES_PER_GROUP:
+            yield pa.Table.from_pylist(group, schema=SCHEMA)
+            group, num_bytes = [], 0
+    if group:
+        yield pa.Table.from_pylist(group, schema=SCHEMA)
+
+
+class _SeenIds:
+    """Finds duplicates on disk: a set in memory would grow with the number of images."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def add(self, sample_id: str) -> None:
+        try:
+            self._connection.execute("INSERT INTO seen VALUES (?)", (sample_id,))
+        except sqlite3.IntegrityError:
+            raise UserError(
+                f"sample id {sample_id!r} occurs twice; give every image its own id (import with another --name, or"
+                " correct the source)"
+            ) from None
+
+
+@contextmanager
+def _seen_ids(folder: Path) -> Iterator[_SeenIds]:
+    with closing(sqlite3.connect(folder / "seen.db")) as connection:
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("CREATE TABLE seen (sample_id TEXT PRIMARY KEY) WITHOUT ROWID")
+        yield _SeenIds(connection)
+
+
+def _remember_other_shards(seen: _SeenIds, folder: Path, own: list[Path]) -> None:
+    for path in sorted(set(folder.glob("[!.]*.parquet")) - set(own)):
+        with open_shard(str(folder), path.name) as file:
+            for group in range(file.num_row_groups):
+                read = partial(file.read_row_group, group, columns=["sample_id"])
+                for sample_id in read_from(str(folder), path.name, read)["sample_id"].to_pylist():
+                    seen.add(sample_id)
+
+
+def _with_final_names(aside: Path, name: str) -> list[Path]:
+    parts = sorted(aside.iterdir())
+    if len(parts) == 1:
+        return [parts[0].rename(aside / f"{name}.parquet")]
+    return [part.rename(aside / f"{name}-{i:05d}-of-{len(parts):05d}.parquet") for i, part in enumerate(parts)]
+
+
+def _move_in(parts: list[Path], out_folder: Path, existing: list[Path], num_images: int) -> Written:
+    """Put the shards in place; what is there already must be the same (a killed run may have placed some of them)."""
+    new = {part.name: part for part in parts}
+    for path in existing:
+        if path.name not in new or digest_file(path) != digest_file(new[path.name]):
+            raise UserError(f"{path}: exists already and holds other images; choose another name or remove it first")
+    for name in new.keys() - {path.name for path in existing}:
+        new[name].rename(out_folder / name)
+    final = tuple(out_folder / name for name in sorted(new))
+    return Written(final, num_images, unchanged=len(existing) == len(final))

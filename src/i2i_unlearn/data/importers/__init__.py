@@ -1,0 +1,1 @@
+"""Image shards made from folders, Parquet, file lists and the embedded sets."""

@@ -1,0 +1,85 @@
+"""Records from a folder per class, as ImageNet lies: SOURCE/CLASS/... or SOURCE/train/CLASS/..., SOURCE/val/CLASS/...
+
+The class is the first folder below the source (or below the split's folder); deeper folders only enter the sample id.
+Hidden files and folders do not count; every other file is taken for an image.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from i2i_unlearn.data.images.layout import SourceSplit
+from i2i_unlearn.data.importers.source import SPLIT_WORDS, Candidate
+from i2i_unlearn.support.errors import UserError
+
+
+@dataclass(frozen=True)
+class _ClassFolder:
+    path: Path
+    label: str
+    source_split: SourceSplit
+
+
+def count_files(source: Path) -> int:
+    """Number of files that `read_folder` will offer."""
+    return sum(1 for folder in _class_folders(source) for _ in _files(folder.path))
+
+
+def read_folder(source: Path, *, name: str, source_split: SourceSplit | None) -> Iterator[Candidate]:
+    """Offer the files below `source` in sorted order; sample ids are `name`/path below `source`.
+
+    Args:
+        source: folder of class folders.
+        name: name of the shard.
+        source_split: overrules what the folders' names say.
+
+    Raises:
+        UserError: there is no class folder.
+    """
+    for folder in _class_folders(source):
+        for path in _files(folder.path):
+            relative = path.relative_to(source).as_posix()
+            yield Candidate(
+                where=str(path),
+                sample_id=f"{name}/{relative}",
+                label=folder.label,
+                source_split=source_split or folder.source_split,
+                read=path.read_bytes,
+            )
+
+
+def _class_folders(source: Path) -> list[_ClassFolder]:
+    top = _folders(source)
+    if top and all(folder.name in SPLIT_WORDS for folder in top):
+        found = [_ClassFolder(path, path.name, SPLIT_WORDS[split.name]) for split in top for path in _folders(split)]
+        loose = [file for split in top for file in _loose_files(split)]
+    else:
+        found = [_ClassFolder(path, path.name, "unknown") for path in top]
+        loose = _loose_files(source)
+    if not found:
+        raise UserError(
+            f"{source}: holds no folder per class; expected {source}/CLASS/image.jpg or {source}/train/CLASS/image.jpg"
+        )
+    if loose:
+        raise UserError(f"{loose[0]}: lies in no class folder ({len(loose)} files do); move it into one or remove it")
+    return found
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _loose_files(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Files below `folder`; only the names of one folder are in memory."""
+    with os.scandir(folder) as entries:
+        names = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+    for name, is_folder in names:
+        if is_folder:
+            yield from _files(folder / name)
+        else:
+            yield folder / name

@@ -1,0 +1,199 @@
+"""Records from Parquet files of any origin, among them those of Hugging Face data sets.
+
+ours           taken from                             filled, if missing, with
+image          column of bytes or struct{bytes, path} (nothing: an error)
+sample_id      column                                 NAME/file/row number
+label          column; class names of Hugging Face    unlabelled
+subject        column                                 null
+source_split   column, else the file's name           unknown
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from i2i_unlearn.data.images.layout import SourceSplit
+from i2i_unlearn.data.importers.source import SPLIT_WORDS, UNLABELLED, Candidate
+from i2i_unlearn.support.errors import UserError
+
+ROWS_PER_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns in the foreign table."""
+
+    image: str = "image"
+    sample_id: str = "sample_id"
+    label: str = "label"
+    subject: str = "subject"
+    source_split: str = "source_split"
+
+
+@dataclass(frozen=True)
+class _Table:
+    """One foreign file and what was found out about it."""
+
+    path: Path
+    columns: Columns
+    present: frozenset[str]
+    class_names: list[str] | None
+    default_split: SourceSplit
+    forced_split: SourceSplit | None
+    name: str
+
+
+def parquet_files(source: Path) -> list[Path]:
+    """The file itself, or the Parquet files below a folder, sorted.
+
+    Raises:
+        UserError: there are none.
+    """
+    files = [source] if source.is_file() else sorted(source.rglob("*.parquet"))
+    if not files:
+        raise UserError(f"{source}: no Parquet file (*.parquet) found; name a file or a folder that holds some")
+    return files
+
+
+def count_rows(source: Path) -> int:
+    """Number of images that `read_parquet` will offer."""
+    return sum(_open(path).metadata.num_rows for path in parquet_files(source))
+
+
+def read_parquet(source: Path, *, name: str, source_split: SourceSplit | None, columns: Columns) -> Iterator[Candidate]:
+    """Offer the rows of the Parquet files in order. Memory holds one batch (and what pyarrow keeps of a row group).
+
+    Args:
+        source: a file or a folder.
+        name: name of the shard; part of made-up sample ids.
+        source_split: overrules column and file name.
+        columns: names of the columns. Those that differ from ours were given by the user and must be there.
+
+    Raises:
+        UserError: a file is damaged, or lacks the image column or one that was asked for.
+    """
+    for path in parquet_files(source):
+        file = _open(path)
+        table = _examine(path, file, name, source_split, columns)
+        row = 0
+        for batch in _batches(file, table):
+            for values in batch.to_pylist():
+                yield _candidate(table, row, values)
+                row += 1
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def _batches(file: pq.ParquetFile, table: _Table) -> Iterator[pa.RecordBatch]:
+    """Row group by row group: one iterator over the whole file would hold all of it in the end."""
+    for group in range(file.num_row_groups):
+        batches = file.iter_batches(ROWS_PER_BATCH, row_groups=[group], columns=sorted(table.present))
+        while (batch := _next(batches, table.path)) is not None:
+            yield batch
+
+
+def _next(batches: Iterator[pa.RecordBatch], path: Path) -> pa.RecordBatch | None:
+    try:
+        return next(batches, None)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    reason = str(error).partition(". ")[0]
+    return UserError(f"{path}: not a whole Parquet file ({reason}); bring it again from its source")
+
+
+def _examine(path: Path, file: pq.ParquetFile, name: str, source_split: SourceSplit | None, columns: Columns) -> _Table:
+    schema = file.schema_arrow
+    wanted = columns.__dict__
+    for ours, theirs in wanted.items():
+        asked_for = ours == "image" or theirs != ours
+        if asked_for and theirs not in schema.names:
+            raise UserError(
+                f"{path}: has no column {theirs!r}; columns found: {', '.join(schema.names)}; name the right one with"
+                f" --{ours.replace('_', '-').replace('sample-id', 'id')}-column"
+            )
+    _check_image_type(path, schema.field(columns.image))
+    return _Table(
+        path=path,
+        columns=columns,
+        present=frozenset(wanted.values()) & set(schema.names),
+        class_names=_class_names(schema, columns.label),
+        default_split=_split_from_name(path),
+        forced_split=source_split,
+        name=name,
+    )
+
+
+def _check_image_type(path: Path, field: pa.Field) -> None:
+    kind = field.type
+    has_bytes = pa.types.is_struct(kind) and "bytes" in [kind.field(i).name for i in range(kind.num_fields)]
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or has_bytes):
+        raise UserError(
+            f"{path}: column {field.name!r} is of type {kind}; images must be encoded files (JPEG, PNG, ...) as binary"
+            " or struct{bytes, path}"
+        )
+
+
+def _class_names(schema: pa.Schema, label: str) -> list[str] | None:
+    """Hugging Face stores labels as numbers and their names in the file's metadata."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        names = features[label]["names"]
+    except (KeyError, TypeError, json.JSONDecodeError):
+        return None
+    return [str(name) for name in names]
+
+
+def _split_from_name(path: Path) -> SourceSplit:
+    words = re.split(r"[^a-z]+", path.stem.lower())
+    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "unknown")
+
+
+def _candidate(table: _Table, row: int, values: dict[str, Any]) -> Candidate:
+    columns, where = table.columns, f"{table.path} row {row}"
+    sample_id, subject = values.get(columns.sample_id), values.get(columns.subject)
+    return Candidate(
+        where=where,
+        sample_id=f"{table.name}/{table.path.stem}/{row:08d}" if sample_id is None else str(sample_id),
+        label=_label(values.get(columns.label), table.class_names),
+        source_split=table.forced_split or _split(values.get(columns.source_split), table, where),
+        read=partial(_image_bytes, values[columns.image]),
+        subject=None if subject is None else str(subject),
+    )
+
+
+def _label(value: Any, class_names: list[str] | None) -> str:
+    if value is None:
+        return UNLABELLED
+    if class_names is not None and isinstance(value, int) and 0 <= value < len(class_names):
+        return class_names[value]
+    return str(value)
+
+
+def _split(value: Any, table: _Table, where: str) -> SourceSplit:
+    if value is None:
+        return table.default_split
+    if value not in SPLIT_WORDS:
+        raise UserError(f"{where}: source split {value!r} is not known; it is one of {', '.join(SPLIT_WORDS)}")
+    return SPLIT_WORDS[value]
+
+
+def _image_bytes(value: Any) -> bytes:
+    encoded = value.get("bytes") if isinstance(value, dict) else value
+    if encoded is None:
+        raise ValueError("the table holds no bytes of it")
+    return bytes(encoded)

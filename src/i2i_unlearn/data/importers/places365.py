@@ -1,0 +1,119 @@
+"""Records from Places-365 as it is published: file lists beside folders of images.
+
+    categories_places365.txt           /a/airfield 0
+    places365_train_standard.txt       /a/airfield/00000001.jpg 0          (or places365_train_challenge.txt)
+    places365_val.txt                  Places365_val_00000001.jpg 165
+    data_256_standard/a/airfield/...   the training images (or data_256, data_large_standard, data_large)
+    val_256/Places365_val_...          the validation images (or val_large)
+
+The label is the category's path without its letter: airfield, apartment_building/outdoor. The list of test images has
+no labels and is not read.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from i2i_unlearn.data.images.layout import SourceSplit
+from i2i_unlearn.data.importers.source import Candidate
+from i2i_unlearn.support.errors import UserError
+
+CATEGORIES = "categories_places365.txt"
+_LISTS: tuple[tuple[str, SourceSplit, tuple[str, ...]], ...] = (
+    (
+        "places365_train_standard.txt",
+        "train",
+        ("data_256_standard", "data_256", "data_large_standard", "data_large"),
+    ),
+    (
+        "places365_train_challenge.txt",
+        "train",
+        ("data_256", "data_256_challenge", "data_large", "data_large_challenge"),
+    ),
+    ("places365_val.txt", "val", ("val_256", "val_large")),
+)
+"""Name, split, and the folders in which its images may lie."""
+
+
+@dataclass(frozen=True)
+class _List:
+    path: Path
+    source_split: SourceSplit
+    images: Path
+
+
+def is_places365(source: Path) -> bool:
+    """Whether `source` lies as Places-365 does."""
+    return (source / CATEGORIES).is_file()
+
+
+def count_listed(source: Path) -> int:
+    """Number of images that `read_places365` will offer."""
+    return sum(1 for found in _lists(source) for _ in _rows(found.path))
+
+
+def read_places365(source: Path, *, name: str, source_split: SourceSplit | None) -> Iterator[Candidate]:
+    """Offer the listed images in the lists' order; sample ids are `name`/train|val/file.
+
+    Args:
+        source: folder of the lists and the images' folders.
+        name: name of the shard.
+        source_split: overrules what the lists say.
+
+    Raises:
+        UserError: there is no list, its images' folder is missing, or a line is no file and number of a category.
+    """
+    labels = _labels(source / CATEGORIES)
+    for found in _lists(source):
+        for number, file, category in _rows(found.path):
+            if category not in labels:
+                raise UserError(
+                    f"{found.path}, line {number}: category {category} is not in {CATEGORIES}; fetch both lists again"
+                )
+            relative = PurePosixPath(file.lstrip("/"))
+            if ".." in relative.parts:
+                raise UserError(f"{found.path}, line {number}: {file} leaves the folder of the images; fetch it again")
+            path = found.images / relative
+            yield Candidate(
+                where=str(path),
+                sample_id=f"{name}/{found.source_split}/{relative}",
+                label=labels[category],
+                source_split=source_split or found.source_split,
+                read=path.read_bytes,
+            )
+
+
+def _lists(source: Path) -> list[_List]:
+    found = []
+    for name, split, folders in _LISTS:
+        if not (source / name).is_file():
+            continue
+        places = [source / folder for folder in folders if (source / folder).is_dir()]
+        if not places:
+            raise UserError(f"{source}: {name} is there, but none of {', '.join(folders)}; unpack its images beside it")
+        found.append(_List(source / name, split, places[0]))
+    if not found:
+        names = ", ".join(name for name, *_ in _LISTS)
+        raise UserError(f"{source}: holds no list of images ({names}); unpack the file lists of Places-365 there")
+    return found
+
+
+def _labels(path: Path) -> dict[int, str]:
+    """Number of a category -> its label."""
+    return {number: file.strip("/").partition("/")[2] or file.strip("/") for _, file, number in _rows(path)}
+
+
+def _rows(path: Path) -> Iterator[tuple[int, str, int]]:
+    """Number of each line that is not empty, its image's file, and the number of its category."""
+    with path.open("rb") as lines:
+        for number, read in enumerate(lines, start=1):
+            try:
+                line = read.decode().strip()
+            except UnicodeDecodeError:
+                raise UserError(f"{path}, line {number}: is no text in UTF-8; fetch the list again") from None
+            if not line:
+                continue
+            file, _, category = line.rpartition(" ")
+            if not file or not category.isdecimal():
+                raise UserError(f"{path}, line {number}: {line!r} is no file and number; fetch the list again")
+            yield number, file, int(category)

@@ -1,0 +1,187 @@
+"""Bring foreign images into shards, streaming: one row group is in memory, however many images there are.
+
+Every image is decoded once. What cannot be decoded is told, one line each; the import then fails, or goes on without
+them if the user said so.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from i2i_unlearn.config.presets import Preset
+from i2i_unlearn.data.images.decoding import open_image
+from i2i_unlearn.data.images.layout import SourceSplit
+from i2i_unlearn.data.images.shards import Record, Written, write_shards
+from i2i_unlearn.data.importers.folder import count_files, read_folder
+from i2i_unlearn.data.importers.parquet import Columns, count_rows, read_parquet
+from i2i_unlearn.data.importers.places365 import CATEGORIES, count_listed, is_places365, read_places365
+from i2i_unlearn.data.importers.protocol import Chosen, Protocol, choose
+from i2i_unlearn.data.importers.source import SPLIT_WORDS, Candidate
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import atomic_file
+from i2i_unlearn.support.progress import progress
+
+Layout = Literal["auto", "folder", "parquet", "places365"]
+_SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # also part of search patterns: no wildcards
+
+
+@dataclass
+class _Broken:
+    tell: Callable[[str], None]
+    count: int = 0
+    first: str = ""
+
+    def add(self, where: str, message: str) -> None:
+        self.count += 1
+        self.first = self.first or where
+        self.tell(message)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What `import_images` did."""
+
+    written: Written
+    num_broken: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportSettings:
+    """How to read the source."""
+
+    name: str = ""
+    """Name of the shard; empty = the source's name."""
+    layout: Layout = "auto"
+    """auto: a folder with the lists of Places-365 is `places365`, one with Parquet files or a Parquet file is
+    `parquet`, any other folder is `folder`."""
+    source_split: str = ""
+    """Overrules what the source says; empty = as the source says."""
+    columns: Columns = field(default_factory=Columns)
+    skip_broken: bool = False
+    only: frozenset[str] | None = None
+    """Sample ids to take; None = all."""
+
+
+def import_images(
+    source: str | Path, out: str | Path, settings: ImportSettings, *, tell: Callable[[str], None]
+) -> Imported:
+    """Write the images of `source` to `out`/images/NAME.parquet.
+
+    Args:
+        source: a folder of class folders, a Parquet file, or a folder of Parquet files.
+        out: the data folder.
+        settings: how to read the source.
+        tell: is given one line for every broken image.
+
+    Raises:
+        UserError: the name is not allowed, the source is missing or of another layout, an image is broken (unless
+            `skip_broken`), a sample id occurs twice, or the shard exists with other content. Nothing is written then.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise UserError(f"{source}: no such file or folder; give the images' folder or Parquet file")
+    name = settings.name or source.resolve().stem
+    if not _SHARD_NAME.fullmatch(name):
+        raise UserError(
+            f"shard name {name!r} is not allowed: letters a-z A-Z, digits, '_', '-' and '.', which it must not begin"
+            " with; choose one with --name"
+        )
+    candidates, total = open_source(source, name, settings)
+    if settings.only is not None:
+        only, total = settings.only, len(settings.only)
+        candidates = (candidate for candidate in candidates if candidate.sample_id in only)
+    broken = _Broken(tell)
+    with progress(f"import {name}", total) as advance:
+        records = _whole_ones(candidates, broken, advance)
+        if not settings.skip_broken:
+            records = _fail_if_broken(records, broken)
+        written = write_shards(records, Path(out) / "images", name)
+    return Imported(written, broken.count)
+
+
+def import_protocol(
+    source: str | Path, out: str | Path, preset: Preset, settings: ImportSettings, *, tell: Callable[[str], None]
+) -> tuple[Chosen, Imported]:
+    """Import the classes and images that the preset's protocol takes, and list the labels to forget.
+
+    Raises:
+        UserError: as `import_images`; or the preset has no protocol, or the source has too few classes for it.
+    """
+    protocol = _protocol(preset)
+    source = Path(source)
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder; give the whole set as it is published")
+    settings = replace(settings, name=settings.name or source.resolve().stem)
+    chosen = choose(lambda: open_source(source, settings.name, settings)[0], protocol, str(source))
+    imported = import_images(source, out, replace(settings, only=chosen.ids), tell=tell)
+    with atomic_file(Path(out) / f"{preset.name}.forget.txt") as aside:
+        aside.write_text("".join(f"{label}\n" for label in chosen.forget), encoding="utf-8")
+    return chosen, imported
+
+
+def _protocol(preset: Preset) -> Protocol:
+    if preset.protocol is None:
+        raise UserError(f"preset {preset.name!r} has no protocol: it repeats no published experiment; choose another")
+    try:
+        return Protocol.model_validate(preset.protocol)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(("protocol", *map(str, fault["loc"])))
+        raise UserError(f"preset {preset.name!r}, {where}: {fault['msg']}; correct it") from None
+
+
+def open_source(source: Path, name: str, settings: ImportSettings) -> tuple[Iterator[Candidate], int]:
+    """The images of a source, unopened, and how many there are.
+
+    Raises:
+        UserError: it is of another layout.
+    """
+    split = _source_split(settings.source_split)
+    if settings.layout == "places365" or (settings.layout == "auto" and is_places365(source)):
+        if not is_places365(source):
+            raise UserError(f"{source}: has no {CATEGORIES}; give the folder that holds the file lists of Places-365")
+        return read_places365(source, name=name, source_split=split), count_listed(source)
+    if settings.layout == "parquet" or (settings.layout == "auto" and _holds_parquet(source)):
+        return read_parquet(source, name=name, source_split=split, columns=settings.columns), count_rows(source)
+    if source.is_file():
+        raise UserError(f"{source}: is a file; the layout folder needs a folder that holds one folder per class")
+    return read_folder(source, name=name, source_split=split), count_files(source)
+
+
+def _holds_parquet(source: Path) -> bool:
+    return source.is_file() or next(source.rglob("*.parquet"), None) is not None
+
+
+def _source_split(word: str) -> SourceSplit | None:
+    if word and word not in SPLIT_WORDS:
+        raise UserError(f"source split {word!r} is not known; choose one of: {', '.join(SPLIT_WORDS)}")
+    return SPLIT_WORDS[word] if word else None
+
+
+def _whole_ones(candidates: Iterator[Candidate], broken: _Broken, advance: Callable[[], None]) -> Iterator[Record]:
+    for candidate in candidates:
+        advance()
+        try:
+            encoded = candidate.read()
+            open_image(encoded, name=candidate.where)
+            (candidate.sample_id + candidate.label).encode()  # a file's name may be no text
+        except (OSError, ValueError) as error:
+            broken.add(candidate.where, f"{candidate.where}: cannot be read ({error})")
+        except UserError as error:
+            broken.add(candidate.where, str(error))
+        else:
+            yield Record(candidate.sample_id, candidate.label, encoded, candidate.subject, candidate.source_split)
+
+
+def _fail_if_broken(records: Iterator[Record], broken: _Broken) -> Iterator[Record]:
+    """Look at all images first, so that one run tells every broken one."""
+    yield from records
+    if broken.count:
+        raise UserError(
+            f"{broken.count} images are broken (the first: {broken.first}); mend or remove them, or import the others"
+            " with --skip-broken"
+        )

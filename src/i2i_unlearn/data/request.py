@@ -1,0 +1,295 @@
+"""Forget requests: who asked when for which images to be forgotten; one YAML file each under data/forget/.
+
+A request file never changes because of a run: its state follows from params.yaml and the registry.
+"""
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+import yaml
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, PrivateAttr, StringConstraints, ValidationError, model_validator
+
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import atomic_file
+
+NearDuplicates = Literal["include", "drop", "keep"]
+"""What becomes of near-copies of the images that a request selects (data/copies.py)."""
+RequestId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+
+
+class Selector(BaseModel):
+    """Which images are meant: those that any of the entries selects."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    labels: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    sample_ids: tuple[str, ...] = ()
+    ids_file: str = ""
+    """Name of a text file beside the request: one sample id a line."""
+    _ids_in_file: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="after")
+    def _selects_something(self) -> Self:
+        if not (self.labels or self.subjects or self.sample_ids or self.ids_file):
+            raise ValueError("give at least one of labels, subjects, sample_ids, ids_file")
+        if PurePath(self.ids_file).name != self.ids_file:
+            raise ValueError(f"ids_file {self.ids_file!r} must be the name of a file beside the request")
+        return self
+
+    def wanted(self) -> dict[str, tuple[str, ...]]:
+        """Values wanted, by column of the images' index."""
+        return {
+            "label": self.labels,
+            "subject": self.subjects,
+            "sample_id": (*self.sample_ids, *self._ids_in_file),
+        }
+
+
+class Pause(BaseModel):
+    """Days on which the clock stands still, for example while the person's identity is checked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    since: datetime.date
+    until: datetime.date | None = None
+    """First day on which the clock runs again; null = it stands still yet."""
+    reason: Annotated[str, StringConstraints(min_length=1)]
+
+    @model_validator(mode="after")
+    def _ends_after_it_began(self) -> Self:
+        if self.until is not None and self.until <= self.since:
+            raise ValueError(f"until {self.until} must lie after since {self.since}")
+        return self
+
+
+class ForgetRequest(BaseModel):
+    """One request to forget images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    schema_version: Literal[1] = 1
+    id: RequestId
+    received: datetime.date
+    due: datetime.date
+    """Last day to comply: one month after `received`, later only with a reason."""
+    extension_reason: str = ""
+    basis: str
+    """Why the images must be forgotten, in the officer's words."""
+    selector: Selector
+    near_duplicates: NearDuplicates = "keep"
+    """Came after the first files of schema version 1: they lack it and mean what they meant, `keep`."""
+    paused: tuple[Pause, ...] = ()
+    """In order, each after the one before; `due` does not count them, the deadline does. Came later, as the above."""
+    note: str = ""
+
+    def paused_days(self, today: datetime.date) -> int:
+        """Days until `today` on which the clock stood still."""
+        ends = ((pause, min(pause.until or today, today)) for pause in self.paused)
+        return sum(max((end - pause.since).days, 0) for pause, end in ends)
+
+    def last_day(self, today: datetime.date) -> datetime.date:
+        """`due`, moved by the days until `today` on which the clock stood still."""
+        return self.due + datetime.timedelta(days=self.paused_days(today))
+
+    def is_paused(self, today: datetime.date) -> bool:
+        """Whether the clock stands still on this day."""
+        return any(pause.since <= today and (pause.until is None or today < pause.until) for pause in self.paused)
+
+    @model_validator(mode="after")
+    def _pauses_are_in_order(self) -> Self:
+        begin = self.received
+        for number, pause in enumerate(self.paused, start=1):
+            if pause.since < begin:
+                raise ValueError(f"pause {number} begins on {pause.since}, before {begin}")
+            if pause.until is None and number < len(self.paused):
+                raise ValueError(f"pause {number} has no end, but another follows")
+            begin = pause.until or pause.since
+        return self
+
+    @model_validator(mode="after")
+    def _due_is_lawful(self) -> Self:
+        if self.due < self.received:
+            raise ValueError(f"due {self.due} lies before received {self.received}")
+        if self.due > one_month_after(self.received) and not self.extension_reason:
+            raise ValueError(f"due {self.due} is later than one month after {self.received}: give extension_reason")
+        return self
+
+
+def make_request(**values: Any) -> ForgetRequest:
+    """A request made by hand.
+
+    Raises:
+        UserError: values are missing, unknown or wrong (all are listed).
+    """
+    try:
+        return ForgetRequest(**values)
+    except ValidationError as error:
+        raise UserError(f"forget request: {'; '.join(_faults(error))}") from None
+
+
+def one_month_after(day: datetime.date) -> datetime.date:
+    """The same day of the next month, or that month's last day where it is shorter."""
+    return (pd.Timestamp(day) + pd.DateOffset(months=1)).date()
+
+
+def read_request(path: str | Path) -> ForgetRequest:
+    """Read a request and its ids file; `read(write(r)) == r`.
+
+    Raises:
+        UserError: a file is missing, not YAML, or has unknown, missing or wrong entries (all are listed).
+    """
+    path = Path(path)
+    content = _read_yaml(path)
+    try:
+        request = ForgetRequest.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {'; '.join(_faults(error))}") from None
+    if request.id != path.stem:
+        raise UserError(f"{path}: holds the request {request.id!r}; the file must be named {request.id}.yaml")
+    if request.selector.ids_file:
+        return with_ids(request, read_ids(path.with_name(request.selector.ids_file)))
+    return request
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such forget request; file it with `i2i-unlearn request add`") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); correct that line") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold the keys of a forget request, found {type(content).__name__}")
+    return content
+
+
+def _faults(error: ValidationError) -> list[str]:
+    words = {"missing": "is missing; add it", "extra_forbidden": "is not a known key; remove it or correct its name"}
+    faults = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"])
+        text = words.get(fault["type"], f"{fault['msg'].removeprefix('Value error, ')}")
+        hint = ", write it in quotes" if fault["type"] == "string_type" else ""
+        faults.append(f"{key} {text}{hint}".strip())
+    return faults
+
+
+def with_ids(request: ForgetRequest, ids: tuple[str, ...]) -> ForgetRequest:
+    """The request knowing what stands in its ids file."""
+    selector = request.selector.model_copy()
+    selector._ids_in_file = ids
+    return request.model_copy(update={"selector": selector})
+
+
+def read_ids(path: Path) -> tuple[str, ...]:
+    """Sample ids of a text file, one a line; empty lines do not count.
+
+    Raises:
+        UserError: the file is missing, is no text, or holds no id.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: the ids file cannot be read ({error}); it is a text file with one id a line"
+        ) from None
+    ids = tuple(line.strip() for line in lines if line.strip())
+    if not ids:
+        raise UserError(f"{path}: the ids file holds no sample id; write one id a line")
+    return ids
+
+
+def read_requests(folder: str | Path) -> dict[str, ForgetRequest]:
+    """All requests of a folder by id, sorted.
+
+    Raises:
+        UserError: one of them is wrong.
+    """
+    return {path.stem: read_request(path) for path in sorted(Path(folder).glob("*.yaml"))}
+
+
+def read_named_requests(
+    folder: str | Path, requests: Sequence[str], erased: Sequence[str]
+) -> tuple[list[ForgetRequest], list[ForgetRequest]]:
+    """The active and the erased requests that params.yaml names, each sorted by id.
+
+    Raises:
+        UserError: none is active, an id is in both lists, or a request is missing or wrong.
+    """
+    if not requests:
+        raise UserError(
+            "split.requests is empty, there is nothing to forget; file a request with `i2i-unlearn request add`"
+        )
+    both = sorted(set(requests) & set(erased))
+    if both:
+        raise UserError(f"split.requests and split.erased both name {', '.join(both)}; keep each id in one of them")
+    active, gone = (
+        [read_request(Path(folder) / f"{id_}.yaml") for id_ in sorted(set(ids))] for ids in (requests, erased)
+    )
+    return active, gone
+
+
+def write_request(request: ForgetRequest, path: str | Path) -> None:
+    """Write `request`, whole or not at all; equal requests give equal bytes.
+
+    Raises:
+        UserError: the file exists: a request is never overwritten.
+    """
+    path = Path(path)
+    if path.exists():
+        raise UserError(f"{path}: this request exists already and is kept; choose another id")
+    with atomic_file(path) as aside:
+        aside.write_bytes(request_bytes(request))
+
+
+def request_bytes(request: ForgetRequest) -> bytes:
+    """The YAML of a request; empty entries are left out, and `near_duplicates` where it is `keep`."""
+    content = request.model_dump(mode="python")
+    content["selector"] = {key: list(v) if isinstance(v, tuple) else v for key, v in content["selector"].items() if v}
+    content = {
+        key: value
+        for key, value in content.items()
+        if value not in ("", ()) and (key, value) != ("near_duplicates", "keep")
+    }
+    if request.paused:
+        content["paused"] = [pause.model_dump(exclude_none=True) for pause in request.paused]
+    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=4096)
+    return text.encode()
+
+
+def select(request: ForgetRequest, index: pd.DataFrame, *, strict: bool = True) -> NDArray[np.bool_]:
+    """True for each image of `index` that the request means.
+
+    Args:
+        request: a request that was read by `read_request`.
+        index: columns label, subject, sample_id.
+        strict: every entry of the selector must match an image. Not for requests that were fulfilled: their images may
+            have left the data since.
+
+    Raises:
+        UserError: an entry matches no image. The message counts entries and does not name subjects or ids.
+    """
+    selected = np.zeros(len(index), dtype=bool)
+    for column, values in request.selector.wanted().items():
+        if not values:
+            continue
+        selected |= index[column].isin(values).to_numpy(dtype=bool)
+        missing = sorted(set(values) - set(index[column].dropna()))
+        if missing and strict:
+            raise UserError(f"forget request {request.id!r}: {_no_match(column, missing, values, index)}")
+    return selected
+
+
+def _no_match(column: str, missing: list[str], values: tuple[str, ...], index: pd.DataFrame) -> str:
+    if column == "label":
+        found = sorted(set(index["label"]))
+        more = ", ..." if len(found) > 20 else ""
+        return f"label {missing[0]!r} matches no image; labels found: {', '.join(found[:20])}{more}"
+    first = list(values).index(missing[0]) + 1
+    return (
+        f"{len(missing)} of {len(values)} {column.replace('_', ' ')}s match no image (the first is entry {first});"
+        " correct the selector, `i2i-unlearn data show` tells what is there"
+    )

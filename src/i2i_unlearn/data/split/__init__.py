@@ -1,0 +1,1 @@
+"""Which image plays which role: codes, near-copies, roles, the manifest."""

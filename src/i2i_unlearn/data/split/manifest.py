@@ -1,0 +1,158 @@
+"""The split manifest: one row per image with its role, the audit record of what was forgotten.
+
+It goes from step to step and into the registry, so it names images by shard and row number and by keyed codes; sample
+ids, subjects and digests of single images stay in the shards.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from i2i_unlearn.data.images.reading import read_index
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import atomic_file
+
+FORGET = "forget"
+ERASED = "erased"
+RETAIN = "retain"
+PROXY_RETAIN = "proxy_retain"
+UNSEEN_TARGET = "unseen_target"
+FORGET_HOLDOUT = "forget_holdout"
+RETAIN_HOLDOUT = "retain_holdout"
+UNUSED = "unused"
+DROPPED = "dropped"
+ROLES = (FORGET, ERASED, RETAIN, PROXY_RETAIN, UNSEEN_TARGET, FORGET_HOLDOUT, RETAIN_HOLDOUT, UNUSED, DROPPED)
+
+SCHEMA_VERSION = 1
+_METADATA_KEY = b"i2i_unlearn.split_manifest"
+_SCHEMA = pa.schema(
+    [
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("part", pa.string(), nullable=False),
+        pa.field("role", pa.string(), nullable=False),
+        pa.field("hmac_id", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class SplitManifest:
+    """Roles of all images."""
+
+    rows: pd.DataFrame
+    """Columns shard, row, part (train or holdout), role, hmac_id; in the order of the images' index."""
+    fingerprints: dict[str, str]
+    """For each shard the digest of its ids and image digests: a manifest of other images is recognised."""
+    requests: tuple[str, ...]
+    """Ids of the active requests, sorted."""
+    erased: tuple[str, ...]
+    """Ids of the promoted requests, sorted."""
+    image_digest: str
+    """Digest of all images together."""
+
+    def of(self, *roles: str) -> pd.DataFrame:
+        """Rows that have one of `roles`, in manifest order, numbered from 0."""
+        unknown = set(roles) - set(ROLES)
+        if unknown:
+            raise ValueError(f"unknown roles {sorted(unknown)}")
+        return self.rows[self.rows["role"].isin(roles)].reset_index(drop=True)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SplitManifest):
+            return NotImplemented
+        return self._facts() == other._facts() and self.rows.equals(other.rows)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "fingerprints": self.fingerprints,
+            "requests": list(self.requests),
+            "erased": list(self.erased),
+            "image_digest": self.image_digest,
+        }
+
+
+def fingerprints(index: pd.DataFrame) -> dict[str, str]:
+    """For each shard of `index` the sha256 over its sample ids and image digests, in row order."""
+    result = {}
+    for shard, rows in index.groupby("shard", sort=True):
+        total = hashlib.sha256()
+        for sample_id, sha256 in zip(rows["sample_id"], rows["sha256"], strict=True):
+            total.update(json.dumps([sample_id, sha256]).encode())
+        result[str(shard)] = total.hexdigest()
+    return result
+
+
+def digest_images(shard_fingerprints: dict[str, str]) -> str:
+    """One digest for all shards."""
+    return hashlib.sha256(json.dumps(sorted(shard_fingerprints.items())).encode()).hexdigest()
+
+
+def write_manifest(manifest: SplitManifest, path: str | Path) -> None:
+    """Write `manifest` whole or not at all; equal manifests give equal bytes and `read(write(m)) == m`."""
+    facts = json.dumps({"schema_version": SCHEMA_VERSION, **manifest._facts()}, sort_keys=True)
+    schema = _SCHEMA.with_metadata({_METADATA_KEY: facts.encode()})
+    table = pa.Table.from_pandas(manifest.rows[_SCHEMA.names], schema=schema, preserve_index=False)
+    with atomic_file(path) as aside:
+        pq.write_table(table.replace_schema_metadata(schema.metadata), aside, compression="zstd")
+
+
+def read_manifest(path: str | Path, images: str | None = None) -> SplitManifest:
+    """Read a split manifest; with `images`, also check that it was made of these images.
+
+    Raises:
+        UserError: the file is missing, damaged or of another version, or the images differ.
+    """
+    path = Path(path)
+    with _as_user_error(path):
+        table = pq.read_table(io.BytesIO(path.read_bytes()))
+    facts = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
+    if facts.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"{path}: split manifest of schema version {facts.get('schema_version')}, this program reads"
+            f" {SCHEMA_VERSION}; run `i2i-unlearn split` again"
+        )
+    manifest = SplitManifest(
+        rows=table.select(_SCHEMA.names).to_pandas(),
+        fingerprints=facts["fingerprints"],
+        requests=tuple(facts["requests"]),
+        erased=tuple(facts["erased"]),
+        image_digest=facts["image_digest"],
+    )
+    if images is not None:
+        _check_images(path, manifest, fingerprints(read_index(images)), images)
+    return manifest
+
+
+@contextmanager
+def _as_user_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path}: no split manifest there; make it with `i2i-unlearn split`") from None
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).partition(". ")[0]
+        raise UserError(f"{path}: the split manifest is damaged ({reason}); run `i2i-unlearn split` again") from None
+
+
+def _check_images(path: Path, manifest: SplitManifest, found: dict[str, str], images: str) -> None:
+    changed = sorted(
+        shard
+        for shard in manifest.fingerprints.keys() | found.keys()
+        if manifest.fingerprints.get(shard) != found.get(shard)
+    )
+    if changed:
+        raise UserError(
+            f"{path}: made of other images than those in {images} (differing: {', '.join(changed[:5])}); run"
+            " `i2i-unlearn split` again"
+        )

@@ -1,0 +1,136 @@
+"""What becomes of near-copies of images that are to be forgotten.
+
+Each request has a word for its near-copies, erased requests too: what was forgotten must not come back by a copy.
+
+    include   as if the request had named them: forgotten with the rest
+    drop      role `dropped`: no model is trained on them (the reference neither) and none is judged by them
+    keep      they stay what they are and are listed; also where a request says nothing. A request is a record: what an
+              old one means must not change, and copies may show persons who asked for nothing
+
+Where two requests mean the same image, the stricter word holds: include before drop before keep.
+Whatever the word, a held-out image that is a near-copy of one that was trained on (or the other way round) is `dropped`
+if a request means one of the two: it no longer stands for images that the model never saw.
+Images of equal bytes are near-copies without any search; under `keep` they are an error (data/roles.py).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from i2i_unlearn.data.images.holdout import TRAIN
+from i2i_unlearn.data.request import ForgetRequest
+
+Flags = NDArray[np.bool_]
+FindPairs = Callable[[Flags, Flags], pd.DataFrame]
+"""Images that are anchors, images that may be copies -> pairs: anchor, copy, hash_bits, correlation, cosine."""
+
+PAIR = ["anchor", "copy", "hash_bits", "correlation", "cosine"]
+INCLUDED, DROPPED, KEPT = "included", "dropped", "kept"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A request and the images that it names."""
+
+    request: ForgetRequest
+    selected: Flags
+    is_erased: bool
+    """Whether the request is fulfilled."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What the words come to; one entry per image, but `pairs`."""
+
+    forget: Flags
+    erase: Flags
+    drop: Flags
+    pairs: pd.DataFrame
+    """As `PAIR`, and request (a number of the selections): the best pair of each copy and request."""
+
+
+def settle(index: pd.DataFrame, part: NDArray[np.object_], selections: Sequence[Selection], find: FindPairs) -> Settled:
+    """Find the near-copies of what `selections` name, and follow the words of their requests.
+
+    Args:
+        index: column sha256.
+        part: train or holdout, for each image.
+        selections: all requests, active and erased.
+        find: the search.
+    """
+    named, erased, trained = _any(selections, len(index)), _erased(selections, len(index)), part == TRAIN
+    pairs = pd.concat([_exact(index, named, selections), find(named, ~named | (~trained & ~erased))])
+    pairs = pairs.drop_duplicates(["anchor", "copy"])[PAIR].astype({"anchor": int, "copy": int})
+    # Among images that are named, one that was trained on matters to one that was not, and nothing else.
+    anchor, copy = pairs["anchor"].to_numpy(), pairs["copy"].to_numpy()
+    pairs = pairs[~named[copy] | (trained[anchor] & ~trained[copy])]
+    forget, erase, drop = _by_word(pairs, selections, named)
+    leaves = _no_longer_unseen(pairs, trained) & ~erased
+    listed = _best(_both_ways(pairs, trained, leaves), selections)
+    return Settled(forget & ~erase & ~leaves, erase & ~leaves, leaves | (drop & ~forget & ~erase), listed)
+
+
+def _any(selections: Sequence[Selection], num_images: int) -> Flags:
+    flags = np.zeros(num_images, dtype=bool)
+    for selection in selections:
+        flags |= selection.selected
+    return flags
+
+
+def _erased(selections: Sequence[Selection], num_images: int) -> Flags:
+    return _any([selection for selection in selections if selection.is_erased], num_images)
+
+
+def _exact(index: pd.DataFrame, named: Flags, selections: Sequence[Selection]) -> pd.DataFrame:
+    """Pairs of equal bytes, of the requests that have a word for them."""
+    willing = _any([one for one in selections if one.request.near_duplicates != "keep"], len(index))
+    numbered = pd.DataFrame({"number": np.arange(len(index)), "sha256": index["sha256"].to_numpy()})
+    both = numbered[willing].merge(numbered[~named], on="sha256")
+    return pd.DataFrame(
+        {"anchor": both["number_x"], "copy": both["number_y"], "hash_bits": 0, "correlation": 1.0, "cosine": 1.0}
+    )
+
+
+def _by_word(pairs: pd.DataFrame, selections: Sequence[Selection], named: Flags) -> tuple[Flags, Flags, Flags]:
+    """Images to forget, to erase and to drop beside those that are named."""
+    forget, erase, drop = (np.zeros(len(named), dtype=bool) for _ in range(3))
+    for selection in selections:
+        copies = pairs.loc[selection.selected[pairs["anchor"].to_numpy()], "copy"].to_numpy()
+        if selection.request.near_duplicates == "include":
+            (erase if selection.is_erased else forget)[copies] = True
+        elif selection.request.near_duplicates == "drop":
+            drop[copies] = True
+    return forget & ~named, erase & ~named, drop & ~named
+
+
+def _no_longer_unseen(pairs: pd.DataFrame, trained: Flags) -> Flags:
+    """Held-out images of which a near-copy was trained on."""
+    leaves = np.zeros(len(trained), dtype=bool)
+    for one, other in (("anchor", "copy"), ("copy", "anchor")):
+        held_out = ~trained[pairs[one].to_numpy()] & trained[pairs[other].to_numpy()]
+        leaves[pairs.loc[held_out, one].to_numpy()] = True
+    return leaves
+
+
+def _both_ways(pairs: pd.DataFrame, trained: Flags, leaves: Flags) -> pd.DataFrame:
+    """The pairs, and those turned round whose anchor leaves the holdout because of the copy."""
+    because = leaves[pairs["anchor"].to_numpy()] & trained[pairs["copy"].to_numpy()]
+    turned = pairs[because].rename(columns={"anchor": "copy", "copy": "anchor"})
+    both: pd.DataFrame = pd.concat([pairs.assign(named="anchor"), turned.assign(named="copy")], ignore_index=True)
+    return both
+
+
+def _best(pairs: pd.DataFrame, selections: Sequence[Selection]) -> pd.DataFrame:
+    """For each request and each copy that it concerns the pair of the highest correlation."""
+    parts = []
+    for number, selection in enumerate(selections):
+        end = np.where(pairs["named"] == "anchor", pairs["anchor"], pairs["copy"]).astype(int)
+        parts.append(pairs[selection.selected[end]].assign(request=number))
+    every = pd.concat(parts).sort_values(
+        ["copy", "request", "correlation", "anchor"], ascending=[True, True, False, True]
+    )
+    best: pd.DataFrame = every.drop_duplicates(["copy", "request"])[[*PAIR, "request"]].reset_index(drop=True)
+    return best

@@ -1,0 +1,1 @@
+"""Metrics, audits, policies and the gate: from numbers to a verdict."""

@@ -1,0 +1,60 @@
+"""Hands the audits of `evaluate` their images: some of those that are scored, with the same masks, in memory."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from i2i_unlearn.config.sections import EvaluateConfig
+from i2i_unlearn.data.images.reading import load_pixels
+from i2i_unlearn.evaluation.audits.base import AuditInputs, ImageSet
+from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs
+from i2i_unlearn.evaluation.metrics.observe import masks_of
+from i2i_unlearn.models.extractors import Extractor
+from i2i_unlearn.models.operators import Operator
+from i2i_unlearn.models.randomness import derive_seed
+
+
+def audit_inputs(
+    inputs: Inputs, images: str, config: EvaluateConfig, extractor: Extractor, device: torch.device
+) -> AuditInputs:
+    """Read at most `audits.max_images` of every set; none where no audit is to be made."""
+    most = config.audits.max_images if config.audits.run else 0
+    model = inputs.models["teacher"]
+    sets = {}
+    for name, chosen in inputs.sets.items():
+        rows = _some(chosen, most, derive_seed(config.seed, "audit", "subset", name))
+        sets[name] = _read(rows, images, inputs.operator, config.seed, model.image_size, model.num_channels)
+    return AuditInputs(
+        models=inputs.models,
+        sets=sets,
+        operator=inputs.operator,
+        extractor=extractor,
+        settings=config.audits,
+        num_draws=config.num_bootstrap,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        device=device,
+        single_images=inputs.single_images,
+    )
+
+
+def _some(chosen: ChosenSet, most: int, seed: int) -> pd.DataFrame:
+    """A random subset, in manifest order."""
+    rows = chosen.rows
+    if len(rows) <= most:
+        return rows
+    picked = np.random.default_rng(seed).choice(len(rows), most, replace=False)
+    return rows.iloc[np.sort(picked)].reset_index(drop=True)
+
+
+def _read(
+    rows: pd.DataFrame, images: str, operator: Operator, seed: int, image_size: tuple[int, int], num_channels: int
+) -> ImageSet:
+    places = list(zip(rows["shard"].tolist(), rows["row"].tolist(), strict=True))
+    if not places:
+        empty = torch.empty((0, num_channels, *image_size), dtype=torch.uint8)
+        return ImageSet(images_NCHW=empty, visible_NHW=torch.empty((0, *image_size), dtype=torch.bool))
+    pixels_NCHW = load_pixels(
+        images, rows, image_size=image_size, num_channels=num_channels, description="images of audits"
+    )
+    return ImageSet(images_NCHW=pixels_NCHW, visible_NHW=masks_of(places, operator, *image_size, seed=seed))

@@ -1,0 +1,139 @@
+"""What every audit is: an attack on one model at a time, a number for how well it went, and what that number can say.
+
+    measured     the attack tells the teacher, which is guilty, from a model that never saw the forget set
+    blind        it does not: that it finds nothing in the unlearned model then means nothing
+    undecided    a set or the reference is missing, or there are too few images, so nothing is said
+
+The same attack with the same random numbers runs on teacher, unlearned model and reference. Numbers are bootstrapped
+over images, all models on the same draws, so differences between models are paired (metrics/bootstrap.py).
+
+Shape letters: N images, C channels, H, W pixels, B batch, K draws.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from i2i_unlearn.config.sections import AuditSettings
+from i2i_unlearn.evaluation.metrics.bootstrap import Draws
+from i2i_unlearn.models.base import ImageToImage
+from i2i_unlearn.models.extractors import Extractor
+from i2i_unlearn.models.operators import Operator
+from i2i_unlearn.models.pixels import to_float
+from i2i_unlearn.models.randomness import derive_seed, generator_for
+from i2i_unlearn.support.progress import Advance
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """Images of one role with their masks, in memory."""
+
+    images_NCHW: Tensor
+    """uint8."""
+    visible_NHW: Tensor
+    """True = kept."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.images_NCHW)
+
+    def __getitem__(self, rows: slice | Tensor) -> "ImageSet":
+        """Some of the images."""
+        return ImageSet(images_NCHW=self.images_NCHW[rows], visible_NHW=self.visible_NHW[rows])
+
+    def batches(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images in [-1, 1] (B, C, H, W) and masks (B, H, W), in order."""
+        for start in range(0, len(self), size):
+            images, visible = self.images_NCHW[start : start + size], self.visible_NHW[start : start + size]
+            yield to_float(images).to(device), visible.to(device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditInputs:
+    """What an audit may use."""
+
+    models: Mapping[str, ImageToImage]
+    """teacher, unlearned and, where there is one, reference; on `device`, without gradients. Never changed: an audit
+    that trains, trains a copy."""
+    sets: Mapping[str, ImageSet]
+    """forget, retain, forget_holdout, retain_holdout; a set may be empty."""
+    operator: Operator
+    extractor: Extractor
+    settings: AuditSettings
+    num_draws: int
+    """Of the bootstrap."""
+    batch_size: int
+    seed: int
+    device: torch.device
+    single_images: bool = False
+    """The request names its images one by one, rather than by class or subject: images held out of those to keep then
+    show the same kinds of things."""
+
+    def generator(self, *purpose: str | int) -> torch.Generator:
+        """The same numbers for every model, so that chance does not add to their difference."""
+        return generator_for(self.seed, "audit", *purpose)
+
+    def rng(self, *purpose: str | int) -> np.random.Generator:
+        """As `generator`, for numpy."""
+        return np.random.default_rng(derive_seed(self.seed, "audit", *purpose))
+
+    def never_trained(self, least: int) -> tuple[str, ImageSet]:
+        """The set that forget images are told from: held out of their own classes, else of those to keep.
+
+        Returns the name of the set too; the set may have fewer than `least` images where none has as many.
+        """
+        for name in ("forget_holdout", "retain_holdout"):
+            if name in self.sets and len(self.sets[name]) >= least:
+                return name, self.sets[name]
+        return "retain_holdout", self.sets["retain_holdout"]
+
+    def is_alike(self, never_trained: str) -> bool:
+        """Whether that set shows what the forget images show, so that memory alone can tell the two apart."""
+        return never_trained == "forget_holdout" or self.single_images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attacked:
+    """How the attack went."""
+
+    measures: Mapping[str, Mapping[str, Draws]]
+    """By model and measure; the samples of all models are of the same draws."""
+    num_images: int
+    """Fewest images of a set that the measures rest on."""
+    compared_with: str = ""
+    """Name of the never-trained set, where there is one."""
+    innocent_holds: bool = True
+    """Whether the audit's innocent value is that of a model which never saw the forget images. Not where they differ
+    from the never-trained ones by more than having been trained on; the reference alone tells then."""
+    curves: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
+    """By model: what a plot shows, e.g. a ROC curve's columns."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What else a reader must know: steps, completions, best settings of the attacker."""
+
+
+class Audit(Protocol):
+    """An attack. Modules offer one as `AUDIT`."""
+
+    name: str
+    question: str
+    """What it asks, in words for readers who are no experts."""
+    measure: str
+    """The measure that policies bound and that decides whether the audit is blind."""
+    innocent: float | None
+    """Value of a model that never saw the forget set; None where only the reference tells."""
+    sets: tuple[str, ...]
+    """Roles that must have `min_images`; `never_trained` stands for any held-out set."""
+    min_images: int
+    """Below it the audit is undecided: the interval would be too wide to say anything."""
+
+    def attack(self, inputs: AuditInputs, advance: Advance) -> Attacked:
+        """Attack every model; `advance(units)` in all `units(inputs)` times."""
+        ...
+
+    def units(self, inputs: AuditInputs) -> int:
+        """Length of the progress bar: images completed or trained on, about."""
+        ...

@@ -1,0 +1,255 @@
+"""Reads what `evaluate` is given and checks that the parts belong together, before anything costly begins."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from i2i_unlearn.config.sections import EvaluateConfig
+from i2i_unlearn.data.split.manifest import SplitManifest, read_manifest
+from i2i_unlearn.evaluation.findings import MIN_IMAGES, SETS, SINGLE_IMAGES
+from i2i_unlearn.evaluation.gate import Policy, parse_policy
+from i2i_unlearn.evaluation.summaries import read_summary
+from i2i_unlearn.models import load_model
+from i2i_unlearn.models.operators import Operator, make_operator
+from i2i_unlearn.models.randomness import derive_seed
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import digest_file, digest_folder, read_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenSet:
+    """The images of one set that are scored."""
+
+    rows: pd.DataFrame
+    """Columns shard and row, in manifest order; empty where the set has too few images to be scored."""
+    num_images: int
+    """Of the whole set."""
+    copies: frozenset[int] = frozenset()
+    """Places in `rows` of near-copies of forget images that the requests let stay where they are."""
+
+    def facts(self) -> dict[str, Any]:
+        """Entry of `sets` in metrics.json."""
+        chosen = "none" if not len(self.rows) else "all" if len(self.rows) == self.num_images else "random"
+        return {"num_images": self.num_images, "num_scored": len(self.rows), "chosen": chosen}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """All that is evaluated."""
+
+    models: Mapping[str, Any]
+    """teacher, unlearned and, where there is one, reference; `ImageToImage`, in evaluation mode."""
+    digests: Mapping[str, str]
+    """Of the model directories, by model."""
+    manifest: SplitManifest
+    manifest_sha256: str
+    due: str
+    """When the earliest active request is due (ISO date); empty where the split does not tell."""
+    received_and_due: Mapping[str, tuple[str, str]]
+    """Of each active request (ISO dates); empty where the split does not tell."""
+    selected_by: str
+    """By what the requests select their images: label, subject, sample_id, or several; empty where the split does not
+    tell."""
+    holdout_alike: bool
+    """Whether images held out of those to keep show the same kinds of things as forget images (data/stand_ins.py)."""
+    near_duplicates: Mapping[str, Any]
+    """The split's counts of near-copies of forget images; empty where it does not tell."""
+    sets: Mapping[str, ChosenSet]
+    operator: Operator
+    policies: Mapping[str, Policy]
+    unlearn_summary: Mapping[str, Any]
+    reference_summary: Mapping[str, Any]
+    """Empty where there is no reference."""
+    steps: list[dict[str, float]]
+
+    @property
+    def single_images(self) -> bool:
+        """The requests name images one by one, of the same kinds as those held out."""
+        return self.selected_by == SINGLE_IMAGES and self.holdout_alike
+
+    def freeze(self, device: torch.device) -> None:
+        """Move the models to `device` and keep them from being trained."""
+        for model in self.models.values():
+            model.to(device).requires_grad_(False)
+
+
+def read_inputs(
+    images: str, splits: Path, teacher: Path, unlearned: Path, reference: str | Path, config: EvaluateConfig
+) -> Inputs:
+    """Read and check everything; the cheap checks come first. `reference` is empty where there is none.
+
+    Raises:
+        UserError: a part is missing, damaged, or was made from other parts than the rest.
+    """
+    policies = _policies(config)
+    retrained = Path(reference) if str(reference) else None
+    operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
+    manifest_path = splits / "manifest.parquet"
+    manifest = read_manifest(manifest_path, images)
+    sets = _choose_sets(manifest_path, manifest, config, _near_copies(splits))
+    unlearn_summary = read_summary(unlearned, "unlearn")
+    reference_summary = _reference_summary(retrained)
+    folders = {"teacher": teacher, "unlearned": unlearned / "model"}
+    if retrained is not None and reference_summary:
+        folders["reference"] = retrained / "model"
+    models = {name: load_model(folder, config.model) for name, folder in folders.items()}
+    _check_alike(models)
+    digests = {name: digest_folder(folder) for name, folder in folders.items()}
+    manifest_sha256 = digest_file(manifest_path)
+    _check_split_summary(splits, manifest_sha256)
+    facts = {
+        "teacher_sha256": digests["teacher"],
+        "manifest_sha256": manifest_sha256,
+        **config.model_dump(include={"operator", "keep_fraction", "operator_patch_size"}),
+    }
+    _check_made_from(unlearned, "unlearn", unlearn_summary, {**facts, "model_sha256": digests["unlearned"]})
+    if retrained is not None and reference_summary:
+        # Of the teacher the reference takes the architecture only, so its digest is no matter.
+        _check_made_from(
+            retrained,
+            "reference",
+            reference_summary,
+            {**facts, "model_sha256": digests["reference"], "teacher_sha256": reference_summary.get("teacher_sha256")},
+        )
+    return Inputs(
+        models=models,
+        digests=digests,
+        manifest=manifest,
+        manifest_sha256=manifest_sha256,
+        due=_of_split(splits, "due"),
+        received_and_due=_dates(_split_summary(splits), manifest.requests),
+        selected_by=_of_split(splits, "selected_by"),
+        holdout_alike=bool(_split_summary(splits).get("holdout_alike", False)),
+        near_duplicates={key: value for key, value in _split_summary(splits).items() if "near_duplicates" in key},
+        sets=sets,
+        operator=operator,
+        policies=policies,
+        unlearn_summary=unlearn_summary,
+        reference_summary=reference_summary,
+        steps=_read_steps(unlearned / "steps.jsonl"),
+    )
+
+
+def _policies(config: EvaluateConfig) -> dict[str, Policy]:
+    """All policies, the deciding one first."""
+    if config.policy not in config.policies:
+        known = ", ".join(sorted(config.policies)) or "none"
+        raise UserError(f"evaluate.policy={config.policy!r} is not known; policies given: {known}")
+    names = [config.policy, *sorted(set(config.policies) - {config.policy})]
+    return {name: parse_policy(name, config.policies[name]) for name in names}
+
+
+def _near_copies(splits: Path) -> set[tuple[str, int]]:
+    """Shard and row of every near-copy that the split lists; none where it was made without the search."""
+    path = splits / "near_duplicates.csv"
+    if not path.is_file():
+        return set()
+    listed = pd.read_csv(path)
+    return set(zip(listed["shard"].astype(str), listed["row"].astype(int), strict=True))
+
+
+def _choose_sets(
+    path: Path, manifest: SplitManifest, config: EvaluateConfig, copies: set[tuple[str, int]]
+) -> dict[str, ChosenSet]:
+    sets = {name: _choose(manifest.of(name), name, config, copies) for name in SETS}
+    if not len(sets["forget"].rows):
+        raise UserError(
+            f"{path}: the forget set has {sets['forget'].num_images} images, at least {MIN_IMAGES} are needed for "
+            "scores; name a larger request in split.requests"
+        )
+    return sets
+
+
+def _choose(rows: pd.DataFrame, set_name: str, config: EvaluateConfig, copies: set[tuple[str, int]]) -> ChosenSet:
+    """A random subset of at most `max_images` (shards are often sorted, so that a prefix would be a biased sample)."""
+    num_images = len(rows)
+    if num_images < MIN_IMAGES:
+        return ChosenSet(rows=rows.iloc[:0], num_images=num_images)
+    if num_images > config.max_images:
+        rng = np.random.default_rng(derive_seed(config.seed, "evaluate", "subset", set_name))
+        rows = rows.iloc[np.sort(rng.choice(num_images, config.max_images, replace=False))]
+    places = zip(rows["shard"].astype(str), rows["row"].astype(int), strict=True)
+    return ChosenSet(
+        rows=rows[["shard", "row"]].reset_index(drop=True),
+        num_images=num_images,
+        copies=frozenset(place for place, named in enumerate(places) if named in copies),
+    )
+
+
+def _reference_summary(reference: Path | None) -> dict[str, Any]:
+    """Empty where no reference was trained."""
+    if reference is None:
+        return {}
+    summary = read_summary(reference, "reference")
+    return {} if summary["kind"] == "none" else summary
+
+
+def _check_alike(models: Mapping[str, Any]) -> None:
+    """All models complete the same images."""
+    teacher = models["teacher"]
+    for name, model in models.items():
+        if (model.image_size, model.num_channels) != (teacher.image_size, teacher.num_channels):
+            raise UserError(
+                f"the {name} model takes images of {_size(model)}, the teacher of {_size(teacher)}; "
+                "give models that were made from one another"
+            )
+
+
+def _size(model: Any) -> str:
+    return f"{model.image_size[0]}x{model.image_size[1]} pixels and {model.num_channels} channels"
+
+
+def _check_made_from(folder: Path, stage: str, summary: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Every fact that the stage noted in its summary is what `evaluate` is given."""
+    for key, given in facts.items():
+        if key in summary and summary[key] != given:
+            raise UserError(
+                f"{folder}: made with {key}={_short(summary[key])}, but evaluate is given {_short(given)}; "
+                f"run `i2i-unlearn {stage}` again, or give the parts it was made from"
+            )
+
+
+def _short(value: Any) -> str:
+    return value[:12] if isinstance(value, str) else str(value)
+
+
+def _of_split(splits: Path, key: str) -> str:
+    """An entry of the split's summary; empty where there is none."""
+    return str(_split_summary(splits).get(key, ""))
+
+
+def _split_summary(splits: Path) -> dict[str, Any]:
+    """Empty where there is none."""
+    path = splits / "summary.json"  # beside the manifest; a caller may hand on the manifest alone
+    return dict(read_json(path)) if path.is_file() else {}
+
+
+def _dates(summary: Mapping[str, Any], requests: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Received and due by request; empty where the split does not tell."""
+    columns = [str(summary.get(key, "")).split(",") for key in ("requests_received", "requests_due")]
+    if any(len(column) != len(requests) for column in columns):
+        columns = [[""] * len(requests)] * 2
+    return dict(zip(requests, zip(*columns, strict=True), strict=True))
+
+
+def _check_split_summary(splits: Path, manifest_sha256: str) -> None:
+    """Where there is one beside the manifest, it is the manifest's own: it tells how the requests select."""
+    made_of = _split_summary(splits).get("manifest_sha256", manifest_sha256)
+    if made_of != manifest_sha256:
+        raise UserError(f"{splits}: summary.json is of another manifest.parquet; run `i2i-unlearn split` again")
+
+
+def _read_steps(path: Path) -> list[dict[str, float]]:
+    """Rows of the log; none where the unlearning wrote no log."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        return []
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid JSON lines ({error}); run `i2i-unlearn unlearn` again") from None

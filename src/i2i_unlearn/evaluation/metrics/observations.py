@@ -1,0 +1,54 @@
+"""What is seen of one model on one set of images: everything that metrics are computed from.
+
+Shape letters: K draws, N images (of pixels: only those that `sampled_N` names), D features, P sampled hole pixels.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from i2i_unlearn.evaluation.metrics.bootstrap import Floats, Statistic
+from i2i_unlearn.evaluation.metrics.class_sums import ClassSums
+from i2i_unlearn.evaluation.metrics.features import Array, FeatureRows, FeatureSums
+
+__all__ = ["MOST_IMAGES", "Array", "Observations", "of_sampled"]
+
+MOST_IMAGES = 1000
+"""Of more images, pixels and rows of features are kept of so many, drawn at random: more would change the spread of
+outputs by less than 3 %, and it is the published subset size of the kernel distance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """Scalars: one row an image, in the same order for every model. All else stops growing at some number of images."""
+
+    hole_error_N: Array
+    """Mean squared error in the hole between completed image and original; pixels in [0, 1]."""
+    reference_error_N: Array | None
+    """The same between this model's output and the reference's; None for the reference, or where there is none."""
+    own_loss_N: Array
+    """The loss that the family is trained with."""
+    feature_cosine_N: Array
+    """Cosine between the extractor's features of the completed image and those of the original."""
+    features: FeatureRows | FeatureSums
+    """The extractor's features of the completed images: sums where `is_frechet_reliable`, else rows of `sampled_N`."""
+    original_features: FeatureRows | FeatureSums
+    """The same of the originals; the same object for every model."""
+    classes: ClassSums | None
+    """What the extractor's classifier sees in the completed images; None where it has none."""
+    pixels_NP: Array
+    """Some completed images' values at some fixed pixels, in [0, 1]."""
+    hidden_NP: NDArray[np.bool_]
+    """Whether each of these pixels is hidden in this image; the same array for every model."""
+    sampled_N: NDArray[np.int64]
+    """Which images these are; all of them unless there are many."""
+
+
+def of_sampled(statistic: Statistic, sampled_N: NDArray[np.int64]) -> Statistic:
+    """A statistic of the sampled images alone, made to take the counts of all."""
+
+    def of(counts_KN: Floats) -> Floats:
+        return statistic.of(counts_KN[:, sampled_N])
+
+    return replace(statistic, of=of, num_images=len(sampled_N))

@@ -1,0 +1,242 @@
+"""Policies: which measurements of metrics.json are bounded, by what, and why. Data in files, mlflow/policies/*.yaml.
+
+What a policy says about an evaluation: gate.py. JSON schema, for editors: docs/policy.schema.json.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+
+from i2i_unlearn.evaluation.audits.table import AUDITS
+from i2i_unlearn.evaluation.findings import FEATURE_METRICS, PAIRS, PLAIN_METRICS, RATIO_METRICS, pair_name, ratio_name
+from i2i_unlearn.support.errors import UserError
+
+ModelName = Literal["teacher", "unlearned", "reference"]
+SetName = Literal["forget", "retain", "forget_holdout", "retain_holdout"]
+Place = tuple[int | str, ...]
+"""Where in a policy: ("lines", 0, "measure", "set")."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Measure(_Strict):
+    """What is bounded: a model's metric on a set or in an audit, as it is, less another model's, or divided by it."""
+
+    model: ModelName
+    minus: ModelName | None = None
+    divided_by: ModelName | None = None
+    set: SetName | None = None
+    """Of a score; an audit has none."""
+    audit: str | None = None
+    """Name of the audit, where the metric is one of an audit's measures."""
+    metric: str
+
+    @model_validator(mode="after")
+    def _is_measured(self) -> Self:
+        if (self.set is None) == (self.audit is None):
+            raise ValueError("give either set, for a score, or audit")
+        if self.minus and self.divided_by:
+            raise ValueError("give minus or divided_by, not both")
+        other = self.minus or self.divided_by
+        if other and (self.model, other) not in PAIRS:
+            pairs = ", ".join(f"{of} against {against}" for of, against in PAIRS)
+            raise ValueError(f"{self.model} against {other} is not measured; choose one of: {pairs}")
+        if self.audit is not None:
+            self._check_audit(self.audit)
+        else:
+            self._check_score()
+        return self
+
+    def _check_score(self) -> None:
+        if self.metric not in PLAIN_METRICS and not self.metric.startswith(tuple(f"{m}_" for m in FEATURE_METRICS)):
+            known = ", ".join([*PLAIN_METRICS, *(f"{m}_<extractor>" for m in FEATURE_METRICS)])
+            raise ValueError(f"metric {self.metric!r} is not known; choose one of: {known}")
+        if self.divided_by and self.metric not in RATIO_METRICS:
+            raise ValueError(f"no ratio is taken of {self.metric}; ratios exist of: {', '.join(RATIO_METRICS)}")
+
+    def _check_audit(self, audit: str) -> None:
+        if audit not in AUDITS:
+            raise ValueError(f"audit {audit!r} is not known; choose one of: {', '.join(AUDITS)}")
+        measures = AUDITS[audit].measures
+        if self.metric not in measures:
+            raise ValueError(
+                f"metric {self.metric!r} is not one of audit {audit}; choose one of: {', '.join(measures)}"
+            )
+        if self.divided_by:
+            raise ValueError("no ratio is taken of audits; use minus")
+
+    def find(self, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The measurement in the content of metrics.json, None if it was not made."""
+        where = metrics if self.audit is None else metrics.get("audits", {}).get(self.audit, {})
+        if self.minus:
+            keys = ["differences", pair_name(self.model, self.minus)]
+        elif self.divided_by:
+            keys = ["ratios", ratio_name(self.model, self.divided_by)]
+        else:
+            keys = ["scores" if self.audit is None else "models", self.model]
+        found: Any = where
+        for key in [*keys, *([self.set] if self.set else []), self.metric]:
+            found = found.get(key, {})
+        return found or None
+
+    def __str__(self) -> str:
+        """In words: forget hole_psnr_db, unlearned minus teacher."""
+        more = f" minus {self.minus}" if self.minus else f" divided by {self.divided_by}" if self.divided_by else ""
+        where = f"audit {self.audit}" if self.audit else self.set
+        return f"{where} {self.metric}, {self.model}{more}"
+
+
+class Line(_Strict):
+    """One bounded measurement and the reason for the bound."""
+
+    name: str
+    measure: Measure
+    at_least: FiniteFloat | None = None
+    if_below: str = ""
+    """What it means where the measurement is below `at_least`, as the end of a sentence."""
+    at_most: FiniteFloat | None = None
+    if_above: str = ""
+    """What it means where the measurement is above `at_most`, as the end of a sentence."""
+    or_holdout: bool = False
+    """Where requests name single images and there is no reference, images held out stand for it: the main measure of an
+    audit is then taken less its innocent value, and a line that only a reference can judge is left out. Never for
+    requests by class or subject: of what they select a model knows more than held-out images can tell."""
+    why: str
+    """The reason for the threshold."""
+
+    @model_validator(mode="after")
+    def _has_a_bound(self) -> Self:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("give at_least, at_most, or both")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"at_least {self.at_least:g} is above at_most {self.at_most:g}")
+        for bound, value, key, meaning in (
+            ("at_least", self.at_least, "if_below", self.if_below),
+            ("at_most", self.at_most, "if_above", self.if_above),
+        ):
+            if (value is not None) != bool(meaning):
+                raise ValueError(f"{bound} and {key} come together: a bound, and what it means where it is broken")
+        if self.or_holdout and not self._needs_reference():
+            raise ValueError("or_holdout is for lines that compare with the reference")
+        if self.or_holdout and self.measure.audit and self.measure.metric != AUDITS[self.measure.audit].measures[0]:
+            raise ValueError(
+                f"or_holdout needs the measure of audit {self.measure.audit} that has an innocent value:"
+                f" {AUDITS[self.measure.audit].measures[0]}"
+            )
+        return self
+
+    def _needs_reference(self) -> bool:
+        against = (self.measure.minus, self.measure.divided_by)
+        return "reference" in against or self.measure.metric.startswith("reference_")
+
+    def bound(self) -> str:
+        """The bound in words: at least -0.5."""
+        parts = [] if self.at_least is None else [f"at least {self.at_least:g}"]
+        return " and ".join(parts + ([] if self.at_most is None else [f"at most {self.at_most:g}"]))
+
+    def meaning(self, value: float | None) -> str:
+        """What it means where the line fails with `value`; where it does not, what a failure would mean."""
+        if value is not None and self.at_least is not None and value < self.at_least:
+            return self.if_below
+        if value is not None and self.at_most is not None and value > self.at_most:
+            return self.if_above
+        return ", or ".join(filter(None, (self.if_below, self.if_above)))
+
+
+class Policy(_Strict):
+    """A named set of lines: what an unlearned model must and must not do."""
+
+    schema_version: Literal[1]
+    name: str
+    purpose: str
+    two_person: bool = False
+    """Whether somebody else must promote a model than the one who registered it."""
+    lines: tuple[Line, ...] = Field(min_length=1)
+
+
+def parse_policy(name: str, content: Mapping[str, Any], place: Callable[[Place], str] = lambda _: "") -> Policy:
+    """Check a policy's content. `place` tells where in a file a fault is, as the beginning of a sentence.
+
+    Raises:
+        UserError: names each wrong line and key.
+    """
+    try:
+        policy = Policy.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"policy {name}: {_faults(content, error, place)}") from None
+    if policy.name != name:
+        raise UserError(f"policy {name}: {place(('name',))}its key `name` says {policy.name!r}; make the two equal")
+    return policy
+
+
+def _faults(content: Mapping[str, Any], error: ValidationError, place: Callable[[Place], str]) -> str:
+    """All faults in one line; lines of the policy are called by their name where they have one."""
+    faults = []
+    for fault in error.errors():
+        where = [str(part) for part in fault["loc"]]
+        if len(where) > 1 and where[0] == "lines":
+            where[:2] = [_line_name(content, int(where[1]))]
+        message = "is not a known key; remove it or correct its name"
+        if fault["type"] == "missing":
+            message = "is missing; add it"
+        elif fault["type"] != "extra_forbidden":
+            message = fault["msg"].removeprefix("Value error, ")
+        faults.append(f"{place(fault['loc'])}{'.'.join(where)}: {message}")
+    return "; ".join(faults)
+
+
+def _line_name(content: Mapping[str, Any], position: int) -> str:
+    line = content["lines"][position]
+    name = line.get("name") if isinstance(line, Mapping) else None
+    return f"line {position + 1} ({name})" if name else f"line {position + 1}"
+
+
+def read_policies(folder: str | Path) -> dict[str, dict[str, Any]]:
+    """Contents of all policy files of a folder by name (the file's name without .yaml), checked.
+
+    Raises:
+        UserError: there is none, or one is wrong; tells the line of the file.
+    """
+    paths = sorted(Path(folder).glob("*.yaml"))
+    if not paths:
+        raise UserError(f"{folder}: no policy (*.yaml) in it; run from the folder that holds mlflow/policies")
+    return {path.stem: _read_policy(path) for path in paths}
+
+
+def _read_policy(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        content, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); correct that line") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold keys, found {type(content).__name__}")
+    parse_policy(path.stem, content, lambda place: f"{path}:{line_of(tree, place)}: ")
+    return content
+
+
+def line_of(tree: yaml.Node | None, place: Place) -> int:
+    """Line of the file, from 1, where `place` stands, or the innermost part of it that is there."""
+    line = 0
+    for part in place:
+        if isinstance(tree, yaml.MappingNode):
+            pairs = {key.value: (key, value) for key, value in tree.value}
+            if part not in pairs:
+                break
+            key, tree = pairs[part]
+            line = key.start_mark.line
+        elif isinstance(tree, yaml.SequenceNode) and isinstance(part, int) and part < len(tree.value):
+            tree = tree.value[part]
+            line = tree.start_mark.line
+    return int(line) + 1
+
+
+def schema_text() -> str:
+    """What docs/policy.schema.json holds."""
+    return json.dumps(Policy.model_json_schema(), indent=2) + "\n"

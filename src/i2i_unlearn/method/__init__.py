@@ -1,0 +1,1 @@
+"""The papers: noise, targets, objectives, the surrogate, adapters, synthetic retain images."""

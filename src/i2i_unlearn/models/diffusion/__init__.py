@@ -1,0 +1,1 @@
+"""Palette: a U-Net conditioned on the visible pixels."""

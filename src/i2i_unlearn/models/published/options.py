@@ -1,0 +1,49 @@
+"""What a user says of a published checkpoint that the file itself does not tell: `snapshot.checkpoint`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from i2i_unlearn.support.errors import UserError
+
+
+class Options(BaseModel):
+    """Base of each format's options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Kind = TypeVar("Kind", bound=Options)
+
+
+def read_options(kind: type[Kind], given: Mapping[str, Any], family: str) -> Kind:
+    """Check the options of a format.
+
+    Raises:
+        UserError: one is not known or of the wrong kind.
+    """
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(("snapshot.checkpoint", *map(str, fault["loc"])))
+        raise UserError(f"{where}: {fault['msg']}; a {family} takes {', '.join(kind.model_fields)}") from None
+
+
+def heads_of(path: Path, name: str, given: int | None, known: Mapping[int, int], width: int) -> int:
+    """The number of attention heads, which no file tells: given, or that of a published width.
+
+    Raises:
+        UserError: neither, or it does not divide the width.
+    """
+    heads = given or known.get(width)
+    if heads is None:
+        raise UserError(
+            f"{path}: its width {width} is none of the published ones, and no file tells the number of heads;"
+            f" give it: snapshot.checkpoint: {{{name}: NUMBER}}"
+        )
+    if width % heads:
+        raise UserError(f"snapshot.checkpoint.{name}={heads} does not divide the width {width}; correct it")
+    return heads

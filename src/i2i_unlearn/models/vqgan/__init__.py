@@ -1,0 +1,1 @@
+"""MAGE: an image tokenizer and a masked token transformer."""

@@ -1,0 +1,1 @@
+"""Kubeflow: the run form, step outputs, the local runner, the cluster client."""

@@ -1,0 +1,237 @@
+"""Compiles the pipelines, and runs a compiled pipeline on this machine.
+
+kfp.local 2.17 runs the whole package: exit handler, conditions, loops and what is collected of them, nested DAGs,
+artifacts with metadata. Of a loop, two items run side by side, and after one has failed the others are finished first.
+What a package says about pods (memory, volumes, secrets; image and accelerators, unless the steps run in containers)
+has no meaning here and is ignored.
+Retries are taken out: a failure on one machine is no evicted pod and would only come again after the back-off.
+"""
+
+import builtins
+import contextlib
+import dataclasses
+import difflib
+import importlib
+import sys
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from i2i_unlearn.pipeline.local.containers import Containers, docker_runner, hand_over
+from i2i_unlearn.pipeline.local.run_log import RunLog
+from i2i_unlearn.support.errors import UserError
+
+PIPELINES = ("unlearning", "sweep", "registry_check")
+"""A module of the folder pipelines/, and the pipeline function in it, has one of these names."""
+NVIDIA = "nvidia.com/gpu"
+"""Kubernetes' name for the GPUs that Docker can give to a container."""
+_KINDS: dict[str, tuple[Callable[[str], Any], type, str]] = {
+    "STRING": (str, str, "text"),
+    "NUMBER_INTEGER": (int, int, "a whole number"),
+    "NUMBER_DOUBLE": (float, float, "a number"),
+    "BOOLEAN": (yaml.safe_load, bool, "true or false"),
+    "LIST": (yaml.safe_load, list, "a list such as [a, b]"),
+    "STRUCT": (yaml.safe_load, dict, "a mapping such as {key: value}"),
+}
+"""Of each parameter type of the run form: how its text is read, what comes out, and how a person calls it."""
+
+
+def compile_pipeline(out: Path, folder: Path, name: str = "unlearning") -> None:
+    """Compile pipelines/NAME.py of the checkout `folder`, with its params.yaml and policies, to `out`.
+
+    Raises:
+        UserError: `folder` is no checkout of this project, or kfp is not installed.
+    """
+    if not (folder / f"pipelines/{name}.py").is_file() or not (folder / "components").is_dir():
+        raise UserError(f"{folder}: has no pipelines/{name}.py and components/; run this from the project's folder")
+    require_kfp()
+    from kfp import compiler
+
+    sys.path.insert(0, str(folder))  # both folders are outside the installed package
+    try:
+        pipeline = getattr(importlib.import_module(f"pipelines.{name}"), name)
+    finally:
+        sys.path.remove(str(folder))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    compiler.Compiler().compile(pipeline, str(out))
+
+
+def run_package(package: Path, params: Sequence[str], out: Path, containers: Containers | None = None) -> Path:
+    """Run every step of a compiled pipeline in a process of its own; return the folder that holds the steps' outputs.
+
+    All that the steps print goes to log.txt in the run's folder; stderr gets its path, a line when a step starts and
+    when it ends, and how far the long ones are.
+
+    Args:
+        package: The compiled YAML; nothing else of the project is read.
+        params: `key=value` for fields of the run form; the others keep their defaults.
+        out: Each run makes a new folder in it: its log, and the folder that is returned.
+        containers: Run the steps in containers of the package's image; None for processes of this machine.
+
+    Raises:
+        UserError: the package or a parameter is wrong, a step stopped (the message is that step's), or there is nothing
+            to run its containers with.
+        GateRefused: the step `promote` refused.
+    """
+    spec = read_package(package)
+    arguments = parse_params(params, spec)
+    require_kfp()
+    from kfp import components
+
+    if containers:
+        containers = dataclasses.replace(containers, gpus=gpus_of(spec, arguments))
+    pipeline = components.load_component_from_text(yaml.safe_dump(without_retries(spec)))
+    with _runner(spec, containers) as runner:
+        folder = _new_folder(out)
+        if containers:
+            hand_over(folder, runner)
+        _run(pipeline, arguments, runner, folder)
+    return next(path for path in folder.iterdir() if path.is_dir())
+
+
+def _run(pipeline: Callable[..., Any], arguments: Mapping[str, Any], runner: Any, folder: Path) -> None:
+    """Run a pipeline of kfp's, with its log in `folder`."""
+    from kfp import local
+
+    log = folder / "log.txt"
+    with log.open("w", buffering=1, encoding="utf-8") as file, warnings.catch_warnings():
+        local.init(runner, pipeline_root=str(folder), raise_on_error=True)
+        warnings.simplefilter("ignore")  # one a step: its image is not used, its memory limit has no effect
+        run_log = RunLog(file, sys.stderr)
+        run_log.say(f"log: {log}")
+        try:
+            with contextlib.redirect_stdout(run_log), _logging_of_threads():
+                pipeline(**arguments)
+        except RuntimeError:  # kfp raises nothing finer for a failed step
+            raise run_log.reason(log) from None
+
+
+@contextlib.contextmanager
+def _runner(spec: Mapping[str, Any], containers: Containers | None) -> Iterator[Any]:
+    """What kfp.local runs the steps with."""
+    from kfp import local
+
+    if containers is None:
+        yield local.SubprocessRunner(use_venv=False)
+    else:
+        with docker_runner(spec, containers) as runner:
+            yield runner
+
+
+@contextlib.contextmanager
+def _logging_of_threads() -> Iterator[None]:
+    """Keep kfp's log lines coming while a loop's items run side by side, and put everything back afterwards.
+
+    Each step of kfp.local 2.17 replaces the root logger's handlers and `print` and puts back what it found. Two at once
+    put back each other's: so what they find outside must be as good, and what they leave behind must go.
+    """
+    from kfp.local import logging_utils
+
+    original = builtins.print
+    try:
+        with logging_utils.local_logger_context():
+            yield
+    finally:
+        builtins.print = original
+
+
+def _new_folder(out: Path) -> Path:
+    """A folder in `out` that no other run has, even one that starts in the same second."""
+    folder = out / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def require_kfp() -> None:
+    """Raise UserError with the command that installs kfp, if it is missing."""
+    try:
+        importlib.import_module("kfp")
+    except ModuleNotFoundError:
+        raise UserError("kfp is not installed; install it with `pip install 'i2i-unlearn[kfp]'`") from None
+
+
+def read_package(package: Path) -> dict[str, Any]:
+    """The pipeline spec of a compiled package (its first YAML document).
+
+    Raises:
+        UserError: the file is missing or is no compiled pipeline.
+    """
+    try:
+        spec = next(yaml.safe_load_all(package.read_text()), None)
+    except FileNotFoundError:
+        raise UserError(f"{package}: no such file; write it with `i2i-unlearn pipeline compile`") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{package}: not valid YAML ({' '.join(str(error).split())}); compile it again") from None
+    if not isinstance(spec, dict) or not {"pipelineInfo", "root", "components", "deploymentSpec"} <= set(spec):
+        raise UserError(f"{package}: is no compiled pipeline; write one with `i2i-unlearn pipeline compile`")
+    return spec
+
+
+def form_fields(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The run form's fields by name: parameterType, description, defaultValue."""
+    fields: dict[str, dict[str, Any]] = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    return fields
+
+
+def parse_params(params: Sequence[str], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn `key=value` into the run form's types: text as it is, numbers, and YAML for the rest.
+
+    Raises:
+        UserError: one is not `key=value`, names no field, or has a value of another type.
+    """
+    fields = form_fields(spec)
+    arguments = {}
+    for param in params:
+        key, equals, value = param.partition("=")
+        if not equals:
+            raise UserError(f"--param {param!r} is not of the form key=value; write for example --param seed=1")
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(fields)}"
+            raise UserError(f"--param {key}: the pipeline has no such field; {hint}")
+        arguments[key] = _typed(key, value, fields[key]["parameterType"])
+    return arguments
+
+
+def gpus_of(spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> int:
+    """How many GPUs the run form asks for; 0 also where it says no number, which the first step tells.
+
+    Raises:
+        UserError: it asks for accelerators of another kind, which Docker does not know.
+    """
+    form = {name: field.get("defaultValue") for name, field in form_fields(spec).items()} | dict(arguments)
+    count = str(form.get("accelerator_count", "0")).strip()
+    if not count.isdecimal() or not int(count):
+        return 0
+    kind = form.get("accelerator_type", NVIDIA)
+    if kind != NVIDIA:
+        raise UserError(
+            f"accelerator_type={kind!r}: --runner docker gives its containers {NVIDIA} alone; set accelerator_count=0, "
+            "or use --runner subprocess"
+        )
+    return int(count)
+
+
+def _typed(key: str, value: str, parameter_type: str) -> Any:
+    read, kind, words = _KINDS[parameter_type]
+    try:
+        typed = read(value)
+    except (ValueError, yaml.YAMLError):
+        typed = None
+    if not isinstance(typed, kind):
+        raise UserError(f"--param {key}={value!r}: expected {words}; correct the value")
+    return typed
+
+
+def without_retries(spec: dict[str, Any]) -> dict[str, Any]:
+    """Remove the retry policy of every task, in place."""
+    dags = [spec["root"], *spec["components"].values()]
+    for component in dags:
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            task.pop("retryPolicy", None)
+    return spec

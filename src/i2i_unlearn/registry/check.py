@@ -1,0 +1,112 @@
+"""Stage `registry_check`: does MLflow say of the champion what the promotion record says?
+
+Found are: an alias that was moved or taken away without a record, a champion whose weights, files, evaluation or tags
+are not those that were promoted, and a version of the record that is gone. Nothing is changed, but a move that was
+interrupted is written down as done or void, whichever it was.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from i2i_unlearn.config.sections import PromoteConfig
+from i2i_unlearn.registry import alias_moves, history, integrity, ledger, tracking
+from i2i_unlearn.registry.notify import notify
+from i2i_unlearn.support.errors import GateRefused
+
+Facts = dict[str, float | str]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found."""
+
+    model_name: str
+    champion: str
+    """Number of the version that has the alias in MLflow, or empty."""
+    recorded: str
+    """Number of the version that the record says is champion, or empty."""
+    head_sha256: str
+    """Digest of the record's newest line, or empty."""
+    settled: str
+    """How an interrupted move ended, in words, or empty."""
+    findings: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**asdict(self), "findings": list(self.findings)}
+
+
+def run(config: PromoteConfig, model_name: str) -> Facts:
+    """As `check`, in words.
+
+    Raises:
+        GateRefused: something was found.
+        UserError: the record is damaged, or MLflow cannot be reached.
+    """
+    checked = check(config, model_name)
+    if checked.findings:
+        raise GateRefused(*checked.findings)
+    return {key: str(value) for key, value in checked.as_dict().items() if key != "findings"}
+
+
+def check(config: PromoteConfig, model_name: str) -> Checked:
+    """Compare; what is found is notified in one message: "found moved" or, if the alias is right, "found changed".
+
+    Raises:
+        UserError: the record is damaged, or MLflow cannot be reached.
+    """
+    with tracking.connect() as server:
+        settled = alias_moves.settle(config.ledger, server, model_name)
+        records = ledger.read(config.ledger)
+        _, head = ledger.verify(config.ledger)
+        champion = server.at_alias(model_name, tracking.CHAMPION)
+        last = history.last_champion(records, model_name)
+        recorded = last.version if last else _first_champion(server, model_name)
+        moved = list(_moved(champion, recorded, last))
+        findings = [*moved, *_changed(server, champion, last)]
+    number = champion.number if champion else ""
+    checked = Checked(model_name, number, recorded, head, settled, tuple(findings))
+    if findings:
+        about = {"model_name": model_name, "version": number, "recorded": recorded, "reasons": findings}
+        notify(config, "found moved" if moved else "found changed", {**about, "message": "; ".join(findings)})
+    return checked
+
+
+def _first_champion(server: tracking.Server, model_name: str) -> str:
+    """Before any promotion it is the oldest original: `register --original` gave it the alias."""
+    originals = server.versions(model_name, kind="original")
+    return originals[-1].number if originals else ""
+
+
+def _moved(champion: tracking.Version | None, recorded: str, last: history.Move | None) -> Iterator[str]:
+    number = champion.number if champion else ""
+    if number == recorded:
+        return
+    how = last.in_words() if last else "the original; nothing was promoted yet" if recorded else "nothing promoted"
+    should = f"the promotion record says version {recorded} ({how})" if recorded else f"the promotion record says {how}"
+    if champion is None:
+        yield f"nobody is champion in MLflow, but {should}: the alias was taken away by hand"
+    else:
+        yield f"champion in MLflow is version {number}, but {should}: the alias was moved by hand"
+
+
+def _changed(server: tracking.Server, champion: tracking.Version | None, last: history.Move | None) -> Iterator[str]:
+    if champion is None:
+        return
+    for difference in integrity.differences(server, champion):
+        yield f"champion version {champion.number}: {difference}"
+    if last is None or last.version != champion.number:
+        return
+    for key in _kept(last.record):
+        found, recorded = champion.tags.get(key, ""), str(last.record[key])
+        if found != recorded:
+            yield (
+                f"champion version {champion.number}: its tag {key} is {found or 'empty'!r}, the promotion record says "
+                f"{recorded or 'empty'!r}"
+            )
+
+
+def _kept(record: history.Record) -> Sequence[str]:
+    """Tags that the record repeats; a later evaluation may change the gate's and is not a finding."""
+    return [key for key in ("model_sha256", "requests", "erased", "teacher_version") if key in record]

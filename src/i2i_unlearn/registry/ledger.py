@@ -1,0 +1,147 @@
+"""The promotion record: JSON lines, only ever appended to, each line holding the sha256 of the line before it.
+
+MLflow keeps no history of an alias; this file does. A line that is changed, removed or put in later breaks the chain
+and is found on the next reading. Cutting off the end, or rewriting everything from one line on, is found only by
+whoever kept the digest of a line (`verify`). What the lines mean: registry/history.py.
+"""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import disk_full_as_user_error
+
+SCHEMA_VERSION = 2
+READABLE = (1, 2)
+"""Of version 1 each line is a whole promotion; it had no intents."""
+BEFORE_THE_FIRST = ""
+"""What the first line gives as the sha256 of the line before it."""
+
+
+class Ledger:
+    """An open, locked promotion record. Made by `opened`."""
+
+    def __init__(self, path: Path, file: io.FileIO) -> None:
+        self._path = path
+        self._file = file
+
+    def records(self) -> list[dict[str, Any]]:
+        """All records, oldest first.
+
+        Raises:
+            UserError: a line is damaged or does not follow from the one before it.
+        """
+        return _parse(self._path, self._content())
+
+    def append(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Add a record; return it as it now lies on the disk: with schema_version, time (UTC) and previous_sha256.
+
+        Raises:
+            UserError: the record is damaged already, or the disk is full (then nothing is added).
+        """
+        content = self._content()
+        _parse(self._path, content)
+        previous = _digest(content.splitlines()[-1]) if content else BEFORE_THE_FIRST
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        written = {"schema_version": SCHEMA_VERSION, "time": time, **record, "previous_sha256": previous}
+        line = json.dumps(written, sort_keys=True, allow_nan=False).encode() + b"\n"
+        with disk_full_as_user_error(self._path):
+            try:
+                self._write(line)
+            except OSError:
+                self._file.truncate(len(content))  # half a line would make the whole record unreadable
+                raise
+        return written
+
+    def _write(self, line: bytes) -> None:
+        while line:
+            line = line[self._file.write(line) :]
+        os.fsync(self._file.fileno())
+
+    def _content(self) -> bytes:
+        self._file.seek(0)
+        return self._file.read()
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[Ledger]:
+    """Open a promotion record, alone: others on this machine wait. The file appears if it was not there.
+
+    Raises:
+        UserError: the folder does not exist or may not be written.
+    """
+    path = Path(path)
+    try:
+        file = io.FileIO(path, "a+")
+    except OSError as error:
+        raise UserError(
+            f"{path}: the promotion record cannot be written ({error.strerror}); correct promote.ledger"
+        ) from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield Ledger(path, file)
+
+
+def read(path: str | Path) -> list[dict[str, Any]]:
+    """All records of a promotion record, oldest first; none if nothing was ever promoted.
+
+    Raises:
+        UserError: a line is damaged or does not follow from the one before it.
+    """
+    path = Path(path)
+    return _parse(path, path.read_bytes()) if path.exists() else []
+
+
+def verify(path: str | Path, head: str = "") -> tuple[int, str]:
+    """Number of records and digest of the newest line, after checking the whole chain.
+
+    `head`: digest of a line that must be among them; it was the newest one at some time.
+
+    Raises:
+        UserError: a line is damaged or does not follow from the one before it, or no line has the digest `head`.
+    """
+    path = Path(path)
+    content = path.read_bytes() if path.exists() else b""
+    _parse(path, content)
+    digests = [_digest(line) for line in content.splitlines()]
+    if head and head.strip().lower() not in digests:
+        raise UserError(
+            f"{path}: no line has the sha256 {head.strip()}; the end was cut off or written anew (the newest of "
+            f"{len(digests)} lines has {digests[-1] if digests else 'none'}); restore the file from a copy"
+        )
+    return len(digests), digests[-1] if digests else BEFORE_THE_FIRST
+
+
+def _parse(path: Path, content: bytes) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = []
+    previous = BEFORE_THE_FIRST
+    if content and not content.endswith(b"\n"):
+        raise UserError(f"{path}: the last line is not complete; restore the file from a copy")
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            raise UserError(f"{path}: line {number} is not valid JSON; restore the file from a copy") from None
+        if not isinstance(record, dict) or record.get("previous_sha256") != previous:
+            raise UserError(
+                f"{path}: line {number} does not follow from the line before it, so the promotion record was changed "
+                "after it was written; restore the file from a copy"
+            )
+        if record.get("schema_version") not in READABLE:
+            found = record.get("schema_version")
+            raise UserError(f"{path}: line {number} has schema_version {found!r}, known are 1 and 2; update")
+        records.append(record)
+        previous = _digest(line)
+    return records
+
+
+def _digest(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()

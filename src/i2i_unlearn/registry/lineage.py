@@ -1,0 +1,179 @@
+"""Lineage both ways: from a version to what it came from, and from a sample to the versions that knew or forgot it.
+
+All of it is read from the registry: the versions' tags, and the split manifests that their runs hold. Manifests name
+images by keyed codes, so the way from a sample needs the key.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+
+from i2i_unlearn.data.images.holdout import TRAIN
+from i2i_unlearn.data.split.manifest import DROPPED, ERASED, FORGET, read_manifest
+from i2i_unlearn.registry import tracking
+from i2i_unlearn.support import files
+from i2i_unlearn.support.errors import UserError
+
+_MANIFEST = "splits/manifest.parquet"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A version and what it came from; what is not known is empty."""
+
+    model_name: str
+    version: str
+    kind: str
+    aliases: list[str]
+    requests: list[str]
+    """Forgotten by this version."""
+    erased: list[str]
+    """Forgotten before it."""
+    model_sha256: str
+    manifest_sha256: str
+    git_commit: str
+    data_md5: str
+    run_id: str
+    kfp_run_id: str
+    gate: str
+    gate_policy: str
+    evidence: dict[str, str] = field(default_factory=dict)
+    """Tags that name its evidence."""
+    teacher: "Node | None" = None
+    teacher_note: str = ""
+    """Why there is no teacher's node where there should be one."""
+
+
+def of_version(server: tracking.Server, model_name: str, number: str) -> Node:
+    """The chain from a version back to the original.
+
+    Raises:
+        UserError: there is no such version.
+    """
+    return _node(server, server.version(model_name, number), frozenset())
+
+
+def _node(server: tracking.Server, version: tracking.Version, seen: frozenset[str]) -> Node:
+    tags = version.tags
+    seen |= {version.number}
+    number = tags.get("teacher_version", "")
+    teacher, note = None, ""
+    if number in seen:
+        note = f"the tag teacher_version names version {number}, which came later; it was changed by hand"
+    elif number:
+        try:
+            teacher = _node(server, server.version(version.model_name, number), seen)
+        except UserError as error:
+            note = str(error)
+    elif tags.get("kind") == "unlearned":
+        note = f"teacher {tags.get('teacher_sha256', '')[:12]} was not registered"
+    if teacher and teacher.model_sha256 != tags.get("teacher_sha256"):
+        note = f"version {number} has other bytes ({teacher.model_sha256[:12]}) than the teacher"
+    return Node(
+        model_name=version.model_name,
+        version=version.number,
+        kind=tags.get("kind", ""),
+        aliases=sorted(version.aliases),
+        requests=tracking.names(tags.get("requests", "")),
+        erased=tracking.names(tags.get("erased", "")),
+        model_sha256=tags.get("model_sha256", ""),
+        manifest_sha256=tags.get("manifest_sha256", ""),
+        git_commit=tags.get("git_commit", ""),
+        data_md5=tags.get("data_md5", ""),
+        run_id=tags.get("evaluation_run_id", ""),
+        kfp_run_id=tags.get("kfp_run_id", ""),
+        gate=tags.get("gate", ""),
+        gate_policy=tags.get("gate_policy", ""),
+        evidence={key: value for key, value in sorted(tags.items()) if key.startswith("evidence")},
+        teacher=teacher,
+        teacher_note=note,
+    )
+
+
+def as_json(node: Node) -> dict[str, Any]:
+    """A node for JSON."""
+    return asdict(node)
+
+
+def touch_as_json(touch: "Touch") -> dict[str, Any]:
+    """A touch for JSON."""
+    return asdict(touch)
+
+
+# --- from a sample ---
+
+
+@dataclass(frozen=True)
+class Touch:
+    """What a version had to do with the images that were asked for."""
+
+    version: str
+    kind: str
+    aliases: list[str]
+    relation: str
+    """unlearned | unlearned earlier | knows | never trained on | partly | not known."""
+    counts: dict[str, int]
+    """Images by relation."""
+
+
+def of_samples(server: tracking.Server, model_name: str, codes: Collection[str]) -> list[Touch]:
+    """What every version had to do with the images of these keyed codes, oldest version first.
+
+    Raises:
+        UserError: no manifest in the registry holds any of them, or one is damaged.
+    """
+    versions = list(reversed(server.versions(model_name)))
+    with TemporaryDirectory() as folder:
+        manifests = _manifests(server, versions, Path(folder))
+    rows = {sha256: found[found["hmac_id"].isin(codes)] for sha256, found in manifests.items()}
+    known = [found for found in rows.values() if len(found)]
+    if not known:
+        raise UserError(
+            f"none of the {len(manifests)} split manifests of {model_name} holds these images; they are not in the data"
+            " that was split, or the key for sample ids is another one"
+        )
+    return [_touch(version, rows, known[-1], server) for version in versions]
+
+
+def _manifests(server: tracking.Server, versions: list[tracking.Version], folder: Path) -> dict[str, pd.DataFrame]:
+    """Rows of each manifest by its digest; each is fetched once."""
+    found: dict[str, pd.DataFrame] = {}
+    for version in versions:
+        sha256, run_id = (version.tags.get(key, "") for key in ("manifest_sha256", "evaluation_run_id"))
+        if not (sha256 and run_id) or sha256 in found:
+            continue
+        place = folder / sha256
+        server.download_record(run_id, _MANIFEST, place)
+        path = place / Path(_MANIFEST).name
+        if files.digest_file(path) != sha256:
+            raise UserError(f"version {version.number}: its split manifest was changed after it was registered")
+        found[sha256] = read_manifest(path).rows
+    return found
+
+
+def _touch(
+    version: tracking.Version, rows: Mapping[str, pd.DataFrame], newest: pd.DataFrame, server: tracking.Server
+) -> Touch:
+    original = version.tags.get("kind") == "original"
+    # Which images are trained on is decided before any request: every manifest says the same of it.
+    found = newest if original else rows.get(version.tags.get("manifest_sha256", ""))
+    if found is None or not len(found):
+        counts = {"not known": 0}
+    else:
+        pairs = zip(found["role"].tolist(), found["part"].tolist(), strict=True)
+        counts = dict(Counter(_relation("" if original else role, part) for role, part in pairs))
+    relation = next(iter(counts)) if len(counts) == 1 else "partly"
+    aliases = list(server.version(version.model_name, version.number).aliases)
+    return Touch(version.number, version.tags.get("kind", ""), sorted(aliases), relation, counts)
+
+
+def _relation(role: str, part: str) -> str:
+    if part != TRAIN:
+        return "never trained on"
+    by_role = {FORGET: "unlearned", ERASED: "unlearned earlier", DROPPED: "knows, not used again"}
+    return by_role.get(role, "knows")

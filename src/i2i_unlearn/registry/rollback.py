@@ -1,0 +1,165 @@
+"""Stage `rollback`: give the alias `champion` back to a version that had it before.
+
+Refused (GateRefused) unless all of this holds, by MLflow and by the promotion record:
+
+    was champion   the version had the alias before
+    forgotten      it has forgotten whatever the champion of now has; else the erased data would be known again. A
+                   person may force this, with a reason, which the record and a tag of the version keep
+    bytes          its weights and the package that runs them are those that were registered
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
+from i2i_unlearn.registry import alias_moves, history, integrity, ledger, tracking
+from i2i_unlearn.registry.actor import Actor, find_actor
+from i2i_unlearn.registry.notify import notify
+from i2i_unlearn.support.errors import GateRefused, UserError
+
+FORCED = "rollback_forced"
+"""Tag of a version that is champion again although it knows erased data: who, when and why."""
+
+Facts = dict[str, float | str]
+
+
+def run(
+    config: PromoteConfig,
+    register_config: RegisterConfig,
+    *,
+    version: str | None = None,
+    by: str = "",
+    reason: str = "",
+    force: bool = False,
+    dry_run: bool = False,
+) -> Facts:
+    """Make `version` champion again; None = the one that was it before the present one, by the promotion record.
+
+    `dry_run`: say what would happen, and change and tell nobody anything.
+
+    Returns:
+        model_name, version, alias (champion), outcome (rolled back | already champion | would be rolled back),
+        replaced (number of the champion before), knows_again (ids of requests, joined by commas) and message.
+
+    Raises:
+        GateRefused: the version may not be champion again, or another became champion meanwhile.
+        UserError: name or reason is missing, there is no such version or nothing to go back to, or MLflow or the record
+            cannot be read.
+    """
+    if not (by.strip() and reason.strip()):
+        raise UserError("a rollback needs a name and a reason; add --by NAME --reason TEXT")
+    name, actor = register_config.model_name, find_actor(by)
+    about: dict[str, Any] = {"model_name": name, "version": version or "", **actor.facts(), "reason": reason}
+    try:
+        with tracking.connect() as server:
+            if not dry_run:
+                alias_moves.settle(config.ledger, server, name)
+            records = ledger.read(config.ledger)
+            champion = server.at_alias(name, tracking.CHAMPION)
+            if champion is None:
+                raise UserError(f"{name} has no champion; nothing can be rolled back")
+            chosen = server.version(name, version or _previous(records, champion))
+            about["version"] = chosen.number
+            if chosen.number == champion.number:
+                return _facts(chosen, "already champion", champion, [])
+            known = _knows_again(server, records, chosen, champion)
+            if against := list(_against(server, records, chosen, known, force)):
+                raise GateRefused(*against)
+            if dry_run:
+                return _facts(chosen, "would be rolled back", champion, known)
+            entry = _entry(chosen, champion, actor, reason, known)
+            alias_moves.move(config.ledger, server, chosen, champion, entry)
+            if known:
+                said = f"{actor.name}: {reason} (knows again: {', '.join(known)})"
+                server.tag(chosen, {FORCED: said[: tracking.MOST_TAG]})
+    except GateRefused as refusal:
+        if not dry_run:
+            notify(config, "refused", {**about, "reasons": list(refusal.reasons), "message": str(refusal)})
+        raise
+    facts = _facts(chosen, "rolled back", champion, known)
+    told = {"replaced": champion.number, "knows_again": known, "message": facts["message"]}
+    notify(config, "rolled back", {**about, **told})
+    return facts
+
+
+def _previous(records: Sequence[history.Record], champion: tracking.Version) -> str:
+    found = history.before(records, champion.model_name, champion.number)
+    if found is None:
+        raise UserError(
+            f"the promotion record does not know who was champion of {champion.model_name} before version "
+            f"{champion.number}; name a version with --version N"
+        )
+    return found
+
+
+def _knows_again(
+    server: tracking.Server,
+    records: Sequence[history.Record],
+    chosen: tracking.Version,
+    champion: tracking.Version,
+) -> list[str]:
+    """Requests that were forgotten by the champion of now, or by the one of the record, and not by `chosen`."""
+    forgotten = set(champion.requests())
+    last = history.last_champion(records, chosen.model_name)
+    if last and last.version != champion.number:  # moved by hand since
+        forgotten |= {*tracking.names(last.record["requests"]), *tracking.names(last.record["erased"])}
+    return sorted(forgotten - set(chosen.requests()))
+
+
+def _against(
+    server: tracking.Server,
+    records: Sequence[history.Record],
+    chosen: tracking.Version,
+    known: list[str],
+    force: bool,
+) -> Iterator[str]:
+    were = history.were_champion(records, chosen.model_name)
+    if chosen.number not in were:
+        listed = ", ".join(sorted(were, key=int)) or "none"
+        yield f"version {chosen.number} was never champion, by the promotion record (these were: {listed})"
+    if known and not force:
+        yield (
+            f"version {chosen.number} still knows {', '.join(known)}, which must stay forgotten; a person may force "
+            "that with --force --by NAME --reason TEXT, which is recorded"
+        )
+    for difference in integrity.differences(server, chosen):
+        yield f"version {chosen.number}: {difference}; it cannot be used any more"
+
+
+def _entry(
+    chosen: tracking.Version, champion: tracking.Version, actor: Actor, reason: str, known: list[str]
+) -> dict[str, Any]:
+    return {
+        "event": "rollback",
+        "model_name": chosen.model_name,
+        "version": chosen.number,
+        "model_sha256": chosen.tags.get("model_sha256", ""),
+        "replaced_version": champion.number,
+        "replaced_sha256": champion.tags.get("model_sha256", ""),
+        "requests": chosen.tags.get("requests", ""),
+        "erased": chosen.tags.get("erased", ""),
+        "forced": bool(known),
+        "knows_again": ",".join(known),
+        **actor.facts(),
+        "reason": reason,
+    }
+
+
+def _facts(chosen: tracking.Version, outcome: str, champion: tracking.Version, known: list[str]) -> Facts:
+    words = {
+        "rolled back": "is champion again",
+        "already champion": "is already champion; nothing was changed",
+        "would be rolled back": "would become champion again",
+    }[outcome]
+    instead = "" if outcome == "already champion" else f" in place of version {champion.number}"
+    warning = f"; it knows {', '.join(known)} again" if known else ""
+    unchanged = "; nothing was changed" if outcome.startswith("would") else ""
+    return {
+        "model_name": chosen.model_name,
+        "version": chosen.number,
+        "alias": tracking.CHAMPION,
+        "outcome": outcome,
+        "replaced": "" if outcome == "already champion" else champion.number,
+        "knows_again": ",".join(known),
+        "message": f"{chosen.model_name} version {chosen.number} {words}{instead}{warning}{unchanged}",
+    }

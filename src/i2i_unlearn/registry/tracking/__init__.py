@@ -1,0 +1,76 @@
+"""MLflow: runs, registered versions and their aliases. The only package that imports mlflow.
+
+Where: MLFLOW_TRACKING_URI; unset, the file mlflow.db in the current folder with artifacts in ./mlflow-artifacts.
+Logging is idempotent: what a run holds already is not logged again, so that a killed registration can be repeated.
+"""
+
+import logging
+import os
+
+from i2i_unlearn.support.errors import UserError
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # else a new database tells each of its migrations
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+# MLflow's own defaults keep a user waiting for minutes when the server is down: here 1 + 2 + 4 s.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+try:
+    from mlflow.models import set_model
+    from mlflow.pyfunc.model import PythonModel
+except ModuleNotFoundError as error:
+    raise UserError(f"MLflow is not installed ({error}); run: pip install 'i2i-unlearn[mlflow]'") from None
+from i2i_unlearn.registry.tracking.bad_input import BadInput
+from i2i_unlearn.registry.tracking.champions import champion, fetch_version
+from i2i_unlearn.registry.tracking.connection import connect, public
+from i2i_unlearn.registry.tracking.copies import give, take
+from i2i_unlearn.registry.tracking.entities import (
+    CANDIDATE,
+    CHAMPION,
+    CURVES,
+    DEFAULT_ARTIFACTS,
+    DEFAULT_DATABASE,
+    MODEL_PATH,
+    MOST_POINTS,
+    MOST_TAG,
+    Champion,
+    Logged,
+    Served,
+    Version,
+    names,
+)
+from i2i_unlearn.registry.tracking.record import Record
+from i2i_unlearn.registry.tracking.server import Server
+from i2i_unlearn.registry.tracking.stream import attached_stream
+
+__all__ = [
+    "CANDIDATE",
+    "CHAMPION",
+    "CURVES",
+    "DEFAULT_ARTIFACTS",
+    "DEFAULT_DATABASE",
+    "MODEL_PATH",
+    "MOST_POINTS",
+    "MOST_TAG",
+    "BadInput",
+    "Champion",
+    "Logged",
+    "PythonModel",
+    "Record",
+    "Served",
+    "Server",
+    "Version",
+    "attached_stream",
+    "champion",
+    "connect",
+    "fetch_version",
+    "give",
+    "names",
+    "public",
+    "set_model",
+    "take",
+]
+
+for _name in ("alembic", "mlflow"):  # also where somebody imported mlflow before us
+    logging.getLogger(_name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])

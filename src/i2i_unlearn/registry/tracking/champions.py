@@ -1,0 +1,45 @@
+"""Who is champion, and the model directory of a version."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from i2i_unlearn.registry.tracking.connection import connect
+from i2i_unlearn.registry.tracking.entities import CHAMPION, MODEL_PATH, Champion
+from i2i_unlearn.support import files
+from i2i_unlearn.support.errors import UserError
+
+
+def champion(model_name: str) -> Champion | None:
+    """Who is champion, or None.
+
+    Raises:
+        UserError: MLflow cannot be reached.
+    """
+    with connect() as server:
+        version = server.at_alias(model_name, CHAMPION)
+    if version is None:
+        return None
+    return Champion(version.number, version.tags.get("model_sha256", ""), version.requests())
+
+
+def fetch_version(uri: str, out: str | Path) -> None:
+    """Download the model directory of `models:/NAME/VERSION` to `out`, whole or not at all.
+
+    Raises:
+        UserError: `uri` names no version (an alias does not: it means another one tomorrow), the version holds no model
+            directory or other bytes than were registered, or MLflow cannot be reached.
+    """
+    name, _, number = uri.removeprefix("models:/").partition("/")
+    if not uri.startswith("models:/") or not name or "@" in uri or not number.isdecimal():
+        raise UserError(f"{uri}: names no version; write models:/NAME/NUMBER (an alias may mean another one tomorrow)")
+    with connect() as server, tempfile.TemporaryDirectory() as folder:
+        version = server.version(name, number)
+        model = server.download(version, folder) / MODEL_PATH
+        expected = version.tags.get("model_sha256")
+        if expected is None or not (model / "config.json").is_file():
+            raise UserError(f"{uri}: holds no model directory of ours; register it with `i2i-unlearn register`")
+        if files.digest_folder(model) != expected:
+            raise UserError(f"{uri}: its bytes are not those that were registered ({expected[:12]}); register it again")
+        with files.atomic_folder(out) as aside:
+            shutil.copytree(model, aside, dirs_exist_ok=True)

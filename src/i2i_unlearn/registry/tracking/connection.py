@@ -1,0 +1,123 @@
+"""Reach MLflow; what it refuses or cannot do becomes one line.
+
+A request that fails is tried again three times, after 0, 2 and 4 s, by MLflow itself (MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR). The answer may get lost where the request did not: then it is done twice, so
+whatever makes something new looks afterwards whether it is there twice (`Server`, `Record`).
+"""
+
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from i2i_unlearn.registry.tracking.client import Client
+from i2i_unlearn.registry.tracking.entities import DEFAULT_DATABASE
+from i2i_unlearn.registry.tracking.server import Server
+from i2i_unlearn.support.errors import UserError
+
+FOREIGN = {"mlflow", "requests", "urllib3", "botocore", "boto3", "s3transfer", "sqlalchemy", "psycopg2"}
+"""Packages whose exceptions are about MLflow, its database or its artifact store, and not about us."""
+DATABASE_TRIES = 3
+
+
+@contextmanager
+def connect(uri: str = "") -> Iterator[Server]:
+    """Talk to MLflow at `uri` (empty: where the environment says); what it refuses or cannot do becomes one line.
+
+    Raises:
+        UserError: MLflow cannot be reached, or refuses what is asked.
+    """
+    with _made_the_default(uri):
+        uri = tracking_uri()
+        try:
+            _reach_database(uri)
+            yield Server(Client(tracking_uri=uri), uri)
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"MLflow at {public(uri)} needs a package that is not here ({error}); install it"
+            ) from error
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in FOREIGN:
+                raise
+            raise UserError(in_one_line(uri, error)) from error
+
+
+@contextmanager
+def _made_the_default(uri: str) -> Iterator[None]:
+    """A database store of MLflow asks the default one for logged models, whatever client it belongs to."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        os.environ["MLFLOW_TRACKING_URI"] = uri
+    try:
+        yield
+    finally:
+        if uri and before is None:
+            del os.environ["MLFLOW_TRACKING_URI"]
+        elif uri and before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+def tracking_uri() -> str:
+    """Where MLflow is."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(DEFAULT_DATABASE).resolve()}"
+
+
+def public(uri: str) -> str:
+    """The address without user name and password."""
+    return re.sub(r"//[^/@\s]*@", "//", uri)
+
+
+def _reach_database(uri: str) -> None:
+    """Ask a database server for a connection: MLflow itself would try for minutes, with a page of log for each try."""
+    if not re.match(r"(postgresql|mysql|mssql)\b", uri):
+        return
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import OperationalError
+
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)
+    for wait_s in (*(2**number for number in range(DATABASE_TRIES)), None):
+        engine = create_engine(uri)
+        try:
+            engine.connect().close()
+            return
+        except OperationalError:
+            if wait_s is None:
+                raise
+            time.sleep(wait_s)
+        finally:
+            engine.dispose()
+
+
+def in_one_line(uri: str, error: Exception) -> str:
+    """What went wrong, without passwords."""
+    if "Failed to get logged model with ID" in str(error) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # MLflow takes any failure for a missing right, a lost connection, too
+    reason = public(" ".join(str(error).split()))
+    uri = public(uri)
+    if re.search(
+        r"SSLError|CERTIFICATE_VERIFY_FAILED|TLS CA certificate bundle|TLSV1_ALERT|TLS certificate file", reason
+    ):
+        return (
+            f"MLflow at {uri}: the secure connection was refused ({_of_tls(reason)}); correct "
+            "MLFLOW_TRACKING_SERVER_CERT_PATH and, where the server asks for one, MLFLOW_TRACKING_CLIENT_CERT_PATH"
+        )
+    if "API request to" in reason and ("failed with exception" in reason or "failed with timeout" in reason):
+        cause = "no answer" if "timeout" in reason else "no connection"
+        if again := re.search(r"too many (\d{3}) error responses", reason):
+            cause = f"answers with error {again[1]} again and again"
+        return f"MLflow at {uri} cannot be reached ({cause}); start the server or correct MLFLOW_TRACKING_URI"
+    if re.search(r"\bcode 40[13]\b|\b40[13] Client Error|UNAUTHENTICATED|PERMISSION_DENIED", reason):
+        return f"MLflow at {uri} refuses access; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD or a token"
+    if type(error).__module__.partition(".")[0] in ("requests", "urllib3"):
+        return f"MLflow at {uri}: the connection was lost ({type(error).__name__}); run the same command again"
+    if type(error).__name__ == "OperationalError":
+        return f"MLflow's database at {uri} cannot be reached; start it or correct MLFLOW_TRACKING_URI"
+    return f"MLflow at {uri}: {reason[:400]}"
+
+
+def _of_tls(reason: str) -> str:
+    found = re.search(r"certificate verify failed: [^()\[\]']+|invalid path: \S+|alert [a-z ]+", reason, re.IGNORECASE)
+    return found[0].strip() if found else "TLS"

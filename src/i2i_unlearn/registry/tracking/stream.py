@@ -1,0 +1,39 @@
+"""Curves of a run while it trains."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import requests  # type: ignore[import-untyped]
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+
+from i2i_unlearn.registry.tracking.connection import in_one_line, tracking_uri
+from i2i_unlearn.registry.tracking.entities import CURVES
+
+
+def attached_stream() -> Callable[[Mapping[str, Any]], None] | None:
+    """Log rows of steps.jsonl, while they are made, as curves of the run that MLFLOW_RUN_ID names; None if it is unset.
+
+    What is returned never raises: a training run does not end because a server is down. After the first failure it
+    says so once and logs no more; `register` adds the points that are missing.
+    """
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    client: MlflowClient | None = MlflowClient(tracking_uri=tracking_uri()) if run_id else None
+
+    def stream(row: Mapping[str, Any]) -> None:
+        nonlocal client
+        if client is None or run_id is None:
+            return
+        now, step = int(time.time() * 1000), int(row["step"])
+        values = {key: value for key, value in row.items() if key != "step" and isinstance(value, int | float)}
+        try:
+            client.log_batch(run_id, [Metric(CURVES + key, value, now, step) for key, value in values.items()])
+        except (MlflowException, requests.RequestException) as error:
+            client = None
+            print(f"{in_one_line(tracking_uri(), error)}; training goes on without live curves", file=sys.stderr)
+
+    return stream if run_id else None

@@ -1,0 +1,179 @@
+"""Complete many images with a model that is done. No step of the pipeline: somebody asks for it.
+
+Each completion is a PNG that appears whole or not at all. A run that was killed goes on where it was: the folder keeps
+in `made_from.json` what it was made from, and a run with anything else is refused. Images are completed in batches that
+are always cut alike, and each batch draws its own random numbers: the same inputs, settings and batch size give the
+same bytes, interrupted or not.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from i2i_unlearn.config.sections import CompleteConfig
+from i2i_unlearn.data.images.decoding import decode
+from i2i_unlearn.models import load_model
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.randomness import generator_for
+from i2i_unlearn.serving.completion import Completer, Pixels
+from i2i_unlearn.serving.inputs import Inputs, Item, find_inputs
+from i2i_unlearn.serving.source import Source, opened
+from i2i_unlearn.support import files
+from i2i_unlearn.support.device import num_threads, pick_device
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.progress import progress
+
+SCHEMA_VERSION = 1
+MADE_FROM = "made_from.json"
+UNREADABLE = "unreadable.txt"
+
+Facts = dict[str, float | str]
+
+
+def run(
+    model: str,
+    images: str | Path,
+    out: str | Path,
+    config: CompleteConfig,
+    *,
+    asked: Mapping[str, Any] | None = None,
+    image_column: str = "image",
+) -> Facts:
+    """Complete the images that `images` names (serving/inputs.py) into the folder `out`.
+
+    Images of another size than the model's are scaled and cut as everywhere (data/decoding.py).
+
+    Args:
+        model: a model directory, models:/NAME/NUMBER or models:/NAME@ALIAS.
+        images: an image, a Parquet file, or a folder.
+        out: output folder, outside of `images`.
+        config: section `complete`. What is hidden, and the seed, are a registered version's own where it has them.
+        asked: operator, keep_fraction or seed that overrule both.
+        image_column: column of Parquet files.
+
+    Returns:
+        model, model_sha256, operator, keep_fraction, seed, num_images, num_completed (in this run), num_there (before).
+
+    Raises:
+        UserError: the model cannot be had, `out` holds completions of something else, or, in the end, some images could
+            not be read: all others are completed, and `unreadable.txt` lists these.
+    """
+    inputs, out = find_inputs(images, image_column), Path(out)
+    _check_apart(Path(images), out)
+    with opened(model) as source:
+        config = CompleteConfig(**{**config.model_dump(), **source.how, **(asked or {})})
+        _claim(out, source, inputs, config)
+        network = load_model(source.directory, config.model).to(pick_device(config.device)).requires_grad_(False)
+        operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
+        total, batches = len(inputs), _Batches(out, Completer(network, operator), config)
+        with num_threads(config.num_threads), progress("completing", total) as advance:
+            for number, items in enumerate(_batches(inputs, config.batch_size)):
+                batches.complete(number, items)
+                advance(len(items))
+    _list_unreadable(out, batches.unreadable, total)
+    return {
+        "model": source.name,
+        "model_sha256": source.sha256,
+        "operator": config.operator,
+        "keep_fraction": config.keep_fraction,
+        "seed": config.seed,
+        "num_images": total,
+        "num_completed": batches.num_completed,
+        "num_there": total - batches.num_completed,
+    }
+
+
+def _check_apart(images: Path, out: Path) -> None:
+    inside = images.resolve()
+    if inside == out.resolve() or inside in out.resolve().parents:
+        raise UserError(
+            f"{out}: lies in the folder of the images, where completions would be taken for images; choose another"
+        )
+
+
+def _claim(out: Path, source: Source, inputs: Inputs, config: CompleteConfig) -> None:
+    """Make `out` the folder of this work, or go on in it; remove what a killed run left."""
+    how = config.model_dump(mode="json", exclude={"device", "model"})
+    made_from = {"schema_version": SCHEMA_VERSION, "model_sha256": source.sha256, **how, "inputs": inputs.digests()}
+    path = out / MADE_FROM
+    if path.exists():
+        before = files.read_json(path)
+        other = [key for key in made_from if before.get(key) != made_from[key]]
+        if other:
+            raise UserError(
+                f"{out}: holds completions of something else (differing: {', '.join(other)}); choose another folder, or"
+                " remove it to begin anew"
+            )
+    elif out.exists() and any(out.iterdir()):
+        raise UserError(f"{out}: is not empty and holds no completions; choose another folder")
+    else:
+        files.write_json(path, made_from)
+    for left in out.rglob(".*.new.*"):
+        left.unlink()
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    items = iter(items)
+    while batch := list(itertools.islice(items, size)):
+        yield batch
+
+
+class _Batches:
+    """Completes batch after batch."""
+
+    def __init__(self, out: Path, completer: Completer, config: CompleteConfig) -> None:
+        self.unreadable: list[str] = []
+        self.num_completed = 0
+        self._out, self._completer, self._config = out, completer, config
+
+    def complete(self, number: int, items: list[Item]) -> None:
+        """Complete what is missing of batch `number`; all of it is computed, for that decides what is drawn."""
+        missing = [item for item in items if not (self._out / item.name).exists()]
+        if not missing:
+            return
+        readable = [(item, pixels) for item in items if (pixels := self._read(item)) is not None]
+        if not readable:
+            return
+        generator = generator_for(self._config.seed, "complete", number)
+        completed = self._completer(np.stack([pixels for _, pixels in readable]), None, generator)
+        for (item, _), image_HWC in zip(readable, completed, strict=True):
+            if not (self._out / item.name).exists():
+                _write(image_HWC, self._out / item.name)
+                self.num_completed += 1
+
+    def _read(self, item: Item) -> Pixels | None:
+        """Pixels (H, W, C), or None where there are none."""
+        model = self._completer.model
+        try:
+            pixels_CHW = decode(
+                item.read(), image_size=model.image_size, num_channels=model.num_channels, name=item.where
+            )
+        except UserError as error:
+            self.unreadable.append(str(error))
+            return None
+        except (OSError, ValueError) as error:
+            self.unreadable.append(f"{item.where}: {getattr(error, 'strerror', None) or error}")
+            return None
+        return pixels_CHW.transpose(1, 2, 0)
+
+
+def _write(image_HWC: Pixels, path: Path) -> None:
+    with files.atomic_file(path) as aside:
+        Image.fromarray(image_HWC[..., 0] if image_HWC.shape[-1] == 1 else image_HWC).save(aside, "PNG")
+
+
+def _list_unreadable(out: Path, unreadable: list[str], total: int) -> None:
+    path = out / UNREADABLE
+    path.unlink(missing_ok=True)
+    if not unreadable:
+        return
+    with files.atomic_file(path) as aside:
+        aside.write_text("".join(f"{line}\n" for line in unreadable), encoding="utf-8")
+    raise UserError(
+        f"{len(unreadable)} of {total} images could not be read, the others are completed; {path} lists them, the"
+        f" first: {unreadable[0]}"
+    )

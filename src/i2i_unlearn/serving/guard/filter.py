@@ -1,0 +1,88 @@
+"""The guard at work: which images are refused."""
+
+import datetime
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from i2i_unlearn.models.extractors import Extractor, extractor_label, load_extractor
+from i2i_unlearn.serving.guard.similarity import Pixels, around, features_of, largest_cosine
+from i2i_unlearn.serving.guard.store import GuardFacts, Stored, read_guard
+from i2i_unlearn.support.errors import UserError
+
+GUARD_VARIABLE = "I2I_UNLEARN_GUARD"
+"""Environment variable that names the guard's folder to a served version."""
+_PROBE_SIDE = 32
+_SAME = 0.999  # cosine; another processor or number of threads changes the sixth digit
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Refuses images that look too much like one of the forget set."""
+
+    facts: GuardFacts
+    extractor: Extractor
+    mean_D: Tensor
+    forget_ND: Tensor
+
+    def similarities(self, images_BHWC: Pixels) -> NDArray[np.float64]:
+        """Cosine with the nearest forget image, (B,)."""
+        return largest_cosine(around(features_of(self.extractor, images_BHWC), self.mean_D), self.forget_ND)
+
+    def refuses(self, images_BHWC: Pixels, completed_BHWC: Pixels) -> NDArray[np.bool_]:
+        """True for each item whose image, as it was sent or as it was completed, is too similar."""
+        both = np.maximum(self.similarities(images_BHWC), self.similarities(completed_BHWC))
+        return np.asarray(both > self.facts.threshold)
+
+
+def probe_features(extractor: Extractor) -> Tensor:
+    """Features of four fixed images, by which an extractor is recognised, whatever it is called."""
+    y, x = np.mgrid[:_PROBE_SIDE, :_PROBE_SIDE]
+    waves = [y * 8, x * 8, (x // 8 + y // 8) % 2 * 255, np.hypot(x - 16, y - 16) * 11]
+    images = np.stack([np.clip(wave, 0, 255).astype(np.uint8)[..., None] for wave in waves])
+    return features_of(extractor, images)
+
+
+def load_guard(folder: str | Path, today: datetime.date) -> Guard:
+    """Read a guard and load its extractor.
+
+    Raises:
+        UserError: it is missing, damaged or past its last day, or its extractor is not the one it was made with.
+    """
+    stored = read_guard(folder)
+    if today > stored.facts.expires:
+        raise UserError(
+            f"{folder}: the guard expired on {stored.facts.expires}; delete it if the requests"
+            f" ({', '.join(stored.facts.requests)}) are carried out, else make it anew with a later --expires"
+        )
+    extractor = load_extractor(stored.facts.extractor, torch.device("cpu"))
+    _check_extractor(folder, stored, extractor)
+    return Guard(stored.facts, extractor, stored.mean_D, stored.forget_ND)
+
+
+def _check_extractor(folder: str | Path, stored: Stored, extractor: Extractor) -> None:
+    label = extractor_label(stored.facts.extractor)
+    found = probe_features(extractor) if extractor.num_features == stored.probe_PD.shape[1] else None
+    if label == stored.facts.extractor_label and found is not None:
+        cosines = torch.nn.functional.cosine_similarity(found.double(), stored.probe_PD.double())
+        if bool((cosines > _SAME).all()):
+            return
+    raise UserError(
+        f"{folder}: the extractor at hand ({label}) is not the one that the guard was made with"
+        f" ({stored.facts.extractor_label}, other weights or version); make the guard anew, or install that one"
+    )
+
+
+def guard_from_environment() -> Guard | None:
+    """The guard in the folder that I2I_UNLEARN_GUARD names; None where it is unset.
+
+    Raises:
+        UserError: as `load_guard`. A server that is to filter does not start without its filter.
+    """
+    folder = os.environ.get(GUARD_VARIABLE)
+    return load_guard(folder, datetime.datetime.now(datetime.UTC).date()) if folder else None

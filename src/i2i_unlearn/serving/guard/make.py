@@ -1,0 +1,197 @@
+"""Make the filter for the time until requests are carried out (guard/). No step of the pipeline: somebody asks for it.
+
+Ordinary images are the retain set and the holdouts' retain part. Half of them set the threshold, the other half says
+what the false-alarm rate then is. What is compared is what serving compares: the image as it was sent, and as the model
+completed it.
+"""
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from i2i_unlearn.config.sections import GuardConfig
+from i2i_unlearn.data.images.reading import load_pixels
+from i2i_unlearn.data.request import read_request
+from i2i_unlearn.data.split.manifest import FORGET, RETAIN, RETAIN_HOLDOUT, read_manifest
+from i2i_unlearn.models import load_model
+from i2i_unlearn.models.extractors import extractor_label, load_extractor
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.randomness import derive_seed, generator_for
+from i2i_unlearn.serving.completion import Completer
+from i2i_unlearn.serving.guard.altered import ALTERED
+from i2i_unlearn.serving.guard.calibrate import Rate, as_json, rate, threshold_for
+from i2i_unlearn.serving.guard.filter import Guard, load_guard, probe_features
+from i2i_unlearn.serving.guard.similarity import Pixels, around, features_of
+from i2i_unlearn.serving.guard.store import SCHEMA_VERSION, WHAT_IT_IS, GuardFacts, Stored, read_guard, write_guard
+from i2i_unlearn.support import files
+from i2i_unlearn.support.device import num_threads
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.progress import Advance, progress
+
+FALSE_ALARMS = "false alarms"
+HIDDEN = "part to be filled is blank"
+_MID_GREY = 128
+_LEAST_ORDINARY = 20  # a half of 10 says next to nothing already
+
+Facts = dict[str, float | str]
+
+
+def run(
+    images: str,
+    splits: str | Path,
+    requests: str | Path,
+    model: str | Path,
+    out: str | Path,
+    config: GuardConfig,
+    *,
+    today: datetime.date,
+    expires: datetime.date | None = None,
+) -> Facts:
+    """Make a guard for the split's forget set; return its rates as text.
+
+    Args:
+        images: URI of the image shards.
+        splits: folder that holds manifest.parquet.
+        requests: folder of the forget requests; the guard's last day is the latest of the active ones, pauses included.
+        model: directory of the model that is served until then, whose completions are looked at.
+        out: the guard's folder.
+        config: section `guard`.
+        today: the day of now.
+        expires: another last day.
+
+    Raises:
+        UserError: a part is missing or damaged, there is no forget image, there are too few others, or the last day is
+            past.
+    """
+    manifest = read_manifest(Path(splits) / "manifest.parquet", images)
+    active = [read_request(Path(requests) / f"{id_}.yaml") for id_ in manifest.requests]
+    last_day = expires or max(request.last_day(today) for request in active)
+    if last_day < today:
+        raise UserError(
+            f"the guard would have expired on {last_day}; the request is overdue: say --expires with a later day"
+        )
+    forget, ordinary = manifest.of(FORGET), manifest.of(RETAIN, RETAIN_HOLDOUT)
+    if not len(forget) or len(ordinary) < _LEAST_ORDINARY:
+        raise UserError(
+            f"{splits}: {len(forget)} forget and {len(ordinary)} retain images; a guard needs at least 1 and"
+            f" {_LEAST_ORDINARY}"
+        )
+    network = load_model(model, config.model).requires_grad_(False)
+    extractor = load_extractor(config.extractor, torch.device("cpu"))
+
+    def pixels(rows: pd.DataFrame, what: str) -> Pixels:
+        loaded = load_pixels(
+            images, rows, image_size=network.image_size, num_channels=network.num_channels, description=what
+        )
+        return loaded.permute(0, 2, 3, 1).numpy()
+
+    operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
+    completer = Completer(network, operator)
+    with num_threads(config.num_threads):
+        forget_NHWC, ordinary_NHWC = pixels(forget, "forget images"), pixels(_some(ordinary, config), "other images")
+        half = len(ordinary_NHWC) // 2
+        mean_D = features_of(extractor, ordinary_NHWC[:half]).mean(0)
+        forget_ND = around(features_of(extractor, forget_NHWC), mean_D)
+        facts = GuardFacts(
+            schema_version=SCHEMA_VERSION,
+            what=WHAT_IT_IS,
+            requests=list(manifest.requests),
+            expires=last_day,
+            extractor=config.extractor,
+            extractor_label=extractor_label(config.extractor),
+            threshold=0.0,
+            false_alarms=config.false_alarms,
+            measured={},
+            num_forget=len(forget),
+            operator=config.operator,
+            keep_fraction=config.keep_fraction,
+            model_sha256=files.digest_folder(model),
+        )
+        measured = _Measured(Guard(facts, extractor, mean_D, forget_ND), completer, config)
+        threshold, rates = _rates(measured, forget_NHWC, ordinary_NHWC, half, config)
+    facts = facts.model_copy(update={"threshold": threshold, "measured": as_json(rates)})
+    write_guard(Stored(facts, mean_D, forget_ND, probe_features(extractor)), Path(out))
+    return told(facts)
+
+
+def check(folder: str | Path, today: datetime.date) -> Facts:
+    """What a guard says of itself, after it was loaded as a server loads it.
+
+    Raises:
+        UserError: as `guard.filter.load_guard`.
+    """
+    load_guard(folder, today)
+    facts = read_guard(folder).facts
+    return {**told(facts), "days_left": (facts.expires - today).days}
+
+
+def told(facts: GuardFacts) -> Facts:
+    """What a person should know of a guard."""
+    return {
+        "what": facts.what,
+        "requests": ", ".join(facts.requests),
+        "expires": facts.expires.isoformat(),
+        "forget_images": facts.num_forget,
+        "extractor": facts.extractor_label,
+        "threshold": round(facts.threshold, 4),
+        "false_alarms_asked": facts.false_alarms,
+        **{name: str(_rate(one)) for name, one in facts.measured.items()},
+    }
+
+
+def _rate(one: dict[str, float]) -> Rate:
+    return Rate(one["value"], one["low"], one["high"], int(one["num_images"]))
+
+
+def _some(rows: pd.DataFrame, config: GuardConfig) -> pd.DataFrame:
+    """At most `max_images`, in random order: the first half then is as the second."""
+    rng = np.random.default_rng(derive_seed(config.seed, "guard", "ordinary"))
+    return rows.iloc[rng.permutation(len(rows))[: config.max_images]].reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Similarities as serving sees them."""
+
+    guard: Guard
+    completer: Completer
+    config: GuardConfig
+
+    def similarities(self, images_BHWC: Pixels, *, blank: bool = False) -> NDArray[np.float64]:
+        """Of image and completion, the larger; `blank`: the part to be filled is grey in what is sent."""
+        generator = generator_for(self.config.seed, "guard", "complete")
+        masks_BHW = self.completer.masks(len(images_BHWC), generator)
+        if blank:
+            images_BHWC = np.where(masks_BHW[..., None], images_BHWC, np.uint8(_MID_GREY))
+        completed_BHWC = self.completer(images_BHWC, masks_BHW, generator)
+        return np.maximum(self.guard.similarities(images_BHWC), self.guard.similarities(completed_BHWC))
+
+
+def _rates(
+    measured: _Measured, forget_NHWC: Pixels, ordinary_NHWC: Pixels, half: int, config: GuardConfig
+) -> tuple[float, dict[str, Rate]]:
+    shown = forget_NHWC[: config.max_images]
+    looks: dict[str, Callable[[], NDArray[np.float64]]] = {
+        f"hits, {name}": lambda change=change: measured.similarities(np.stack([change(one) for one in shown]))  # type: ignore[misc]
+        for name, change in ALTERED.items()
+    }
+    looks[f"hits, {HIDDEN}"] = lambda: measured.similarities(shown, blank=True)
+    with progress("guard", 2 + len(looks)) as advance:
+        threshold = threshold_for(_seen(measured, ordinary_NHWC[:half], advance), config.false_alarms)
+        rates = {FALSE_ALARMS: rate(_seen(measured, ordinary_NHWC[half:], advance), threshold)}
+        for name, look in looks.items():
+            rates[name] = rate(look(), threshold)
+            advance()
+    return threshold, rates
+
+
+def _seen(measured: _Measured, images_NHWC: Pixels, advance: Advance) -> NDArray[np.float64]:
+    similarities = measured.similarities(images_NHWC)
+    advance()
+    return similarities

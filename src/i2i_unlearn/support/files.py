@@ -1,0 +1,118 @@
+"""Files that appear whole or not at all, and digests of what is in them."""
+
+import glob
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from i2i_unlearn.support.errors import UserError
+
+
+@contextmanager
+def atomic_folder(out: str | Path) -> Iterator[Path]:
+    """Yield an empty folder beside `out`; on success it takes the place of `out`, on any failure `out` is untouched.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(out)
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.new.", dir=out.parent))
+    try:
+        with disk_full_as_user_error(out):
+            yield aside
+            aside.chmod(0o755)  # mkdtemp makes it private; other steps of a pipeline run as other users
+        old = out.with_name(f".{out.name}.old.{os.getpid()}")
+        if out.exists():
+            out.rename(old)
+        aside.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove what a killed run left beside `out`; put back an output that was moved aside but not yet replaced."""
+    for old in out.parent.glob(f".{glob.escape(out.name)}.old.*"):
+        if out.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(out)
+    for new in out.parent.glob(f".{glob.escape(out.name)}.new.*"):
+        shutil.rmtree(new, ignore_errors=True)
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Yield a path beside `path`; on success it takes the place of `path`, on any failure `path` is untouched.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.new.{uuid.uuid4().hex[:12]}")  # pids of two pods may be the same
+    try:
+        with disk_full_as_user_error(path):
+            yield aside
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_full_as_user_error(path: Path) -> Iterator[None]:
+    """Turn "no space left" into one line that names the place."""
+    try:
+        yield
+    except Exception as error:
+        # Libraries wrap the operating system's error (safetensors) or repeat its words (pyarrow).
+        if "No space left" in str(error) or "File too large" in str(error) or getattr(error, "errno", None) == 28:
+            free = shutil.disk_usage(path.parent).free
+            raise UserError(
+                f"{path}: the disk is full ({free // 2**20} MiB free); free some space and run the same command again"
+            ) from error
+        raise
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write `content` whole or not at all, with sorted keys, so that equal content gives equal bytes."""
+    with atomic_file(path) as aside:
+        aside.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the stage that writes it (see `i2i-unlearn --help`)") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid JSON ({error}); run the stage that writes it again") from None
+
+
+def digest_file(path: str | Path) -> str:
+    """sha256 of a file's bytes, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_folder(folder: str | Path) -> str:
+    """sha256 over names and sha256 of all files below `folder`, in sorted order: the digest of a model directory."""
+    folder = Path(folder)
+    total = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        total.update(f"{digest_file(path)}  {path.relative_to(folder).as_posix()}\n".encode())
+    return total.hexdigest()

@@ -1,0 +1,1 @@
+"""Many settings next to each other: points, table, front, page."""

@@ -1,0 +1,65 @@
+"""Which points a sweep has: objectives times the values of the dial that each of them has. Imports no torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from i2i_unlearn.config.sections import EvaluateConfig, SweepConfig, UnlearnConfig
+
+ALPHA, EPSILON, NO_DIAL = "alpha", "epsilon", ""
+DIALS = {
+    "epsilon_constraint": EPSILON,  # its alpha has no meaning: the constraint takes its place
+    "retain_finetune": NO_DIAL,  # has no forget term that could be weighed
+}
+"""The setting that trades forgetting for retention, where it is not alpha."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of a sweep."""
+
+    objective: str
+    dial: str
+    """alpha, epsilon, or empty where the objective has no dial."""
+    value: float | None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What differs from section `unlearn`; a run form sends points in this shape."""
+        return {"objective": self.objective} | ({self.dial: self.value} if self.dial else {})
+
+    def __str__(self) -> str:
+        """In words: encoder_l2 alpha 0.25."""
+        return f"{self.objective} {self.dial} {self.value:g}" if self.dial else self.objective
+
+
+def dial_of(objective: str) -> str:
+    """The dial of an objective: alpha, epsilon or empty."""
+    return DIALS.get(objective, ALPHA)
+
+
+def point_of(settings: Mapping[str, Any]) -> Point:
+    """The point that settings of section `unlearn` stand for."""
+    dial = dial_of(settings["objective"])
+    return Point(settings["objective"], dial, float(settings[dial]) if dial else None)
+
+
+def points_of(config: SweepConfig) -> list[Point]:
+    """Every objective with every value of its dial, each once, in the order given."""
+    values: dict[str, Sequence[float | None]] = {ALPHA: config.alphas, EPSILON: config.epsilons, NO_DIAL: [None]}
+    points = [Point(name, dial_of(name), value) for name in config.objectives for value in values[dial_of(name)]]
+    return list(dict.fromkeys(points))
+
+
+def point_configs(
+    point: Mapping[str, Any], form: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]]
+) -> tuple[UnlearnConfig, EvaluateConfig]:
+    """Settings of the two stages of a point, from the form's fields and the compiled settings.
+
+    No sweep shows forget images: a point's report is looked at by more people than a decision's. No audit is made: each
+    attacks teacher and reference anew, which costs more than the point; the one that is chosen is audited later.
+    """
+    fields = {**form, **point, "show_forget_images": False, "audits": {**settings["evaluate"]["audits"], "run": []}}
+    unlearn = {key: fields[key] for key in UnlearnConfig.model_fields if key in fields}
+    evaluate = {key: fields[key] for key in EvaluateConfig.model_fields if key in fields}
+    return UnlearnConfig(**{**settings["unlearn"], **unlearn}), EvaluateConfig(**{**settings["evaluate"], **evaluate})

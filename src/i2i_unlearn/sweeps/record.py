@@ -1,0 +1,88 @@
+"""Stage `record_sweep`: a sweep in MLflow, as a run with a nested run for each point.
+
+What counts as the same (recording again changes nothing):
+
+    sweep   same split, teacher, reference, operator, evaluation and settings, but for those that a point is named by
+    point   same sweep, same weights, same settings: whichever door it came through
+
+So a sweep that is widened gets further nested runs, and its page, table and the tags that tell the front become those
+of the wider one. Where Kubeflow's MLflow plugin opened a run (MLFLOW_RUN_ID), the points are nested in that run.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from i2i_unlearn.evaluation.evaluated_model import digest
+from i2i_unlearn.registry import tracking
+from i2i_unlearn.support.files import read_json
+from i2i_unlearn.support.progress import progress
+from i2i_unlearn.sweeps.table import PAGE, POINTS, SCHEMA_VERSION, read_version
+
+_SCORES = ("forgetting", "retention", "retain", "unseen", "gap", "closeness")
+_OF_POINT = ("objective", "alpha", "epsilon")
+
+Facts = dict[str, float | str]
+
+
+def run(pareto: str | Path, experiment: str) -> Facts:
+    """Log the folder that the stage `pareto` wrote; return run_id, experiment and recorded (new | already).
+
+    Raises:
+        UserError: the folder holds no table, or MLflow cannot be reached.
+    """
+    folder = Path(pareto)
+    table = read_version(folder / POINTS, SCHEMA_VERSION, "pareto")
+    summary = read_json(folder / "summary.json")
+    shared = dict(table["shared"])
+    settings = {key: value for key, value in shared.pop("settings").items() if key not in _OF_POINT}
+    about = {**shared, **{f"unlearn.{key}": value for key, value in settings.items()}}
+    run_key = digest({"kind": "sweep", **{key: str(value) for key, value in about.items()}})
+    new = False
+    with tracking.connect() as server:
+        parent = server.find_record(experiment, run_key)
+        parent = parent or server.new_record(experiment, run_key, "sweep")
+        with parent.writing(run_key), progress("recording", len(table["points"])) as advance:
+            parent.log_params(about)
+            for point in table["points"]:
+                new |= _log_point(server, parent, point)
+                advance(note=point["name"])
+            parent.log_file(folder / PAGE)
+            parent.log_file(folder / POINTS)
+            parent.tag({"kind": "sweep", **{key: str(value)[: tracking.MOST_TAG] for key, value in summary.items()}})
+    return {"run_id": parent.run_id, "experiment": experiment, "recorded": "new" if new else "already"}
+
+
+def _log_point(server: tracking.Server, parent: tracking.Record, point: Mapping[str, Any]) -> bool:
+    """Log a point, or find it logged; True if it was new. Its place on the front may have changed: that is tagged."""
+    settings = {name: str(value) for name, value in point["settings"].items()}
+    key = digest({"unlearned": point["unlearned_sha256"], **settings})
+    record = server.child_record(parent, key, point["name"])
+    new = not record.is_complete
+    if new:
+        with record.writing(key):
+            record.log_params({f"unlearn.{name}": value for name, value in point["settings"].items()})
+            record.log_metrics(dict(_numbers(point)))
+    fronts = {"forgetting most": point["on_front"], "like unseen": point["on_reference_front"]}
+    record.tag(
+        {
+            "kind": "sweep point",
+            "gate": point["gate"],
+            "gate_policy": point["policy"],
+            "front": ", ".join(name for name, is_on in fronts.items() if is_on),
+            "diverged": point["diverged"],
+        }
+    )
+    return new
+
+
+def _numbers(point: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """`forgetting_db` and its interval's `forgetting_db_low`, `_high`, and the seconds."""
+    for name in _SCORES:
+        for part, ending in (("value", ""), ("low", "_low"), ("high", "_high")):
+            value = point[name][part]
+            if value is not None and math.isfinite(value):
+                yield f"{name}_db{ending}", value
+    if point["seconds"] is not None:
+        yield "seconds", point["seconds"]

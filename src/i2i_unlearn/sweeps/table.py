@@ -1,0 +1,214 @@
+"""Stage `pareto`: table and plot of a sweep: what each point forgot, what it kept, and which are worth having.
+
+Numbers are changes of the hole PSNR in dB, as `evaluate` measured them on the same images for all points:
+
+    forgetting   unlearned less original on the forget set: more negative = more forgotten
+    retention    the worse of the two: unlearned less original on the retain set, and on unseen images
+    gap          unlearned less reference on the forget set: 0 = completed as by a model that never saw them
+
+and the closeness to the reference's outputs on the forget set (reference_psnr_db, higher = behaves more like it).
+
+Two fronts, since it depends on the aim what is better: `forgetting most` compares (forgetting, -retention), and where
+there is a reference, `like unseen` compares (|gap|, -retention). points.json (schema version 1): shared (what all
+points have in common), landmarks (original, reference), points (a row each, in the order given).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from i2i_unlearn.evaluation.findings import pair_name
+from i2i_unlearn.evaluation.findings_ import read_findings
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import atomic_folder, read_json, write_json
+from i2i_unlearn.sweeps.front import on_front
+
+SCHEMA_VERSION = 1
+POINTS = "points.json"
+PAGE = "pareto.html"
+POINT_VERSION = 1
+"""Schema version of a point.json."""
+SHARED = ("operator", "keep_fraction", "extractor", "num_bootstrap", "seed", "manifest_sha256")
+"""Keys of metrics.json that all points must agree in: else they are not comparable."""
+_CHANGE, _GAP, _OF_REFERENCE = (
+    pair_name(*pair) for pair in (("unlearned", "teacher"), ("unlearned", "reference"), ("reference", "teacher"))
+)
+_PSNR, _CLOSENESS = "hole_psnr_db", "reference_psnr_db"
+_OF_POINT = ("objective", "alpha", "epsilon")
+
+Facts = dict[str, float | str]
+Score = dict[str, float | None]
+"""value, low, high; each None where it was not measured."""
+
+
+def run(points: Sequence[str | Path], out: str | Path) -> Facts:
+    """Write points.json, pareto.html and summary.json under `out`; return the summary.
+
+    Each of `points` is a folder with point.json and evaluation/ as the stage `sweep_point` writes them. No image is
+    read or shown.
+
+    Raises:
+        UserError: there is no point, a folder is no point, or the points are not comparable.
+    """
+    from i2i_unlearn.sweeps.page import render  # matplotlib and jinja2
+
+    table = tabulate([Path(point) for point in points])
+    rows = table["points"]
+    summary: Facts = {
+        "num_points": len(rows),
+        "num_passed": sum(row["gate"] == "pass" for row in rows),
+        "num_diverged": sum(bool(row["diverged"]) for row in rows),
+        "forgetting_most": ", ".join(row["name"] for row in rows if row["on_front"]),
+        "like_unseen": ", ".join(row["name"] for row in rows if row["on_reference_front"]),
+    }
+    with atomic_folder(out) as aside:
+        write_json(aside / POINTS, table)
+        (aside / PAGE).write_text(render(table), encoding="utf-8")
+        write_json(aside / "summary.json", summary)
+    return summary
+
+
+def tabulate(points: Sequence[Path]) -> dict[str, Any]:
+    """The content of points.json."""
+    if not points:
+        raise UserError("there is no point to show; run `i2i-unlearn sweep`")
+    read = [_read(folder) for folder in points]
+    measured = [(point, metrics) for point, metrics, _ in read if metrics]
+    if not measured:
+        raise UserError(f"training diverged at every point: {read[0][0]['diverged']}")
+    shared = _shared(measured)
+    rows = [_row(point, metrics, verdicts) for point, metrics, verdicts in read]
+    varied = _varied([point["settings"] for point, _, _ in read])
+    front = on_front([(_value(row["forgetting"]), _negative(row["retention"])) for row in rows])
+    like = on_front([(_size(row["gap"]), _negative(row["retention"])) for row in rows])
+    for row, (point, _, _), is_on, is_like in zip(rows, read, front, like, strict=True):
+        row |= {"on_front": is_on, "on_reference_front": is_like, "name": _name(point, varied)}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "shared": {**shared, "settings": _common(point["settings"] for point, _, _ in read)},
+        "landmarks": _landmarks(measured[0][1]),
+        "points": rows,
+    }
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """point.json, metrics.json and verdicts.json of a point; the last two are empty where training diverged."""
+    point = read_version(folder / "point.json", POINT_VERSION, "sweep")
+    if point["diverged"]:
+        return point, {}, {}
+    evaluation = folder / "evaluation"
+    return point, read_findings(evaluation / "metrics.json"), read_findings(evaluation / "verdicts.json")
+
+
+def read_version(path: Path, version: int, verb: str) -> dict[str, Any]:
+    """A JSON file of ours that must have this schema version; `verb` is the command that writes it."""
+    content = read_json(path)
+    found = content.get("schema_version") if isinstance(content, dict) else None
+    if found != version:
+        raise UserError(f"{path}: schema version {found}, this program reads {version}; run `i2i-unlearn {verb}` again")
+    return dict(content)
+
+
+def _shared(measured: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, Any]:
+    """What all points have in common; refuses points that were measured on other ground."""
+    found = [_ground(metrics) for _, metrics in measured]
+    for (point, _), ground in zip(measured, found, strict=True):
+        for key, value in ground.items():
+            if value != found[0][key]:
+                raise UserError(
+                    f"the points {measured[0][0]['name']} and {point['name']} are not comparable: {key} is "
+                    f"{_short(found[0][key])} of the one and {_short(value)} of the other; compare points of one "
+                    "split, teacher, reference, operator and evaluation"
+                )
+    return found[0]
+
+
+def _ground(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    models = {f"{name}_sha256": metrics["models"].get(name, "") for name in ("teacher", "reference")}
+    counts = {f"num_{name}": chosen["num_scored"] for name, chosen in metrics["sets"].items()}
+    return {**{key: metrics[key] for key in SHARED}, **models, **counts}
+
+
+def _short(value: Any) -> str:
+    return (value[:12] or "none") if isinstance(value, str) else str(value)
+
+
+def _row(point: Mapping[str, Any], metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> dict[str, Any]:
+    """A point's numbers, all of them None where training diverged."""
+    outcomes = {name: verdict["outcome"] for name, verdict in verdicts.get("verdicts", {}).items()}
+    retain, unseen = (_score(metrics, "differences", _CHANGE, name, _PSNR) for name in ("retain", "retain_holdout"))
+    return {
+        **{key: point[key] for key in ("objective", "dial", "value", "diverged", "settings")},
+        "unlearned_sha256": metrics.get("models", {}).get("unlearned", ""),
+        "forgetting": _score(metrics, "differences", _CHANGE, "forget", _PSNR),
+        "retain": retain,
+        "unseen": unseen,
+        "retention": _worse(retain, unseen),
+        "gap": _score(metrics, "differences", _GAP, "forget", _PSNR),
+        "closeness": _score(metrics, "scores", "unlearned", "forget", _CLOSENESS),
+        "seconds": metrics.get("cost", {}).get("unlearn_s"),
+        "policy": verdicts.get("deciding", ""),
+        "gate": outcomes.get(verdicts.get("deciding", ""), "diverged"),
+        "outcomes": outcomes,
+    }
+
+
+def _landmarks(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Where original and reference stand among the points; reference is None where there is none."""
+    nothing: Score = {"value": 0.0, "low": None, "high": None}
+    retain, unseen = (
+        _score(metrics, "differences", _OF_REFERENCE, name, _PSNR) for name in ("retain", "retain_holdout")
+    )
+    forgetting = _score(metrics, "differences", _OF_REFERENCE, "forget", _PSNR)
+    reference = {"forgetting": forgetting, "retain": retain, "unseen": unseen, "retention": _worse(retain, unseen)}
+    has_reference = forgetting["value"] is not None
+    back = None if forgetting["value"] is None else -forgetting["value"]
+    original = {key: nothing for key in ("forgetting", "retain", "unseen", "retention")}
+    return {
+        "original": {
+            **original,
+            "gap": {"value": back, "low": None, "high": None},
+            "closeness": _score(metrics, "scores", "teacher", "forget", _CLOSENESS),
+        },
+        "reference": {**reference, "gap": nothing} if has_reference else None,
+    }
+
+
+def _score(metrics: Mapping[str, Any], table: str, who: str, set_name: str, metric: str) -> Score:
+    found = metrics.get(table, {}).get(who, {}).get(set_name, {}).get(metric) or {}
+    return {key: found.get(key) for key in ("value", "low", "high")}
+
+
+def _worse(retain: Score, unseen: Score) -> Score:
+    """The lower of the two changes; where no unseen images were scored, that on the retain set."""
+    known = [score for score in (retain, unseen) if score["value"] is not None]
+    return min(known, key=lambda score: score["value"] or 0.0, default=retain)
+
+
+def _value(score: Score) -> float | None:
+    return score["value"]
+
+
+def _negative(score: Score) -> float | None:
+    return None if score["value"] is None else -score["value"]
+
+
+def _size(score: Score) -> float | None:
+    return None if score["value"] is None else math.fabs(score["value"])
+
+
+def _common(settings: Any) -> dict[str, Any]:
+    """Settings that are the same at every point."""
+    first, *others = settings
+    return {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+
+
+def _varied(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Settings that differ between points, but for those that every point is named by."""
+    return [key for key in settings[0] if key not in _OF_POINT and len({str(one.get(key)) for one in settings}) > 1]
+
+
+def _name(point: Mapping[str, Any], varied: Sequence[str]) -> str:
+    """`encoder_l2 alpha 0.25`, and what else sets it apart from the others: `, num_steps 300`."""
+    return ", ".join([point["name"], *(f"{key} {point['settings'].get(key)}" for key in varied)])

@@ -1,0 +1,91 @@
+"""Checkpoints of unfinished runs: `<checkpoint_uri>/<digest of config and inputs>.safetensors`.
+
+They lie outside the outputs, because DVC may delete outputs before a stage and a retried pod is a fresh pod. A
+checkpoint is written whole or not at all: renamed into place on a file system, put in one request on an object store.
+"""
+
+import json
+import posixpath
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import atomic_file
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run needs to go on: `read(write(c)) == c`."""
+
+    step: int
+    """Steps finished."""
+    tensors: dict[str, Tensor]
+    log: list[dict[str, Any]]
+    memory: dict[str, float]
+    seconds: float
+    """Time spent on those steps, by all the runs that were interrupted."""
+
+
+class Checkpoints:
+    """The one checkpoint of a run; later ones replace earlier ones."""
+
+    def __init__(self, uri: str, digest: str) -> None:
+        try:
+            self._fs, root = fsspec.core.url_to_fs(uri)
+        except (ValueError, ImportError) as error:
+            raise UserError(f"checkpoint_uri={uri!r}: {error}; give a folder or an fsspec URI") from None
+        self._path = posixpath.join(root, f"{digest}.safetensors")
+
+    def load(self) -> Checkpoint | None:
+        """The checkpoint, or None if there is none.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        self._remove_leftovers()
+        if not self._fs.exists(self._path):
+            return None
+        try:
+            content = self._fs.cat_file(self._path)
+            tensors = load_tensors(content)
+            header = json.loads(
+                json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["run"]
+            )
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise UserError(f"{self._path}: checkpoint is damaged ({error}); delete it to start afresh") from None
+        return Checkpoint(header["step"], tensors, header["log"], header["memory"], header["seconds"])
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the checkpoint."""
+        header = {name: getattr(checkpoint, name) for name in ("step", "log", "memory", "seconds")}
+        run = json.dumps(header)
+        content = save_tensors(checkpoint.tensors, metadata={"run": run})
+        if "file" in _protocols(self._fs):
+            with atomic_file(self._path) as aside:
+                aside.write_bytes(content)
+        else:
+            self._fs.makedirs(posixpath.dirname(self._path), exist_ok=True)
+            self._fs.pipe_file(self._path, content)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a run left that was killed while it wrote the checkpoint."""
+        if "file" in _protocols(self._fs):
+            folder, name = posixpath.split(self._path)
+            for left in Path(folder).glob(f".{name}.new.*"):
+                left.unlink(missing_ok=True)
+
+    def delete(self) -> None:
+        """Remove it; the run is complete."""
+        if self._fs.exists(self._path):
+            self._fs.rm_file(self._path)
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)

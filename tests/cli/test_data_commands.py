@@ -1,0 +1,104 @@
+import json
+import stat
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from i2i_unlearn.cli.data import app
+from i2i_unlearn.data.importers.embedded import stored_png
+from i2i_unlearn.support.errors import UserError
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    """Run `i2i-unlearn data ...` in an empty folder; return its lines."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("I2I_UNLEARN_HMAC_KEY_FILE", raising=False)
+
+    def run(*words):
+        result = CliRunner().invoke(app, words)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.output.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def pets(tmp_path):
+    for name, value in (("cat/a", 1), ("cat/b", 2), ("dog/c", 3)):
+        path = tmp_path / f"pets/{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(stored_png(np.full((4, 6), value, np.uint8)))
+    return tmp_path / "pets"
+
+
+def test_embedded_digits_come_once_and_then_are_unchanged(call, tmp_path):
+    first = call("embedded", "digits", "--out", "data")
+    size = (tmp_path / "data/images/digits.parquet").stat().st_size
+    assert first == [f"wrote data/images/digits.parquet ({size} bytes)", "5000 images"]
+    assert call("embedded", "digits") == [f"unchanged data/images/digits.parquet ({size} bytes)", "5000 images"]
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == [
+        "data/forget/digit-3.yaml",
+        "data/images/digits.parquet",
+    ]
+
+
+def test_a_folder_is_imported_and_shown(call, pets):
+    assert call("import", "pets", "--source-split", "test")[-1] == "3 images"
+    assert call("show") == [
+        "shard         images  bytes",
+        f"pets.parquet       3  {(pets.parent / 'data/images/pets.parquet').stat().st_size:>5}",
+        "all                3",
+        "",
+        "label  images",
+        "cat         2",
+        "dog         1",
+        "",
+        "source split  images",
+        "val                3",
+        "",
+        "size (height x width)  images",
+        "4x6 L                       3",
+        "",
+        "subjects: 0",
+    ]
+
+
+def test_what_is_shown_can_be_had_as_json(call, pets):
+    call("import", "pets")
+    facts = json.loads("\n".join(call("show", "--json")))
+    assert (facts["num_images"], facts["labels"], facts["sizes"]) == (3, {"cat": 2, "dog": 1}, {"4x6 L": 3})
+
+
+def test_broken_images_are_listed_on_the_way(call, pets):
+    (pets / "cat/b.png").write_bytes(b"broken")
+    lines = call("import", "pets", "--skip-broken")
+    assert lines[0].startswith("broken: pets/cat/b.png: the image cannot be decoded")
+    assert lines[-2:] == ["2 images", "1 broken images were left out (listed above)"]
+
+
+def test_broken_images_stop_the_import_otherwise(call, pets):
+    (pets / "cat/b.png").write_bytes(b"broken")
+    with pytest.raises(UserError, match="1 images are broken"):
+        call("import", "pets")
+
+
+def test_a_key_is_made_once(call, tmp_path):
+    assert call("key")[0].startswith("wrote .secrets/hmac.key; keep it secret, and keep it")
+    assert stat.S_IMODE((tmp_path / ".secrets/hmac.key").stat().st_mode) == 0o600
+    with pytest.raises(UserError, match="a key exists already and is kept"):
+        call("key")
+
+
+def test_the_key_goes_where_the_environment_says(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("I2I_UNLEARN_HMAC_KEY_FILE", str(tmp_path / "mounted"))
+    call("key")
+    assert (tmp_path / "mounted").exists()
+
+
+@pytest.mark.parametrize("command", ["embedded", "import", "show", "key"])
+def test_every_command_has_an_example_in_its_help(call, command):
+    assert f"Example: i2i-unlearn data {command}" in " ".join(" ".join(call(command, "--help")).split())

@@ -1,0 +1,263 @@
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from i2i_unlearn import __version__
+from i2i_unlearn.cli import main
+from i2i_unlearn.support.errors import GateRefused, UserError
+
+COMMAND = Path(sys.executable).with_name("i2i-unlearn")
+HEAVY = {
+    *("torch", "torchvision", "transformers", "safetensors", "torchmetrics", "sklearn", "matplotlib"),
+    *("mlflow", "kfp", "dvc", "kubernetes", "pandas", "numpy", "pyarrow", "fsspec", "PIL"),
+}
+
+
+def commands():
+    """Every command: its words and the command itself."""
+
+    def walk(words, command):
+        if hasattr(command, "commands"):
+            for name, below in command.commands.items():
+                yield from walk((*words, name), below)
+        else:
+            yield words, command
+
+    return sorted(walk((), typer.main.get_command(main.app)), key=lambda pair: pair[0])
+
+
+COMMANDS = [pytest.param(words, command, id=" ".join(words)) for words, command in commands()]
+
+
+# --- help ---
+
+
+def test_importing_the_command_line_imports_nothing_heavy():
+    program = "import sys, json, i2i_unlearn.cli.main; print(json.dumps(sorted(sys.modules)))"
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert not HEAVY & set(json.loads(printed))
+
+
+def test_help_answers_in_under_half_a_second():
+    # Time of the processor, not of the clock: other processes may want the cores.
+    script = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True);"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN); print(used.ru_utime + used.ru_stime)"
+    )
+    command = [sys.executable, "-c", script, COMMAND, "--help"]
+    seconds = [float(subprocess.run(command, capture_output=True, check=True, text=True).stdout) for _ in range(3)]
+    assert min(seconds) < 0.5
+
+
+def test_the_verbs_are_there():
+    words = {" ".join(words) for words, _ in commands()}
+    stages = {"split", "pretrain", "snapshot", "unlearn", "reference", "evaluate", "register", "promote"}
+    others = {
+        *("demo", "data embedded", "data import", "data show", "data key"),
+        *("request add", "request list", "request show", "pipeline compile", "pipeline run"),
+    }
+    assert stages | others <= words
+
+
+@pytest.mark.parametrize(("words", "command"), COMMANDS)
+def test_every_command_has_an_example_that_it_would_take(words, command):
+    _, _, example = command.help.partition("Example: ")
+    for line in example.strip().split(" && "):
+        program, *arguments = shlex.split(line)
+        assert program == "i2i-unlearn"
+        assert tuple(arguments[: len(words)]) == words
+        command.make_context(" ".join(words), arguments[len(words) :])  # fails if it would be wrong usage
+
+
+@pytest.mark.parametrize(("words", "command"), COMMANDS)
+def test_every_command_and_option_says_what_it_is(words, command):
+    assert command.help.partition("Example: ")[0].strip().endswith(".")
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), f"{' '.join(words)}: {parameter.name}"
+
+
+@pytest.mark.parametrize(("words", "command"), COMMANDS)
+def test_help_of_every_command_shows_its_example(command_line, tmp_path, words, command):
+    shown = command_line(tmp_path, *words, "--help")
+    assert (shown.code, shown.err) == (0, "")
+    assert "Example: i2i-unlearn" in " ".join(shown.out.split())
+
+
+# --- exit codes ---
+
+
+def test_done_is_0(command_line, tmp_path):
+    assert command_line(tmp_path, "--version").out == f"i2i-unlearn {__version__}\n"
+    assert command_line(tmp_path, "--help").code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["unlaern"],
+        ["unlearn", "--alpha", "3"],
+        ["data", "embedded"],
+        ["data", "embedded", "faces"],
+        ["pipeline", "run", "--runner", "cluster"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_2(command_line, tmp_path, arguments):
+    ended = command_line(tmp_path, *arguments)
+    assert ended.code == 2
+    assert "Usage:" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_no_command_shows_the_help(command_line, tmp_path):
+    ended = command_line(tmp_path)
+    assert "Commands:" in ended.out + ended.err
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UserError("a\nmessage  of two lines"), 1, "i2i-unlearn: error: a message of two lines\n"),
+        (GateRefused("the gate did not pass"), 3, "i2i-unlearn: refused: the gate did not pass\n"),
+        (
+            PermissionError(13, "Permission denied", "/some/file"),
+            1,
+            "i2i-unlearn: error: /some/file: Permission denied\n",
+        ),
+    ],
+)
+def test_errors_become_one_line_and_a_code(monkeypatch, capsys, error, code, said):
+    def command():
+        raise error
+
+    monkeypatch.setattr(main, "app", command)
+    with pytest.raises(SystemExit) as end:
+        main.main()
+    assert end.value.code == code
+    assert capsys.readouterr().err == said
+
+
+def test_a_bug_is_a_traceback(monkeypatch):
+    monkeypatch.setattr(main, "app", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main.main()
+
+
+def refused(ended):
+    """The one line that a command says which fails by its input."""
+    assert ended.code == 1, ended
+    (line,) = ended.err.splitlines()
+    assert line.startswith("i2i-unlearn: error: ")
+    assert ended.out == ""
+    return line
+
+
+@pytest.fixture
+def folder(tmp_path, taught, params_written):
+    """A folder with a params.yaml, to run commands in."""
+    params_written(tmp_path, taught)
+    return tmp_path
+
+
+@pytest.fixture
+def run(command_line, folder, taught):
+    """Run a stage on the tiny project; options as keywords."""
+
+    def run(stage, **options):
+        given = {"images": taught.images, "splits": taught.splits, "teacher": taught.teacher, "out": "out"}
+        takes = {
+            "split": ("images", "out"),
+            "pretrain": ("images", "out"),
+            "snapshot": ("out",),
+            "unlearn": ("images", "splits", "teacher", "out"),
+            "reference": ("images", "splits", "teacher", "out"),
+        }
+        chosen = {name: given[name] for name in takes[stage]} | options
+        if stage == "split":
+            chosen = {"requests": taught.requests, "hmac-key-file": taught.key} | chosen
+        words = [word for name, value in chosen.items() for word in (f"--{name}", value)]
+        return command_line(folder, stage, *words)
+
+    return run
+
+
+@pytest.mark.parametrize("stage", ["split", "pretrain", "snapshot", "unlearn", "reference"])
+def test_each_stage_runs_and_prints_its_facts(run, folder, taught, params_written, stage):
+    params_written(folder, taught, pretrain={"num_steps": 3}, unlearn={"num_steps": 3})
+    ended = run(stage)
+    assert (ended.code, ended.err) == (0, "")
+    summary = json.loads((folder / "out/summary.json").read_text())
+    shown = dict(line.split(maxsplit=1) if " " in line else (line, "") for line in ended.out.splitlines())
+    assert shown == {key: str(value) for key, value in summary.items()}
+
+
+def test_the_command_gives_the_bytes_of_the_function(run, folder, tiny):
+    assert run("unlearn").code == 0
+    for name in ("model/model.safetensors", "model/config.json", "steps.jsonl"):
+        assert (folder / "out" / name).read_bytes() == (tiny.artifact("unlearned") / name).read_bytes()
+
+
+def test_missing_parameters_are_told_with_where_to_run(run, folder):
+    (folder / "params.yaml").unlink()
+    line = refused(run("pretrain"))
+    assert line.endswith("params.yaml: no such file; run the command from the folder that holds params.yaml")
+
+
+def test_a_folder_in_place_of_a_file_is_told(run):
+    assert refused(run("pretrain", params=".")) == "i2i-unlearn: error: .: Is a directory"
+
+
+def test_all_faults_of_the_parameters_are_told_in_one_line(run, folder, taught, params_written):
+    params_written(folder, taught, unlearn={"alhpa": 1, "num_steps": "many"}, keep_fraction=2)
+    line = refused(run("unlearn"))
+    for told in ("unlearn.alhpa is not a known key", "unlearn.num_steps='many'", "keep_fraction=2"):
+        assert told in line
+
+
+@pytest.mark.parametrize("stage", ["split", "pretrain", "unlearn", "reference"])
+def test_missing_images_are_told_with_the_command_that_brings_them(run, stage):
+    line = refused(run(stage, images="data/images"))
+    assert "data/images: no image shard (*.parquet) found; bring the demo's with `i2i-unlearn data embedded" in line
+
+
+@pytest.mark.parametrize("stage", ["unlearn", "reference"])
+def test_a_missing_split_is_told_with_the_command_that_makes_it(run, stage):
+    assert "make it with `i2i-unlearn split`" in refused(run(stage, splits="artifacts/splits"))
+
+
+@pytest.mark.parametrize("stage", ["unlearn", "reference"])
+def test_a_missing_teacher_is_told(run, stage):
+    line = refused(run(stage, teacher="artifacts/teacher/model"))
+    assert "artifacts/teacher/model: no config.json in it; give a model directory" in line
+
+
+def test_a_missing_key_is_told_with_the_command_that_makes_it(run):
+    assert "make one with `i2i-unlearn data key`" in refused(run("split", **{"hmac-key-file": "nothing.key"}))
+
+
+def test_a_request_that_matches_nothing_is_told(run, folder, taught, params_written):
+    params_written(folder, taught, split={"requests": ["nobody"]})
+    assert "nobody.yaml: no such forget request; file it with `i2i-unlearn request add`" in refused(run("split"))
+
+
+def test_an_interrupted_run_says_how_to_go_on(command_line, folder, taught):
+    moment = {"event": "os.rename", "contains": ".safetensors", "signal": signal.SIGINT}
+    arguments = ["pretrain", "--images", taught.images, "--out", "out"]
+    ended = command_line(folder, *arguments, moment=moment)
+    assert (ended.code, ended.out) == (130, "")
+    assert ended.err.splitlines()[-1] == "i2i-unlearn: stopped: run the same command again to go on"
+    assert "Traceback" not in ended.err
+    assert not (folder / "out").exists()
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_the_command_is_installed_beside_python():
+    assert os.access(COMMAND, os.X_OK)

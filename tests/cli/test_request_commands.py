@@ -1,0 +1,197 @@
+import json
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from i2i_unlearn.cli.request import app
+from i2i_unlearn.config.sections import load_params
+from i2i_unlearn.data.images.shards import Record, write_shards
+from i2i_unlearn.data.request import read_request
+from i2i_unlearn.registry import champion, ledger
+from i2i_unlearn.support.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    """Run `i2i-unlearn request ...` in a project with 60 images of labels a, b, c; return its lines."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text().replace("[digit-3]", "[]"))
+    records = [Record(f"id-{i}", "abc"[i % 3], bytes([i]), subject="anna" if i < 4 else None) for i in range(60)]
+    write_shards(records, tmp_path / "data/images", "s")
+    (tmp_path / "data.dvc").touch()
+
+    def run(*words):
+        result = CliRunner().invoke(app, words)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.output.splitlines()
+
+    return run
+
+
+def test_adding_tells_what_was_selected_and_how_to_version_it(call):
+    lines = call(
+        "add", "anna-1", "--subject", "anna", "--received", "2026-01-31", "--basis", "asked", "--note", "by post"
+    )
+    assert lines == [
+        "wrote data/forget/anna-1.yaml: it selects 4 images and is due 2026-02-28",
+        "version it with:",
+        "  dvc add data",
+        "  git add data.dvc params.yaml",
+        "  git commit -m 'Add forget request anna-1' -- data.dvc params.yaml",
+    ]
+    request = read_request("data/forget/anna-1.yaml")
+    assert (request.basis, request.note, request.received) == ("asked", "by post", date(2026, 1, 31))
+    assert load_params()["split"]["requests"] == ["anna-1"]
+
+
+def test_a_request_is_received_today_unless_said_otherwise(call):
+    call("add", "r1", "--label", "a")
+    assert read_request("data/forget/r1.yaml").received == date.today()
+
+
+def test_a_request_may_say_what_becomes_of_near_copies(call):
+    call("add", "r1", "--label", "a", "--near-duplicates", "include")
+    assert read_request("data/forget/r1.yaml").near_duplicates == "include"
+
+
+def test_labels_subjects_and_ids_add_up(call, tmp_path):
+    (tmp_path / "ids").write_text("id-59\n")
+    words = ("--label", "a", "--subject", "anna", "--sample-id", "id-4", "--sample-id", "id-5", "--ids-file", "ids")
+    # a: 0, 3, 6 ... 57 (20); anna: 0 1 2 3, of which 1 and 2 are new; id-4, id-5, id-59 are new
+    assert "it selects 25 images" in call("add", "r1", *words)[0]
+    assert Path("data/forget/r1.ids.txt").read_text() == "id-59\n"
+
+
+def test_a_later_last_day_needs_a_reason(call):
+    words = ("add", "r1", "--label", "a", "--received", "2026-01-10", "--due", "2026-04-10")
+    with pytest.raises(UserError, match="is later than one month after 2026-01-10: give extension_reason"):
+        call(*words)
+    assert "due 2026-04-10" in call(*words, "--extension-reason", "many images")[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("add", "r1"), "selector give at least one of labels, subjects, sample_ids, ids_file"),
+        (("add", "R 1", "--label", "a"), "id String should match pattern"),
+        (("add", "r1", "--label", "zebra"), "label 'zebra' matches no image"),
+        (("add", "r1", "--label", "a", "--label", "b", "--label", "c"), "selects all 60 images"),
+        (
+            ("add", "r1", "--sample-id", "id-5", "--sample-id", "id-7", "--sample-id", "id-5"),
+            r"1 of 3 sample ids repeat an earlier one \(the first is entry 3: 'id-5'\); list each once",
+        ),
+        (("add", "r1", "--label", "a", "--label", "a"), "1 of 2 labels repeat an earlier one"),
+        (("add", "r1", "--label", "a", "--near-duplicates", "burn"), "near_duplicates Input should be 'include'"),
+        (("add", "r1", "--ids-file", "nowhere"), "nowhere: the ids file cannot be read"),
+        (("add", "r1", "--label", "a", "--images", "elsewhere"), "elsewhere: no image shard"),
+        (("add", "r1", "--label", "a", "--params", "other.yaml"), "other.yaml: no such file"),
+        (("show", "r1"), "no such forget request; file it with `i2i-unlearn request add`"),
+    ],
+)
+def test_every_fault_is_one_line_and_nothing_is_written(call, words, fault):
+    params = Path("params.yaml").read_text()
+    with pytest.raises(UserError, match=fault) as caught:
+        call(*words)
+    assert "\n" not in str(caught.value)
+    assert Path("params.yaml").read_text() == params
+    assert not list(Path("data").rglob("r1*"))
+
+
+class Promoted:
+    version, sha256, requests = "3", "e" * 64, ("r1",)  # noqa: RUF012
+
+
+def test_a_second_request_moves_what_the_champion_has_forgotten(call, monkeypatch):
+    call("add", "r1", "--label", "a")
+    monkeypatch.setattr(champion, "find_champion", lambda _: Promoted)
+    lines = call("add", "r2", "--label", "b")
+    assert lines[1:3] == [
+        "forgotten by the promoted model, now in split.erased: r1",
+        "the next teacher: models:/digits-inpainter/3",
+    ]
+    params = load_params()
+    assert (params["split"]["requests"], params["split"]["erased"]) == (["r2"], ["r1"])
+
+
+def test_where_nothing_was_registered_no_database_is_made(call):
+    call("add", "r1", "--label", "a")
+    assert not Path("mlflow.db").exists()
+
+
+def test_the_list_shows_overdue_requests_first(call):
+    today = date.today()
+    for name, label, days in (("late", "a", -40), ("fresh", "b", 0)):
+        call("add", name, "--label", label, "--received", str(today + timedelta(days=days)))
+    lines = call("list")
+    assert lines[0].split() == ["request", "received", "due", "days", "left", "extended", "paused", "state"]
+    assert lines[1].split()[0] == "late"
+    assert lines[1].endswith("expired (active) OVERDUE")
+    assert lines[2].endswith("open (active)")
+    found = json.loads("\n".join(call("list", "--json")))
+    assert [(one["id"], one["state"], one["active"], one["overdue"]) for one in found] == [
+        ("late", "expired", True, True),
+        ("fresh", "open", True, False),
+    ]
+
+
+def test_the_list_follows_the_registry(call, monkeypatch, tmp_path):
+    """A real registry; the requests' files stay as they are."""
+    from mlflow import MlflowClient
+
+    for name, *which in (
+        ("r1", "--label", "a"),
+        ("r2", "--label", "b"),
+        ("r3", *(["--sample-id", "id-2", "--sample-id", "id-5", "--sample-id", "id-8", "--sample-id", "id-11"])),
+    ):
+        call("add", name, *which)
+    before = {path.name: path.read_bytes() for path in Path("data/forget").glob("*.yaml")}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    client = MlflowClient()
+    client.create_registered_model("digits-inpainter")
+    for tags in ({"requests": "r1", "gate": "pass"}, {"requests": "r2", "erased": "r1", "gate": "fail"}):
+        client.create_model_version("digits-inpainter", f"{tmp_path}/none", tags=tags)
+
+    def states():
+        return {one["id"]: one["state"] for one in json.loads("\n".join(call("list", "--json")))}
+
+    assert states() == {"r1": "gated", "r2": "unlearned", "r3": "open"}
+    client.set_registered_model_alias("digits-inpainter", "champion", "1")
+    assert states() == {"r1": "promoted", "r2": "unlearned", "r3": "open"}
+    assert {path.name: path.read_bytes() for path in Path("data/forget").glob("*.yaml")} == before
+
+
+def test_without_the_registry_the_list_says_what_it_does_not_know(call, monkeypatch):
+    for name, label in (("r1", "a"), ("r2", "b")):
+        call("add", name, "--label", label)
+    with ledger.opened("promotions.jsonl") as record:
+        moved = {"event": "promote", "model_name": "digits-inpainter", "version": "2", "erased": ""}
+        record.append({**moved, "requests": "r1", "step": "intent", "id": "1", "replaced_version": "1"})
+        record.append({**moved, "event": "done", "of": "1"})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the port `discard`: nobody listens
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    lines = call("list")
+    told = {line.split()[0]: line for line in lines}
+    assert told["r1"].endswith("promoted")
+    assert told["r2"].endswith("unknown (active)")
+    assert any("states that are unknown: r2; MLflow at http://127.0.0.1:9 cannot be reached" in line for line in lines)
+
+
+def test_show_counts_the_selected_images_by_label_and_part(call):
+    call("add", "r1", "--subject", "anna", "--sample-id", "id-5")
+    lines = call("show", "r1")
+    assert "id: r1" in lines
+    head = lines.index("label  train  holdout")
+    counts = {row[0]: int(row[1]) + int(row[2]) for row in (line.split() for line in lines[head + 1 :])}
+    assert counts == {"a": 2, "b": 1, "c": 2}  # 0 3, 1, 2 5
+
+
+@pytest.mark.parametrize("command", ["add", "list", "show"])
+def test_every_command_has_an_example_in_its_help(call, command):
+    assert f"Example: i2i-unlearn request {command}" in " ".join(" ".join(call(command, "--help")).split())

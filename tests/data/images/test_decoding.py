@@ -1,0 +1,144 @@
+"""Every odd kind of image, with pixels worked out by hand."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from i2i_unlearn.data.images.decoding import decode
+from i2i_unlearn.support.errors import UserError
+
+
+def encoded(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def grey(*rows, dtype=np.uint8):
+    return Image.fromarray(np.array(rows, dtype=dtype))
+
+
+def one_pixel(mode, colour):
+    return Image.new(mode, (1, 1), colour)
+
+
+def turned(orientation):
+    """Two grey pixels side by side, 10 and 200, and how the camera was held."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(grey([10, 200]), exif=exif)
+
+
+def palette_image(**options):
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    return encoded(image, **options)
+
+
+def png_of_16_bit_colour(red, green, blue):
+    """Pillow cannot write one, so chunk by chunk."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    pixels = zlib.compress(b"\0" + struct.pack(">HHH", red, green, blue))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def two_frames():
+    return encoded(one_pixel("L", 50), "GIF", save_all=True, append_images=[one_pixel("L", 90)])
+
+
+# what it is: (bytes, channels, expected pixels (C, H, W))
+KINDS = {
+    "8 bit grey": (encoded(grey([0, 7], [128, 255])), 1, [[[0, 7], [128, 255]]]),
+    "8 bit colour": (encoded(one_pixel("RGB", (1, 2, 3))), 3, [[[1]], [[2]], [[3]]]),
+    "grey as colour": (encoded(one_pixel("L", 9)), 3, [[[9]], [[9]], [[9]]]),
+    "colour as grey: .299 * 255": (encoded(one_pixel("RGB", (255, 0, 0))), 1, [[[76]]]),
+    "camera turned by 180 degrees": (turned(3), 1, [[[200, 10]]]),
+    "camera turned by 90 degrees: left becomes top": (turned(6), 1, [[[10], [200]]]),
+    "camera turned by 270 degrees: left becomes bottom": (turned(8), 1, [[[200], [10]]]),
+    "transparent black is white": (encoded(one_pixel("RGBA", (0, 0, 0, 0))), 3, [[[255]], [[255]], [[255]]]),
+    "half transparent red on white": (encoded(one_pixel("RGBA", (255, 0, 0, 51))), 3, [[[255]], [[204]], [[204]]]),
+    "half transparent grey on white": (encoded(one_pixel("LA", (0, 51))), 1, [[[204]]]),
+    "palette": (palette_image(), 3, [[[255, 0]], [[0, 0]], [[0, 255]]]),
+    "palette with a transparent entry": (palette_image(transparency=1), 3, [[[255, 255]], [[0, 255]], [[0, 255]]]),
+    "1 bit": (encoded(grey([False, True], dtype=bool)), 1, [[[0, 255]]]),
+    "16 bit grey": (encoded(grey([0, 255, 256, 65535], dtype=np.uint16)), 1, [[[0, 0, 1, 255]]]),
+    "16 bit grey as colour": (encoded(grey([256], dtype=np.uint16)), 3, [[[1]], [[1]], [[1]]]),
+    "16 bit colour": (png_of_16_bit_colour(255, 256, 65535), 3, [[[0]], [[1]], [[255]]]),
+    "32 bit integers that fit": (encoded(grey([256, 65535], dtype=np.int32), "TIFF"), 1, [[[1, 255]]]),
+    "CMYK": (encoded(one_pixel("CMYK", (0, 255, 255, 0)), "TIFF"), 3, [[[255]], [[0]], [[0]]]),
+    "several frames": (two_frames(), 1, [[[50]]]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pixels_of_every_kind_of_image(kind):
+    image, channels, expected = KINDS[kind]
+    expected = np.array(expected)
+    pixels = decode(image, image_size=expected.shape[1:], num_channels=channels, name="x")
+    assert pixels.dtype == np.uint8
+    assert pixels.tolist() == expected.tolist()
+
+
+def test_the_inverted_inks_of_a_cmyk_jpeg_are_understood():
+    red = encoded(one_pixel("CMYK", (0, 255, 255, 0)), "JPEG", quality=100)
+    pixels = decode(red, image_size=(1, 1), num_channels=3, name="x").ravel().astype(int)
+    assert abs(pixels - [255, 0, 0]).max() <= 3  # JPEG rounds
+
+
+def test_the_middle_of_a_wide_image_is_cut_out():
+    wide = encoded(grey([0, 100, 110, 255], [0, 120, 130, 255]))
+    assert decode(wide, image_size=(2, 2), num_channels=1, name="x").tolist() == [[[100, 110], [120, 130]]]
+
+
+def test_the_middle_of_a_high_image_is_cut_out():
+    high = encoded(grey([0], [100], [110], [255]))
+    assert decode(high, image_size=(2, 1), num_channels=1, name="x").tolist() == [[[100], [110]]]
+
+
+@pytest.mark.parametrize("size", [(3, 5), (64, 64), (100, 7)])
+def test_a_constant_image_stays_constant_at_every_size(size):
+    constant = encoded(Image.new("RGB", (31, 17), (40, 50, 60)))
+    pixels = decode(constant, image_size=size, num_channels=3, name="x")
+    assert pixels.shape == (3, *size)
+    assert [set(channel.ravel().tolist()) for channel in pixels] == [{40}, {50}, {60}]
+
+
+def noise(kind):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    return encoded(Image.fromarray(pixels), kind)
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (b"", "cannot identify image file"),
+        (b"no image at all", "cannot identify image file"),
+        (noise("PNG")[:1000], "truncated"),
+        (noise("JPEG")[:1000], "truncated"),
+        (noise("PNG")[:20], ""),
+    ],
+)
+def test_a_damaged_image_is_named_with_the_reason(image, reason):
+    with pytest.raises(UserError, match=r"^a\.parquet row 3: the image cannot be decoded \(.*" + reason) as caught:
+        decode(image, image_size=(8, 8), num_channels=3, name="a.parquet row 3")
+    assert "BytesIO" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_floats_are_refused_because_their_range_is_not_known():
+    with pytest.raises(UserError, match="x: the image holds 32 bit floats of unknown range; save it with 8 or 16 bit"):
+        decode(encoded(grey([0.5], dtype=np.float32), "TIFF"), image_size=(1, 1), num_channels=1, name="x")
+
+
+def test_integers_beyond_16_bit_are_refused():
+    with pytest.raises(UserError, match="x: the image holds integers from -1 to 70000; save it with 8 or 16 bit"):
+        decode(encoded(grey([-1, 70000], dtype=np.int32), "TIFF"), image_size=(1, 2), num_channels=1, name="x")

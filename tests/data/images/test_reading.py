@@ -1,0 +1,179 @@
+import fsspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from i2i_unlearn.data.images.reading import iter_encoded, list_shards, load_pixels, read_index
+from i2i_unlearn.data.images.shards import Record, write_shards
+from i2i_unlearn.data.importers.embedded import stored_png
+from i2i_unlearn.support.errors import UserError
+
+
+def png(value, side=2):
+    return stored_png(np.full((side, side), value, np.uint8))
+
+
+def write(folder, name, values, start=0):
+    records = (Record(f"{name}-{start + i}", "a", png(value)) for i, value in enumerate(values))
+    return write_shards(records, folder, name).paths[0]
+
+
+def rows(*places):
+    return pd.DataFrame(places, columns=["shard", "row"])
+
+
+def load(images, places):
+    return load_pixels(str(images), places, image_size=(2, 2), num_channels=1, description="x")[:, 0, 0, 0].tolist()
+
+
+def rewrite(path, **columns):
+    """Replace columns of a shard behind the project's back."""
+    table = pq.read_table(path)
+    for name, values in columns.items():
+        table = table.set_column(table.schema.get_field_index(name), name, pa.array(values))
+    pq.write_table(table, path)
+
+
+# --- index ---
+
+
+def test_the_index_names_every_image_in_shard_order(tmp_path):
+    write(tmp_path, "b", [1])
+    write(tmp_path, "a", [2, 3])
+    index = read_index(str(tmp_path))
+    assert list(index.columns) == ["shard", "row", "sample_id", "label", "subject", "source_split", "sha256"]
+    assert index[["shard", "row", "sample_id"]].to_numpy().tolist() == [
+        ["a.parquet", 0, "a-0"],
+        ["a.parquet", 1, "a-1"],
+        ["b.parquet", 0, "b-0"],
+    ]
+
+
+def test_shards_in_folders_are_named_relative_to_the_uri_and_hidden_ones_do_not_count(tmp_path):
+    write(tmp_path / "2026", "a", [1])
+    write(tmp_path / ".a.new.77", "half", [1])
+    (tmp_path / "readme.txt").write_text("no shard")
+    assert list_shards(str(tmp_path)) == ["2026/a.parquet"]
+    assert load(tmp_path, rows(("2026/a.parquet", 0))) == [1]
+
+
+@pytest.mark.parametrize("trailing", ["", "/"])
+def test_shards_may_lie_on_another_file_system(tmp_path, trailing):
+    path = write(tmp_path, "a", [1, 2, 3])
+    remote = fsspec.filesystem("memory")
+    remote.pipe("/bucket/images/a.parquet", path.read_bytes())
+    images = f"memory://bucket/images{trailing}"
+    assert list_shards(images) == ["a.parquet"]
+    assert read_index(images)["sample_id"].tolist() == ["a-0", "a-1", "a-2"]
+    assert load(images, rows(("a.parquet", 2), ("a.parquet", 0))) == [3, 1]
+
+
+@pytest.mark.parametrize("folder", ["empty", "missing"])
+def test_missing_images_are_told_with_the_command_that_brings_them(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no image shard.*i2i-unlearn data embedded digits --out data.*dvc pull"):
+        read_index(str(tmp_path / folder))
+
+
+def test_an_unknown_kind_of_address_is_told():
+    with pytest.raises(UserError, match="^carrier-pigeon://images: this kind of address cannot be opened"):
+        read_index("carrier-pigeon://images")
+
+
+def test_duplicate_sample_ids_are_told_by_place_not_by_name(tmp_path):
+    path = write(tmp_path, "a", [1, 2, 3])
+    rewrite(path, sample_id=["x", "secret", "secret"])
+    with pytest.raises(UserError, match=r"a\.parquet row 1 and a\.parquet row 2 have the same sample id") as caught:
+        read_index(str(tmp_path))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 200, 400])
+def test_a_truncated_shard_is_named(tmp_path, keep):
+    path = write(tmp_path, "a", [1, 2, 3])
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"shard a\.parquet is truncated or damaged \(.*\); bring the images again"):
+        read_index(str(tmp_path))
+
+
+def test_a_parquet_file_of_another_layout_is_told_with_the_command_that_imports_it(tmp_path):
+    pq.write_table(pa.table({"image": [b"1"], "label": ["a"]}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="is no image shard .it has no column sample_id.*i2i-unlearn data import"):
+        read_index(str(tmp_path))
+
+
+def test_a_shard_of_a_later_schema_version_is_refused(tmp_path):
+    path = write(tmp_path, "a", [1])
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({b"i2i_unlearn.image_shard": b"2"}), path)
+    with pytest.raises(UserError, match="has schema version 2, this program reads 1; install a newer i2i-unlearn"):
+        read_index(str(tmp_path))
+
+
+def test_an_unknown_source_split_is_told(tmp_path):
+    rewrite(write(tmp_path, "a", [1]), source_split=["test"])
+    with pytest.raises(UserError, match="source_split 'test' is not known; it is one of train, val, unknown"):
+        read_index(str(tmp_path))
+
+
+# --- pixels ---
+
+
+def test_pixels_come_in_the_order_of_the_rows_across_row_groups_and_shards(tmp_path):
+    write(tmp_path, "a", [i % 256 for i in range(600)])
+    write(tmp_path, "b", [201, 202])
+    places = rows(("b.parquet", 1), ("a.parquet", 599), ("a.parquet", 0), ("b.parquet", 0), ("a.parquet", 300))
+    assert load(tmp_path, places) == [202, 599 % 256, 0, 201, 300 % 256]
+
+
+def test_rows_may_repeat_and_may_carry_any_index(tmp_path):
+    write(tmp_path, "a", [10, 20])
+    places = rows(("a.parquet", 1), ("a.parquet", 0), ("a.parquet", 1)).set_index(pd.Index([7, 7, 3]))
+    assert load(tmp_path, places) == [20, 10, 20]
+
+
+def test_no_rows_give_an_empty_tensor(tmp_path):
+    write(tmp_path, "a", [10])
+    pixels = load_pixels(str(tmp_path), rows(), image_size=(4, 5), num_channels=3, description="x")
+    assert pixels.shape == (0, 3, 4, 5)
+
+
+def test_encoded_images_come_as_they_were_stored(tmp_path):
+    write(tmp_path, "a", [10, 20])
+    assert list(iter_encoded(str(tmp_path), rows(("a.parquet", 1), ("a.parquet", 0)))) == [png(20), png(10)]
+
+
+def test_an_image_that_does_not_match_its_digest_is_refused(tmp_path):
+    rewrite(write(tmp_path, "a", [1, 2]), image=[png(1), png(3)])
+    with pytest.raises(UserError, match=r"a\.parquet row 1 does not match its sha256, the shard is damaged; bring the"):
+        load(tmp_path, rows(("a.parquet", 0), ("a.parquet", 1)))
+
+
+def test_damage_inside_a_shard_is_found_when_pixels_are_read(tmp_path):
+    path = write(tmp_path, "a", range(50))
+    content = bytearray(path.read_bytes())
+    at = content.find(png(25))
+    content[at + 50] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.parquet row 25 does not match its sha256"):
+        load(tmp_path, rows(*(("a.parquet", i) for i in range(50))))
+
+
+def test_a_row_that_is_not_there_is_refused(tmp_path):
+    write(tmp_path, "a", [1])
+    with pytest.raises(UserError, match=r"a\.parquet has no row 1; the images have changed, run `i2i-unlearn split`"):
+        load(tmp_path, rows(("a.parquet", 1)))
+
+
+def test_a_shard_that_is_gone_is_named(tmp_path):
+    write(tmp_path, "a", [1])
+    with pytest.raises(UserError, match=r"shard b\.parquet is missing; bring the images again"):
+        load(tmp_path, rows(("b.parquet", 0)))
+
+
+def test_a_broken_image_is_named_by_its_place(tmp_path):
+    write_shards([Record("someone", "a", png(1)[:-25])], tmp_path, "a")
+    with pytest.raises(UserError, match=r"^a\.parquet row 0: the image cannot be decoded"):
+        load(tmp_path, rows(("a.parquet", 0)))

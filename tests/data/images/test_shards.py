@@ -1,0 +1,164 @@
+import subprocess
+import sys
+import textwrap
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from i2i_unlearn.data.images import shards
+from i2i_unlearn.data.images.shards import Record, write_shards
+from i2i_unlearn.support.errors import UserError
+
+
+def records(count, size=10, prefix="s"):
+    return [Record(f"{prefix}-{i}", str(i % 3), bytes([i % 256]) * size) for i in range(count)]
+
+
+def names(folder):
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+def test_what_was_written_can_be_read(tmp_path):
+    given = [Record("a", "cat", b"1", "anna", "train"), Record("b", "dog", b"2")]
+    written = write_shards(given, tmp_path / "images", "pets")
+    assert written.paths == (tmp_path / "images/pets.parquet",)
+    assert (written.num_images, written.unchanged) == (2, False)
+    rows = pq.read_table(written.paths[0]).to_pylist()
+    # echo -n 1 | sha256sum
+    one = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+    assert rows[0] == {
+        "sample_id": "a",
+        "label": "cat",
+        "subject": "anna",
+        "source_split": "train",
+        "sha256": one,
+        "image": b"1",
+    }
+    assert (rows[1]["subject"], rows[1]["source_split"]) == (None, "unknown")
+
+
+def test_row_groups_hold_at_most_256_images(tmp_path):
+    path = write_shards(records(600), tmp_path, "x").paths[0]
+    metadata = pq.ParquetFile(path).metadata
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [256, 256, 88]
+
+
+def test_row_groups_of_large_images_are_smaller(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "BYTES_PER_GROUP", 1000)
+    path = write_shards(records(10, size=400), tmp_path, "x").paths[0]
+    metadata = pq.ParquetFile(path).metadata
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [3, 3, 3, 1]
+
+
+def test_many_images_fill_several_shards(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "BYTES_PER_GROUP", 1000)
+    monkeypatch.setattr(shards, "BYTES_PER_SHARD", 2000)
+    written = write_shards(records(10, size=400), tmp_path, "x")
+    assert [path.name for path in written.paths] == ["x-00000-of-00002.parquet", "x-00001-of-00002.parquet"]
+    ids = [row for path in written.paths for row in pq.read_table(path)["sample_id"].to_pylist()]
+    assert ids == [f"s-{i}" for i in range(10)]
+
+
+def test_writing_the_same_again_changes_nothing_and_says_so(tmp_path):
+    first = write_shards(records(300), tmp_path / "images", "x")
+    content = first.paths[0].read_bytes()
+    again = write_shards(records(300), tmp_path / "images", "x")
+    assert again.unchanged
+    assert again.paths[0].read_bytes() == content
+    assert names(tmp_path) == ["images", "x.parquet"]
+
+
+def test_other_images_under_the_same_name_are_refused(tmp_path):
+    path = write_shards(records(3), tmp_path, "x").paths[0]
+    content = path.read_bytes()
+    with pytest.raises(UserError, match=r"x\.parquet: exists already and holds other images; choose another name"):
+        write_shards(records(4), tmp_path, "x")
+    assert path.read_bytes() == content
+
+
+def test_shards_that_a_killed_run_did_not_place_are_added(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "BYTES_PER_GROUP", 1000)
+    monkeypatch.setattr(shards, "BYTES_PER_SHARD", 2000)
+    first = write_shards(records(10, size=400), tmp_path, "x")
+    content = first.paths[1].read_bytes()
+    first.paths[1].unlink()
+    again = write_shards(records(10, size=400), tmp_path, "x")
+    assert not again.unchanged
+    assert first.paths[1].read_bytes() == content
+
+
+def test_a_sample_id_that_occurs_twice_is_refused_and_nothing_is_written(tmp_path):
+    with pytest.raises(UserError, match="sample id 's-1' occurs twice; give every image its own id"):
+        write_shards([*records(3), Record("s-1", "0", b"other")], tmp_path / "images", "x")
+    assert names(tmp_path) == ["images"]
+
+
+def test_a_sample_id_of_another_shard_is_refused(tmp_path):
+    write_shards(records(3), tmp_path, "x")
+    with pytest.raises(UserError, match="sample id 's-0' occurs twice"):
+        write_shards(records(1), tmp_path, "y")
+    assert names(tmp_path) == ["x.parquet"]
+
+
+@pytest.mark.parametrize("keep", [0, 100, -20])
+def test_a_damaged_shard_beside_it_is_told_and_nothing_is_written(tmp_path, keep):
+    path = write_shards(records(3), tmp_path, "x").paths[0]
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"shard x\.parquet is truncated or damaged .*; bring the images again"):
+        write_shards(records(1, prefix="t"), tmp_path, "y")
+    assert names(tmp_path) == ["x.parquet"]
+
+
+def test_a_table_beside_it_that_is_no_shard_is_told(tmp_path):
+    pq.write_table(pa.table({"number": [1]}), tmp_path / "x.parquet")
+    with pytest.raises(UserError, match=r"x\.parquet is no image shard \(it has no column sample_id, "):
+        write_shards(records(1), tmp_path, "y")
+    assert names(tmp_path) == ["x.parquet"]
+
+
+def test_hidden_files_beside_it_do_not_count(tmp_path):
+    (tmp_path / ".x.parquet").write_bytes(b"half")
+    assert write_shards(records(1), tmp_path, "y").num_images == 1
+
+
+def test_no_image_at_all_is_refused(tmp_path):
+    with pytest.raises(UserError, match="there is no image to write; look at the source"):
+        write_shards([], tmp_path, "x")
+
+
+def test_a_failing_source_leaves_nothing_behind(tmp_path):
+    def failing():
+        yield from records(300)
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError):
+        write_shards(failing(), tmp_path / "images", "x")
+    assert names(tmp_path) == ["images"]
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path):
+    (tmp_path / ".x.new.killed").mkdir()
+    (tmp_path / ".x.new.killed/00000.parquet").write_bytes(b"half")
+    write_shards(records(1), tmp_path / "images", "x")
+    assert names(tmp_path) == ["images", "x.parquet"]
+
+
+def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path):
+    # A limit on the size of files stands in for a full disk: the write fails half-way.
+    script = """
+        import resource, sys
+        from i2i_unlearn.data.shards import Record, write_shards
+        from i2i_unlearn.support.errors import UserError
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        try:
+            write_shards((Record(str(i), "0", bytes(1000)) for i in range(2000)), sys.argv[1], "x")
+        except UserError as error:
+            print(error)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "images")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "the disk is full" in done.stdout
+    assert "free some space and run the same command again" in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert names(tmp_path) == ["images"]

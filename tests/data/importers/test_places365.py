@@ -1,0 +1,83 @@
+import pytest
+
+from i2i_unlearn.data.images.reading import read_index
+from i2i_unlearn.data.importers.run import ImportSettings, import_images
+from i2i_unlearn.support.errors import UserError
+from tests.data.importers.published_sets import write_places365
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write_places365(tmp_path / "places", train=2, val=1)
+
+
+def imported(source, out, **settings):
+    import_images(source, out, ImportSettings(name="p", **settings), tell=print)
+    return read_index(str(out / "images"))
+
+
+def edit(source, name, change):
+    path = source / name
+    path.write_text(change(path.read_text()))
+
+
+def test_lists_name_files_labels_and_splits(source, tmp_path):
+    index = imported(source, tmp_path / "data")
+    rows = set(zip(index["sample_id"], index["label"], index["source_split"], strict=True))
+    assert len(rows) == 4 * 3
+    assert {
+        ("p/train/a/airfield/00000001.jpg", "airfield", "train"),
+        ("p/train/a/apartment_building/outdoor/00000002.jpg", "apartment_building/outdoor", "train"),
+        ("p/val/Places365_val_00000003.jpg", "bakery/shop", "val"),
+    } <= rows
+
+
+def test_the_large_images_are_found_too(source, tmp_path):
+    small = imported(source, tmp_path / "small")
+    (source / "data_256_standard").rename(source / "data_large_standard")
+    (source / "val_256").rename(source / "val_large")
+    large = imported(source, tmp_path / "large", layout="places365")
+    assert list(small["sha256"]) == list(large["sha256"])
+
+
+def test_a_split_may_be_left_out_and_overruled(source, tmp_path):
+    (source / "places365_val.txt").unlink()
+    assert set(imported(source, tmp_path / "data", source_split="unknown")["source_split"]) == {"unknown"}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "fault"),
+    [
+        ("places365_val.txt", lambda text: text.replace(" 0\n", " 9\n"), "line 1: category 9 is not in categories_"),
+        ("places365_val.txt", lambda text: text.replace(" 0\n", "\n"), r"line 1: 'Places.*jpg' is no file and number"),
+        ("places365_val.txt", lambda text: "\n\n" + text.replace(" 0\n", " 9\n"), "line 3: category 9 is not in"),
+        ("places365_val.txt", lambda text: "../secret.jpg 0\n", "line 1: ../secret.jpg leaves the folder"),
+        ("places365_val.txt", lambda text: text + "Places365_val_1.jpg 0\n", "1 images are broken"),
+    ],
+)
+def test_a_list_that_does_not_fit_is_told(source, tmp_path, name, change, fault):
+    edit(source, name, change)
+    with pytest.raises(UserError, match=fault):
+        imported(source, tmp_path / "data")
+    assert not (tmp_path / "data/images/p.parquet").exists()
+
+
+def test_what_is_missing_is_told(source, tmp_path):
+    (source / "val_256").rename(source / "elsewhere")
+    with pytest.raises(UserError, match="places365_val.txt is there, but none of val_256, val_large"):
+        imported(source, tmp_path / "data")
+    for name in ("places365_val.txt", "places365_train_standard.txt"):
+        (source / name).unlink()
+    with pytest.raises(UserError, match="holds no list of images"):
+        imported(source, tmp_path / "data")
+    (source / "categories_places365.txt").unlink()
+    with pytest.raises(UserError, match="has no categories_places365.txt"):
+        imported(source, tmp_path / "data", layout="places365")
+
+
+@pytest.mark.parametrize("name", ["places365_val.txt", "categories_places365.txt"])
+def test_a_list_in_another_encoding_is_told_with_its_line(source, tmp_path, name):
+    path = source / name
+    path.write_bytes(b"\n" + "/c/caf\u00e9 5\n".encode("latin-1") + path.read_bytes())
+    with pytest.raises(UserError, match=f"{name}, line 2: is no text in UTF-8"):
+        imported(source, tmp_path / "data")

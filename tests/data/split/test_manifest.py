@@ -1,0 +1,118 @@
+import dataclasses
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from i2i_unlearn.data.images.reading import read_index
+from i2i_unlearn.data.images.shards import Record, write_shards
+from i2i_unlearn.data.split.manifest import SplitManifest, digest_images, fingerprints, read_manifest, write_manifest
+from i2i_unlearn.support.errors import UserError
+
+
+@pytest.fixture
+def images(tmp_path):
+    write_shards([Record(f"secret-{i}", "a", bytes([i])) for i in range(3)], tmp_path / "images", "s")
+    return str(tmp_path / "images")
+
+
+@pytest.fixture
+def manifest(images):
+    rows = pd.DataFrame(
+        {
+            "shard": ["s.parquet"] * 3,
+            "row": [0, 1, 2],
+            "part": ["train", "train", "holdout"],
+            "role": ["forget", "retain", "retain_holdout"],
+            "hmac_id": ["a" * 32, "b" * 32, "c" * 32],
+        }
+    )
+    found = fingerprints(read_index(images))
+    return SplitManifest(rows, found, ("digit-3",), ("old",), digest_images(found))
+
+
+def test_what_was_written_is_what_is_read(manifest, images, tmp_path):
+    write_manifest(manifest, tmp_path / "m.parquet")
+    assert read_manifest(tmp_path / "m.parquet") == manifest
+    assert read_manifest(tmp_path / "m.parquet", images) == manifest
+
+
+def test_equal_manifests_give_equal_bytes(manifest, tmp_path):
+    write_manifest(manifest, tmp_path / "a")
+    write_manifest(read_manifest(tmp_path / "a"), tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("change", [{"requests": ("x",)}, {"erased": ()}, {"image_digest": ""}, {"fingerprints": {}}])
+def test_manifests_that_differ_in_any_fact_are_not_equal(manifest, change):
+    assert dataclasses.replace(manifest, **change) != manifest
+
+
+def test_manifests_that_differ_in_a_row_are_not_equal(manifest):
+    assert dataclasses.replace(manifest, rows=manifest.rows.assign(role="retain")) != manifest
+
+
+def test_rows_are_chosen_by_role_in_manifest_order(manifest):
+    chosen = manifest.of("retain_holdout", "forget")
+    assert chosen["row"].tolist() == [0, 2]
+    assert chosen.index.tolist() == [0, 1]
+    assert len(manifest.of("erased")) == 0
+
+
+def test_a_role_that_does_not_exist_is_our_bug(manifest):
+    with pytest.raises(ValueError, match="unknown roles"):
+        manifest.of("forgotten")
+
+
+def test_no_sample_id_and_no_digest_of_an_image_is_in_the_file(manifest, images, tmp_path):
+    write_manifest(manifest, tmp_path / "m.parquet")
+    content = (tmp_path / "m.parquet").read_bytes()
+    table = pq.read_table(tmp_path / "m.parquet")
+    text = content + repr(table.to_pylist()).encode() + repr(table.schema.metadata).encode()
+    index = read_index(images)
+    for secret in [*index["sample_id"], *index["sha256"], "secret"]:
+        assert secret.encode() not in text
+
+
+def test_a_manifest_of_other_images_is_refused(manifest, images, tmp_path):
+    write_manifest(manifest, tmp_path / "m.parquet")
+    write_shards([Record("new", "a", b"9")], images, "t")
+    with pytest.raises(
+        UserError, match=r"made of other images than those in .* \(differing: t\.parquet\); run `i2i-unl"
+    ):
+        read_manifest(tmp_path / "m.parquet", images)
+
+
+def test_the_fingerprint_of_a_shard_depends_on_ids_bytes_and_order(images):
+    index = read_index(images)
+    changed = [
+        index.assign(sample_id=["x", *index["sample_id"][1:]]),
+        index.assign(sha256=["x", *index["sha256"][1:]]),
+        index.iloc[::-1],
+    ]
+    seen = {fingerprints(table)["s.parquet"] for table in [index, *changed]}
+    assert len(seen) == 4
+
+
+def test_labels_do_not_enter_the_fingerprint(images):
+    index = read_index(images)
+    assert fingerprints(index) == fingerprints(index.assign(label="other"))
+
+
+def test_a_missing_manifest_is_told_with_the_command_that_makes_it(tmp_path):
+    with pytest.raises(UserError, match="no split manifest there; make it with `i2i-unlearn split`"):
+        read_manifest(tmp_path / "m.parquet")
+
+
+def test_a_truncated_manifest_is_told(manifest, tmp_path):
+    write_manifest(manifest, tmp_path / "m.parquet")
+    (tmp_path / "m.parquet").write_bytes((tmp_path / "m.parquet").read_bytes()[:-100])
+    with pytest.raises(UserError, match="the split manifest is damaged .*; run `i2i-unlearn split` again"):
+        read_manifest(tmp_path / "m.parquet")
+
+
+def test_a_file_without_our_schema_version_is_refused(tmp_path):
+    pq.write_table(pa.table({"shard": ["a"]}), tmp_path / "m.parquet")
+    with pytest.raises(UserError, match="schema version None, this program reads 1; run `i2i-unlearn split` again"):
+        read_manifest(tmp_path / "m.parquet")

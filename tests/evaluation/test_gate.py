@@ -1,0 +1,495 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from i2i_unlearn.evaluation.gate import explain_difference, judge, parse_policy, read_policies
+from i2i_unlearn.evaluation.policy import schema_text
+from i2i_unlearn.support.errors import UserError
+
+POLICIES = Path(__file__).parents[2] / "mlflow" / "policies"
+
+
+def line(name="a line", at_least=None, at_most=None, measure=None, **more):
+    content = {"name": name, "why": "because", **more}
+    content["measure"] = measure or {
+        "model": "unlearned",
+        "minus": "teacher",
+        "set": "forget",
+        "metric": "hole_psnr_db",
+    }
+    if at_least is not None:
+        content |= {"at_least": at_least, "if_below": "it is too low"}
+    if at_most is not None:
+        content |= {"at_most": at_most, "if_above": "it is too high"}
+    return content
+
+
+def policy(*lines, name="p"):
+    return parse_policy(name, {"schema_version": 1, "name": name, "purpose": "to test", "lines": list(lines)})
+
+
+def metrics(value, low, high):
+    found = {"value": value, "low": low, "high": high, "num_images": 9}
+    return {"differences": {"unlearned-teacher": {"forget": {"hole_psnr_db": found}}}}
+
+
+def outcome(found, *lines):
+    return judge(found, policy(*lines)).outcome
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [
+        ((-1.5, -1.6, -1.4), "pass"),  # wholly below -0.8
+        ((-0.5, -0.6, -0.4), "fail"),  # wholly above
+        ((-0.9, -1.0, -0.7), "undecided"),  # straddles
+        ((-0.8, -0.9, -0.8), "pass"),  # the bound itself is good
+        ((-0.9, None, None), "pass"),  # no interval: the value decides
+        ((-0.7, None, None), "fail"),
+    ],
+)
+def test_an_upper_bound_by_hand(interval, expected):
+    assert outcome(metrics(*interval), line(at_most=-0.8)) == expected
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [
+        ((0.0, -0.2, 0.2), "pass"),
+        ((0.5, 0.4, 0.6), "fail"),
+        ((-0.5, -0.6, -0.4), "fail"),
+        ((0.25, 0.1, 0.4), "undecided"),
+        ((0.0, -1.0, 1.0), "undecided"),  # wider than the bounds: nothing is known
+    ],
+)
+def test_two_bounds_by_hand(interval, expected):
+    assert outcome(metrics(*interval), line(at_least=-0.3, at_most=0.3)) == expected
+
+
+def test_any_failed_line_fails_else_any_undecided_line_leaves_it_undecided():
+    found = metrics(1.0, 0.9, 1.1)
+    passes, fails, unknown = line("p", at_least=0), line("f", at_least=2), line("u", at_least=1)
+    assert outcome(found, passes) == "pass"
+    assert outcome(found, passes, unknown) == "undecided"
+    assert outcome(found, unknown, fails, passes) == "fail"
+
+
+def test_what_was_not_measured_is_undecided_and_says_so():
+    verdict = judge({"differences": {}}, policy(line(at_most=-0.8)))
+    assert verdict.outcome == "undecided"
+    assert verdict.lines[0].value is None
+    assert "not measured" in verdict.lines[0].why
+
+
+def test_the_reason_tells_the_numbers_the_bound_and_what_it_means():
+    (found,) = judge(metrics(-0.5, -0.6, -0.4), policy(line(at_most=-0.8))).lines
+    assert found.why == (
+        "forget hole_psnr_db, unlearned minus teacher: -0.5 (95 % interval -0.6 to -0.4), wanted at most -0.8; "
+        "it is too high"
+    )
+    assert (found.bound, found.threshold_why, found.otherwise) == ("at most -0.8", "because", "it is too high")
+
+
+def test_of_two_bounds_the_broken_one_is_explained():
+    both = policy(line(at_least=-0.3, at_most=0.3))
+    assert judge(metrics(-1.0, -1.1, -0.9), both).lines[0].otherwise == "it is too low"
+    assert judge(metrics(1.0, 0.9, 1.1), both).lines[0].otherwise == "it is too high"
+
+
+def test_a_model_alone_a_difference_and_a_ratio_are_found_in_their_tables():
+    def found(value):
+        return {"value": value, "low": value, "high": value, "num_images": 4}
+
+    content = {
+        "scores": {"unlearned": {"retain": {"output_spread": found(1.0)}}},
+        "differences": {"unlearned-reference": {"retain": {"output_spread": found(2.0)}}},
+        "ratios": {"unlearned/reference": {"retain": {"output_spread": found(3.0)}}},
+    }
+    base = {"model": "unlearned", "set": "retain", "metric": "output_spread"}
+    measures = [base, {**base, "minus": "reference"}, {**base, "divided_by": "reference"}]
+    verdict = judge(content, policy(*(line(at_least=0, measure=measure) for measure in measures)))
+    assert [line.value for line in verdict.lines] == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"at_least": -1, "at_mots": 3, "if_below": "x"}, r"line 1 \(a line\).at_mots: is not a known key"),
+        ({}, "give at_least, at_most, or both"),
+        ({"at_least": 2, "if_below": "x", "at_most": 1, "if_above": "y"}, "at_least 2 is above at_most 1"),
+        ({"at_most": 1}, "at_most and if_above come together"),
+        ({"at_most": "much", "if_above": "x"}, r"line 1 \(a line\).at_most: Input should be a valid number"),
+        ({"at_most": float("nan"), "if_above": "x"}, "finite number"),
+    ],
+)
+def test_a_wrong_line_is_refused_by_name_and_key(change, words):
+    with pytest.raises(UserError, match=f"policy p: .*{words}"):
+        policy({**line(), **change})
+
+
+@pytest.mark.parametrize(
+    ("measure", "words"),
+    [
+        ({"metric": "hole_psnr"}, "metric 'hole_psnr' is not known; choose one of: hole_psnr_db"),
+        ({"set": "forgotten"}, r"line 1 \(a line\).measure.set"),
+        ({"model": "teacher", "minus": "unlearned"}, "teacher against unlearned is not measured"),
+        ({"minus": "teacher", "divided_by": "reference"}, "give minus or divided_by, not both"),
+        ({"divided_by": "reference"}, "no ratio is taken of hole_psnr_db"),
+    ],
+)
+def test_a_measure_that_is_never_made_is_refused(measure, words):
+    base = {"model": "unlearned", "set": "forget", "metric": "hole_psnr_db"}
+    with pytest.raises(UserError, match=words):
+        policy(line(at_most=1, measure={**base, **measure}))
+
+
+def test_all_faults_of_a_policy_come_at_once():
+    with pytest.raises(UserError) as caught:
+        parse_policy("p", {"schema_version": 2, "name": "p", "lines": [], "limits": []})
+    for words in ("schema_version", "purpose: is missing", "lines", "limits: is not a known key"):
+        assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_policy_goes_by_its_own_name():
+    with pytest.raises(UserError, match="its key `name` says 'p'"):
+        parse_policy("q", policy(line(at_most=1)).model_dump())
+
+
+def test_the_sentence_names_the_other_policys_failed_lines_with_numbers():
+    found = metrics(-1.5, -1.6, -1.4)
+    mine = judge(found, policy(line("forgetting", at_most=-0.8), name="noise"))
+    other = judge(found, policy(line("as retrained", at_least=-0.3), line("fine", at_most=0), name="like_unseen"))
+    assert explain_difference(mine, [other]) == (
+        "Policy noise says pass, but like_unseen says fail: "
+        "as retrained (unlearned minus teacher) is -1.5 dB where at least -0.3 is wanted, so it is too low."
+    )
+    assert explain_difference(other, [mine]) == (
+        "Policy like_unseen says fail "
+        "(as retrained (unlearned minus teacher) is -1.5 dB where at least -0.3 is wanted, so it is too low), "
+        "but noise says pass, as all of its own lines hold."
+    )
+
+
+def test_the_sentence_stays_short_where_many_lines_failed():
+    found = metrics(-1.5, -1.6, -1.4)
+    mine = judge(found, policy(line(at_most=0), name="noise"))
+    other = judge(found, policy(*(line(f"line {i}", at_least=0) for i in range(5)), name="hard"))
+    sentence = explain_difference(mine, [other])
+    assert "line 2" in sentence
+    assert "line 3" not in sentence
+    assert sentence.endswith("; and 2 more.")
+
+
+def test_a_line_that_several_policies_hold_is_explained_once():
+    found = metrics(-1.5, -1.6, -1.4)
+    mine = judge(found, policy(line(at_most=0), name="noise"))
+    less = judge(found, policy(line("shared", at_least=0), name="less"))
+    more = judge(found, policy(line("shared", at_least=0), line("own", at_least=1), name="more"))
+    assert explain_difference(mine, [less, more]) == (
+        "Policy noise says pass, but less says fail: shared (unlearned minus teacher) is -1.5 dB where at least 0 is "
+        "wanted, so it is too low; more says fail: the same; own (unlearned minus teacher) is -1.5 dB where at least 1 "
+        "is wanted, so it is too low."
+    )
+    assert explain_difference(mine, [less, less]).endswith("; less says fail: the same.")
+
+
+def test_a_line_that_was_not_explained_is_not_the_same():
+    found = metrics(-1.5, -1.6, -1.4)
+    mine = judge(found, policy(line(at_most=0), name="noise"))
+    less = judge(found, policy(line("failed", at_least=0), line("open", at_least=-1.5), name="less"))
+    more = judge(found, policy(line("open", at_least=-1.5), name="more"))
+    assert (less.outcome, more.outcome) == ("fail", "undecided")
+    told = explain_difference(mine, [less, more])
+    assert "open" not in told.split("; more says")[0]
+    assert "more says undecided: open (unlearned minus teacher) is -1.5 dB" in told
+
+
+def test_no_sentence_where_policies_agree():
+    same = judge(metrics(-1.5, -1.6, -1.4), policy(line(at_most=-0.8)))
+    assert explain_difference(same, [same]) == ""
+
+
+def test_the_committed_policies_are_valid_and_give_a_reason_for_every_number():
+    contents = read_policies(POLICIES)
+    assert set(contents) == {"noise", "like_unseen", "like_unseen_audited"}
+    for name, content in contents.items():
+        assert all(len(line.why) > 20 for line in parse_policy(name, content).lines)
+
+
+def test_policy_noise_needs_no_reference():
+    lines = parse_policy("noise", read_policies(POLICIES)["noise"]).lines
+    assert all("reference" not in (line.measure.model, line.measure.minus, line.measure.divided_by) for line in lines)
+    assert not any(line.measure.metric.startswith("reference") for line in lines)
+
+
+def test_policy_noise_refuses_a_model_that_is_the_teacher():
+    nothing = {"value": 0.0, "low": 0.0, "high": 0.0, "num_images": 9}
+    metrics = ("hole_psnr_db", "feature_cosine_efficientnet_lite0")
+    same = {s: dict.fromkeys(metrics, nothing) for s in ("forget", "retain", "retain_holdout")}
+    verdict = judge(
+        {"differences": {"unlearned-teacher": same}}, parse_policy("noise", read_policies(POLICIES)["noise"])
+    )
+    assert verdict.outcome == "fail"
+    assert [line.name for line in verdict.lines if line.outcome != "pass"] == ["forgetting"]
+
+
+def test_a_folder_without_policies_or_with_a_broken_one_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no policy"):
+        read_policies(tmp_path)
+    (tmp_path / "p.yaml").write_text("lines: [")
+    with pytest.raises(UserError, match="not valid YAML"):
+        read_policies(tmp_path)
+    (tmp_path / "p.yaml").write_bytes(b"name: \xe9")
+    with pytest.raises(UserError, match="not valid YAML"):
+        read_policies(tmp_path)
+    (tmp_path / "p.yaml").write_text("- 1\n")
+    with pytest.raises(UserError, match="must hold keys, found list"):
+        read_policies(tmp_path)
+
+
+def test_reading_a_policy_twice_gives_the_same(tmp_path):
+    content = policy(line(at_most=1)).model_dump(mode="json", exclude_none=True)
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(content))
+    assert parse_policy("p", read_policies(tmp_path)["p"]) == policy(line(at_most=1))
+
+
+def test_the_gate_imports_no_torch():
+    code = "import sys, i2i_unlearn.evaluation.gate; print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+# --- audits ---
+
+AUC = {"audit": "membership", "model": "unlearned", "minus": "reference", "metric": "auc_loss"}
+
+
+def audited(
+    value,
+    low,
+    high,
+    status="measured",
+    why="",
+    teacher=(0.9, 0.85, 0.95),
+    reference_minus_teacher=(-0.4, -0.5, -0.3),
+    **more,
+):
+    """The content of metrics.json with one audit; the unlearned model's AUC is 1/2 above the difference."""
+
+    def measured(value, low, high):
+        return {"auc_loss": {"value": value, "low": low, "high": high, "num_images": 9}}
+
+    def found(shift):
+        return {"value": value + shift, "low": low + shift, "high": high + shift, "num_images": 9}
+
+    audit = {
+        "measure": "auc_loss",
+        "innocent": 0.5,
+        "status": status,
+        "why": why,
+        "models": {
+            "unlearned": {"auc_loss": found(0.5), "auc_similarity": found(0.5)},
+            "teacher": measured(*teacher),
+        },
+        "differences": {
+            "unlearned-reference": {"auc_loss": found(0.0)},
+            "reference-teacher": measured(*reference_minus_teacher),
+        },
+    }
+    return {"models": {"teacher": "", "unlearned": "", "reference": ""}, "audits": {"membership": audit}, **more}
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [((0.0, -0.04, 0.04), "pass"), ((0.2, 0.1, 0.3), "fail"), ((0.0, -0.1, 0.1), "undecided")],
+)
+def test_a_line_may_bound_an_audit(interval, expected):
+    bounded = policy(line(measure=AUC, at_least=-0.05, at_most=0.05))
+    verdict = judge(audited(*interval), bounded)
+    assert verdict.outcome == expected
+    assert verdict.lines[0].measure == "audit membership auc_loss, unlearned minus reference"
+    assert (verdict.lines[0].value, verdict.lines[0].low, verdict.lines[0].high) == interval
+
+
+def test_the_measure_of_a_model_alone_is_found_too():
+    alone = {"audit": "membership", "model": "unlearned", "metric": "auc_similarity"}
+    assert judge(audited(0.1, 0.0, 0.2), policy(line(measure=alone, at_most=0.8))).lines[0].value == 0.6
+
+
+@pytest.mark.parametrize(("status", "value"), [("blind", 0.0), ("undecided", 0.0), ("undecided", 0.9)])
+def test_an_audit_that_can_say_nothing_decides_nothing(status, value):
+    found = audited(value, value - 0.01, value + 0.01, status=status, why="it sees nothing")
+    (judged,) = judge(found, policy(line(measure=AUC, at_least=-0.05, at_most=0.05))).lines
+    assert judged.outcome == "undecided"
+    assert f"the audit is {status}: it sees nothing; found was {value:.4g} (95 % interval" in judged.why
+
+
+def test_what_a_blind_audit_finds_all_the_same_fails_the_line():
+    found = audited(0.9, 0.89, 0.91, status="blind", why="it sees nothing in the original")
+    assert judge(found, policy(line(measure=AUC, at_least=-0.05, at_most=0.05))).outcome == "fail"
+
+
+def test_an_audit_that_was_not_made_is_undecided_and_says_how_to_make_it():
+    (judged,) = judge({"audits": {}}, policy(line(measure=AUC, at_most=0.05))).lines
+    assert (judged.outcome, judged.value) == ("undecided", None)
+    assert "the audit was not made (a sweep makes none); add membership to evaluate.audits.run" in judged.why
+
+
+@pytest.mark.parametrize(
+    ("measure", "words"),
+    [
+        ({"audit": "membrship"}, "audit 'membrship' is not known; choose one of: membership, linear_probe"),
+        ({"metric": "auc"}, "metric 'auc' is not one of audit membership; choose one of: auc_loss, auc_similarity"),
+        ({"minus": None, "divided_by": "reference"}, "no ratio is taken of audits"),
+        ({"set": "forget"}, "give either set, for a score, or audit"),
+        ({"audit": None}, "give either set, for a score, or audit"),
+        ({"model": "teacher", "minus": "unlearned"}, "teacher against unlearned is not measured"),
+    ],
+)
+def test_an_audit_that_is_never_made_is_refused(measure, words):
+    with pytest.raises(UserError, match=words):
+        policy(line(at_most=1, measure={**AUC, **measure}))
+
+
+# --- held-out images in place of a reference ---
+
+
+def alone(found, selected_by="sample_id"):
+    """No reference, and requests that select by `selected_by`."""
+    for audit in found["audits"].values():
+        audit["differences"] = {}
+    return {**found, "models": {"teacher": "", "unlearned": ""}, "selected_by": selected_by, "holdout_alike": True}
+
+
+def with_holdout():
+    of_reference = {"model": "unlearned", "minus": "reference", "set": "forget", "metric": "hole_psnr_db"}
+    return policy(
+        line("score", measure=of_reference, at_most=0.3, or_holdout=True),
+        line("audit", measure=AUC, at_least=-0.05, at_most=0.05, or_holdout=True),
+    )
+
+
+def test_single_images_without_a_reference_are_judged_by_held_out_ones():
+    verdict = judge(alone(audited(0.01, -0.03, 0.04)), with_holdout())
+    (judged,) = verdict.lines
+    assert verdict.left_out == ("score",)
+    assert (judged.name, judged.outcome) == ("audit", "pass")
+    assert judged.value == pytest.approx(0.01)  # 0.51 less 0.5
+    assert judged.measure == "audit membership auc_loss, unlearned minus innocent value"
+    assert judge(alone(audited(0.2, 0.1, 0.3)), with_holdout()).outcome == "fail"
+
+
+@pytest.mark.parametrize("selected_by", ["label", "subject", "label,sample_id", ""])
+def test_classes_and_subjects_without_a_reference_stay_undecided(selected_by):
+    verdict = judge(alone(audited(0.01, -0.03, 0.04), selected_by), with_holdout())
+    assert [judged.outcome for judged in verdict.lines] == ["undecided", "undecided"]
+
+
+def test_where_there_is_a_reference_single_images_are_compared_with_it():
+    found = {**audited(0.01, -0.03, 0.04), "selected_by": "sample_id"}
+    assert [judged.outcome for judged in judge(found, with_holdout()).lines] == ["undecided", "pass"]
+
+
+def test_held_out_images_of_other_kinds_do_not_stand_for_a_reference():
+    found = alone(audited(0.01, -0.03, 0.04))
+    found["audits"]["membership"]["innocent"] = None
+    assert judge(found, with_holdout()).outcome == "undecided"
+
+
+def test_single_images_of_kinds_that_are_not_held_out_stay_undecided():
+    found = {**alone(audited(0.01, -0.03, 0.04)), "holdout_alike": False}
+    assert judge(found, with_holdout()).outcome == "undecided"
+
+
+@pytest.mark.parametrize("with_reference", [True, False])
+def test_a_bound_that_the_original_itself_meets_passes_nobody(with_reference):
+    """Its AUC is .54, .03 above the reference's .51: both within .05 of what is innocent."""
+    found = audited(0.01, -0.03, 0.04, teacher=(0.54, 0.51, 0.545), reference_minus_teacher=(-0.03, -0.04, -0.02))
+    judged = judge(found if with_reference else alone(found), with_holdout()).lines[-1]
+    assert (judged.name, judged.outcome) == ("audit", "undecided")
+    assert "the original model itself would pass with 0.0" in judged.why
+
+
+def test_a_policy_of_which_no_line_is_left_is_undecided():
+    of_reference = {"model": "unlearned", "minus": "reference", "set": "forget", "metric": "hole_psnr_db"}
+    verdict = judge(alone(audited(0, 0, 0)), policy(line(measure=of_reference, at_most=1, or_holdout=True)))
+    assert (verdict.outcome, verdict.lines, len(verdict.left_out)) == ("undecided", (), 1)
+
+
+def test_only_what_needs_a_reference_may_be_judged_without_it():
+    with pytest.raises(UserError, match="or_holdout is for lines that compare with the reference"):
+        policy(line(at_most=1, or_holdout=True))
+
+
+def test_like_unseen_can_pass_without_a_reference_for_single_images_alone():
+    like_unseen = parse_policy("like_unseen", read_policies(POLICIES)["like_unseen"])
+    good = {"value": 0.0, "low": -0.01, "high": 0.01, "num_images": 9}
+    kept = {"unlearned-teacher": {name: {"hole_psnr_db": good} for name in ("retain", "retain_holdout")}}
+    found = alone(audited(0.0, -0.05, 0.05, differences=kept))
+    assert judge(found, like_unseen).outcome == "pass"
+    assert judge({**found, "selected_by": "label"}, like_unseen).outcome == "undecided"
+    assert judge({**found, "audits": {}}, like_unseen).outcome == "undecided"
+
+
+# --- files ---
+
+
+def written(folder, text):
+    (folder / "p.yaml").write_text(text)
+    return folder
+
+
+GOOD = """# a comment
+schema_version: 1
+name: p
+purpose: to test
+
+lines:
+  - name: forgetting
+    measure: {model: unlearned, minus: teacher, set: forget, metric: hole_psnr_db}
+    at_most: -1.0
+    if_above: too high
+    why: because
+  - name: retention
+    measure:
+      model: unlearned
+      set: retain
+      metric: hole_psnr_db
+    at_least: 1
+    if_below: too low
+    why: because
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("at_most: -1.0", "at_most: much", r"p.yaml:9: line 1 \(forgetting\).at_most: Input should be a valid number"),
+        ("    if_above: too", "    if_abvoe: too", r"p.yaml:10: line 1 \(forgetting\).if_abvoe: is not a known key"),
+        ("set: retain", "set: kept", r"p.yaml:15: line 2 \(retention\).measure.set: Input should be"),
+        (
+            "metric: hole_psnr_db\n    at_least",
+            "metric: psnr\n    at_least",
+            r"p.yaml:13: .*metric 'psnr' is not known",
+        ),
+        ("    at_least: 1\n", "", r"p.yaml:12: line 2 \(retention\): give at_least, at_most, or both"),
+        ("purpose: to test\n", "", r"p.yaml:1: purpose: is missing"),
+        ("name: p\n", "name: q\n", r"p.yaml:3: its key `name` says 'q'"),
+        ("name: p\n", "name: [p\n", r"p.yaml: not valid YAML .*line 4"),
+    ],
+)
+def test_a_wrong_policy_file_is_refused_with_the_line(tmp_path, old, new, words):
+    assert old in GOOD
+    read_policies(written(tmp_path, GOOD))
+    with pytest.raises(UserError, match=words) as caught:
+        read_policies(written(tmp_path, GOOD.replace(old, new, 1)))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_published_schema_is_that_of_the_program():
+    found = (POLICIES.parents[1] / "docs/policy.schema.json").read_text()
+    command = "python -c 'from i2i_unlearn.evaluation.policy import schema_text as s; print(s(), end=str())'"
+    assert found == schema_text(), f"write it anew: {command} > docs/policy.schema.json"

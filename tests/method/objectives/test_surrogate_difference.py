@@ -1,0 +1,213 @@
+import json
+
+import pytest
+import torch
+
+from i2i_unlearn.method.noise import fit_noise
+from i2i_unlearn.method.objectives import make_objective
+from i2i_unlearn.method.objectives.base import Phase, Settings
+from i2i_unlearn.method.objectives.surrogate_difference import SurrogateDifference
+from i2i_unlearn.method.targets import TeacherTargets
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.pixels import to_float
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.training.checkpoints import Checkpoint
+from i2i_unlearn.training.engine import Schedule, train
+from i2i_unlearn.training.sampling import Sampler, single_pool
+
+SETTINGS = Settings(alpha=2.0, first_phase=0.4)
+HOLE = make_operator("center_hole", 0.75, 4)
+
+
+@pytest.fixture
+def targets(sets):
+    """The surrogate sends each forget image to its negative."""
+    noise = fit_noise(to_float(sets["forget"]), covariance="identity", mean="zero", patch_size=0)
+    surrogate = 255 - sets["forget"]
+    return TeacherTargets(None, HOLE, noise, sets, seed=0, num_noise_draws=0, cache_bytes=0, surrogate=surrogate)
+
+
+class Pixels(torch.nn.Module):
+    """A model whose loss is the mean squared difference between one number and the truth."""
+
+    def __init__(self):
+        super().__init__()
+        self.value = torch.nn.Parameter(torch.tensor(0.5))
+
+    def training_loss(self, images_BCHW, visible_BHW, *, generator, truth_BCHW=None):
+        truth = images_BCHW if truth_BCHW is None else truth_BCHW
+        return (self.value - truth).square().flatten(1).mean(1)
+
+
+def plain(batches, **values):
+    """The batches with every pixel at one value."""
+    from dataclasses import replace
+
+    return {
+        name: replace(batches[name], images_BCHW=torch.full((4, 1, 16, 16), value)) for name, value in values.items()
+    }
+
+
+class Given:
+    """Targets that are written down."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def surrogate(self, batch):
+        return torch.full_like(batch.images_BCHW, self.value)
+
+
+def test_the_push_by_hand(batches_of, state_of):
+    # Value 0.5: retain (0.5 - 1)^2 = 0.25; forget, sent to -0.5, (0.5 + 0.5)^2 = 1. Total 0.25 + 2 * 1, gradient
+    # 2 (0.5 - 1) + 2 * 2 (0.5 + 0.5) = 3.
+    student, objective = Pixels(), SurrogateDifference(SETTINGS)
+    state = state_of(0, "push")
+    terms = objective.terms(plain(batches_of(), retain=1.0, forget=0.9), student, Given(-0.5), state)
+    assert {name: term.item() for name, term in terms.items()} == {"retain": 0.25, "forget": 1.0}
+    assert objective.backward(terms, student.parameters(), state).item() == 2.25
+    assert student.value.grad.item() == 3.0
+
+
+def test_the_repair_by_hand(batches_of, state_of):
+    # Retain alone: (0.5 - 1)^2, gradient -1.
+    student, objective = Pixels(), SurrogateDifference(SETTINGS)
+    state = state_of(0, "repair")
+    terms = objective.terms(plain(batches_of(), retain=1.0, forget=0.9), student, Given(-0.5), state)
+    assert {name: term.item() for name, term in terms.items()} == {"retain": 0.25}
+    assert objective.backward(terms, student.parameters(), state).item() == 0.25
+    assert student.value.grad.item() == -1.0
+
+
+def test_the_target_of_a_batch_is_that_of_its_rows(targets, sets, batches_of):
+    batch = batches_of()["forget"]
+    assert targets.surrogate(batch).equal(to_float(255 - sets["forget"][batch.rows_B]))
+
+
+def test_it_says_what_it_needs():
+    objective = make_objective("surrogate_difference", SETTINGS)
+    assert (objective.scope, objective.needs) == ("all", {"retain", "forget", "unseen_target"})
+    assert objective.phases(150) == [Phase("push", 60), Phase("repair", 90)]
+    assert make_objective("surrogate_difference", Settings(alpha=1.0, scope="encoder")).scope == "encoder"
+
+
+def test_forget_images_matter_in_the_push_and_not_in_the_repair(tiny_model, targets, batches_of, state_of):
+    def terms(phase, forget_seed):
+        objective = SurrogateDifference(SETTINGS)
+        batches = batches_of(forget_seed=forget_seed)
+        return objective.terms(batches, tiny_model(1), targets, state_of(0, phase))
+
+    push, repair = terms("push", 0), terms("repair", 0)
+    assert terms("push", 1)["forget"] != push["forget"]
+    assert terms("push", 1)["retain"] == push["retain"]
+    assert terms("repair", 1) == repair
+    assert set(repair) == {"retain"}
+
+
+@pytest.mark.parametrize("scope", ["all", "encoder"])
+def test_every_weight_of_its_scope_gets_a_gradient(tiny_model, targets, batches_of, state_of, scope):
+    student = tiny_model(1)
+    objective = SurrogateDifference(Settings(alpha=1.0, scope=scope))
+    state = state_of(0, "push")
+    objective.backward(objective.terms(batches_of(), student, targets, state), [], state)
+    wanted = student.encoder_parameters() if scope == "encoder" else student.named_parameters()
+    assert all(parameter.grad is not None for _, parameter in wanted if parameter.requires_grad)
+
+
+class Kept:
+    """A store that keeps every checkpoint."""
+
+    def __init__(self, last=None):
+        self.last, self.all = last, []
+
+    def load(self):
+        return self.last
+
+    def save(self, checkpoint):
+        tensors = {name: tensor.clone() for name, tensor in checkpoint.tensors.items()}
+        self.all.append(
+            Checkpoint(checkpoint.step, tensors, list(checkpoint.log), dict(checkpoint.memory), checkpoint.seconds)
+        )
+
+
+class Nobody:
+    def begin(self, done, seconds): ...
+    def step(self, total): ...
+    def row(self, row): ...
+
+
+def test_a_run_that_goes_on_from_any_checkpoint_ends_with_the_same_bits(tiny_model, targets, sets):
+    schedule = Schedule(
+        num_steps=6,
+        learning_rate=3e-3,
+        weight_decay=0.0,
+        warmup_steps=1,
+        clip_norm=1.0,
+        precision="fp32",
+        checkpoint_every_steps=1,  # in the push, between the phases, in the repair
+    )
+
+    def run(store):
+        student, objective = tiny_model(2), SurrogateDifference(SETTINGS)
+        pools = {name: single_pool(sets[name], 4) for name in objective.needs}
+        log = train(student, objective, Sampler(pools, HOLE, 0), targets, schedule, store, Nobody())
+        return student.state_dict(), log
+
+    whole = Kept()
+    weights, log = run(whole)
+    for checkpoint in whole.all[:-1]:
+        again, again_log = run(Kept(checkpoint))
+        assert again_log == log
+        assert all(tensor.equal(again[key]) for key, tensor in weights.items())
+
+
+# --- through the stage ---
+
+RUN = {"objective": "surrogate_difference", "alpha": 2.0, "first_phase": 0.4, "surrogate_rank": 64}
+
+
+@pytest.fixture(scope="module")
+def splits(taught, tmp_path_factory):
+    """Half of the holdout set is set aside for the surrogate's calibration."""
+    return taught.split(tmp_path_factory.mktemp("unseen") / "splits", unseen_target_fraction=0.5)
+
+
+def test_the_stage_pushes_and_repairs(taught, splits, tmp_path):
+    taught.unlearn(tmp_path / "out", splits=splits, **RUN)
+    rows = [json.loads(line) for line in (tmp_path / "out" / "steps.jsonl").read_text().splitlines()]
+    assert [row["phase"] for row in rows] == ["push"] * 12 + ["repair"] * 18
+    assert all("forget" in row for row in rows[:12])
+    assert not any("forget" in row for row in rows[12:])
+    assert rows[11]["forget"] < rows[0]["forget"]  # it goes where it is sent
+    assert rows[-1]["retain"] < rows[11]["retain"]  # and the repair repairs
+
+
+def test_the_push_ends_when_each_image_was_shown_often_enough(taught, splits, tmp_path):
+    """34 forget images in batches of 16, twice each: 68 / 16 = 4.25 batches."""
+    facts = taught.unlearn(tmp_path / "out", splits=splits, **{**RUN, "push_visits": 2.0})
+    assert facts["num_forget"] == 34
+    rows = [json.loads(line) for line in (tmp_path / "out" / "steps.jsonl").read_text().splitlines()]
+    assert [row["phase"] for row in rows] == ["push"] * 5 + ["repair"] * 25
+
+
+@pytest.mark.parametrize("key", ["surrogate_strength", "surrogate_own", "surrogate_rank"])
+def test_each_setting_changes_the_result(taught, splits, tmp_path, key):
+    changed = {"surrogate_strength": 1.0, "surrogate_own": 4.0, "surrogate_rank": 7}
+    common = {**RUN, "num_steps": 3}
+    one = taught.unlearn(tmp_path / "one", splits=splits, **common)
+    other = taught.unlearn(tmp_path / "other", splits=splits, **{**common, key: changed[key]})
+    assert one["model_sha256"] != other["model_sha256"]
+    assert one["model_sha256"] == taught.unlearn(tmp_path / "again", splits=splits, **common)["model_sha256"]
+
+
+def test_without_never_seen_images_there_is_nothing_to_calibrate_by(taught, tmp_path):
+    with pytest.raises(
+        UserError, match=r"no image of the role unseen_target.*set split.unseen_target_fraction above 0"
+    ):
+        taught.unlearn(tmp_path / "out", **RUN)
+
+
+def test_masks_that_differ_are_refused_before_the_training(taught, splits, tmp_path):
+    with pytest.raises(UserError, match="choose an operator with a fixed mask or another objective"):
+        taught.unlearn(tmp_path / "out", splits=splits, operator="random_patches", **RUN)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,113 @@
+"""Logs of a run's steps, from a stub of Kubernetes."""
+
+import pytest
+
+from tests.pipeline.cluster.http_stub import Reply
+from tests.pipeline.cluster.kubernetes_stub import KubernetesStub
+
+RUN = "8f6f2e3a-0c1d-4f7b-9a51-3f2c6b1d7e90"
+WORKFLOW = "unlearning-x7k2p.root.exit-handler-1"
+
+
+@pytest.fixture
+def with_pods(kubernetes):
+    kubernetes.add_pod("p-unlearn-0", f"{WORKFLOW}.unlearn.executor(0)", RUN, after=20, phase="Failed")
+    kubernetes.add_pod("p-unlearn-1", f"{WORKFLOW}.unlearn.executor(1)", RUN, after=30, phase="Running")
+    kubernetes.add_pod("p-driver", f"{WORKFLOW}.unlearn-driver", RUN, after=15)
+    kubernetes.add_pod("p-split", f"{WORKFLOW}.split.executor", RUN, after=10)
+    kubernetes.add_pod("p-evaluate", f"{WORKFLOW}.evaluate.executor", RUN, after=None)
+    kubernetes.add_pod("p-other", f"{WORKFLOW}.split.executor", "another-run")
+    kubernetes.logs = {
+        "p-split": b"1 forget, 2 retain\n",
+        "p-unlearn-0": b"step 1\nkilled",
+        "p-unlearn-1": "step 1\nfertig: \u00fcber 90 %\n".encode() + b"\xff\n",
+    }
+    return kubernetes
+
+
+def test_steps_in_the_order_in_which_they_began_with_every_try(with_pods, unlearn):
+    code, out, err = unlearn("pipeline", "logs", RUN)
+    assert (code, err) == (0, "")
+    assert out == (
+        "== split (p-split, Succeeded)\n1 forget, 2 retain\n"
+        "== unlearn (p-unlearn-0, Failed)\nstep 1\nkilled\n"
+        "== unlearn (p-unlearn-1, Running)\nstep 1\nfertig: \u00fcber 90 %\n\ufffd\n"
+        "== evaluate (p-evaluate, Pending)\n"
+        f'(Kubernetes at {with_pods.url} refuses (400: container "main" in pod "p-evaluate" is waiting to start: '
+        "ContainerCreating))\n"
+    )
+
+
+def test_one_step_and_its_last_lines(with_pods, unlearn):
+    _, out, _ = unlearn("pipeline", "logs", RUN, "--step", "unlearn", "--tail", "1")
+    assert out == "== unlearn (p-unlearn-0, Failed)\nkilled\n== unlearn (p-unlearn-1, Running)\n\ufffd\n"
+
+
+def test_a_step_that_is_not_there_names_those_that_are(with_pods, unlearn):
+    code, _, err = unlearn("pipeline", "logs", RUN, "--step", "unlern")
+    assert code == 1
+    assert "split, unlearn, evaluate" in err
+
+
+def test_the_namespace_is_the_context_s_or_the_one_given(with_pods, unlearn):
+    code, _, err = unlearn("pipeline", "logs", RUN, "--namespace", "team-b")
+    assert code == 1
+    assert "namespace team-b has no pods of run" in err
+    assert "--namespace" in err
+
+
+def test_an_id_cannot_select_other_pods(with_pods, unlearn):
+    code, _, err = unlearn("pipeline", "logs", f"{RUN},x!=y")
+    assert code == 1
+    assert "is no id of a run" in err
+    assert with_pods.requests == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (Reply(401, {"message": "Unauthorized"}), "log in again"),
+        (Reply(403, {"message": 'pods is forbidden: User "me" cannot list resource "pods"'}), "ask for the right"),
+        (Reply(500, {"message": "etcd is gone"}), "failed (500: etcd is gone)"),
+        (Reply(200, b"<html>log in</html>", "text/html"), "a page of HTML"),
+        (Reply(200, {"items": None}), "makes no sense"),
+        ("hang", "no answer in 0.5 s"),
+    ],
+    ids=["401", "403", "500", "html", "no-items", "silence"],
+)
+def test_what_kubernetes_refuses_is_one_line(kubernetes, unlearn, reply, said):
+    kubernetes.always = reply
+    code, out, err = unlearn("pipeline", "logs", RUN, "--timeout", "0.5")
+    assert (code, out) == (1, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_without_a_kubeconfig_the_command_says_so(unlearn):
+    code, _, err = unlearn("pipeline", "logs", RUN)
+    assert code == 1
+    assert "set KUBECONFIG" in err
+
+
+@pytest.mark.parametrize("content", ["not: a: kubeconfig", "[]", "clusters: 3", "token: secret-word\ncontexts: []"])
+def test_a_kubeconfig_that_is_none_is_one_line_without_its_secrets(unlearn, tmp_path, monkeypatch, content):
+    (tmp_path / "kubeconfig").write_text(content)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    code, _, err = unlearn("pipeline", "logs", RUN)
+    assert code == 1
+    assert "cannot be used" in err
+    assert "secret-word" not in err
+    assert err.count("\n") == 1
+
+
+def test_the_token_of_the_kubeconfig_is_used_and_not_told(unlearn, tmp_path, monkeypatch):
+    with KubernetesStub(token="let-me-in").served() as kubernetes:
+        kubernetes.add_pod("p", f"{WORKFLOW}.split.executor", RUN)
+        kubernetes.logs = {"p": b"fine\n"}
+        path = kubernetes.kubeconfig(tmp_path / "kubeconfig", token="let-me-in")
+        monkeypatch.setenv("KUBECONFIG", str(path))
+        assert unlearn("pipeline", "logs", RUN)[0] == 0
+        kubernetes.token = "another"
+        code, out, err = unlearn("pipeline", "logs", RUN)
+    assert code == 1
+    assert "let-me-in" not in out + err

@@ -1,0 +1,207 @@
+"""Running a compiled package on this machine: its parameters, and how a stopped step is told."""
+
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+from kfp import compiler, dsl
+from typer.testing import CliRunner
+
+from i2i_unlearn.cli.main import app
+from i2i_unlearn.pipeline.local.runner import parse_params, read_package, run_package, without_retries
+from i2i_unlearn.support.errors import GateRefused, UserError
+
+IMAGE = "i2i-unlearn:test"
+PACKAGE = Path(__file__).parents[3] / "pipelines/unlearning.yaml"
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def stop(kind: str, message: str, tries: str):
+    from i2i_unlearn.support import errors
+
+    print("said by the step")
+    with open(tries, "a") as file:
+        file.write("x")
+    if kind:
+        raise getattr(errors, kind)(message)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def last(status: dsl.PipelineTaskFinalStatus, out: str):
+    with open(out, "w") as file:
+        file.write(status.state)
+
+
+@dsl.pipeline(name="tiny")
+def tiny(kind: str = "", message: str = "", tries: str = "", out: str = "", number: int = 1, flag: bool = False):
+    with dsl.ExitHandler(last(out=out)):
+        stop(kind=kind, message=message, tries=tries).set_retry(3, backoff_duration="60s").set_caching_options(False)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("package") / "tiny.yaml"
+    compiler.Compiler().compile(tiny, str(path))
+    return path
+
+
+def run_tiny(package: Path, folder: Path, **params: str) -> Path:
+    given = {"tries": str(folder / "tries"), "out": str(folder / "state"), **params}
+    return run_package(package, [f"{key}={value}" for key, value in given.items()], folder / "runs")
+
+
+def test_run_returns_the_folder_of_its_own_outputs(package, tmp_path):
+    first, second = run_tiny(package, tmp_path), run_tiny(package, tmp_path)
+    assert first != second
+    assert (first / "stop").is_dir()
+    assert (tmp_path / "state").read_text() == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("kind", [UserError, GateRefused])
+def test_the_message_of_the_step_that_stopped_is_the_message_of_the_run(package, tmp_path, kind):
+    with pytest.raises(kind, match="^alpha=-1 is below 0; set it to 0 or more$"):
+        run_tiny(package, tmp_path, kind=kind.__name__, message="alpha=-1 is below 0; set it to 0 or more")
+    assert (tmp_path / "state").read_text() == "FAILED"
+    assert (tmp_path / "tries").read_text() == "x"  # not tried four times with pauses of minutes between
+
+
+def command(package: Path, folder: Path, **params: str) -> subprocess.CompletedProcess[str]:
+    given = {"tries": str(folder / "tries"), "out": str(folder / "state"), **params}
+    fields = [word for key, value in given.items() for word in ("--param", f"{key}={value}")]
+    program = [sys.executable, "-m", "i2i_unlearn.cli.main", "pipeline", "run", "--package", str(package)]
+    return subprocess.run(
+        [*program, "--out", str(folder / "runs"), *fields], capture_output=True, text=True, check=False
+    )
+
+
+def without_seconds(text: str) -> list[str]:
+    return re.sub(r"\d+\.\d s", "N s", text).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "line"),
+    [("UserError", 1, "i2i-unlearn: error: wrong"), ("GateRefused", 3, "i2i-unlearn: refused: wrong")],
+)
+def test_a_refusal_is_one_line_after_the_steps_and_its_exit_code(package, tmp_path, kind, code, line):
+    done = command(package, tmp_path, kind=kind, message="wrong")
+    (log,) = (tmp_path / "runs").glob("*/log.txt")
+    steps = ["stop: started", "stop: stopped after N s", "last: started", "last: done in N s"]
+    assert without_seconds(done.stderr) == [f"log: {log}", *steps, line]
+    assert (done.returncode, done.stdout) == (code, "")
+    assert all(text in log.read_text() for text in ("said by the step", "Traceback", f"errors.{kind}: wrong"))
+
+
+def test_a_run_that_succeeds_prints_its_steps_and_where_the_outputs_are(package, tmp_path):
+    done = command(package, tmp_path)
+    (log,) = (tmp_path / "runs").glob("*/log.txt")
+    steps = ["stop: started", "stop: done in N s", "last: started", "last: done in N s"]
+    assert without_seconds(done.stderr) == [f"log: {log}", *steps]
+    assert done.stdout.startswith(f"outputs: {log.parent}")
+    assert done.returncode == 0
+
+
+def test_a_step_that_crashes_is_named_with_its_log_and_only_then_a_traceback_is_shown(package, tmp_path, capsys):
+    with pytest.raises(UserError, match=r"the step 'stop' broke off; .*log\.txt holds all") as caught:
+        run_tiny(package, tmp_path, kind="NoSuchError")
+    told = capsys.readouterr().err.splitlines()
+    assert told.count("Traceback (most recent call last):") == 1
+    assert told[-1] == "AttributeError: module 'i2i_unlearn.support.errors' has no attribute 'NoSuchError'"
+    assert "\n" not in str(caught.value)
+
+
+def test_runs_at_the_same_time_in_one_folder_do_not_meet(package, tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: command(package, tmp_path), range(2)))
+    said = {done.stdout for done in both}
+    assert [done.returncode for done in both] == [0, 0]
+    assert len(said) == 2
+    assert len(list((tmp_path / "runs").glob("*/tiny-*/stop"))) == 2
+
+
+# --- parameters ---
+
+
+@pytest.fixture(scope="module")
+def spec() -> dict:
+    return read_package(PACKAGE)
+
+
+def test_values_get_the_types_of_the_form(spec):
+    given = ["alpha=0.5", "num_steps=7", "requests=a,b", "show_forget_images=false", "seed=3", "model=models:/a/1"]
+    more = ['node_selector={"gpu": "a100"}', "tolerations=[]", "accelerator_count=0"]
+    assert parse_params([*given, *more], spec) == {
+        "alpha": 0.5,
+        "num_steps": 7,
+        "requests": "a,b",
+        "show_forget_images": False,
+        "seed": 3,
+        "model": "models:/a/1",
+        "node_selector": {"gpu": "a100"},
+        "tolerations": [],
+        "accelerator_count": "0",  # text: Kubernetes reads it as a quantity
+    }
+
+
+def test_a_value_may_hold_an_equals_sign(spec):
+    assert parse_params(["images=s3://bucket/a=b"], spec) == {"images": "s3://bucket/a=b"}
+
+
+@pytest.mark.parametrize(
+    ("param", "words"),
+    [
+        ("alpha", "not of the form key=value"),
+        ("alhpa=1", "did you mean alpha"),
+        ("zzz=1", "known are"),
+        ("alpha=much", "expected a number"),
+        ("num_steps=1.5", "expected a whole number"),
+        ("show_forget_images=1", "expected true or false"),
+        ("show_forget_images=maybe", "expected true or false"),
+        ("tolerations={", "expected a list"),
+        ("node_selector=[]", "expected a mapping"),
+    ],
+)
+def test_a_wrong_parameter_is_one_line(spec, param, words):
+    with pytest.raises(UserError, match=words) as caught:
+        parse_params([param], spec)
+    assert "\n" not in str(caught.value)
+
+
+def test_retries_are_taken_out_at_every_depth(spec):
+    assert "retryPolicy" in str(spec)
+    assert "retryPolicy" not in str(without_retries(read_package(PACKAGE)))
+
+
+# --- packages ---
+
+
+def test_a_missing_package_names_the_command_that_writes_it(tmp_path):
+    with pytest.raises(UserError, match="i2i-unlearn pipeline compile"):
+        read_package(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", "a: 1", "pipelineInfo: {}\nroot: {}", "a: ["])
+def test_a_file_that_is_no_package_is_refused(tmp_path, content):
+    path = tmp_path / "other.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"other\.yaml"):
+        read_package(path)
+
+
+def test_a_package_survives_reading(spec):
+    assert spec == next(yaml.safe_load_all(PACKAGE.read_text()))
+
+
+def test_compile_outside_the_project_says_where_to_run_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["pipeline", "compile"])
+    assert isinstance(result.exception, UserError)
+    assert "pipelines/unlearning.py" in str(result.exception)
+
+
+@pytest.mark.parametrize("command", ["compile", "run"])
+def test_help_has_an_example(command):
+    assert f"Example: i2i-unlearn pipeline {command}" in CliRunner().invoke(app, ["pipeline", command, "--help"]).output

@@ -1,0 +1,193 @@
+"""The alias moves once, and the record says so, whatever happens in between."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from i2i_unlearn.config.sections import PromoteConfig
+from i2i_unlearn.registry import check, history, ledger, tracking
+from i2i_unlearn.stages import promote
+from i2i_unlearn.support.errors import GateRefused, UserError
+from tests.registry.world import Registered, write_params
+
+PROMOTE = """
+import os, signal, sys, time
+from i2i_unlearn.registry import ledger, tracking
+from i2i_unlearn.cli import main
+from i2i_unlearn.registry import moves
+
+_, when, ready, count, *arguments = sys.argv
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if when == "before the alias":
+    tracking.Server.set_alias = die
+if when == "after the alias":
+    moves._end = die
+if when == "barrier":
+    check = moves.move
+    def wait(*words):
+        open(os.path.join(ready, str(os.getpid())), "w").close()
+        while len(os.listdir(ready)) < int(count):
+            time.sleep(0.01)
+        check(*words)
+    moves.move = wait
+sys.argv = ["i2i-unlearn", "promote", *arguments]
+main()
+"""
+
+
+@pytest.fixture
+def params(registered: Registered, promote_config: PromoteConfig, tmp_path: Path) -> Path:
+    """params.yaml of the registered model."""
+    return write_params(tmp_path, registered.config, promote_config)
+
+
+def start(folder: Path, when: str, *arguments: str, count: int = 1) -> subprocess.Popen[str]:
+    """`i2i-unlearn promote` as a process of its own, in the test's folder."""
+    ready = folder / "ready"
+    ready.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", PROMOTE, when, str(ready), str(count), *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("when", "champion", "outcome"), [("before the alias", "1", "void"), ("after the alias", "2", "done")]
+)
+def test_a_promotion_that_was_killed_is_settled_by_the_next_run(
+    params: Path, registered: Registered, promote_config: PromoteConfig, when: str, champion: str, outcome: str
+):
+    process = start(params.parent, when, "--by", "Ada")
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert registered.alias("champion") == champion
+    (intent,) = ledger.read(promote_config.ledger)
+    assert (intent["event"], intent["step"], intent["version"], intent["by"]) == ("promote", "intent", "2", "Ada")
+    assert history.moves([intent], registered.name) == []
+    assert history.open_intent([intent], registered.name) == intent
+    facts = promote.run(promote_config, registered.config, by="Bob")
+    assert facts["outcome"] == ("already champion" if outcome == "done" else "promoted")
+    assert registered.alias("champion") == "2"
+    records = ledger.read(promote_config.ledger)
+    assert (records[1]["event"], records[1]["of"], records[1]["repaired"]) == (outcome, intent["id"], True)
+    assert records[1]["found_version"] == champion
+    assert [move.record["by"] for move in history.moves(records, registered.name)] == [
+        "Ada" if outcome == "done" else "Bob"
+    ]
+    assert ledger.verify(promote_config.ledger)[0] == len(records)
+
+
+@pytest.mark.slow
+def test_the_check_settles_too_and_finds_nothing_wrong(
+    params: Path, registered: Registered, promote_config: PromoteConfig
+):
+    start(params.parent, "after the alias").communicate()
+    checked = check.check(promote_config, registered.name)
+    assert checked.findings == ()
+    assert "the move to version 2 that was interrupted" in checked.settled
+    assert checked.settled.endswith("took place")
+    assert check.check(promote_config, registered.name).settled == ""
+
+
+@pytest.mark.slow
+def test_of_two_promotions_at_once_one_wins_and_the_other_is_told_what_it_lost_to(
+    params: Path, registered: Registered, promote_config: PromoteConfig
+):
+    third = registered.copy("2")
+    names = {"2": "Ada", third: "Bob"}
+    processes = {
+        version: start(params.parent, "barrier", "--version", version, "--by", name, count=2)
+        for version, name in names.items()
+    }
+    told = {version: process.communicate() for version, process in processes.items()}
+    codes = {version: process.returncode for version, process in processes.items()}
+    assert sorted(codes.values()) == [0, 3], told
+    (winner,) = [version for version, code in codes.items() if code == 0]
+    (loser,) = set(names) - {winner}
+    assert f"version {loser} lost to version {winner}: promoted by {names[winner]} at " in told[loser][1]
+    assert "the champion was version 1 when the check began" in told[loser][1]
+    assert registered.alias("champion") == winner
+    (move,) = history.moves(ledger.read(promote_config.ledger), registered.name)
+    assert move.version == winner
+
+
+def test_who_is_overtaken_with_another_record_right_after_the_move_is_told(
+    registered: Registered, promote_config: PromoteConfig, monkeypatch: pytest.MonkeyPatch
+):
+    third = registered.copy("2")
+    set_alias = tracking.Server.set_alias
+
+    def and_somebody_else(server: tracking.Server, version: tracking.Version, alias: str) -> None:
+        set_alias(server, version, alias)
+        set_alias(server, server.version(registered.name, third), alias)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking.Server, "set_alias", and_somebody_else)
+        with pytest.raises(GateRefused, match="version 2 lost to version 3: moved at the same moment"):
+            promote.run(promote_config, registered.config)
+    assert history.moves(ledger.read(promote_config.ledger), registered.name) == []
+
+
+def test_a_connection_lost_while_the_alias_moves_leaves_an_intent_that_is_settled_later(
+    registered: Registered, promote_config: PromoteConfig, monkeypatch: pytest.MonkeyPatch
+):
+    import requests
+
+    set_alias = tracking.Server.set_alias
+
+    def and_the_answer_is_lost(server: tracking.Server, version: tracking.Version, alias: str) -> None:
+        set_alias(server, version, alias)
+        raise requests.ConnectionError("cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking.Server, "set_alias", and_the_answer_is_lost)
+        with pytest.raises(UserError, match="the connection was lost"):
+            promote.run(promote_config, registered.config)
+    assert history.outcomes(ledger.read(promote_config.ledger))[0][1] == "open"
+    assert promote.run(promote_config, registered.config)["outcome"] == "already champion"
+    assert history.outcomes(ledger.read(promote_config.ledger))[0][1] == "done, found later"
+
+
+@pytest.mark.parametrize(("moved", "outcome"), [(False, "void"), (True, "done")])
+def test_what_ended_between_intent_and_done_is_settled(
+    registered: Registered, promote_config: PromoteConfig, moved: bool, outcome: str, monkeypatch: pytest.MonkeyPatch
+):
+    set_alias = tracking.Server.set_alias
+
+    def and_end(*words: Any) -> None:
+        if moved:
+            set_alias(*words)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking.Server, "set_alias", and_end)
+        with pytest.raises(KeyboardInterrupt):
+            promote.run(promote_config, registered.config)
+    checked = check.check(promote_config, registered.name)
+    assert checked.findings == ()
+    assert checked.champion == checked.recorded == ("2" if moved else "1")
+    (_, told), *others = history.outcomes(ledger.read(promote_config.ledger))
+    assert (told, others) == (f"{outcome}, found later", [])
+
+
+@pytest.mark.slow
+def test_promotions_of_other_models_in_the_same_record_are_left_alone(
+    params: Path, registered: Registered, promote_config: PromoteConfig
+):
+    start(params.parent, "before the alias").communicate()
+    with tracking.connect() as server:
+        from i2i_unlearn.registry import alias_moves
+
+        assert alias_moves.settle(promote_config.ledger, server, "another-model") == ""
+    records = ledger.read(promote_config.ledger)
+    assert history.open_intent(records, "another-model") is None
+    assert history.open_intent(records, registered.name) == records[0]

@@ -1,0 +1,186 @@
+"""The filter on a real project, with a real extractor."""
+
+import datetime
+import json
+import shutil
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from i2i_unlearn.config.sections import GuardConfig
+from i2i_unlearn.data.images.reading import load_pixels
+from i2i_unlearn.data.split.manifest import read_manifest
+from i2i_unlearn.models import extractors
+from i2i_unlearn.serving.guard import altered, load_guard
+from i2i_unlearn.serving.guard import make as stage
+from i2i_unlearn.support.errors import UserError
+
+TODAY = datetime.date(2026, 1, 15)  # between received and due of the tests' request
+
+
+@pytest.fixture(scope="session")
+def made(taught, tmp_path_factory) -> tuple[Path, dict]:
+    """A guard for every b of the tiny project, and what making it told."""
+    out = tmp_path_factory.mktemp("guard") / "guard"
+    config = taught.config("guard", false_alarms=0.1)
+    facts = stage.run(taught.images, taught.splits, taught.requests, taught.teacher, out, config, today=TODAY)
+    return out, facts
+
+
+def pixels_of(project, role: str) -> np.ndarray:
+    rows = read_manifest(project.splits / "manifest.parquet").of(role)
+    found = load_pixels(project.images, rows, image_size=(16, 16), num_channels=1, description="")
+    return found.permute(0, 2, 3, 1).numpy()
+
+
+def test_forget_images_are_refused_and_most_others_are_not(made, taught):
+    guard = load_guard(made[0], TODAY)
+    forget, others = pixels_of(taught, "forget"), pixels_of(taught, "retain_holdout")
+    assert guard.refuses(forget, forget).all()
+    assert guard.refuses(others, others).mean() <= 0.3
+    # either look is enough
+    assert guard.refuses(others[:5], forget[:5]).all()
+    assert guard.refuses(forget[:5], others[:5]).all()
+
+
+def test_the_rates_are_told_with_their_intervals(made):
+    folder, told = made
+    facts = json.loads((folder / "guard.json").read_text())
+    rates = facts["measured"]
+    assert set(rates) == {
+        *("false alarms", "hits, as it is", "hits, crop", "hits, brightness", "hits, jpeg"),
+        "hits, part to be filled is blank",
+    }
+    assert rates["hits, as it is"]["value"] == 1.0
+    for one in rates.values():
+        assert one["low"] <= one["value"] <= one["high"]
+        assert one["num_images"] > 0
+    assert rates["false alarms"]["low"] <= 0.1  # what was asked for is not ruled out
+    assert (facts["requests"], facts["expires"]) == (["all-b"], "2026-02-01")
+    assert "not unlearning" in facts["what"]
+    assert "not unlearning" in told["what"]
+    assert "images)" in told["false alarms"]
+
+
+def test_the_folder_holds_no_pixels_ids_or_labels_and_is_for_its_owner(made, taught):
+    folder, _ = made
+    assert sorted(path.name for path in folder.iterdir()) == ["features.safetensors", "guard.json"]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    tensors = load_file(folder / "features.safetensors")
+    assert {name: tuple(one.shape[1:]) for name, one in tensors.items()} == {
+        "forget": (1280,),
+        "mean": (),
+        "probe": (1280,),
+    }
+    content = b"".join(path.read_bytes() for path in folder.iterdir())
+    for path in folder.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not [number for number in range(40) if f'b-{number}"'.encode() in content]
+    for image in pixels_of(taught, "forget")[:5]:
+        assert image.tobytes() not in content
+        assert image[0].tobytes() not in content
+
+
+def test_a_guard_that_others_may_read_is_refused(made, tmp_path):
+    folder = Path(shutil.copytree(made[0], tmp_path / "guard"))
+    (folder / "features.safetensors").chmod(0o644)
+    with pytest.raises(UserError, match=r"may be read by others, and features are personal data; run: chmod -R go="):
+        load_guard(folder, TODAY)
+
+
+def test_a_guard_ends_with_its_requests(made, taught, tmp_path):
+    assert stage.check(made[0], datetime.date(2026, 2, 1))["days_left"] == 0
+    with pytest.raises(UserError, match="the guard expired on 2026-02-01; delete it if the requests"):
+        stage.check(made[0], datetime.date(2026, 2, 2))
+    config, late = taught.config("guard"), datetime.date(2026, 3, 1)
+    with pytest.raises(UserError, match="would have expired on 2026-02-01; the request is overdue: say --expires"):
+        stage.run(taught.images, taught.splits, taught.requests, taught.teacher, tmp_path / "g", config, today=late)
+    assert not (tmp_path / "g").exists()
+
+
+def test_a_pause_of_the_request_moves_the_guards_last_day(taught, tmp_path):
+    request = yaml.safe_load((Path(taught.requests) / "all-b.yaml").read_text())
+    pause = {"since": "2026-01-05", "until": "2026-01-15", "reason": "waiting for an answer"}
+    (tmp_path / "forget").mkdir()
+    (tmp_path / "forget/all-b.yaml").write_text(yaml.safe_dump({**request, "paused": [pause]}))
+    day = datetime.date(2026, 2, 12)  # one past the ten days
+    config = taught.config("guard")
+    with pytest.raises(UserError, match="would have expired on 2026-02-11"):
+        stage.run(taught.images, taught.splits, tmp_path / "forget", taught.teacher, tmp_path / "g", config, today=day)
+
+
+def test_another_extractor_is_refused(made, monkeypatch):
+    real = extractors.EXTRACTORS["efficientnet_lite0"]
+
+    class Other:
+        num_features = 1280
+
+        def __init__(self, device):
+            self.inner, self.logits = real(device), None
+
+        def __call__(self, images_BCHW):
+            return self.inner(images_BCHW.flip(3).roll(5, 2) * 0.5)
+
+    monkeypatch.setitem(extractors.EXTRACTORS, "efficientnet_lite0", Other)
+    with pytest.raises(UserError, match=r"the extractor at hand .* is not the one that the guard was made with"):
+        load_guard(made[0], TODAY)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"schema_version": 2}, "guard of schema version 2, this program reads 1"),
+        ({"extractor_label": "clip@abc"}, r"not the one that the guard was made with \(clip@abc"),
+        ({"surprise": 1}, "the guard is damaged"),
+    ],
+)
+def test_a_changed_guard_is_one_line(made, tmp_path, change, told):
+    folder = Path(shutil.copytree(made[0], tmp_path / "guard"))
+    path = folder / "guard.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(UserError, match=told) as raised:
+        load_guard(folder, TODAY)
+    assert "\n" not in str(raised.value)
+
+
+def test_damaged_and_missing_guards_are_one_line(made, tmp_path):
+    with pytest.raises(UserError, match="no guard there"):
+        load_guard(tmp_path / "nowhere", TODAY)
+    folder = Path(shutil.copytree(made[0], tmp_path / "guard"))
+    content = (folder / "features.safetensors").read_bytes()
+    (folder / "features.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="the guard is damaged"):
+        load_guard(folder, TODAY)
+    save_file({"mean": torch.zeros(3)}, folder / "features.safetensors")
+    (folder / "features.safetensors").chmod(0o600)
+    with pytest.raises(UserError, match="the guard is damaged"):
+        load_guard(folder, TODAY)
+
+
+def test_the_same_seed_makes_the_same_guard(made, taught, tmp_path):
+    config = taught.config("guard", false_alarms=0.1)
+    stage.run(taught.images, taught.splits, taught.requests, taught.teacher, tmp_path / "g", config, today=TODAY)
+    for name in ("guard.json", "features.safetensors"):
+        assert (tmp_path / "g" / name).read_bytes() == (made[0] / name).read_bytes()
+
+
+def test_a_lower_rate_refuses_no_more(made, taught, tmp_path):
+    config: GuardConfig = taught.config("guard", false_alarms=0.3)
+    stage.run(taught.images, taught.splits, taught.requests, taught.teacher, tmp_path / "g", config, today=TODAY)
+    strict, loose = load_guard(made[0], TODAY), load_guard(tmp_path / "g", TODAY)
+    assert loose.facts.threshold <= strict.facts.threshold
+
+
+def test_altered_copies_are_what_they_are_called():
+    image = np.zeros((20, 20, 1), dtype=np.uint8)
+    image[2:18, 2:18] = 100
+    assert altered.ALTERED["crop"](image).min() >= 85  # 80 %: the frame is cut off, bicubic leaves a trace of it
+    assert altered.ALTERED["brightness"](image).max() == 140
+    jpeg = altered.ALTERED["jpeg"](image)
+    assert jpeg.shape == image.shape
+    assert 0 < np.abs(jpeg.astype(int) - image).mean() < 20

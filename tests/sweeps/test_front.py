@@ -1,0 +1,80 @@
+"""The front of points with costs: values by hand, and the laws that make it a front."""
+
+import itertools
+import random
+
+import pytest
+
+from i2i_unlearn.sweeps.front import dominates, on_front
+
+
+def test_front_by_hand():
+    # Forgetting (lower is better) and damage: b is beaten by a in both; c costs more than a and forgets more.
+    points = {"a": (-1.0, 0.1), "b": (-0.5, 0.2), "c": (-3.0, 0.4), "d": (-3.0, 0.5), "original": (0.0, 0.0)}
+    front = dict(zip(points, on_front(list(points.values())), strict=True))
+    assert front == {"a": True, "b": False, "c": True, "d": False, "original": True}
+
+
+def test_points_of_equal_costs_share_their_fate():
+    assert on_front([(1.0, 2.0), (1.0, 2.0)]) == [True, True]
+    assert on_front([(1.0, 2.0), (1.0, 2.0), (1.0, 1.0)]) == [False, False, True]
+
+
+def test_a_point_that_ties_in_one_cost_and_loses_the_other_is_beaten():
+    assert on_front([(1.0, 2.0), (1.0, 3.0)]) == [True, False]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_a_point_that_was_not_measured_is_on_no_front_and_beats_nobody(missing):
+    assert on_front([(-9.0, missing), (0.0, 0.0)]) == [False, True]
+
+
+def test_no_points_have_no_front():
+    assert on_front([]) == []
+
+
+def test_one_point_is_its_own_front():
+    assert on_front([(5.0, 5.0)]) == [True]
+
+
+def random_points(seed: int, num: int = 40) -> list[tuple[float, float]]:
+    """On a small grid, so that there are ties."""
+    rng = random.Random(seed)
+    return [(float(rng.randint(0, 9)), float(rng.randint(0, 9))) for _ in range(num)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nobody_on_the_front_is_dominated_and_everybody_else_is_by_somebody_on_it(seed):
+    points = random_points(seed)
+    flags = on_front(points)
+    front = [point for point, is_on in zip(points, flags, strict=True) if is_on]
+    assert front
+    assert not [pair for pair in itertools.product(front, points) if dominates(pair[1], pair[0])]
+    for point, is_on in zip(points, flags, strict=True):
+        assert is_on or any(dominates(best, point) for best in front)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_of_the_points_does_not_matter(seed):
+    points = random_points(seed)
+    expected = dict(zip(points, on_front(points), strict=True))
+    random.Random(seed + 100).shuffle(points)
+    assert dict(zip(points, on_front(points), strict=True)) == expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_beaten_point_may_be_left_out_without_changing_the_others(seed):
+    points = random_points(seed)
+    flags = on_front(points)
+    beaten = flags.index(False)
+    assert on_front(points[:beaten] + points[beaten + 1 :]) == flags[:beaten] + flags[beaten + 1 :]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_stretching_an_axis_changes_nothing(seed):
+    points = random_points(seed)
+    assert on_front([(10 * a - 3, b**3) for a, b in points]) == on_front(points)
+
+
+def test_more_than_two_costs_are_compared_in_all_of_them():
+    assert on_front([(1, 1, 2), (1, 1, 1), (0, 9, 9)]) == [False, True, True]
