@@ -93,7 +93,7 @@ def sweep(
         reference: Whether to retrain a model without the forget set, once, to compare all points with. One of: none,
             retrain (costs as much as the original training).
         gate_policy: Name of the policy whose outcome is shown for every point; the other policies' outcomes stand
-            beside it. One of: like_unseen, like_unseen_audited, noise.
+            beside it. One of: as_unseen, as_unseen_audited, forgotten.
         experiment: MLflow experiment that records the sweep as a run, with a nested run for each point.
         mlflow_tracking_uri: Address of the MLflow server, for example http://mlflow.mlflow:5000. Empty for the one
             that the environment variable MLFLOW_TRACKING_URI names.

@@ -153,7 +153,7 @@ def unlearning(
         reference: Whether to retrain a model without the forget set, to compare with. One of: none, retrain
             (costs as much as the original training).
         gate_policy: Name of the policy that decides whether the result passes; the other policies' verdicts are
-            shown beside it. One of: like_unseen, like_unseen_audited, noise.
+            shown beside it. One of: as_unseen, as_unseen_audited, forgotten.
         show_forget_images: Whether the report, which MLflow and Kubeflow keep, shows images that are to be forgotten.
             Switch it on only for images that are public anyway.
         model_name: Name under which the unlearned model becomes a new version in the MLflow registry.

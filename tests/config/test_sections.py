@@ -116,7 +116,8 @@ def test_a_policy_that_came_through_a_pipeline_has_the_same_digest(params_with):
     # Kubeflow hands on every number of a structure as a double.
     line = {"name": "forgetting", "at_most": -1.2, "at_least": -3}
     policies = [
-        {"noise": {"schema_version": number(1), "lines": [line | {"at_least": number(-3)}]}} for number in (int, float)
+        {"forgotten": {"schema_version": number(1), "lines": [line | {"at_least": number(-3)}]}}
+        for number in (int, float)
     ]
     one, other = (EvaluateConfig.from_params(params_with(), policies=content).digest() for content in policies)
     assert one == other

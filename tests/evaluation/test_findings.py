@@ -8,7 +8,7 @@ from i2i_unlearn.support.errors import UserError
 
 def test_an_evaluation_from_before_the_audits_is_read_as_one_without_any(tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps({"schema_version": 1, "scores": {"teacher": {}}}))
-    (tmp_path / "verdicts.json").write_text(json.dumps({"schema_version": 1, "deciding": "noise"}))
+    (tmp_path / "verdicts.json").write_text(json.dumps({"schema_version": 1, "deciding": "forgotten"}))
     found = read_findings(tmp_path / "metrics.json")
     assert found == {
         "schema_version": 3,
@@ -17,7 +17,7 @@ def test_an_evaluation_from_before_the_audits_is_read_as_one_without_any(tmp_pat
         "selected_by": "",
         "holdout_alike": False,
     }
-    assert read_findings(tmp_path / "verdicts.json") == {"schema_version": 3, "deciding": "noise"}
+    assert read_findings(tmp_path / "verdicts.json") == {"schema_version": 3, "deciding": "forgotten"}
 
 
 def test_the_present_version_is_read_as_it_is(tmp_path):

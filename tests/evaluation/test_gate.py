@@ -161,22 +161,22 @@ def test_a_policy_goes_by_its_own_name():
 
 def test_the_sentence_names_the_other_policys_failed_lines_with_numbers():
     found = metrics(-1.5, -1.6, -1.4)
-    mine = judge(found, policy(line("forgetting", at_most=-0.8), name="noise"))
-    other = judge(found, policy(line("as retrained", at_least=-0.3), line("fine", at_most=0), name="like_unseen"))
+    mine = judge(found, policy(line("forgetting", at_most=-0.8), name="forgotten"))
+    other = judge(found, policy(line("as retrained", at_least=-0.3), line("fine", at_most=0), name="as_unseen"))
     assert explain_difference(mine, [other]) == (
-        "Policy noise says pass, but like_unseen says fail: "
+        "Policy forgotten says pass, but as_unseen says fail: "
         "as retrained (unlearned minus teacher) is -1.5 dB where at least -0.3 is wanted, so it is too low."
     )
     assert explain_difference(other, [mine]) == (
-        "Policy like_unseen says fail "
+        "Policy as_unseen says fail "
         "(as retrained (unlearned minus teacher) is -1.5 dB where at least -0.3 is wanted, so it is too low), "
-        "but noise says pass, as all of its own lines hold."
+        "but forgotten says pass, as all of its own lines hold."
     )
 
 
 def test_the_sentence_stays_short_where_many_lines_failed():
     found = metrics(-1.5, -1.6, -1.4)
-    mine = judge(found, policy(line(at_most=0), name="noise"))
+    mine = judge(found, policy(line(at_most=0), name="forgotten"))
     other = judge(found, policy(*(line(f"line {i}", at_least=0) for i in range(5)), name="hard"))
     sentence = explain_difference(mine, [other])
     assert "line 2" in sentence
@@ -186,20 +186,20 @@ def test_the_sentence_stays_short_where_many_lines_failed():
 
 def test_a_line_that_several_policies_hold_is_explained_once():
     found = metrics(-1.5, -1.6, -1.4)
-    mine = judge(found, policy(line(at_most=0), name="noise"))
+    mine = judge(found, policy(line(at_most=0), name="forgotten"))
     less = judge(found, policy(line("shared", at_least=0), name="less"))
     more = judge(found, policy(line("shared", at_least=0), line("own", at_least=1), name="more"))
     assert explain_difference(mine, [less, more]) == (
-        "Policy noise says pass, but less says fail: shared (unlearned minus teacher) is -1.5 dB where at least 0 is "
-        "wanted, so it is too low; more says fail: the same; own (unlearned minus teacher) is -1.5 dB where at least 1 "
-        "is wanted, so it is too low."
+        "Policy forgotten says pass, but less says fail: shared (unlearned minus teacher) is -1.5 dB where at least 0 "
+        "is wanted, so it is too low; more says fail: the same; own (unlearned minus teacher) is -1.5 dB where at "
+        "least 1 is wanted, so it is too low."
     )
     assert explain_difference(mine, [less, less]).endswith("; less says fail: the same.")
 
 
 def test_a_line_that_was_not_explained_is_not_the_same():
     found = metrics(-1.5, -1.6, -1.4)
-    mine = judge(found, policy(line(at_most=0), name="noise"))
+    mine = judge(found, policy(line(at_most=0), name="forgotten"))
     less = judge(found, policy(line("failed", at_least=0), line("open", at_least=-1.5), name="less"))
     more = judge(found, policy(line("open", at_least=-1.5), name="more"))
     assert (less.outcome, more.outcome) == ("fail", "undecided")
@@ -215,13 +215,13 @@ def test_no_sentence_where_policies_agree():
 
 def test_the_committed_policies_are_valid_and_give_a_reason_for_every_number():
     contents = read_policies(POLICIES)
-    assert set(contents) == {"noise", "like_unseen", "like_unseen_audited"}
+    assert set(contents) == {"forgotten", "as_unseen", "as_unseen_audited"}
     for name, content in contents.items():
         assert all(len(line.why) > 20 for line in parse_policy(name, content).lines)
 
 
 def test_policy_noise_needs_no_reference():
-    lines = parse_policy("noise", read_policies(POLICIES)["noise"]).lines
+    lines = parse_policy("forgotten", read_policies(POLICIES)["forgotten"]).lines
     assert all("reference" not in (line.measure.model, line.measure.minus, line.measure.divided_by) for line in lines)
     assert not any(line.measure.metric.startswith("reference") for line in lines)
 
@@ -231,7 +231,7 @@ def test_policy_noise_refuses_a_model_that_is_the_teacher():
     metrics = ("hole_psnr_db", "feature_cosine_efficientnet_lite0")
     same = {s: dict.fromkeys(metrics, nothing) for s in ("forget", "retain", "retain_holdout")}
     verdict = judge(
-        {"differences": {"unlearned-teacher": same}}, parse_policy("noise", read_policies(POLICIES)["noise"])
+        {"differences": {"unlearned-teacher": same}}, parse_policy("forgotten", read_policies(POLICIES)["forgotten"])
     )
     assert verdict.outcome == "fail"
     assert [line.name for line in verdict.lines if line.outcome != "pass"] == ["forgetting"]
@@ -424,14 +424,14 @@ def test_only_what_needs_a_reference_may_be_judged_without_it():
         policy(line(at_most=1, or_holdout=True))
 
 
-def test_like_unseen_can_pass_without_a_reference_for_single_images_alone():
-    like_unseen = parse_policy("like_unseen", read_policies(POLICIES)["like_unseen"])
+def test_as_unseen_can_pass_without_a_reference_for_single_images_alone():
+    as_unseen = parse_policy("as_unseen", read_policies(POLICIES)["as_unseen"])
     good = {"value": 0.0, "low": -0.01, "high": 0.01, "num_images": 9}
     kept = {"unlearned-teacher": {name: {"hole_psnr_db": good} for name in ("retain", "retain_holdout")}}
     found = alone(audited(0.0, -0.05, 0.05, differences=kept))
-    assert judge(found, like_unseen).outcome == "pass"
-    assert judge({**found, "selected_by": "label"}, like_unseen).outcome == "undecided"
-    assert judge({**found, "audits": {}}, like_unseen).outcome == "undecided"
+    assert judge(found, as_unseen).outcome == "pass"
+    assert judge({**found, "selected_by": "label"}, as_unseen).outcome == "undecided"
+    assert judge({**found, "audits": {}}, as_unseen).outcome == "undecided"
 
 
 # --- files ---

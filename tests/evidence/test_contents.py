@@ -32,9 +32,9 @@ def test_it_says_what_the_stages_wrote(world, with_weights):
     assert said["measured"]["scores"] == metrics["scores"]
     assert said["measured"]["differences"] == metrics["differences"]
     assert said["measured"]["audits"]["membership"]["status"] == metrics["audits"]["membership"]["status"]
-    assert said["gate"]["outcome"] == verdicts["verdicts"]["noise"]["outcome"]
-    assert [line["name"] for line in said["gate"]["verdicts"]["like_unseen"]["lines"]] == [
-        line["name"] for line in verdicts["verdicts"]["like_unseen"]["lines"]
+    assert said["gate"]["outcome"] == verdicts["verdicts"]["forgotten"]["outcome"]
+    assert [line["name"] for line in said["gate"]["verdicts"]["as_unseen"]["lines"]] == [
+        line["name"] for line in verdicts["verdicts"]["as_unseen"]["lines"]
     ]
     assert said["unlearning"]["objective"] == "encoder_l2"
     assert said["parameters"]["unlearn"]["num_steps"] == 3
@@ -216,13 +216,13 @@ def test_settings_that_went_through_a_pipeline_are_the_same_settings(world, tmp_
 
 def test_a_policy_that_was_changed_since_is_told(world, tmp_path):
     policies = json.loads(json.dumps(world.policies))
-    for line in policies["noise"]["lines"]:
+    for line in policies["forgotten"]["lines"]:
         if "at_most" in line:
             line["at_most"] += 1
-    with pytest.raises(UserError, match="policy noise is not as it was when it judged"):
+    with pytest.raises(UserError, match="policy forgotten is not as it was when it judged"):
         world.bundle(tmp_path / "out", policies=policies)
-    with pytest.raises(UserError, match="policy like_unseen judged this evaluation and is not at hand"):
-        world.bundle(tmp_path / "out", policies={"noise": world.policies["noise"]})
+    with pytest.raises(UserError, match="policy as_unseen judged this evaluation and is not at hand"):
+        world.bundle(tmp_path / "out", policies={"forgotten": world.policies["forgotten"]})
 
 
 def test_a_request_that_is_not_at_hand_is_told(world, tmp_path):

@@ -44,20 +44,20 @@ def test_signing_again_breaks_nothing(resigned):
 
 def test_an_outcome_that_the_numbers_do_not_give(resigned, without_weights):
     verdicts = read(without_weights, "verdicts.json")
-    was = verdicts["verdicts"]["noise"]["outcome"]
+    was = verdicts["verdicts"]["forgotten"]["outcome"]
     assert was != "pass"
-    lines = verdicts["verdicts"]["noise"]["lines"]
-    verdicts["verdicts"]["noise"]["outcome"] = "pass"
+    lines = verdicts["verdicts"]["forgotten"]["lines"]
+    verdicts["verdicts"]["forgotten"]["outcome"] = "pass"
     for line in lines:
         line["outcome"] = "pass"
 
     def change(said):
-        said["gate"]["outcome"] = said["gate"]["verdicts"]["noise"]["outcome"] = "pass"
-        for line in said["gate"]["verdicts"]["noise"]["lines"]:
+        said["gate"]["outcome"] = said["gate"]["verdicts"]["forgotten"]["outcome"] = "pass"
+        for line in said["gate"]["verdicts"]["forgotten"]["lines"]:
             line["outcome"] = "pass"
 
     assert resigned(change, verdicts=verdicts) == {
-        ("gate", f"policy noise: the evidence says pass, its numbers give {was}")
+        ("gate", f"policy forgotten: the evidence says pass, its numbers give {was}")
     }
     # The statement alone says it, verdicts.json does not:
     found = resigned(change)
@@ -72,22 +72,22 @@ def test_better_numbers_than_measured(resigned):
 
 
 def test_a_laxer_policy_than_the_one_that_judged(resigned, without_weights):
-    policy = read(without_weights, "policies/noise.json")
+    policy = read(without_weights, "policies/forgotten.json")
     for line in policy["lines"]:
         if "at_most" in line:
             line["at_most"] = 1000.0
         if "at_least" in line:
             line["at_least"] = -1000.0
-    (reason,) = resigned(**{"policies/noise": policy})
-    assert reason == ("gate", "policy noise is not the one that the evidence names")
+    (reason,) = resigned(**{"policies/forgotten": policy})
+    assert reason == ("gate", "policy forgotten is not the one that the evidence names")
 
     def change(said):
-        (file,) = [file for file in said["files"] if file["name"] == "policies/noise.json"]
-        said["gate"]["verdicts"]["noise"]["policy_sha256"] = file["sha256"]
+        (file,) = [file for file in said["files"] if file["name"] == "policies/forgotten.json"]
+        said["gate"]["verdicts"]["forgotten"]["policy_sha256"] = file["sha256"]
 
-    ((link, why),) = resigned(change, **{"policies/noise": policy})
+    ((link, why),) = resigned(change, **{"policies/forgotten": policy})
     assert link == "gate"
-    assert why.startswith("policy noise: the evidence says")
+    assert why.startswith("policy forgotten: the evidence says")
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_the_default_form_is_right_and_comes_back_as_the_settings_that_every_sta
     [
         ({"objective": "encoder_l3"}, ["objective='encoder_l3'", "encoder_l2"]),
         ({"operator": "hole"}, ["operator='hole'", "center_hole"]),
-        ({"policy": "loud"}, ["gate_policy='loud'", "noise"]),
+        ({"policy": "loud"}, ["gate_policy='loud'", "forgotten"]),
         ({"kind": "maybe"}, ["reference.kind='maybe'", "retrain"]),
         ({"alpha": -1.0}, ["unlearn.alpha=-1.0"]),
         ({"epsilon": 1.5}, ["unlearn.epsilon=1.5"]),

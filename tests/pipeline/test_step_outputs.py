@@ -29,10 +29,10 @@ def line(name: str, outcome: str, why: str) -> dict:
 
 
 VERDICTS = {
-    "deciding": "noise",
+    "deciding": "forgotten",
     "verdicts": {
-        "like_unseen": {"purpose": "p", "outcome": "undecided", "lines": [line("spread", "undecided", "too few")]},
-        "noise": {"purpose": "p", "outcome": "pass", "lines": [line("forgetting", "pass", "-1.5 is below -0.8")]},
+        "as_unseen": {"purpose": "p", "outcome": "undecided", "lines": [line("spread", "undecided", "too few")]},
+        "forgotten": {"purpose": "p", "outcome": "pass", "lines": [line("forgetting", "pass", "-1.5 is below -0.8")]},
     },
     "sentence": "They differ.",
 }
@@ -66,7 +66,7 @@ def test_evaluation_becomes_html_markdown_and_metrics_and_the_outcome_is_the_dec
     assert shown == decision_markdown(METRICS, VERDICTS)  # the words of the report
     assert shown.startswith("## ✓ Passed: The model no longer completes the images it was asked to forget")
     assert "12 forget images were scored" in shown
-    assert shown.index("| forgetting") < shown.index("Policy `like_unseen` beside it: undecided")
+    assert shown.index("| forgetting") < shown.index("Policy `as_unseen` beside it: undecided")
     assert scores.values == {"teacher.forget.hole_psnr_db": 9.5, "unlearned.retain.own_loss": 0.25}
 
 

@@ -65,7 +65,7 @@ def test_a_newer_version_that_failed_is_mentioned_beside_the_present_champion(
 
 def test_a_failed_gate_is_refused(registered: Registered, refused):
     registered.tag("2", gate="fail")
-    refused(r"version 2: the gate did not pass \(policy noise: fail\)")
+    refused(r"version 2: the gate did not pass \(policy forgotten: fail\)")
 
 
 def test_no_candidate_is_refused_with_the_newest_versions_gate(registered: Registered, refused):

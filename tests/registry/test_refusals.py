@@ -21,7 +21,7 @@ def test_all_reasons_are_told_and_not_the_first_alone(registered: Registered, pr
         with pytest.raises(GateRefused) as told:
             promote.run(promote_config, registered.config, dry_run=dry_run)
         gate, lineage, forgotten, *differences = told.value.reasons
-        assert gate == "version 2: the gate did not pass (policy noise: fail)"
+        assert gate == "version 2: the gate did not pass (policy forgotten: fail)"
         assert "was unlearned from version 1, but the champion is version 1" in lineage
         assert "does not count digit-5 as forgotten" in forgotten
         assert [reason.split(" in MLflow")[0].rpartition("its ")[2] for reason in differences] == [
@@ -45,7 +45,7 @@ def by_two(folders: Folders) -> Folders:
     """An evaluation by a policy that asks for two persons."""
     path = folders.root / "evaluation/verdicts.json"
     content = files.read_json(path)
-    content["verdicts"]["noise"]["two_person"] = True
+    content["verdicts"]["forgotten"]["two_person"] = True
     files.write_json(path, content)
     return folders
 

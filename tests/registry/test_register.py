@@ -55,7 +55,7 @@ def test_the_version_carries_its_whole_lineage(teacher: Path, repository: Path, 
         "kfp_run_id": "kfp-1",
         "registered_by": "Ada",
         "gate": "pass",
-        "gate_policy": "noise",
+        "gate_policy": "forgotten",
         "evaluation_sha256": tags["evaluation_sha256"],
         "evaluation_run_id": facts["run_id"],
         "saved_sha256": tags["saved_sha256"],
@@ -241,8 +241,10 @@ def test_the_original_has_the_bytes_that_snapshot_gives_the_teacher(
         ),
         (lambda f: (f.root / "evaluation/verdicts.json").write_text("[]"), "verdicts.json: schema version None"),
         (
-            lambda f: (f.root / "evaluation/verdicts.json").write_text('{"schema_version": 1, "deciding": "noise"}'),
-            "verdicts.json: has no verdicts.noise.policy",
+            lambda f: (f.root / "evaluation/verdicts.json").write_text(
+                '{"schema_version": 1, "deciding": "forgotten"}'
+            ),
+            "verdicts.json: has no verdicts.forgotten.policy",
         ),
     ],
     ids=[
@@ -289,7 +291,7 @@ def test_the_projects_own_card_fits_both_kinds(folders: Folders, teacher: Path, 
     original, unlearned = (client.get_model_version(config.model_name, number).description for number in "12")
     assert "The original model" in original
     assert "digit-3" in unlearned
-    assert "| Gate | pass (policy noise) |" in unlearned
+    assert "| Gate | pass (policy forgotten) |" in unlearned
     assert "{" not in original + unlearned
 
 

@@ -52,7 +52,7 @@ def audited(folders: Folders) -> Folders:
     files.write_json(
         evaluation / "metrics.json", {**metrics, "schema_version": 2, "selected_by": "label", "audits": audits}
     )
-    verdicts["verdicts"]["noise"]["lines"] = [LINE]
+    verdicts["verdicts"]["forgotten"]["lines"] = [LINE]
     files.write_json(evaluation / "verdicts.json", {**verdicts, "schema_version": 2})
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(evaluation / "pictures" / "before_after.png")
     return folders
@@ -83,7 +83,7 @@ def test_tables_come_back_row_by_row(audited: Folders, config: RegisterConfig):
         ["recovery", "undecided", ""],
     ]
     (check,) = load("checks", run_id, config).to_dict("records")
-    assert (check["policy"], check["decides"], check["outcome"], check["value"]) == ("noise", True, "pass", -1.5)
+    assert (check["policy"], check["decides"], check["outcome"], check["value"]) == ("forgotten", True, "pass", -1.5)
 
 
 def test_only_an_audit_that_tells_something_has_metrics_and_every_one_a_tag(audited: Folders, config: RegisterConfig):
@@ -146,4 +146,4 @@ def test_a_table_whose_tag_was_lost_is_found_again(audited: Folders, config: Reg
 
 def test_findings_without_audits_have_no_numbers_of_them():
     assert dict(audit_metrics({"scores": {}})) == {}
-    assert tables({"scores": {}}, {"deciding": "noise", "verdicts": {"noise": {"outcome": "pass"}}}) == {}
+    assert tables({"scores": {}}, {"deciding": "forgotten", "verdicts": {"forgotten": {"outcome": "pass"}}}) == {}

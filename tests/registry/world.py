@@ -71,8 +71,13 @@ class Folders:
             "ratios": {"unlearned/reference": {"retain": {"own_loss": score}}},
             "cost": {"unlearn_s": 3.0, "reference_s": None},
         }
-        verdict = {"policy": "noise", "purpose": "p", "outcome": outcome, "lines": []}
-        verdicts = {"schema_version": 1, "deciding": "noise", "verdicts": {"noise": verdict}, "sentence": "A sentence."}
+        verdict = {"policy": "forgotten", "purpose": "p", "outcome": outcome, "lines": []}
+        verdicts = {
+            "schema_version": 1,
+            "deciding": "forgotten",
+            "verdicts": {"forgotten": verdict},
+            "sentence": "A sentence.",
+        }
         files.write_json(evaluation / "metrics.json", metrics)
         files.write_json(evaluation / "verdicts.json", verdicts)
         files.write_json(evaluation / "summary.json", {"gate": outcome})

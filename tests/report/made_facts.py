@@ -195,11 +195,11 @@ def line(name, measure, outcome, numbers, bound):
 
 def made_verdicts(outcome="pass"):
     psnr_change = "hole_psnr_db, unlearned minus teacher"
-    noise = [
+    forgotten = [
         line("forgetting", f"forget {psnr_change}", outcome, (-1.48, -1.57, -1.39), "at most -0.8"),
         line("retention", f"retain {psnr_change}", "pass", (-0.23, -0.32, -0.14), "at least -0.5"),
     ]
-    like_unseen = [
+    as_unseen = [
         line(
             "spread of outputs",
             "forget output_spread, unlearned divided by reference",
@@ -217,22 +217,22 @@ def made_verdicts(outcome="pass"):
     ]
     return {
         "schema_version": 1,
-        "deciding": "noise",
+        "deciding": "forgotten",
         "verdicts": {
-            "noise": {
-                "policy": "noise",
+            "forgotten": {
+                "policy": "forgotten",
                 "purpose": "Forget clearly, keep the rest.",
                 "outcome": outcome,
-                "lines": noise,
+                "lines": forgotten,
             },
-            "like_unseen": {
-                "policy": "like_unseen",
+            "as_unseen": {
+                "policy": "as_unseen",
                 "purpose": "As a model that never saw them.",
                 "outcome": "fail",
-                "lines": like_unseen,
+                "lines": as_unseen,
             },
         },
-        "sentence": "Policy noise says pass, but like_unseen says fail, because outputs are too much alike.",
+        "sentence": "Policy forgotten says pass, but as_unseen says fail, because outputs are too much alike.",
     }
 
 

@@ -20,9 +20,9 @@ def test_the_terminal_table_holds_three_sets_three_models_and_both_verdicts(made
     assert "9.71 (9.54 … 9.88)" in rows["forget"]
     assert "8.23 (8.06 … 8.40)" in rows["forget"]
     assert "9.74 (9.57 … 9.91)" in rows["unseen"]
-    assert "Gate: passed (policy noise, 2 of 2 checks passed)" in text
-    assert "Beside it: failed (policy like_unseen, 0 of 2 checks passed)" in text
-    assert "Policy noise says pass, but like_unseen says fail" in " ".join(text.split())
+    assert "Gate: passed (policy forgotten, 2 of 2 checks passed)" in text
+    assert "Beside it: failed (policy as_unseen, 0 of 2 checks passed)" in text
+    assert "Policy forgotten says pass, but as_unseen says fail" in " ".join(text.split())
 
 
 def test_the_terminal_table_fits_eighty_columns(made):
@@ -45,20 +45,22 @@ def test_markdown_begins_with_the_decision_and_has_every_line(made):
     text = decision_markdown(made.made_metrics(), made.made_verdicts())
     assert text.startswith("## ✓ Passed: The model no longer completes the images it was asked to forget")
     assert "| −1.48 | −1.57 to −1.39 | at most −0.8 | Passed |" in text
-    assert "Policy `like_unseen` beside it: failed, 0 of 2 checks passed." in text
+    assert "Policy `as_unseen` beside it: failed, 0 of 2 checks passed." in text
     assert made.made_verdicts()["sentence"] in text
 
 
 def test_many_faults_make_a_sentence_of_two_and_a_count(made):
     verdicts = made.made_verdicts("fail")
-    lines = verdicts["verdicts"]["noise"]["lines"]
-    verdicts["verdicts"]["noise"]["lines"] = [lines[0] | {"otherwise": fault} for fault in ("a", "b", "b", "c", "d")]
+    lines = verdicts["verdicts"]["forgotten"]["lines"]
+    verdicts["verdicts"]["forgotten"]["lines"] = [
+        lines[0] | {"otherwise": fault} for fault in ("a", "b", "b", "c", "d")
+    ]
     assert verdict_sentence(verdicts) == "The model must not take the place of the old one: a; b (and 2 more)."
 
 
 def test_markdown_lets_no_text_out_of_its_cell(made):
     verdicts = made.made_verdicts()
-    verdicts["verdicts"]["noise"]["lines"][0]["why"] = "a | b\n<script> [x](http://y)"
+    verdicts["verdicts"]["forgotten"]["lines"][0]["why"] = "a | b\n<script> [x](http://y)"
     line = next(row for row in decision_markdown(made.made_metrics(), verdicts).splitlines() if "forgetting" in row)
     assert "a \\| b \\<script\\> \\[x\\](http://y) |" in line
 

@@ -150,18 +150,18 @@ def test_every_gate_line_shows_value_interval_bound_outcome_and_reason(made, pag
 
 
 def test_the_deciding_policy_stands_before_the_other(page):
-    assert page.words.index("Policy noise decides.") < page.words.index("Beside it: policy like_unseen ✗ Failed")
+    assert page.words.index("Policy forgotten decides.") < page.words.index("Beside it: policy as_unseen ✗ Failed")
 
 
 def test_real_policies_and_the_real_gate_can_be_shown(made, render, request):
     metrics = made.made_metrics()
     contents = gate.read_policies(request.config.rootpath / "mlflow" / "policies")
     judged = {name: gate.judge(metrics, gate.parse_policy(name, content)) for name, content in contents.items()}
-    others = [verdict for name, verdict in judged.items() if name != "noise"]
+    others = [verdict for name, verdict in judged.items() if name != "forgotten"]
     verdicts = {
-        "deciding": "noise",
+        "deciding": "forgotten",
         "verdicts": {name: verdict.as_dict() for name, verdict in judged.items()},
-        "sentence": gate.explain_difference(judged["noise"], others),
+        "sentence": gate.explain_difference(judged["forgotten"], others),
     }
     words = Page(render(made.made_facts(metrics=metrics, verdicts=verdicts))).words
     assert "moved away from what a retrained model paints" in words
@@ -268,7 +268,7 @@ def test_hostile_text_stays_text(made, render):
     hostile = '"><script>alert(1)</script><img src=x onerror=alert(2)>$\\frac{1}{2}$]]>{{ 7*7 }}'
     grid = made.made_grid("retain", "random")
     verdicts = made.made_verdicts("fail")
-    verdicts["verdicts"]["noise"]["lines"][0].update(name=hostile, why=hostile, otherwise=hostile, measure=hostile)
+    verdicts["verdicts"]["forgotten"]["lines"][0].update(name=hostile, why=hostile, otherwise=hostile, measure=hostile)
     verdicts["sentence"] = hostile
     metrics = {**made.made_metrics(), "operator": hostile, "extractor": hostile}
     for scores in metrics["scores"]["teacher"].values():

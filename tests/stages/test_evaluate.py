@@ -132,9 +132,9 @@ def test_the_embedded_extractor_scores_every_model_on_every_set(evaluated):
             few |= {"classifier_score_efficientnet_lite0"}  # never has one
             assert {name for name, score in by_metric.items() if score["low"] is None} == few
             assert all(score["low"] <= score["high"] for name, score in by_metric.items() if name not in few)
-    assert verdicts["deciding"] == "noise"
-    assert set(verdicts["verdicts"]) == {"noise", "like_unseen", "like_unseen_audited"}
-    assert facts["gate"] == verdicts["verdicts"]["noise"]["outcome"]
+    assert verdicts["deciding"] == "forgotten"
+    assert set(verdicts["verdicts"]) == {"forgotten", "as_unseen", "as_unseen_audited"}
+    assert facts["gate"] == verdicts["verdicts"]["forgotten"]["outcome"]
     assert facts == found(out, "summary.json")
     assert {path.name for path in out.iterdir()} == {
         "metrics.json",
@@ -240,7 +240,7 @@ def as_unlearned(tiny, folder, model):
 
 def test_evaluating_the_teacher_as_unlearned_fails(evaluated, fast, copied, tiny):
     out, facts = evaluated(unlearned=as_unlearned(tiny, copied("unlearned"), tiny.teacher), **fast)
-    verdict = found(out, "verdicts.json")["verdicts"]["noise"]
+    verdict = found(out, "verdicts.json")["verdicts"]["forgotten"]
     assert facts["gate"] == verdict["outcome"] == "fail"
     outcomes = {line["name"]: line["outcome"] for line in verdict["lines"]}
     assert outcomes.pop("forgetting") == "fail"
@@ -263,9 +263,9 @@ def test_without_a_reference_lines_that_need_it_are_undecided(evaluated, fast, t
     assert metrics["cost"]["share_of_reference"] is None
     assert "share_of_reference" not in facts
     verdicts = found(out, "verdicts.json")["verdicts"]
-    outcomes = {line["name"]: line["outcome"] for line in verdicts["like_unseen"]["lines"]}
+    outcomes = {line["name"]: line["outcome"] for line in verdicts["as_unseen"]["lines"]}
     assert outcomes["forgetting as by retraining"] == outcomes["spread of outputs"] == "undecided"
-    measured = {line["name"] for line in verdicts["noise"]["lines"] if line["value"] is not None}
+    measured = {line["name"] for line in verdicts["forgotten"]["lines"] if line["value"] is not None}
     assert measured == {"forgetting", "retention", "retention on unseen images"}  # features: of another extractor
 
 
@@ -296,7 +296,7 @@ def test_audits_with_too_few_images_are_undecided_and_say_so(done):
     for audit in metrics["audits"].values():
         assert (audit["status"], audit["models"]) == ("undecided", {})
         assert f"50 images of forget are needed, there are {num['forget']}" in audit["why"]
-    lines = found(done.out, "verdicts.json")["verdicts"]["like_unseen"]["lines"]
+    lines = found(done.out, "verdicts.json")["verdicts"]["as_unseen"]["lines"]
     (line,) = [line for line in lines if line["name"] == "no trace of membership"]
     assert line["outcome"] == "undecided"
     assert f"the audit is undecided: {metrics['audits']['membership']['why']}" in line["why"]
@@ -480,11 +480,11 @@ def test_a_damaged_log_is_refused(evaluated, fast, tmp_path, copied):
     [
         (
             {"policy": "nose"},
-            "evaluate.policy='nose' is not known; policies given: like_unseen, like_unseen_audited, noise",
+            "evaluate.policy='nose' is not known; policies given: as_unseen, as_unseen_audited, forgotten",
         ),
         ({"extractor": "fid"}, "evaluate.extractor='fid' is not known"),
         ({"operator": "crop"}, "operator='crop' is not known"),
-        ({"policies": {"noise": {"name": "noise"}}}, "policy noise: schema_version: is missing"),
+        ({"policies": {"forgotten": {"name": "forgotten"}}}, "policy forgotten: schema_version: is missing"),
     ],
 )
 def test_wrong_settings_are_refused(evaluated, fast, tmp_path, changes, words):

@@ -70,9 +70,9 @@ def write_point(
         "cost": {"unlearn_s": 12.3},
     }
     files.write_json(folder / "evaluation/metrics.json", metrics)
-    verdict = {"policy": "noise", "outcome": outcome, "lines": []}
-    other = {"policy": "like_unseen", "outcome": "fail", "lines": []}
-    verdicts = {"schema_version": 1, "deciding": "noise", "verdicts": {"noise": verdict, "like_unseen": other}}
+    verdict = {"policy": "forgotten", "outcome": outcome, "lines": []}
+    other = {"policy": "as_unseen", "outcome": "fail", "lines": []}
+    verdicts = {"schema_version": 1, "deciding": "forgotten", "verdicts": {"forgotten": verdict, "as_unseen": other}}
     files.write_json(folder / "evaluation/verdicts.json", {**verdicts, "sentence": ""})
     return folder
 

@@ -48,7 +48,7 @@ def test_every_point_and_both_landmarks_are_in_the_table_with_numbers_and_fronts
         "−0.05 −0.10 to 0.00",
     ]
     assert second[:3] == ["encoder_l2 alpha 0.25", "forgetting most, like unseen", "−1.90 −1.95 to −1.85"]
-    assert second[-2:] == ["✓ Passed like_unseen failed", "12.3 s"]
+    assert second[-2:] == ["✓ Passed as_unseen failed", "12.3 s"]
     assert beaten[:2] == ["max_loss alpha 0.25", ""]
     assert diverged[:3] == ["max_loss alpha 9", "", "–"]
     assert diverged[-2] == "! Diverged"

@@ -17,11 +17,11 @@ from i2i_unlearn.report.words import (
 )
 
 _PASSED = {
-    "noise": "The model no longer completes the images it was asked to forget as it did before, "
+    "forgotten": "The model no longer completes the images it was asked to forget as it did before, "
     "and completes the other images as well as before, within the policy's bounds.",
-    "like_unseen": "The model treats the images it was asked to forget like images it never saw, "
+    "as_unseen": "The model treats the images it was asked to forget like images it never saw, "
     "and completes the other images as well as before, within the policy's bounds.",
-    "like_unseen_audited": "The model treats the images it was asked to forget like images it never saw, also "
+    "as_unseen_audited": "The model treats the images it was asked to forget like images it never saw, also "
     "under every attack made, and completes the other images as well as before, within the policy's bounds.",
 }
 _NAMED = 2  # more than this make no sentence; the table below has all

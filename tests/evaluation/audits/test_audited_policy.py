@@ -1,4 +1,4 @@
-"""The shipped policy `like_unseen_audited`: the real gate on real audits of models known to be guilty, or innocent."""
+"""The shipped policy `as_unseen_audited`: the real gate on real audits of models known to be guilty, or innocent."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.evaluation.audits.guilty import Counter, blocks, inputs_of, known
 from tests.evaluation.audits.test_linear_probe import Marked
 
 POLICIES = read_policies(Path(__file__).parents[3] / "mlflow" / "policies")
-AUDITED = parse_policy("like_unseen_audited", POLICIES["like_unseen_audited"])
+AUDITED = parse_policy("as_unseen_audited", POLICIES["as_unseen_audited"])
 NEW = ("relearning", "recovery", "linear_probe")
 EVALUATED = ("guilty", "innocent")
 SHORT = {"relearn_steps": 5, "recovery_steps": 5}
@@ -37,10 +37,10 @@ def lines_on_audits(metrics, policy=AUDITED):
     return {line.measure.split()[1]: line for line in lines if line.measure.startswith("audit ")}
 
 
-def test_it_has_the_lines_of_like_unseen_and_one_for_each_other_audit():
-    like_unseen = parse_policy("like_unseen", POLICIES["like_unseen"])
-    assert AUDITED.lines[: len(like_unseen.lines)] == like_unseen.lines
-    assert {line.measure.audit for line in AUDITED.lines[len(like_unseen.lines) :]} == set(NEW)
+def test_it_has_the_lines_of_as_unseen_and_one_for_each_other_audit():
+    as_unseen = parse_policy("as_unseen", POLICIES["as_unseen"])
+    assert AUDITED.lines[: len(as_unseen.lines)] == as_unseen.lines
+    assert {line.measure.audit for line in AUDITED.lines[len(as_unseen.lines) :]} == set(NEW)
     assert {line.measure.audit for line in AUDITED.lines if line.measure.audit} == set(AUDITS)
 
 
