@@ -101,6 +101,6 @@ $(STAMP): pyproject.toml constraints.txt
 	@# A .venv/ without a working pip (half made, or its Python is gone) or of an older Python is made anew.
 	@$(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	    || $(PYTHON) -m venv --clear .venv
-	@echo "Installing into .venv/; README.md says how much is downloaded"
+	@echo "Installing into .venv/; docs/install.md says how much is downloaded"
 	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' $(PIP_ARGS)
 	@touch $(STAMP)

@@ -142,7 +142,7 @@ def make_home(project: Path, home: Path) -> Path:
 
 
 def give(folder: Path) -> None:
-    """Make the folder the image's user's, as docs/operations.md says."""
+    """Make the folder the image's user's, as docs/containers.md says."""
     for path in (folder, *folder.rglob("*")):
         os.chown(path, IMAGE_USER, IMAGE_USER, follow_symlinks=False)
 

@@ -1,4 +1,4 @@
-"""Step 3 of the README's "your own model": what DVC then watches, with DVC itself."""
+"""Step 3 of docs/own_data.md: what DVC then watches, with DVC itself."""
 
 import os
 import shutil
@@ -14,8 +14,8 @@ STEP = (
 
 
 def test_dvc_watches_the_users_model_after_one_command_and_one_word(tmp_path):
-    readme = (ROOT / "README.md").read_text()
-    assert all(part in readme for part in STEP)
+    page = (ROOT / "docs/own_data.md").read_text()
+    assert all(part in page for part in STEP)
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "models/mine").mkdir(parents=True)

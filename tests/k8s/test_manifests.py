@@ -28,7 +28,7 @@ LOCAL_QUEUE = {
 }
 """Of spec, https://kueue.sigs.k8s.io/docs/reference/kueue.v1beta1/#kueue-x-k8s-io-v1beta1-LocalQueueSpec"""
 BROUGHT = {"mlflow-database", "mlflow-auth", "mlflow-s3"}
-"""Secrets that a person makes before; docs/operations.md tells how."""
+"""Secrets that a person makes before; docs/kubernetes.md tells how."""
 
 
 def of_kind(manifests, kind):

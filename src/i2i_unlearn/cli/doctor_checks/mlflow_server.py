@@ -33,7 +33,7 @@ def mlflow_server(timeout_s: float) -> Check:
             with _limits(timeout_s), tracking.connect() as server:
                 server.client.search_experiments(max_results=1)
         except UserError as error:
-            yield Line(NAME, "fail", str(error), "see docs/operations.md, MLflow")
+            yield Line(NAME, "fail", str(error), "see docs/mlflow.md")
             return
         if not uri.startswith(("http://", "https://")):
             yield Line(NAME, "ok", f"{where}, read by this client itself")
