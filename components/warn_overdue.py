@@ -9,6 +9,6 @@ from components.image import IMAGE
 def warn_overdue(requests_folder: str, requests: str, warning: dsl.Output[dsl.Markdown]):
     """Show which requests are overdue, since when."""
     from i2i_unlearn.pipeline import step_outputs
-    from i2i_unlearn.registry import deadline as stage
+    from i2i_unlearn.registry.requests import deadlines
 
-    step_outputs.show_facts(stage.run(requests_folder, requests), warning)
+    step_outputs.show_facts(deadlines(requests_folder, requests), warning)

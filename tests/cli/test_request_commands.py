@@ -7,9 +7,11 @@ from typer.testing import CliRunner
 
 from i2i_unlearn.cli.request import app
 from i2i_unlearn.config.sections import load_params
+from i2i_unlearn.data.filing import Champion
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.request import read_request
-from i2i_unlearn.registry import champion, ledger
+from i2i_unlearn.registry import ledger
+from i2i_unlearn.registry import requests as standing
 from i2i_unlearn.support.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -104,13 +106,9 @@ def test_every_fault_is_one_line_and_nothing_is_written(call, words, fault):
     assert not list(Path("data").rglob("r1*"))
 
 
-class Promoted:
-    version, sha256, requests = "3", "e" * 64, ("r1",)  # noqa: RUF012
-
-
 def test_a_second_request_moves_what_the_champion_has_forgotten(call, monkeypatch):
     call("add", "r1", "--label", "a")
-    monkeypatch.setattr(champion, "find_champion", lambda _: Promoted)
+    monkeypatch.setattr(standing, "find_champion", lambda _: Champion("3", "e" * 64, ("r1",)))
     lines = call("add", "r2", "--label", "b")
     assert lines[1:3] == [
         "forgotten by the promoted model, now in split.erased: r1",

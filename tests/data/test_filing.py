@@ -1,11 +1,10 @@
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from i2i_unlearn.config.sections import load_params
 from i2i_unlearn.data import commit_steps, filing
-from i2i_unlearn.data.filing import Workspace, file_request
+from i2i_unlearn.data.filing import Champion, Workspace, file_request
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.request import make_request, read_request, write_request
 from i2i_unlearn.support.errors import UserError
@@ -15,11 +14,8 @@ PARAMS = (ROOT / "params.yaml").read_text().replace("[digit-3]", "[first]")
 MODEL = load_params(ROOT / "params.yaml")["register"]["model_name"]
 
 
-@dataclass
-class Champion:
-    version: str = "4"
-    sha256: str = "f" * 64
-    requests: list = field(default_factory=list)
+def champion(*requests, version="4"):
+    return Champion(version, "f" * 64, requests)
 
 
 def request(id_="second", **selector):
@@ -53,7 +49,7 @@ def test_a_request_is_written_and_active(workspace):
 
 
 def test_only_the_two_lists_and_the_teacher_change_in_params(workspace):
-    file_request(request(), workspace, Champion(requests=["first"]))
+    file_request(request(), workspace, champion("first"))
     expected = PARAMS.replace("requests: [first]", "requests: [second]").replace("erased: []", "erased: [first]")
     expected = expected.replace("source: artifacts/original/model", f"source: models:/{MODEL}/4")
     assert workspace.params.read_text() == expected.replace('sha256: ""', f'sha256: "{"f" * 64}"')
@@ -73,7 +69,7 @@ def test_the_projects_own_params_keep_every_other_byte(workspace):
 
 
 def test_what_the_champion_has_forgotten_becomes_erased_and_the_champion_the_teacher(workspace):
-    filed = file_request(request(), workspace, Champion(requests=["first"]))
+    filed = file_request(request(), workspace, champion("first"))
     params = load_params(workspace.params)
     assert (params["split"]["requests"], params["split"]["erased"]) == (["second"], ["first"])
     assert params["snapshot"] == {"source": f"models:/{MODEL}/4", "sha256": "f" * 64, "checkpoint": {}}
@@ -84,12 +80,12 @@ def test_what_was_said_of_a_published_file_does_not_stay_with_the_champion(works
     text = workspace.params.read_text()
     assert "  checkpoint: {}" in text
     workspace.params.write_text(text.replace("  checkpoint: {}", "  checkpoint: {num_attention_heads: 4}"))
-    file_request(request(), workspace, Champion(version="1"))
+    file_request(request(), workspace, champion(version="1"))
     assert load_params(workspace.params)["snapshot"]["checkpoint"] == {}
 
 
 def test_a_champion_that_forgot_nothing_moves_nothing_but_is_the_teacher(workspace):
-    filed = file_request(request(), workspace, Champion(version="1"))
+    filed = file_request(request(), workspace, champion(version="1"))
     params = load_params(workspace.params)
     assert (params["split"]["requests"], params["split"]["erased"]) == (["first", "second"], [])
     assert params["snapshot"]["source"] == filed.source == f"models:/{MODEL}/1"
@@ -97,7 +93,7 @@ def test_a_champion_that_forgot_nothing_moves_nothing_but_is_the_teacher(workspa
 
 def test_what_the_champion_forgot_on_another_branch_stays_forgotten(workspace):
     write_request(request("other", labels=["c"]), workspace.requests / "other.yaml")
-    file_request(request(subjects=["anna"]), workspace, Champion(requests=["first", "other"]))
+    file_request(request(subjects=["anna"]), workspace, champion("first", "other"))
     assert load_params(workspace.params)["split"]["erased"] == ["first", "other"]
 
 
@@ -134,17 +130,17 @@ REFUSED = {
     "exists": (request("first"), None, "this request exists already and is kept; choose another id"),
     "id used by the champion": (
         request("old"),
-        Champion(requests=["old"]),
+        champion("old"),
         "request id 'old' is used already .params.yaml or the promoted model names it.",
     ),
     "only what is erased": (
         request(labels=["a"]),
-        Champion(requests=["first"]),
+        champion("first"),
         "selects 20 images, but none that was trained on and is not erased already",
     ),
     "a forgotten request without its file": (
         request(),
-        Champion(requests=["lost"]),
+        champion("lost"),
         "lost.yaml: no such forget request",
     ),
 }

@@ -10,16 +10,15 @@ from typing import Any
 import pytest
 
 from i2i_unlearn.config.sections import PromoteConfig
-from i2i_unlearn.registry import check, history, ledger, tracking
+from i2i_unlearn.registry import alias_moves, check, history, ledger, tracking
 from i2i_unlearn.stages import promote
 from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.world import Registered, write_params
 
 PROMOTE = """
 import os, signal, sys, time
-from i2i_unlearn.registry import ledger, tracking
-from i2i_unlearn.cli import main
-from i2i_unlearn.registry import moves
+from i2i_unlearn.registry import alias_moves, tracking
+from i2i_unlearn.cli.main import main
 
 _, when, ready, count, *arguments = sys.argv
 
@@ -29,15 +28,15 @@ def die(*_, **__):
 if when == "before the alias":
     tracking.Server.set_alias = die
 if when == "after the alias":
-    moves._end = die
+    alias_moves._end = die
 if when == "barrier":
-    check = moves.move
+    check = alias_moves.move
     def wait(*words):
         open(os.path.join(ready, str(os.getpid())), "w").close()
         while len(os.listdir(ready)) < int(count):
             time.sleep(0.01)
         check(*words)
-    moves.move = wait
+    alias_moves.move = wait
 sys.argv = ["i2i-unlearn", "promote", *arguments]
 main()
 """
@@ -185,8 +184,6 @@ def test_promotions_of_other_models_in_the_same_record_are_left_alone(
 ):
     start(params.parent, "before the alias").communicate()
     with tracking.connect() as server:
-        from i2i_unlearn.registry import alias_moves
-
         assert alias_moves.settle(promote_config.ledger, server, "another-model") == ""
     records = ledger.read(promote_config.ledger)
     assert history.open_intent(records, "another-model") is None

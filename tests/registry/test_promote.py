@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
+from i2i_unlearn.data.filing import Champion
 from i2i_unlearn.registry import history, ledger, tracking
+from i2i_unlearn.registry.requests import find_champion
 from i2i_unlearn.stages import promote, register
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import GateRefused, UserError
@@ -283,8 +285,8 @@ def test_a_second_request_follows_the_first(
     second = make_folders(tmp_path / "second", folders.model, seed=2, requests=("digit-5",), erased=("digit-3",))
     assert register.run(*second.inputs, config)["version"] == "3"
     assert promote.run(promote_config, config)["replaced"] == "2"
-    champion = tracking.champion(config.model_name)
-    assert champion == tracking.Champion("3", files.digest_folder(second.model), ["digit-3", "digit-5"])
+    champion = find_champion(config.model_name)
+    assert champion == Champion("3", files.digest_folder(second.model), ("digit-3", "digit-5"))
     assert [record["version"] for record in done(promote_config)] == ["2", "3"]
 
 
@@ -299,4 +301,4 @@ def test_the_teacher_as_if_it_were_unlearned_is_registered_as_failed_and_never_p
     for version in (None, "2"):
         with pytest.raises(GateRefused, match="gate"):
             promote.run(promote_config, config, version=version)
-    assert tracking.champion(config.model_name).version == "1"
+    assert find_champion(config.model_name).version == "1"

@@ -11,6 +11,7 @@ from mlflow import MlflowClient, pyfunc
 
 from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, SnapshotConfig
 from i2i_unlearn.registry import tracking
+from i2i_unlearn.registry.requests import find_champion
 from i2i_unlearn.stages import promote, register, snapshot
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
@@ -62,7 +63,7 @@ def test_a_model_lives_through_everything_wherever_mlflow_is(
 ):
     for key, value in place.items():
         monkeypatch.setenv(key, value)
-    assert tracking.champion(config.model_name) is None
+    assert find_champion(config.model_name) is None
     assert register.run_original(teacher, config)["alias"] == "champion"
     first = register.run(*folders.inputs, config)
     again = register.run(*folders.inputs, config)
@@ -218,7 +219,7 @@ def test_a_server_that_asks_for_a_name_gets_it_and_refuses_others(
         assert "wrong-pass-word" not in str(told.value)
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a-long-pass-word")
         assert register.run_original(teacher, config)["alias"] == "champion"
-        assert tracking.champion(config.model_name).sha256 == files.digest_folder(teacher)
+        assert find_champion(config.model_name).sha256 == files.digest_folder(teacher)
 
 
 def test_a_server_behind_tls_is_trusted_by_its_authority_alone(
@@ -239,10 +240,10 @@ def test_a_server_behind_tls_is_trusted_by_its_authority_alone(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         with pytest.raises(UserError, match="secure connection was refused .*MLFLOW_TRACKING_SERVER_CERT_PATH"):
-            tracking.champion(config.model_name)
+            find_champion(config.model_name)
         monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "nothing.pem"))
         with pytest.raises(UserError, match="secure connection was refused .*nothing.pem"):
-            tracking.champion(config.model_name)
+            find_champion(config.model_name)
         monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "ca.pem"))
         monkeypatch.setenv("MLFLOW_TRACKING_CLIENT_CERT_PATH", str(tmp_path / "client.pem"))
         assert register.run_original(teacher, config)["alias"] == "champion"
@@ -250,7 +251,7 @@ def test_a_server_behind_tls_is_trusted_by_its_authority_alone(
         assert files.digest_folder(tmp_path / "fetched") == files.digest_folder(teacher)
         monkeypatch.delenv("MLFLOW_TRACKING_SERVER_CERT_PATH")
         monkeypatch.setenv("MLFLOW_TRACKING_INSECURE_TLS", "true")
-        assert tracking.champion(config.model_name).version == "1"
+        assert find_champion(config.model_name).version == "1"
 
 
 # --- what is missing ---
@@ -259,7 +260,7 @@ def test_a_server_behind_tls_is_trusted_by_its_authority_alone(
 def test_a_database_server_that_is_down_is_one_line_after_a_few_seconds(monkeypatch: pytest.MonkeyPatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql+psycopg2://user:secret@127.0.0.1:{free_port()}/mlflow")
     with pytest.raises(UserError, match=r"database at postgresql.*://127.* cannot be reached") as told:
-        tracking.champion("any")
+        find_champion("any")
     assert "secret" not in str(told.value) + capsys.readouterr().err
 
 

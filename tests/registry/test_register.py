@@ -8,6 +8,7 @@ from mlflow.entities import Run
 
 from i2i_unlearn.config.sections import RegisterConfig
 from i2i_unlearn.registry import tracking
+from i2i_unlearn.registry.requests import find_champion
 from i2i_unlearn.stages import register
 from i2i_unlearn.support import files, git
 from i2i_unlearn.support.errors import UserError
@@ -208,7 +209,7 @@ def test_the_original_has_the_bytes_that_snapshot_gives_the_teacher(
     (foreign / "config.json").write_text((teacher / "config.json").read_text() + "\n")  # as another library writes it
     register.run_original(foreign, config)
     taken = snapshot.run(tmp_path / "snapshot", SnapshotConfig(source=str(foreign), sha256="", model="", checkpoint={}))
-    assert tracking.champion(config.model_name).sha256 == taken["model_sha256"]
+    assert find_champion(config.model_name).sha256 == taken["model_sha256"]
 
 
 @pytest.mark.parametrize(

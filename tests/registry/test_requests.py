@@ -5,9 +5,7 @@ import pytest
 
 from i2i_unlearn.config.sections import SplitConfig, load_params
 from i2i_unlearn.data.request import make_request, read_request, write_request
-from i2i_unlearn.registry import deadline
-from i2i_unlearn.registry.registry_facts import RegistryFacts
-from i2i_unlearn.registry.requests import standings
+from i2i_unlearn.registry.requests import RegistryFacts, deadlines, standings
 from i2i_unlearn.support.errors import UserError
 
 CONFIG = SplitConfig.from_params(load_params(Path(__file__).parents[2] / "params.yaml"))
@@ -135,7 +133,7 @@ def test_a_paused_request_is_read_as_it_was_written(tmp_path):
 def test_the_step_tells_which_requests_are_overdue(tmp_path):
     for id_, due, more in (("a", "2026-02-20", {}), ("b", "2026-03-01", {}), ("c", "2026-02-27", {"paused": [PAUSE]})):
         write_request(request(id_, due, **more), tmp_path / f"{id_}.yaml")
-    facts = deadline.run(tmp_path, "a, b,c", date(2026, 2, 28))
+    facts = deadlines(tmp_path, "a, b,c", date(2026, 2, 28))
     assert (facts["outcome"], facts["overdue"], facts["first_due"], facts["days_left"]) == (
         "overdue",
         "a",
@@ -143,7 +141,7 @@ def test_the_step_tells_which_requests_are_overdue(tmp_path):
         -8,
     )
     assert facts["message"] == "OVERDUE: a; the first was due on 2026-02-20, 8 days ago"
-    assert deadline.run(tmp_path, "b,c", date(2026, 2, 28))["outcome"] == "in time"
-    assert deadline.run(tmp_path, "a,b,c", date(2026, 3, 5))["overdue"] == "a, b, c"
+    assert deadlines(tmp_path, "b,c", date(2026, 2, 28))["outcome"] == "in time"
+    assert deadlines(tmp_path, "a,b,c", date(2026, 3, 5))["overdue"] == "a, b, c"
     with pytest.raises(UserError, match="no request is named"):
-        deadline.run(tmp_path, " ", date(2026, 3, 5))
+        deadlines(tmp_path, " ", date(2026, 3, 5))

@@ -21,7 +21,7 @@ def third(registered: Registered, promote_config: PromoteConfig) -> Registered:
     with tracking.connect() as server:
         seen, chosen = server.version(registered.name, "2"), server.version(registered.name, "3")
         entry = promote._entry(chosen, seen, promote.find_actor("Bob"), "better")
-        promote.moves.move(promote_config.ledger, server, chosen, seen, entry)
+        promote.alias_moves.move(promote_config.ledger, server, chosen, seen, entry)
     return registered
 
 

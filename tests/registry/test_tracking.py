@@ -19,6 +19,7 @@ from i2i_unlearn.models import load_model
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.pixels import to_float, to_uint8
 from i2i_unlearn.registry import tracking
+from i2i_unlearn.registry.requests import find_champion
 from i2i_unlearn.registry.tracking.record import thinned
 from i2i_unlearn.stages import promote, register
 from i2i_unlearn.support import files
@@ -112,17 +113,17 @@ def test_nothing_in_a_version_is_pickled(registered: Registered, tmp_path: Path)
 
 
 def test_nobody_is_champion_of_a_model_that_was_never_registered(config: RegisterConfig):
-    assert tracking.champion(config.model_name) is None
+    assert find_champion(config.model_name) is None
 
 
 def test_the_champion_is_told_with_all_requests_it_has_forgotten(registered: Registered):
-    assert tracking.champion(registered.name).requests == []
+    assert find_champion(registered.name).requests == ()
     registered.tag("2", requests="digit-5,digit-3", erased="digit-3,digit-7")
     registered.set_alias("champion", "2")
-    champion = tracking.champion(registered.name)
+    champion = find_champion(registered.name)
     assert champion.version == "2"
     assert champion.sha256 == registered.tags("2")["model_sha256"]
-    assert champion.requests == ["digit-3", "digit-5", "digit-7"]
+    assert champion.requests == ("digit-3", "digit-5", "digit-7")
 
 
 def test_a_fetched_version_has_the_registered_bytes(registered: Registered, teacher: Path, tmp_path: Path):
@@ -194,7 +195,7 @@ def test_no_run_to_attach_to_means_no_stream():
 
 
 def test_a_fresh_folder_gets_its_own_database_in_silence(tmp_path: Path):
-    code = "from i2i_unlearn.registry import tracking; print(tracking.champion('nobody'))"
+    code = "from i2i_unlearn.registry.requests import find_champion; print(find_champion('nobody'))"
     env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
@@ -244,7 +245,7 @@ def test_a_real_server_serves_as_the_file_does(
 ):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     monkeypatch.chdir(tmp_path)
-    assert tracking.champion(config.model_name) is None
+    assert find_champion(config.model_name) is None
     register.run_original(teacher, config)
     first = register.run(*folders.inputs, config)
     again = register.run(*folders.inputs, config)

@@ -76,7 +76,7 @@ def add(
 
 def _champion(params: Path) -> "Champion | None":
     from i2i_unlearn.config.sections import RegisterConfig, load_params
-    from i2i_unlearn.registry.champion import find_champion
+    from i2i_unlearn.registry.requests import find_champion
 
     return find_champion(RegisterConfig.from_params(load_params(params)).model_name)
 
@@ -112,8 +112,7 @@ def list_(
     from i2i_unlearn.cli.table import table
     from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, SplitConfig, load_params
     from i2i_unlearn.data.request import read_requests
-    from i2i_unlearn.registry.registry_facts import registry_facts
-    from i2i_unlearn.registry.requests import standings
+    from i2i_unlearn.registry.requests import registry_facts, standings
 
     content = load_params(params)
     model_name, record = RegisterConfig.from_params(content).model_name, PromoteConfig.from_params(content).ledger

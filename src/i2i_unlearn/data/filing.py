@@ -2,11 +2,11 @@
 
 import io
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -19,20 +19,16 @@ from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_file
 
 
-class Champion(Protocol):
-    """The promoted version, as `tracking.champion` tells it."""
+@dataclass(frozen=True)
+class Champion:
+    """The promoted version; `registry.requests.find_champion` finds it."""
 
-    @property
-    def version(self) -> str:
-        """Version number in the registry."""
-
-    @property
-    def sha256(self) -> str:
-        """Digest of its model directory; empty = not known."""
-
-    @property
-    def requests(self) -> Sequence[str]:
-        """Ids of all requests it has forgotten."""
+    version: str
+    """Version number in the registry."""
+    sha256: str
+    """Digest of its model directory (`files.digest_folder`); empty = not known."""
+    requests: tuple[str, ...]
+    """Ids of all requests it has forgotten, sorted."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,12 @@ class Move:
         """Number of the one before it."""
         return str(self.record["replaced_version"])
 
+    @property
+    def requests(self) -> list[str]:
+        """Ids of all requests that the version has forgotten."""
+        tags = ",".join((self.record["requests"], self.record["erased"]))
+        return [id_ for id_ in tags.split(",") if id_]
+
     def in_words(self) -> str:
         """Promoted by Ada at 2026-01-01T10:00:00+00:00."""
         verb = "rolled back to" if self.record["event"] == "rollback" else "promoted"

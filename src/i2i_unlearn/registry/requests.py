@@ -1,18 +1,94 @@
-"""Where each forget request stands and how many days are left.
+"""How far each forget request is, when it is due, and who is champion.
 
-Nothing of it is written into a request's file: states follow from params.yaml, the registry and the promotion record.
+None of this is written into a request's file: it follows from params.yaml, the registry and the promotion record.
 """
 
 import datetime
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from i2i_unlearn.config.sections import SplitConfig
-from i2i_unlearn.data.request import ForgetRequest, one_month_after
-from i2i_unlearn.registry.registry_facts import RegistryFacts
+from i2i_unlearn.data.filing import Champion
+from i2i_unlearn.data.request import ForgetRequest, one_month_after, read_request
+from i2i_unlearn.registry import history, ledger
+from i2i_unlearn.support.errors import UserError
 
 State = Literal["open", "unlearned", "gated", "promoted", "expired", "unknown"]
+OVERDUE, IN_TIME = "overdue", "in time"
+
+
+# --- what the registry knows ---
+
+
+@dataclass(frozen=True)
+class RegistryFacts:
+    """Ids of requests by how far they are; a request may be in several."""
+
+    unlearned: frozenset[str] = frozenset()
+    """Some registered version has forgotten them."""
+    gated: frozenset[str] = frozenset()
+    """Some version that has forgotten them passed the gate."""
+    promoted: frozenset[str] = frozenset()
+    """The champion has forgotten them."""
+    unreachable: str = ""
+    """Why the registry could not be asked; empty = it was."""
+
+
+def find_champion(model_name: str) -> Champion | None:
+    """The promoted version of `model_name`, or None.
+
+    Raises:
+        UserError: MLflow cannot be reached.
+    """
+    if not _has_registry():
+        return None
+    from i2i_unlearn.registry import tracking
+
+    with tracking.connect() as server:
+        version = server.at_alias(model_name, tracking.CHAMPION)
+    if version is None:
+        return None
+    return Champion(version.number, version.tags.get("model_sha256", ""), tuple(version.requests()))
+
+
+def registry_facts(model_name: str, record: str | Path) -> RegistryFacts:
+    """Ask the registry; if it cannot be reached, the promotion record alone says what is in use.
+
+    Raises:
+        UserError: the registry cannot be reached, and the promotion record is damaged.
+    """
+    if not _has_registry():
+        return RegistryFacts()
+    try:
+        return _ask(model_name)
+    except UserError as error:
+        last = history.last_champion(ledger.read(record), model_name)
+        return RegistryFacts(promoted=frozenset(last.requests if last else ()), unreachable=str(error))
+
+
+def _has_registry() -> bool:
+    """Whether anything can have been registered from here; importing MLflow takes seconds and creates a database."""
+    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or Path("mlflow.db").exists()
+
+
+def _ask(model_name: str) -> RegistryFacts:
+    from i2i_unlearn.registry import tracking
+
+    with tracking.connect() as server:
+        champion = server.at_alias(model_name, tracking.CHAMPION)
+        versions = server.versions(model_name)
+    passed = [version for version in versions if version.tags.get("gate") == "pass"]
+    return RegistryFacts(
+        unlearned=frozenset(id_ for version in versions for id_ in version.requests()),
+        gated=frozenset(id_ for version in passed for id_ in version.requests()),
+        promoted=frozenset(champion.requests() if champion else ()),
+    )
+
+
+# --- how far each request is ---
 
 
 @dataclass(frozen=True)
@@ -32,9 +108,9 @@ class Standing:
     due: datetime.date
     """Last day, with the days of pauses."""
     extended: bool
-    """Later than one month after receipt, pauses apart."""
+    """Later than one month after receipt, not counting pauses."""
     paused: bool
-    """The clock stands still today."""
+    """The clock is stopped today."""
     paused_days: int
     days_left: int
     """Until `due`; negative = days past it."""
@@ -48,7 +124,7 @@ class Standing:
 def standings(
     requests: Mapping[str, ForgetRequest], config: SplitConfig, known: RegistryFacts, today: datetime.date
 ) -> list[Standing]:
-    """Requests that are not promoted first, the most urgent on top: overdue ones come first of all."""
+    """Requests that are not promoted come first, the earliest last day on top."""
     found = [_standing(request, config, known, today) for request in requests.values()]
     return sorted(found, key=lambda one: (one.state == "promoted", one.due, one.id))
 
@@ -81,3 +157,37 @@ def _state(id_: str, config: SplitConfig, known: RegistryFacts, late: bool) -> S
     if id_ in known.unlearned:
         return "unlearned"
     return "expired" if late else "open"
+
+
+# --- the pipeline's step `deadline` ---
+
+
+def deadlines(requests_folder: str | Path, requests: str, today: datetime.date | None = None) -> dict[str, float | str]:
+    """When the requests with these ids (separated by commas) are due, seen from `today` (None = now, UTC).
+
+    Returns:
+        outcome (overdue | in time), overdue (ids), first_due, days_left (negative = days past it) and message.
+
+    Raises:
+        UserError: a request is missing or wrong, or none is named.
+    """
+    today = today or datetime.datetime.now(datetime.UTC).date()
+    ids = [id_.strip() for id_ in requests.split(",") if id_.strip()]
+    if not ids:
+        raise UserError("no request is named; file one with `i2i-unlearn request add`")
+    dues = {id_: read_request(Path(requests_folder) / f"{id_}.yaml").last_day(today) for id_ in ids}
+    overdue = [id_ for id_, due in dues.items() if due < today]
+    first = min(dues.values())
+    days = (first - today).days
+    message = (
+        f"OVERDUE: {', '.join(overdue)}; the first was due on {first}, {-days} days ago"
+        if overdue
+        else f"the first request is due on {first}, in {days} days"
+    )
+    return {
+        "outcome": OVERDUE if overdue else IN_TIME,
+        "overdue": ", ".join(overdue),
+        "first_due": first.isoformat(),
+        "days_left": days,
+        "message": message,
+    }

@@ -22,7 +22,6 @@ try:
 except ModuleNotFoundError as error:
     raise UserError(f"MLflow is not installed ({error}); run: pip install 'i2i-unlearn[mlflow]'") from None
 from i2i_unlearn.registry.tracking.bad_input import BadInput
-from i2i_unlearn.registry.tracking.champions import champion, fetch_version
 from i2i_unlearn.registry.tracking.connection import connect, public
 from i2i_unlearn.registry.tracking.copies import give, take
 from i2i_unlearn.registry.tracking.entities import (
@@ -34,12 +33,12 @@ from i2i_unlearn.registry.tracking.entities import (
     MODEL_PATH,
     MOST_POINTS,
     MOST_TAG,
-    Champion,
     Logged,
     Served,
     Version,
     names,
 )
+from i2i_unlearn.registry.tracking.fetch import fetch_version
 from i2i_unlearn.registry.tracking.record import Record
 from i2i_unlearn.registry.tracking.server import Server
 from i2i_unlearn.registry.tracking.stream import attached_stream
@@ -54,7 +53,6 @@ __all__ = [
     "MOST_POINTS",
     "MOST_TAG",
     "BadInput",
-    "Champion",
     "Logged",
     "PythonModel",
     "Record",
@@ -62,7 +60,6 @@ __all__ = [
     "Server",
     "Version",
     "attached_stream",
-    "champion",
     "connect",
     "fetch_version",
     "give",

@@ -56,17 +56,6 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Champion:
-    """The version that is in use."""
-
-    version: str
-    sha256: str
-    """Digest of its model directory (`files.digest_folder`)."""
-    requests: list[str]
-    """Ids of all requests it has forgotten."""
-
-
-@dataclass(frozen=True)
 class Served:
     """How the registered model is run."""
 

@@ -1,26 +1,13 @@
-"""Who is champion, and the model directory of a version."""
+"""The model directory of a registered version."""
 
 import shutil
 import tempfile
 from pathlib import Path
 
 from i2i_unlearn.registry.tracking.connection import connect
-from i2i_unlearn.registry.tracking.entities import CHAMPION, MODEL_PATH, Champion
+from i2i_unlearn.registry.tracking.entities import MODEL_PATH
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
-
-
-def champion(model_name: str) -> Champion | None:
-    """Who is champion, or None.
-
-    Raises:
-        UserError: MLflow cannot be reached.
-    """
-    with connect() as server:
-        version = server.at_alias(model_name, CHAMPION)
-    if version is None:
-        return None
-    return Champion(version.number, version.tags.get("model_sha256", ""), version.requests())
 
 
 def fetch_version(uri: str, out: str | Path) -> None:
