@@ -14,7 +14,7 @@ from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.split.codes import create_key
 from i2i_unlearn.data.split.manifest import ROLES, read_manifest
-from i2i_unlearn.registry.tracking import champion
+from i2i_unlearn.registry.requests import find_champion
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -198,4 +198,4 @@ def test_the_second_manifest_comes_back_to_the_first_clone(project, second):
 
 def test_who_is_champion_is_asked_of_the_real_registry(second, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{second.folder / 'mlflow.db'}")
-    assert champion(MODEL).requests == ["first"]
+    assert find_champion(MODEL).requests == ["first"]
