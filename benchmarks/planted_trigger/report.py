@@ -13,7 +13,6 @@ from torch import Tensor
 
 from benchmarks.planted_trigger.chain import REFERENCE, TEACHER
 from benchmarks.planted_trigger.settings import Settings
-from benchmarks.timestep_gradients import table
 from i2i_unlearn.evaluation.metrics.bootstrap import Measured
 from i2i_unlearn.support.files import atomic_folder
 
@@ -104,7 +103,7 @@ def _table(report: Report) -> str:
         ]
         for name, one in report.found.items()
     ]
-    return table(header, rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
 
 
 def _interval(one: Measured, form: str) -> str:

@@ -19,6 +19,7 @@ from i2i_unlearn.models.randomness import drawn, generator_for, generator_of_sha
 from i2i_unlearn.stages import reference, unlearn
 from i2i_unlearn.support.errors import Diverged, UserError
 from i2i_unlearn.support.files import read_json
+from i2i_unlearn.training.launch import WORKER
 from tests.support.shared_runs import DRAWS_ON_THE_DEVICE, FAMILIES, everything
 
 STEPS = 6
@@ -173,7 +174,7 @@ def workers():
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "i2i_unlearn.stages.worker" in words and "torch.distributed.run" not in words:
+        if WORKER in words and "torch.distributed.run" not in words:
             found.append(process)
     return found
 

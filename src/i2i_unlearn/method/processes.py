@@ -1,7 +1,7 @@
 """The processes that share a run, e.g. one a GPU: each takes its part of every batch, and gradients are averaged.
 
 Equal parts make the mean of the parts' means the mean of the batch, so the result is that of one process, up to the
-order of float additions. `torchrun` starts them and tells each its rank (stages/launch.py); a run of one process needs
+order of float additions. `torchrun` starts them and tells each its rank (training/launch.py); a run of one process needs
 nothing of this and computes the same bits as if it were not here.
 """
 

@@ -1,4 +1,4 @@
-"""Runs a training stage in several processes on this machine: `torchrun` starts a `training_worker` for each."""
+"""Runs a training stage in several processes on this machine; `torchrun` starts them."""
 
 import contextlib
 import json
@@ -22,10 +22,12 @@ from i2i_unlearn.training.run import Facts, Stream
 _TORCHRUN_SPEAKS = re.compile(r"[EW]\d{4} .*torch/distributed/elastic/multiprocessing/api")
 """Of a worker that ended badly torchrun prints a page; the worker has said why in a line."""
 TAIL = 30
+WORKER = "i2i_unlearn.pipeline.training_worker"
+"""The module that each process runs. It imports the stages, so it is named here and not imported."""
 ROW = "row "
-"""A line of a worker's stdout that begins so is a row of the log, in JSON."""
+"""A line of a worker's stdout that begins with this is a row of the log, in JSON."""
 ERROR = "error.json"
-"""Beside the job: what a worker stopped with."""
+"""Next to the job: the error that stopped a worker."""
 
 
 def launch(
@@ -94,7 +96,7 @@ def _torchrun(job: Path, num_processes: int) -> Iterator[subprocess.Popen[str]]:
     # Threads are the config's; torchrun would warn of its own choice.
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     process = subprocess.Popen(
-        (*command, "-m", "i2i_unlearn.stages.worker", str(job)),
+        (*command, "-m", WORKER, str(job)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -33,7 +33,7 @@ from i2i_unlearn.pipeline.cluster.rest import Refused, Unreachable
 from i2i_unlearn.stages import reference, unlearn
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_folder, digest_file, digest_folder, read_json, write_json
-from i2i_unlearn.training.launch import ERROR, ROW, job_of, raise_error_of
+from i2i_unlearn.training.launch import ERROR, ROW, WORKER, job_of, raise_error_of
 from i2i_unlearn.training.run import Facts, Stream
 
 TRAIN_JOBS = {"group": "trainer.kubeflow.org", "version": "v1alpha1", "plural": "trainjobs"}
@@ -141,7 +141,7 @@ def _manifest(
             "activeDeadlineSeconds": round(job.deadline_minutes * 60),
             "trainer": {
                 "command": ["torchrun"],
-                "args": ["-m", "i2i_unlearn.stages.worker", str(home / "job.json")],
+                "args": ["-m", WORKER, str(home / "job.json")],
                 "numNodes": job.nodes,
                 "numProcPerNode": max(job.gpus_per_node, 1),
                 "resourcesPerNode": {"requests": resources, "limits": resources},

@@ -1,7 +1,7 @@
-"""One of the processes that share a training stage: `torchrun ... -m i2i_unlearn.stages.worker JOB.json`.
+"""One of the processes that share a training stage: `torchrun ... -m i2i_unlearn.pipeline.training_worker JOB.json`.
 
-The job (stages/launch.py) names the stage, its paths and its settings. The first process prints each row of the log as
-a line on stdout. What stops a process is left beside the job, for who started it.
+The job (training/launch.py) names the stage, its paths and its settings. The first process prints each row of the log
+as a line on stdout. An error that stops a process is written next to the job, for the process that started it.
 """
 
 import json
@@ -23,7 +23,7 @@ from i2i_unlearn.training.launch import ERROR, ROW
 
 
 def work(job: Mapping[str, Any], error_file: Path) -> None:
-    """Do this process's part of the job; what stops it is in `error_file` before the others are left alone."""
+    """Do this process's part of the job; an error is in `error_file` before this process leaves the group."""
     paths = (job["images"], job["splits"], job["teacher"], job["out"])
     with joined(job["config"]["device"]) as processes, _told(error_file):
         if job["stage"] == "unlearn":
@@ -53,7 +53,7 @@ def _told(error_file: Path) -> Iterator[None]:
 
 
 def main(path: Path) -> int:
-    """Exit code: 0 done, 1 stopped (ERROR beside the job says why)."""
+    """Exit code: 0 done, 1 stopped (ERROR next to the job says why)."""
     job, error_file = json.loads(path.read_text()), path.with_name(ERROR)
     if job.get("launcher_pid"):
         threading.Thread(target=_end_with, args=(job["launcher_pid"],), daemon=True).start()
@@ -61,7 +61,7 @@ def main(path: Path) -> int:
         with _told(error_file):  # also where the processes do not find each other
             work(job, error_file)
     except Exception:
-        # Where another process stopped first, what breaks here is only that it is gone.
+        # Where another process stopped first, the error here is only that it is gone.
         if not _appears(error_file):
             raise
         return 1
@@ -76,7 +76,7 @@ def _appears(path: Path) -> bool:
 
 
 def _end_with(pid: int) -> None:
-    """A killed launcher leaves nobody computing behind its back; the checkpoint stays."""
+    """End this process when its launcher is gone; the checkpoint stays."""
     with suppress(ProcessLookupError):
         while True:
             os.kill(pid, 0)
