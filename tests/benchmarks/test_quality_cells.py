@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from benchmarks.quality.__main__ import main
 from benchmarks.quality.cells import Cell, Store
 from benchmarks.quality.code_digest import PACKAGE, code_digest
 from i2i_unlearn.method.objectives import OBJECTIVES
-from i2i_unlearn.method.objectives.encoder_l2 import EncoderL2
+from i2i_unlearn.method.objectives.encoder_l2 import encoder_l2
 from i2i_unlearn.models import FAMILIES
 from i2i_unlearn.support.errors import UserError
 
@@ -85,15 +86,11 @@ def test_a_second_run_computes_nothing_and_writes_the_same_tables(world, monkeyp
 
 
 def test_an_added_objective_computes_its_own_cells_alone(world, monkeypatch):
-    class Doubled(EncoderL2):
-        """The paper's with twice the alpha."""
-
-        def __init__(self, settings):
-            super().__init__(settings)
-            self.alpha *= 2
+    def doubled(settings):
+        return encoder_l2(replace(settings, alpha=2 * settings.alpha))
 
     before = finished(world)
-    monkeypatch.setitem(OBJECTIVES, "encoder_l2_doubled", Doubled)
+    monkeypatch.setitem(OBJECTIVES, "encoder_l2_doubled", doubled)
     monkeypatch.setattr("benchmarks.quality.plan._file_of_objective", lambda name: "method/objectives/encoder_l2.py")
     assert run(world, "--objectives", "encoder_l2,encoder_l2_doubled", "--seeds", "0,1") == 0
     new = set(finished(world)) - set(before)
@@ -103,13 +100,10 @@ def test_an_added_objective_computes_its_own_cells_alone(world, monkeypatch):
 
 
 def test_a_failing_cell_is_named_and_the_rest_goes_on(world, tmp_path, monkeypatch, capsys):
-    class Broken(EncoderL2):
-        """Cannot be made."""
+    def broken(settings):
+        raise UserError("broken on purpose")
 
-        def __init__(self, settings):
-            raise UserError("broken on purpose")
-
-    monkeypatch.setitem(OBJECTIVES, "broken", Broken)
+    monkeypatch.setitem(OBJECTIVES, "broken", broken)
     monkeypatch.setattr("benchmarks.quality.plan._file_of_objective", lambda name: "method/objectives/encoder_l2.py")
     (tmp_path / "cache").symlink_to(world / "cache")
     assert run(tmp_path, "--objectives", "broken,encoder_l2", "--seeds", "0,1") == 2

@@ -1,8 +1,8 @@
-"""The processes that share a run, e.g. one a GPU: each takes its part of every batch, and gradients are averaged.
+"""The processes that share a run, usually one per GPU. Each takes its part of every batch, and gradients are averaged.
 
-Equal parts make the mean of the parts' means the mean of the batch, so the result is that of one process, up to the
-order of float additions. `torchrun` starts them and tells each its rank (training/launch.py); a run of one process needs
-nothing of this and computes the same bits as if it were not here.
+Parts are equal, so the mean of their means is the mean of the batch, and the result is that of one process up to the
+order of float additions. `torchrun` starts them and tells each its rank (training/launch.py). A run of one process
+computes the same bits as if this module did not exist.
 """
 
 import os

@@ -46,12 +46,15 @@ def batches_of(sets) -> Callable[..., dict[str, Batch]]:
 
 @pytest.fixture(scope="session")
 def targets_of(sets) -> Callable[..., TeacherTargets]:
-    """`targets_of(teacher, operator)`: what the teacher gives, nothing cached."""
+    """`targets_of(teacher, operator)`: targets without a cache; the surrogate gives negatives."""
 
     def make(teacher, operator="center_hole"):
         noise = fit_noise(to_float(sets["forget"]), covariance="identity", mean="zero", patch_size=0)
         drawn = make_operator(operator, 0.75, 4)
-        return TeacherTargets(teacher, drawn, noise, sets, seed=0, num_noise_draws=4, cache_bytes=0)
+        negatives = 255 - sets["forget"]
+        return TeacherTargets(
+            teacher, drawn, noise, sets, seed=0, num_noise_draws=4, cache_bytes=0, surrogate=negatives
+        )
 
     return make
 

@@ -118,8 +118,3 @@ def test_at_the_very_minimum_of_the_forget_term_the_step_is_finite(state_of):
 def test_a_first_phase_that_went_nowhere_gives_a_finite_step(state_of):
     state = state_of(phase=CONSTRAINT, memory={"start": 4.0, "boundary": 4.0, "running": 4.0})
     assert all(map(math.isfinite, Plane(0.0, 3.0).gradient(objective(), state)))
-
-
-def test_without_targets_it_is_a_bug(state_of):
-    with pytest.raises(TypeError, match="needs the teacher's targets"):
-        objective().terms({}, None, None, state_of())

@@ -25,16 +25,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from i2i_unlearn.method.objectives.base import Batch, Phase, Settings, State, Targets, own_loss, two_phases
+from i2i_unlearn.method.objectives.base import Batch, Phase, Settings, State, Targets, needed, own_loss, two_phases
 from i2i_unlearn.method.processes import ALONE, Processes
 from i2i_unlearn.models.base import ImageToImage
 
 ASCENT, REPAIR = "ascent", "repair"
-
-
-def ascent_repair(losses_B: Tensor, *, ascend: bool) -> dict[str, Tensor]:
-    """The term of the phase, from the losses of the forget images (`ascend`) or of the retain images."""
-    return {"forget": -losses_B.mean()} if ascend else {"retain": losses_B.mean()}
 
 
 def relative_distance(
@@ -71,11 +66,11 @@ class AscentRepair:
         self, batches: Mapping[str, Batch], student: ImageToImage, targets: Targets | None, state: State
     ) -> dict[str, Tensor]:
         """The loss of the set whose turn it is; an ascent that went far enough hands over before its phase ends."""
-        if targets is None:
-            raise TypeError("ascent_repair needs the teacher's outputs")
-        ascend = state.phase.name == ASCENT and not self._is_far(batches["forget"], student, targets, state)
-        batch = batches["forget" if ascend else "retain"]
-        return ascent_repair(own_loss(student, batch, seed=self.seed, state=state), ascend=ascend)
+        given = needed(targets, "ascent_repair")
+        ascend = state.phase.name == ASCENT and not self._is_far(batches["forget"], student, given, state)
+        if ascend:
+            return {"forget": -own_loss(student, batches["forget"], seed=self.seed, state=state).mean()}
+        return {"retain": own_loss(student, batches["retain"], seed=self.seed, state=state).mean()}
 
     def backward(self, terms: Mapping[str, Tensor], parameters: Iterable[nn.Parameter], state: State) -> Tensor:
         """Plain gradient of the one term."""

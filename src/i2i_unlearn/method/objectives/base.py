@@ -5,7 +5,7 @@ turns batches into named terms, and combines their gradients. It does not know w
 loop does not know what is minimised.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -32,9 +32,9 @@ class Batch:
     """Row numbers within the set; they name an image's cached target."""
     step: int
     draws: tuple[Tensor, ...] = ()
-    """What the encoder sees of chance, the same for student and teacher (models/base.py)."""
+    """The random part of the encoder's input, the same for student and teacher (models/base.py)."""
     stem: Tensor | None = None
-    """What the frozen part of E makes of T(x), where it was computed before (models/base.py, HasStem)."""
+    """Output of the frozen part of E for T(x), where it was computed before (models/base.py, HasStem)."""
     share: Share | None = None
     """Which rows of the step's batch these are, where several processes share it."""
 
@@ -66,7 +66,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What an objective can be told; each uses what it knows. Meanings: config.UnlearnConfig."""
+    """The settings of all objectives; each reads its own. Meanings: config.sections.UnlearnConfig."""
 
     alpha: float
     scope: Literal["auto", "encoder", "all"] = "auto"
@@ -101,19 +101,19 @@ class Phase:
     name: str
     num_steps: int
     own_schedule: bool = False
-    """Trained like a run of its own: warm-up, decay of the learning rate and moving average start anew, the latter
-    from the averaged weights that the phase before ended with."""
+    """Trained like a run of its own: warm-up, decay of the learning rate and moving average start again, the latter
+    from the averaged weights that the previous phase ended with."""
 
 
 @dataclass
 class State:
-    """Where the run stands, and what a method keeps between steps. `memory` is stored in checkpoints."""
+    """Where the run is, and what a method keeps between steps. `memory` is stored in checkpoints."""
 
     step: int
     phase: Phase
     memory: dict[str, float]
     processes: Processes = ALONE
-    """Who shares the batch. Gradients are averaged for the objective; what it decides from values, it averages."""
+    """They share the batch. The loop averages gradients; an objective averages the values from which it decides."""
 
 
 class Targets(Protocol):
@@ -166,6 +166,43 @@ class Objective(Protocol):
         ...
 
 
+@dataclass
+class OnePhase:
+    """Minimise retain + alpha * forget, or retain alone, in one phase: what most objectives do."""
+
+    compute: Callable[[Mapping[str, Batch], ImageToImage, Targets | None, State], dict[str, Tensor]]
+    """The terms, as in Objective."""
+    scope: Scope
+    alpha: float
+    needs: frozenset[str] = frozenset({"retain", "forget"})
+    phase: str = "unlearn"
+
+    def phases(self, num_steps: int) -> Sequence[Phase]:
+        """The one."""
+        return [Phase(self.phase, num_steps)]
+
+    def terms(
+        self, batches: Mapping[str, Batch], student: ImageToImage, targets: Targets | None, state: State
+    ) -> dict[str, Tensor]:
+        """Those of `compute`."""
+        return self.compute(batches, student, targets, state)
+
+    def backward(self, terms: Mapping[str, Tensor], parameters: Iterable[nn.Parameter], state: State) -> Tensor:
+        """Gradient of retain + alpha * forget."""
+        return backward_weighted(terms, self.alpha)
+
+
+def needed(targets: Targets | None, objective: str) -> Targets:
+    """The targets, for an objective that cannot do without them.
+
+    Raises:
+        TypeError: there are none, which is a bug of the caller.
+    """
+    if targets is None:
+        raise TypeError(f"{objective} needs the teacher's targets")
+    return targets
+
+
 def encode_together(student: ImageToImage, *batches: Batch) -> list[Embedding]:
     """E_theta(T(x)) of several batches in one pass: fewer calls, the same numbers."""
     visible_BHW = join_masks([batch.visible_BHW for batch in batches])
@@ -211,8 +248,8 @@ def _joined_share(first: Batch, second: Batch) -> Share | None:
 
 
 def backward_weighted(terms: Mapping[str, Tensor], alpha: float) -> Tensor:
-    """Add the gradient of retain + alpha * forget to `.grad`; return that total."""
-    total = terms["retain"] + alpha * terms["forget"]
+    """Add the gradient of retain + alpha * forget, or of retain alone, to `.grad`; return that total."""
+    total = terms["retain"] + alpha * terms["forget"] if "forget" in terms else terms["retain"]
     total.backward()
     return total
 

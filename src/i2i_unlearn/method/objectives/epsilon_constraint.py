@@ -30,8 +30,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from i2i_unlearn.method.objectives.base import Batch, Phase, Settings, State, Targets, encode_together, two_phases
-from i2i_unlearn.method.objectives.encoder_l2 import encoder_l2
+from i2i_unlearn.method.objectives.base import Batch, Phase, Settings, State, Targets, needed, two_phases
+from i2i_unlearn.method.objectives.encoder_l2 import encoder_terms
 from i2i_unlearn.models.base import ImageToImage
 
 # Of gains 3 and 10 and decays 0, .5 and .8, these held f_F steady with little lag (digits MAE, 150 steps).
@@ -68,15 +68,8 @@ class EpsilonConstraint:
         self, batches: Mapping[str, Batch], student: ImageToImage, targets: Targets | None, state: State
     ) -> dict[str, Tensor]:
         """f_R and f_F in both phases: the curve of f_R says what the first one costs."""
-        if targets is None:
-            raise TypeError("epsilon_constraint needs the teacher's targets")
-        retain, forget = encode_together(student, batches["retain"], batches["forget"])
-        return encoder_l2(
-            retain,
-            targets.of_images("retain", batches["retain"]),
-            forget,
-            targets.of_noise(batches["forget"]),
-        )
+        given = needed(targets, "epsilon_constraint")
+        return encoder_terms(batches, student, given, lambda _: given.of_noise(batches["forget"]))
 
     def backward(self, terms: Mapping[str, Tensor], parameters: Iterable[nn.Parameter], state: State) -> Tensor:
         """Phase I: gF. Phase II: gR + lambda gF."""

@@ -6,41 +6,36 @@ A baseline of Li, Hsu, Chen, Marculescu, ICLR 2024, arXiv:2402.00351, sec. 5 ("R
              + alpha * mean_f || E_theta(T(x_f)) - n           ||^2   (forget),   n ~ N(0, I)
 
     paper     here           meaning
-    E_theta   student        encoder being unlearned; the decoder is never touched
-    E_0       targets        what the frozen encoder of the original model (the teacher) gives
-    n         noise_like     Gaussian noise in embedding space, for every feature map of its own, fresh at every step
+    n         noise_like     Gaussian noise in embedding space, drawn for every feature map at every step
 
-|| . ||^2 is the mean over tokens and channels, then over feature maps, as in encoder_l2. N(0, I) is the paper's word;
-the released MAGE code takes the teacher's mean and deviation in place of 0 and 1, and weighs both terms by the retain
-set's weight, so that no forget image has any influence. Here the forget term is the forget images'.
+The other symbols and || . ||^2 are those of encoder_l2. N(0, I) is the paper's word; the released MAGE code takes the
+teacher's mean and deviation in place of 0 and 1, and weighs both terms by the retain set's weight, so that no forget
+image has any influence. Here the forget term is the forget images'.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from i2i_unlearn.method.objectives.base import (
-    Batch,
-    Phase,
-    Settings,
-    State,
-    Targets,
-    backward_weighted,
-    encode_together,
-)
+from i2i_unlearn.method.objectives.base import Batch, Objective, OnePhase, Settings, State, Targets, needed
+from i2i_unlearn.method.objectives.encoder_l2 import encoder_terms
 from i2i_unlearn.models.base import Embedding, ImageToImage
 from i2i_unlearn.models.randomness import derive_seed
 
 
-def random_encoder(
-    retain: Embedding, retain_target: Embedding, forget: Embedding, noise: Embedding
-) -> dict[str, Tensor]:
-    """The two terms, each averaged over its own set."""
-    return {
-        "retain": retain.squared_distance(retain_target).mean(),
-        "forget": forget.squared_distance(noise).mean(),
-    }
+def random_encoder(settings: Settings) -> Objective:
+    """Retain the teacher's embeddings; encode the forget set as noise."""
+
+    def terms(
+        batches: Mapping[str, Batch], student: ImageToImage, targets: Targets | None, state: State
+    ) -> dict[str, Tensor]:
+        seed = derive_seed(settings.seed, "embedding noise", state.step, *state.processes.stream)
+        return encoder_terms(
+            batches, student, needed(targets, "random_encoder"), lambda forget: noise_like(forget, seed)
+        )
+
+    return OnePhase(terms, settings.encoder_scope("random_encoder"), settings.alpha)
 
 
 def noise_like(embedding: Embedding, seed: int) -> Embedding:
@@ -51,36 +46,3 @@ def noise_like(embedding: Embedding, seed: int) -> Embedding:
     generator = torch.Generator(embedding.maps[0].device).manual_seed(seed)
     maps = (torch.randn(part.shape, generator=generator, device=part.device) for part in embedding.maps)
     return Embedding(tuple(maps), embedding.valid_BN)
-
-
-class RandomEncoder:
-    """Retain what the teacher encodes; encode the forget set as noise."""
-
-    needs = frozenset({"retain", "forget"})
-
-    def __init__(self, settings: Settings) -> None:
-        self.alpha = settings.alpha
-        self.seed = settings.seed
-        self.scope = settings.encoder_scope("random_encoder")
-
-    def phases(self, num_steps: int) -> Sequence[Phase]:
-        """One phase."""
-        return [Phase("unlearn", num_steps)]
-
-    def terms(
-        self, batches: Mapping[str, Batch], student: ImageToImage, targets: Targets | None, state: State
-    ) -> dict[str, Tensor]:
-        """Both sets go through the student in one batch."""
-        if targets is None:
-            raise TypeError("random_encoder needs the teacher's targets")
-        retain, forget = encode_together(student, batches["retain"], batches["forget"])
-        return random_encoder(
-            retain,
-            targets.of_images("retain", batches["retain"]),
-            forget,
-            noise_like(forget, derive_seed(self.seed, "embedding noise", state.step, *state.processes.stream)),
-        )
-
-    def backward(self, terms: Mapping[str, Tensor], parameters: Iterable[nn.Parameter], state: State) -> Tensor:
-        """Gradient of retain + alpha * forget."""
-        return backward_weighted(terms, self.alpha)

@@ -31,6 +31,7 @@ from i2i_unlearn.method.objectives.base import (
     State,
     Targets,
     backward_weighted,
+    needed,
     own_loss,
     own_losses,
     two_phases,
@@ -61,18 +62,14 @@ class SurrogateDifference:
         self, batches: Mapping[str, Batch], student: ImageToImage, targets: Targets | None, state: State
     ) -> dict[str, Tensor]:
         """Both sets go through the student in one batch; the repair sees no forget image."""
-        if targets is None:
-            raise TypeError(f"{NAME} needs the surrogate's targets")
+        given = needed(targets, NAME)
         retain, forget = batches["retain"], batches["forget"]
         if state.phase.name == REPAIR:
             return {"retain": own_loss(student, retain, seed=self.seed, state=state).mean()}
-        truth_BCHW = targets.surrogate(forget)
+        truth_BCHW = given.surrogate(forget)
         retain_B, forget_B = own_losses(student, retain, forget, seed=self.seed, state=state, truth_BCHW=truth_BCHW)
         return {"retain": retain_B.mean(), "forget": forget_B.mean()}
 
     def backward(self, terms: Mapping[str, Tensor], parameters: Iterable[nn.Parameter], state: State) -> Tensor:
         """Gradient of retain + alpha * forget while pushing, of retain alone while repairing."""
-        if "forget" in terms:
-            return backward_weighted(terms, self.alpha)
-        terms["retain"].backward()
-        return terms["retain"]
+        return backward_weighted(terms, self.alpha)
