@@ -1,4 +1,4 @@
-"""Commands `sweep` and `pareto`: many settings beside each other, from one command or from DVC's experiments."""
+"""Commands `sweep` and `pareto`: many settings next to each other."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,30 +53,19 @@ def sweep(
 
 @app.command()
 def pareto(
-    points: Annotated[list[Path] | None, typer.Argument(help="Folders of points that `sweep` made.")] = None,
-    experiments: Annotated[
-        bool, typer.Option("--experiments", help="Take DVC's experiments of the current commit, and the commit itself.")
-    ] = False,
+    points: Annotated[list[Path], typer.Argument(help="Folders of points that `sweep` made.")],
     out: Annotated[Path, typer.Option(help="Output folder; it appears whole or not at all.")] = OUT / "pareto",
     record: Record = True,
     params: Params = PARAMS,
 ) -> None:
-    """Show forgetting against retention of points that are there already: folders, or DVC's experiments.
+    """Show forgetting against retention of finished points, without computing any.
 
-    Example: i2i-unlearn pareto --experiments
+    Example: i2i-unlearn pareto artifacts/sweep/points/*
     """
-    from tempfile import TemporaryDirectory
-
     from i2i_unlearn.config.sections import load_params
     from i2i_unlearn.sweeps import table as stage
 
-    folders: list[Path] = list(points or [])
-    with TemporaryDirectory() as scratch:
-        if experiments:
-            from i2i_unlearn.sweeps.experiments import fetch_experiments
-
-            folders += fetch_experiments(Path.cwd(), Path(scratch))
-        facts = stage.run(folders, out)
+    facts = stage.run(points, out)
     _finish({**facts, "page": str(out / stage.PAGE)}, out, record, load_params(params))
 
 

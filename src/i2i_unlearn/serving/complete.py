@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from i2i_unlearn.config.sections import CompleteConfig
-from i2i_unlearn.data.images.decoding import decode
+from i2i_unlearn.data.images.decoding import decode_each
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.randomness import generator_for
@@ -135,7 +135,14 @@ class _Batches:
         missing = [item for item in items if not (self._out / item.name).exists()]
         if not missing:
             return
-        readable = [(item, pixels) for item in items if (pixels := self._read(item)) is not None]
+        model = self._completer.model
+        decoded = decode_each(
+            ((item.where, item.read) for item in items),
+            image_size=model.image_size,
+            num_channels=model.num_channels,
+            on_broken=self.unreadable.append,
+        )
+        readable = [(items[place], pixels_CHW.transpose(1, 2, 0)) for place, pixels_CHW in decoded]
         if not readable:
             return
         generator = generator_for(self._config.seed, "complete", number)
@@ -144,21 +151,6 @@ class _Batches:
             if not (self._out / item.name).exists():
                 _write(image_HWC, self._out / item.name)
                 self.num_completed += 1
-
-    def _read(self, item: Item) -> Pixels | None:
-        """Pixels (H, W, C), or None where there are none."""
-        model = self._completer.model
-        try:
-            pixels_CHW = decode(
-                item.read(), image_size=model.image_size, num_channels=model.num_channels, name=item.where
-            )
-        except UserError as error:
-            self.unreadable.append(str(error))
-            return None
-        except (OSError, ValueError) as error:
-            self.unreadable.append(f"{item.where}: {getattr(error, 'strerror', None) or error}")
-            return None
-        return pixels_CHW.transpose(1, 2, 0)
 
 
 def _write(image_HWC: Pixels, path: Path) -> None:

@@ -18,6 +18,7 @@ low and high are the ends of the 95 % interval, null where there is none. verdic
 gate.Verdict}, sentence (why other policies differ from the deciding one; empty if none does).
 """
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ import torch
 from torch import Tensor
 
 from i2i_unlearn.config.sections import EvaluateConfig
-from i2i_unlearn.data.images.reading import decode, iter_encoded
+from i2i_unlearn.data.images.reading import iter_pixels
 from i2i_unlearn.evaluation import gate
 from i2i_unlearn.evaluation.audit_inputs import audit_inputs
 from i2i_unlearn.evaluation.audits.run import run_audits, units_of
@@ -159,18 +160,13 @@ class _Evaluation:
     def _batches(self, chosen: ChosenSet) -> Iterator[tuple[Tensor, Tensor]]:
         """Images in [-1, 1] and their masks, in manifest order, so that each row group is read once."""
         model = self._inputs.models["teacher"]
-        encoded = iter_encoded(self._images, chosen.rows)
+        pixels = iter_pixels(self._images, chosen.rows, image_size=model.image_size, num_channels=model.num_channels)
         places = list(zip(chosen.rows["shard"].tolist(), chosen.rows["row"].tolist(), strict=True))
         for start in range(0, len(places), self._config.batch_size):
             batch = places[start : start + self._config.batch_size]
-            pixels = [
-                decode(
-                    next(encoded), image_size=model.image_size, num_channels=model.num_channels, name=f"{shard} {row}"
-                )
-                for shard, row in batch
-            ]
+            images_BCHW = torch.from_numpy(np.stack(list(itertools.islice(pixels, len(batch)))))
             visible_BHW = masks_of(batch, self._inputs.operator, *model.image_size, seed=self._config.seed)
-            yield to_float(torch.from_numpy(np.stack(pixels))), visible_BHW
+            yield to_float(images_BCHW), visible_BHW
 
     def facts(self, found: Mapping[str, Any]) -> ReportFacts:
         """Judge, and put together what is reported; `found` are further entries of metrics.json."""

@@ -148,7 +148,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path):
     # A limit on the size of files stands in for a full disk: the write fails half-way.
     script = """
         import resource, sys
-        from i2i_unlearn.data.shards import Record, write_shards
+        from i2i_unlearn.data.images.shards import Record, write_shards
         from i2i_unlearn.support.errors import UserError
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
         try:

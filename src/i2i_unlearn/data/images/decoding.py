@@ -17,6 +17,7 @@ another size                    shorter side scaled (bicubic, antialiased), the 
 import io
 import struct
 import warnings
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,34 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.Decom
 _TO_RGB = frozenset({"CMYK", "YCbCr", "LAB", "HSV", "RGBX"})
 
 
+def decode_each(
+    images: Iterable[tuple[str, Callable[[], bytes]]],
+    *,
+    image_size: tuple[int, int],
+    num_channels: int,
+    on_broken: Callable[[str], None] | None = None,
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Place and pixels (C, H, W) of each image, given by its name and what reads its bytes, one after the other.
+
+    With `on_broken`, an image that cannot be read or decoded is left out and the reason goes there.
+
+    Raises:
+        UserError: as `decode`, where there is no `on_broken`.
+    """
+    for place, (name, read) in enumerate(images):
+        try:
+            pixels_CHW = decode(read(), image_size=image_size, num_channels=num_channels, name=name)
+        except (UserError, OSError, ValueError) as error:
+            if on_broken is None:
+                raise
+            reason = getattr(error, "strerror", None) or error
+            on_broken(str(error) if isinstance(error, UserError) else f"{name}: {reason}")
+            continue
+        yield place, pixels_CHW
+
+
 def decode(encoded: bytes, *, image_size: tuple[int, int], num_channels: int, name: str) -> NDArray[np.uint8]:
-    """Pixels (C, H, W) of an encoded image; `image_size` is (height, width), `name` stands in error messages.
+    """Pixels (C, H, W) of an encoded image; `image_size` is (height, width), `name` appears in error messages.
 
     Raises:
         UserError: the image is damaged or of a kind with no known range.

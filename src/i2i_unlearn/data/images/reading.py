@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from i2i_unlearn.data.images.decoding import decode
+from i2i_unlearn.data.images.decoding import decode_each
 from i2i_unlearn.data.images.layout import BRING_AGAIN, SOURCE_SPLITS, filesystem_of, open_shard, read_from
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.progress import progress
 
 if TYPE_CHECKING:  # importing torch takes seconds, and the index needs none of it
     from torch import Tensor
-
-__all__ = ["decode", "iter_encoded", "list_shards", "load_pixels", "read_index", "shard_bytes"]
 
 INDEX_COLUMNS = ("sample_id", "label", "subject", "source_split", "sha256")
 BRING_DATA = (
@@ -128,25 +127,38 @@ def _encoded_of_shard(images: str, shard: str, file: pq.ParquetFile, rows: list[
         yield image
 
 
+def iter_pixels(
+    images: str, rows: pd.DataFrame, *, image_size: tuple[int, int], num_channels: int
+) -> Iterator[NDArray[np.uint8]]:
+    """Decoded images (C, H, W) of `rows` (columns shard, row), read as by `iter_encoded`.
+
+    Raises:
+        UserError: as `iter_encoded` and `decode`.
+    """
+    encoded = iter_encoded(images, rows)
+    names = (f"{shard} row {row}" for shard, row in zip(rows["shard"], rows["row"], strict=True))
+    named = ((name, partial(next, encoded)) for name in names)
+    for _, pixels_CHW in decode_each(named, image_size=image_size, num_channels=num_channels):
+        yield pixels_CHW
+
+
 def load_pixels(
     images: str, rows: pd.DataFrame, *, image_size: tuple[int, int], num_channels: int, description: str
 ) -> "Tensor":
     """Decoded images of `rows` (columns shard, row) as uint8 (N, C, H, W), in their order.
 
-    `description` stands beside the progress bar.
+    `description` appears next to the progress bar.
 
     Raises:
-        UserError: as `iter_encoded` and `decode`.
+        UserError: as `iter_pixels`.
     """
     import torch
 
     pixels_NCHW = np.empty((len(rows), num_channels, *image_size), dtype=np.uint8)
     in_shard_order = rows.reset_index(drop=True).sort_values(["shard", "row"])
-    places = zip(in_shard_order.index, in_shard_order["shard"], in_shard_order["row"], strict=True)
+    decoded = iter_pixels(images, in_shard_order, image_size=image_size, num_channels=num_channels)
     with progress(description, len(rows)) as advance:
-        for (place, shard, row), encoded in zip(places, iter_encoded(images, in_shard_order), strict=True):
-            pixels_NCHW[place] = decode(
-                encoded, image_size=image_size, num_channels=num_channels, name=f"{shard} row {row}"
-            )
+        for place, pixels_CHW in zip(in_shard_order.index, decoded, strict=True):
+            pixels_NCHW[place] = pixels_CHW
             advance()
     return torch.from_numpy(pixels_NCHW)
