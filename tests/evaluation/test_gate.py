@@ -28,7 +28,8 @@ def line(name="a line", at_least=None, at_most=None, measure=None, **more):
 
 
 def policy(*lines, name="p"):
-    return parse_policy(name, {"schema_version": 1, "name": name, "purpose": "to test", "lines": list(lines)})
+    said = {"asks": "it is tested", "if_passed": "It passes."}
+    return parse_policy(name, {"schema_version": 1, "name": name, **said, "lines": list(lines)})
 
 
 def metrics(value, low, high):
@@ -149,7 +150,7 @@ def test_a_measure_that_is_never_made_is_refused(measure, words):
 def test_all_faults_of_a_policy_come_at_once():
     with pytest.raises(UserError) as caught:
         parse_policy("p", {"schema_version": 2, "name": "p", "lines": [], "limits": []})
-    for words in ("schema_version", "purpose: is missing", "lines", "limits: is not a known key"):
+    for words in ("schema_version", "asks: is missing", "if_passed: is missing", "lines", "limits: is not a known key"):
         assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -220,13 +221,13 @@ def test_the_committed_policies_are_valid_and_give_a_reason_for_every_number():
         assert all(len(line.why) > 20 for line in parse_policy(name, content).lines)
 
 
-def test_policy_noise_needs_no_reference():
+def test_policy_forgotten_needs_no_reference():
     lines = parse_policy("forgotten", read_policies(POLICIES)["forgotten"]).lines
     assert all("reference" not in (line.measure.model, line.measure.minus, line.measure.divided_by) for line in lines)
     assert not any(line.measure.metric.startswith("reference") for line in lines)
 
 
-def test_policy_noise_refuses_a_model_that_is_the_teacher():
+def test_policy_forgotten_refuses_a_model_that_is_the_teacher():
     nothing = {"value": 0.0, "low": 0.0, "high": 0.0, "num_images": 9}
     metrics = ("hole_psnr_db", "feature_cosine_efficientnet_lite0")
     same = {s: dict.fromkeys(metrics, nothing) for s in ("forget", "retain", "retain_holdout")}
@@ -445,8 +446,8 @@ def written(folder, text):
 GOOD = """# a comment
 schema_version: 1
 name: p
-purpose: to test
-
+asks: it is tested
+if_passed: It passes.
 lines:
   - name: forgetting
     measure: {model: unlearned, minus: teacher, set: forget, metric: hole_psnr_db}
@@ -476,7 +477,7 @@ lines:
             r"p.yaml:13: .*metric 'psnr' is not known",
         ),
         ("    at_least: 1\n", "", r"p.yaml:12: line 2 \(retention\): give at_least, at_most, or both"),
-        ("purpose: to test\n", "", r"p.yaml:1: purpose: is missing"),
+        ("asks: it is tested\n", "", r"p.yaml:1: asks: is missing"),
         ("name: p\n", "name: q\n", r"p.yaml:3: its key `name` says 'q'"),
         ("name: p\n", "name: [p\n", r"p.yaml: not valid YAML .*line 4"),
     ],

@@ -28,11 +28,12 @@ def line(name: str, outcome: str, why: str) -> dict:
     return {"name": name, "measure": measure, "value": -1.5, "low": -1.6, "high": -1.4, "outcome": outcome, **told}
 
 
+ASKS = {"asks": "it is tested", "if_passed": "It passes.", "preset": ""}
 VERDICTS = {
     "deciding": "forgotten",
     "verdicts": {
-        "as_unseen": {"purpose": "p", "outcome": "undecided", "lines": [line("spread", "undecided", "too few")]},
-        "forgotten": {"purpose": "p", "outcome": "pass", "lines": [line("forgetting", "pass", "-1.5 is below -0.8")]},
+        "as_unseen": {**ASKS, "outcome": "undecided", "lines": [line("spread", "undecided", "too few")]},
+        "forgotten": {**ASKS, "outcome": "pass", "lines": [line("forgetting", "pass", "-1.5 is below -0.8")]},
     },
     "sentence": "They differ.",
 }
@@ -64,9 +65,9 @@ def test_evaluation_becomes_html_markdown_and_metrics_and_the_outcome_is_the_dec
     assert (tmp_path / "a").read_text() == "<!doctype html>"
     shown = (tmp_path / "b").read_text()
     assert shown == decision_markdown(METRICS, VERDICTS)  # the words of the report
-    assert shown.startswith("## ✓ Passed: The model no longer completes the images it was asked to forget")
+    assert shown.startswith("## ✓ Passed: It passes.")
     assert "12 forget images were scored" in shown
-    assert shown.index("| forgetting") < shown.index("Policy `as_unseen` beside it: undecided")
+    assert shown.index("| forgetting") < shown.index("Policy `as_unseen`: undecided")
     assert scores.values == {"teacher.forget.hole_psnr_db": 9.5, "unlearned.retain.own_loss": 0.25}
 
 

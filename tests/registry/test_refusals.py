@@ -58,7 +58,7 @@ def test_a_policy_may_ask_for_two_persons_and_the_verdict_says_so():
         "if_above": "worse",
         "why": "to test",
     }
-    content = {"schema_version": 1, "name": "p", "purpose": "to test", "lines": [line]}
+    content = {"schema_version": 1, "name": "p", "asks": "to test", "if_passed": "It passes.", "lines": [line]}
     assert "two_person" not in judge({}, parse_policy("p", content)).as_dict()
     assert judge({}, parse_policy("p", {**content, "two_person": True})).as_dict()["two_person"] is True
 

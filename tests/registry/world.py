@@ -71,7 +71,7 @@ class Folders:
             "ratios": {"unlearned/reference": {"retain": {"own_loss": score}}},
             "cost": {"unlearn_s": 3.0, "reference_s": None},
         }
-        verdict = {"policy": "forgotten", "purpose": "p", "outcome": outcome, "lines": []}
+        verdict = {"policy": "forgotten", "outcome": outcome, "lines": []}
         verdicts = {
             "schema_version": 1,
             "deciding": "forgotten",

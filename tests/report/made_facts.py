@@ -221,13 +221,17 @@ def made_verdicts(outcome="pass"):
         "verdicts": {
             "forgotten": {
                 "policy": "forgotten",
-                "purpose": "Forget clearly, keep the rest.",
+                "asks": "the forget images are forgotten and the others kept",
+                "if_passed": "The forget images are no longer completed as before.",
+                "preset": "",
                 "outcome": outcome,
                 "lines": forgotten,
             },
             "as_unseen": {
                 "policy": "as_unseen",
-                "purpose": "As a model that never saw them.",
+                "asks": "forget images are completed as if never seen",
+                "if_passed": "Forget images are completed as if never seen.",
+                "preset": "as-unseen",
                 "outcome": "fail",
                 "lines": as_unseen,
             },

@@ -43,9 +43,12 @@ def test_brackets_in_names_are_no_markup(made):
 
 def test_markdown_begins_with_the_decision_and_has_every_line(made):
     text = decision_markdown(made.made_metrics(), made.made_verdicts())
-    assert text.startswith("## ✓ Passed: The model no longer completes the images it was asked to forget")
+    assert text.startswith("## ✓ Passed: The forget images are no longer completed as before.")
     assert "| −1.48 | −1.57 to −1.39 | at most −0.8 | Passed |" in text
-    assert "Policy `as_unseen` beside it: failed, 0 of 2 checks passed." in text
+    assert (
+        "Policy `as_unseen`: failed, 0 of 2 checks passed. It asks that forget images are completed as if never seen."
+        in text
+    )
     assert made.made_verdicts()["sentence"] in text
 
 
@@ -55,7 +58,7 @@ def test_many_faults_make_a_sentence_of_two_and_a_count(made):
     verdicts["verdicts"]["forgotten"]["lines"] = [
         lines[0] | {"otherwise": fault} for fault in ("a", "b", "b", "c", "d")
     ]
-    assert verdict_sentence(verdicts) == "The model must not take the place of the old one: a; b (and 2 more)."
+    assert verdict_sentence(verdicts) == "Do not promote: a; b (and 2 more)."
 
 
 def test_markdown_lets_no_text_out_of_its_cell(made):

@@ -279,7 +279,7 @@ def test_a_sentence_says_why_policies_differ(evaluated, fast):
         "if_below": "it is nothing",
         "why": "always holds",
     }
-    easy = {"schema_version": 1, "name": "easy", "purpose": "to pass", "lines": [line]}
+    easy = {"schema_version": 1, "name": "easy", "asks": "to pass", "if_passed": "It passes.", "lines": [line]}
     hard = {**easy, "name": "hard", "lines": [{**line, "at_least": 99}]}
     out, facts = evaluated(policy="easy", policies={"easy": easy, "hard": hard}, **fast)
     verdicts = found(out, "verdicts.json")
@@ -313,7 +313,7 @@ def test_audits_attack_all_models_and_policies_bound_them(done, evaluated, fast,
     monkeypatch.setattr(Membership, "min_images", 5)
     measure = {"audit": "perturbation", "model": "unlearned", "minus": "reference", "metric": "nearer_than_reference"}
     line = {"name": "knows", "measure": measure, "at_most": 0.1, "if_above": "it knows", "why": "a little"}
-    mine = {"schema_version": 1, "name": "mine", "purpose": "to test", "lines": [line]}
+    mine = {"schema_version": 1, "name": "mine", "asks": "to test", "if_passed": "It passes.", "lines": [line]}
     audits = {**AUDITS_OF_TINY, "run": ["perturbation", "membership"]}
     out, _ = evaluated(**fast, policy="mine", policies={"mine": mine}, audits=audits)
     metrics = found(out, "metrics.json")

@@ -59,7 +59,12 @@ class Verdict:
     """What a policy says about one evaluation."""
 
     policy: str
-    purpose: str
+    asks: str
+    """What the policy asks of a model, after "it asks that"."""
+    if_passed: str
+    """What a pass means, as a sentence."""
+    preset: str
+    """The preset that trains for this policy; empty where there is none."""
     outcome: Outcome
     lines: tuple[LineVerdict, ...]
     left_out: tuple[str, ...] = ()
@@ -81,7 +86,9 @@ def judge(metrics: Mapping[str, Any], policy: Policy) -> Verdict:
     left_out = tuple(line.name for line in policy.lines if line not in kept)
     return Verdict(
         policy=policy.name,
-        purpose=policy.purpose,
+        asks=policy.asks,
+        if_passed=policy.if_passed,
+        preset=policy.preset,
         outcome=_worst(lines),
         lines=lines,
         left_out=left_out,

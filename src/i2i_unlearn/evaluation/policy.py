@@ -154,7 +154,12 @@ class Policy(_Strict):
 
     schema_version: Literal[1]
     name: str
-    purpose: str
+    asks: str
+    """What it asks of a model, after "it asks that"."""
+    if_passed: str
+    """What a pass means, as a sentence: the headline of the report."""
+    preset: str = ""
+    """The preset (presets/) that trains for this policy, where there is one."""
     two_person: bool = False
     """Whether somebody else must promote a model than the one who registered it."""
     lines: tuple[Line, ...] = Field(min_length=1)

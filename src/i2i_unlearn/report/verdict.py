@@ -16,14 +16,6 @@ from i2i_unlearn.report.words import (
     true_minus,
 )
 
-_PASSED = {
-    "forgotten": "The model no longer completes the images it was asked to forget as it did before, "
-    "and completes the other images as well as before, within the policy's bounds.",
-    "as_unseen": "The model treats the images it was asked to forget like images it never saw, "
-    "and completes the other images as well as before, within the policy's bounds.",
-    "as_unseen_audited": "The model treats the images it was asked to forget like images it never saw, also "
-    "under every attack made, and completes the other images as well as before, within the policy's bounds.",
-}
 _NAMED = 2  # more than this make no sentence; the table below has all
 
 
@@ -49,7 +41,8 @@ class PolicyView:
     """One policy's verdict, as text."""
 
     name: str
-    purpose: str
+    asks: str
+    preset: str
     outcome: str
     tally: str
     lines: Sequence[LineView]
@@ -57,7 +50,7 @@ class PolicyView:
 
 @dataclass(frozen=True)
 class DecisionView:
-    """The deciding policy, the others beside it, and what to say where they differ."""
+    """The deciding policy, the other policies, and what to say where they differ."""
 
     sentence: str
     deciding: PolicyView
@@ -79,18 +72,16 @@ def decision(verdicts: Mapping[str, Any]) -> DecisionView:
 
 def verdict_sentence(verdicts: Mapping[str, Any]) -> str:
     """The deciding policy's verdict in one plain sentence."""
-    name = verdicts["deciding"]
-    verdict = verdicts["verdicts"][name]
-    outcome, lines = verdict["outcome"], verdict["lines"]
+    verdict = verdicts["verdicts"][verdicts["deciding"]]
+    outcome = verdict["outcome"]
     if outcome == "pass":
-        return _PASSED.get(name, f"The model passes all {len(lines)} checks of the policy {name}.")
-    decisive = [line for line in lines if line["outcome"] == outcome]
+        return str(verdict["if_passed"])
+    decisive = [line for line in verdict["lines"] if line["outcome"] == outcome]
     if outcome == "fail":
         meanings = list(dict.fromkeys(line["otherwise"] for line in decisive))
         rest = f" (and {len(meanings) - _NAMED} more)" if len(meanings) > _NAMED else ""
-        return f"The model must not take the place of the old one: {'; '.join(meanings[:_NAMED])}{rest}."
-    names = _some([line["name"] for line in decisive])
-    return f"It cannot be decided whether the model passes: the evidence on {names} is not enough."
+        return f"Do not promote: {'; '.join(meanings[:_NAMED])}{rest}."
+    return f"Undecided: not enough evidence about {_some([line['name'] for line in decisive]) or 'anything'}."
 
 
 def decision_markdown(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> str:
@@ -115,7 +106,8 @@ def decision_markdown(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -
         )
         out.append(f"| {' | '.join(_plain(cell) for cell in cells)} |")
     for other in view.others:
-        out += ["", f"Policy `{_plain(other.name)}` beside it: {OUTCOMES[other.outcome].lower()}, {other.tally}."]
+        asks = f"It asks that {_plain(other.asks)}."
+        out += ["", f"Policy `{_plain(other.name)}`: {OUTCOMES[other.outcome].lower()}, {other.tally}. {asks}"]
     attacks = audit_lines(metrics)
     if attacks:
         out += ["", "| Audit | Status | Finding |", "| --- | --- | --- |"]
@@ -132,7 +124,8 @@ def _policy(name: str, verdict: Mapping[str, Any]) -> PolicyView:
     unjudged = f"; not judged without a reference: {', '.join(left_out)}" if left_out else ""
     return PolicyView(
         name=name,
-        purpose=verdict["purpose"],
+        asks=verdict["asks"],
+        preset=verdict["preset"],
         outcome=verdict["outcome"],
         tally=f"{passed} of {len(lines)} checks passed{unjudged}",
         lines=lines,
