@@ -37,7 +37,7 @@ if when == "barrier":
             time.sleep(0.01)
         check(*words)
     alias_moves.move = wait
-sys.argv = ["i2i-unlearn", "promote", *arguments]
+sys.argv = ["i2i-unlearn", "registry", "promote", *arguments]
 main()
 """
 
@@ -49,7 +49,7 @@ def params(registered: Registered, promote_config: PromoteConfig, tmp_path: Path
 
 
 def start(folder: Path, when: str, *arguments: str, count: int = 1) -> subprocess.Popen[str]:
-    """`i2i-unlearn promote` as a process of its own, in the test's folder."""
+    """`i2i-unlearn registry promote` as a process of its own, in the test's folder."""
     ready = folder / "ready"
     ready.mkdir(exist_ok=True)
     command = [sys.executable, "-c", PROMOTE, when, str(ready), str(count), *arguments]

@@ -38,7 +38,7 @@ def test_a_version_is_copied_checked_and_promoted_in_the_other_registry(
     assert promote.run(promote_config, config, **original)["outcome"] == "already champion"
     register.run(*folders.inputs, config, by="Ada")
     params = write_params(tmp_path, config, promote_config)
-    words = ["promote", "--from", here, "--to", production, "--by", "Bob", "--params", str(params)]
+    words = ["registry", "promote", "--from", here, "--to", production, "--by", "Bob", "--params", str(params)]
     told = CliRunner().invoke(app, words)
     assert told.exit_code == 0, told.output
     assert f"{config.model_name} version 2 is champion now in place of version 1" in told.output

@@ -106,7 +106,7 @@ def test_a_person_and_a_label_are_followed_by_their_images(chain: Registered, pa
     write_shards(records, tmp_path / "images", "s")
 
     def relations(*words: str) -> dict[str, dict[str, int]]:
-        command = ["lineage", *words, "--images", "images", "--hmac-key-file", "key", "--json"]
+        command = ["registry", "lineage", *words, "--images", "images", "--hmac-key-file", "key", "--json"]
         ended = CliRunner().invoke(main.app, command, catch_exceptions=False)
         assert not any(word in ended.output for word in (*IDS, "anna"))
         return {one["version"]: one["counts"] for one in json.loads(ended.output)}
@@ -126,7 +126,7 @@ def test_the_command_prints_tree_table_and_json(chain: Registered, params_with, 
     (tmp_path / "key").write_text(KEY.hex())
 
     def call(*words: str) -> str:
-        ended = CliRunner().invoke(main.app, ["lineage", *words], catch_exceptions=False)
+        ended = CliRunner().invoke(main.app, ["registry", "lineage", *words], catch_exceptions=False)
         assert ended.exit_code == 0, ended.output
         return ended.output
 

@@ -95,7 +95,7 @@ def params(registered: Registered, promote_config: PromoteConfig, tmp_path: Path
 
 
 def invoke(*words: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, words)
+    result = CliRunner().invoke(app, ["registry", *words])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.output
@@ -127,14 +127,14 @@ def test_the_commands_promote_show_verify_check_and_roll_back(params: Path, regi
     assert invoke("ledger", "verify", "--head", head)[0] == 0
     with pytest.raises(UserError, match="cut off or written anew"):
         invoke("ledger", "verify", "--head", "0" * 64)
-    code, told = invoke("registry", "check")
+    code, told = invoke("check")
     assert (code, told) == (0, f"{registered.name}: champion is version 2, as recorded\n")
     with pytest.raises(GateRefused, match="still knows digit-3"):
         invoke("rollback", "--by", "Ada", "--reason", "seams")
     assert invoke("rollback", "--by", "Ada", "--reason", "seams", "--force")[0] == 0
     registered.set_alias("champion", "2")
-    code, told = invoke("registry", "check")
+    code, told = invoke("check")
     assert (code, told.count("\n")) == (3, 1)
     assert "rolled back to by Ada" in told
-    code, told = invoke("registry", "check", "--json")
+    code, told = invoke("check", "--json")
     assert (code, json.loads(told)["champion"], json.loads(told)["recorded"]) == (3, "2", "1")

@@ -1,13 +1,13 @@
-"""Commands `ledger verify` and `ledger show`: the promotion record."""
+"""Commands `registry ledger verify` and `registry ledger show`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The promotion record: who became champion, when, by whom and why.", no_args_is_help=True)
+app = typer.Typer(help="The promotion ledger: who became champion, when, by whom and why.", no_args_is_help=True)
 
-LedgerFile = Annotated[Path | None, typer.Option(help="Promotion record; default: promote.ledger of params.yaml.")]
+LedgerFile = Annotated[Path | None, typer.Option(help="Promotion ledger; default: promote.ledger of params.yaml.")]
 Params = Annotated[Path, typer.Option(help="File of parameters.")]
 PARAMS = Path("params.yaml")
 
@@ -22,7 +22,7 @@ def verify(
 ) -> None:
     """Check that no line was changed, removed or put in; print the newest line's digest. Exit code 1 names the line.
 
-    Example: i2i-unlearn ledger verify
+    Example: i2i-unlearn registry ledger verify
     """
     from i2i_unlearn.registry import ledger as record
 
@@ -39,7 +39,7 @@ def show(
 ) -> None:
     """Show every promotion and rollback, oldest first, and whether it took place.
 
-    Example: i2i-unlearn ledger show
+    Example: i2i-unlearn registry ledger show
     """
     import json
 

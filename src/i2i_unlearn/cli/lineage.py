@@ -1,4 +1,4 @@
-"""Command `lineage`."""
+"""Command `registry lineage`."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +26,7 @@ def lineage(
 ) -> None:
     """Tell where a version comes from, or which versions knew or unlearned an image.
 
-    Example: i2i-unlearn lineage --version 2
+    Example: i2i-unlearn registry lineage --version 2
     """
     from json import dumps
 

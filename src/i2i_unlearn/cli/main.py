@@ -20,8 +20,6 @@ from i2i_unlearn.cli import (
     export,
     guard,
     keys,
-    ledger,
-    lineage,
     pipeline,
     pipeline_runs,
     pipeline_store,
@@ -41,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Make image-to-image generators forget: file a request, unlearn, evaluate, register, promote.",
 )
-for part in (stages.app, registry.verbs, sweep.app, demo.app, complete.app, export.app, lineage.app, doctor.app):
+for part in (stages.app, sweep.app, demo.app, complete.app, export.app, doctor.app):
     app.registered_commands += part.registered_commands
 for part in (pipeline_runs.app, pipeline_store.app):
     pipeline.app.registered_commands += part.registered_commands
@@ -49,7 +47,6 @@ app.add_typer(data.app, name="data")
 app.add_typer(request.app, name="request")
 app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(registry.app, name="registry")
-app.add_typer(ledger.app, name="ledger")
 app.add_typer(preset.app, name="preset")
 app.add_typer(review.app, name="review")
 app.add_typer(guard.app, name="guard")

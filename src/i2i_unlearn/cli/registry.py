@@ -1,14 +1,15 @@
-"""Commands `promote`, `rollback` and `registry check`: who is champion."""
+"""Commands `registry promote`, `rollback` and `check`: which version is champion."""
 
 from typing import Annotated
 
 import typer
 
+from i2i_unlearn.cli import ledger, lineage
 from i2i_unlearn.cli.stages import PARAMS, Params, report
 
-verbs = typer.Typer()
-"""Commands without a group."""
-app = typer.Typer(help="The registry against the promotion record.", no_args_is_help=True)
+app = typer.Typer(help="Registered versions: promote, roll back, check, trace.", no_args_is_help=True)
+app.add_typer(ledger.app, name="ledger")
+app.registered_commands += lineage.app.registered_commands
 
 By = Annotated[
     str,
@@ -16,12 +17,13 @@ By = Annotated[
 ]
 Reason = Annotated[str, typer.Option(help="Why.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would happen and all that is against it; change nothing.")
+    bool,
+    typer.Option("--dry-run", help="Report whether it would succeed, with every reason it would not. Changes nothing."),
 ]
-LedgerFile = Annotated[str, typer.Option(help="Promotion record; default: promote.ledger.")]
+LedgerFile = Annotated[str, typer.Option("--ledger", help="Promotion ledger; default: promote.ledger.")]
 
 
-@verbs.command()
+@app.command()
 def promote(
     version: Annotated[str, typer.Option(help="Version to promote; default: the one with the alias candidate.")] = "",
     accept_undecided: Annotated[
@@ -34,7 +36,7 @@ def promote(
         str, typer.Option("--from", help="Copy the version from this MLflow first (URI); goes with --to.")
     ] = "",
     target: Annotated[str, typer.Option("--to", help="MLflow (URI) where it is promoted; goes with --from.")] = "",
-    ledger: LedgerFile = "",
+    ledger_file: LedgerFile = "",
     params: Params = PARAMS,
 ) -> None:
     """Make a registered version the champion, if its gate passed and nothing changed since.
@@ -42,7 +44,7 @@ def promote(
     With --from and --to, the version (default: the candidate) is copied from one registry to another and promoted
     there; an original is copied and becomes champion where nobody is.
 
-    Example: i2i-unlearn promote --version 2 --by "R. Smith" --reason "ticket 42"
+    Example: i2i-unlearn registry promote --version 2 --by "R. Smith" --reason "ticket 42"
     """
     from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, load_params
     from i2i_unlearn.stages import promote as stage
@@ -50,7 +52,7 @@ def promote(
     content = load_params(params)
     config, register_config = PromoteConfig.from_params(content), RegisterConfig.from_params(content)
     facts = stage.run(
-        config.with_ledger(ledger),
+        config.with_ledger(ledger_file),
         register_config,
         version=version or None,
         accept_undecided=accept_undecided,
@@ -63,23 +65,23 @@ def promote(
     report(facts)
 
 
-@verbs.command()
+@app.command()
 def rollback(
     by: By = "",
     reason: Reason = "",
     version: Annotated[
-        str, typer.Option(help="Version that becomes champion again; default: the one before, by the promotion record.")
+        str, typer.Option(help="Version that becomes champion again; default: the one before, by the promotion ledger.")
     ] = "",
     force: Annotated[
         bool, typer.Option("--force", help="Even if that version knows data that were erased; the reason is kept.")
     ] = False,
     dry_run: DryRun = False,
-    ledger: LedgerFile = "",
+    ledger_file: LedgerFile = "",
     params: Params = PARAMS,
 ) -> None:
     """Give the alias champion back to a version that had it before.
 
-    Example: i2i-unlearn rollback --by "R. Smith" --reason "seams in portraits, ticket 43"
+    Example: i2i-unlearn registry rollback --by "R. Smith" --reason "seams in portraits, ticket 43"
     """
     from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, load_params
     from i2i_unlearn.registry import rollback as stage
@@ -87,7 +89,7 @@ def rollback(
     content = load_params(params)
     config, register_config = PromoteConfig.from_params(content), RegisterConfig.from_params(content)
     facts = stage.run(
-        config.with_ledger(ledger),
+        config.with_ledger(ledger_file),
         register_config,
         version=version or None,
         by=by,
@@ -101,10 +103,10 @@ def rollback(
 @app.command()
 def check(
     json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    ledger: LedgerFile = "",
+    ledger_file: LedgerFile = "",
     params: Params = PARAMS,
 ) -> None:
-    """Compare champion, its bytes and tags in MLflow with the promotion record; exit code 3 if something differs.
+    """Compare champion, its bytes and tags in MLflow with the promotion ledger; exit code 3 if something differs.
 
     Example: i2i-unlearn registry check --json
     """
@@ -114,7 +116,7 @@ def check(
     from i2i_unlearn.registry import check as stage
 
     content = load_params(params)
-    config = PromoteConfig.from_params(content).with_ledger(ledger)
+    config = PromoteConfig.from_params(content).with_ledger(ledger_file)
     checked = stage.check(config, RegisterConfig.from_params(content).model_name)
     if json_:
         typer.echo(json.dumps(checked.as_dict(), indent=2))
