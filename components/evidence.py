@@ -27,7 +27,11 @@ def evidence(
     from i2i_unlearn.stages import evidence as stage
 
     step_outputs.use_tracking_server(mlflow_tracking_uri)
-    facts = stage.run(evaluation.path, unlearned.path, f"{teacher.path}/model", splits.path, requests_folder,
-                      bundle.path, key=key, optional=True, policies=policies, params=params, image=image,
-                      model_name=model_name, version=version)  # fmt: skip
+    facts = stage.run(
+        stage.Inputs(evaluation=evaluation.path, unlearned=unlearned.path, teacher=f"{teacher.path}/model",
+                     splits=splits.path, requests=requests_folder, policies=policies, params=params),
+        stage.Origin(image=image, model_name=model_name, version=version),
+        stage.Signer(key=key, optional=True),
+        bundle.path,
+    )  # fmt: skip
     step_outputs.show_facts(facts, made)

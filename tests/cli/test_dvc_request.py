@@ -198,4 +198,4 @@ def test_the_second_manifest_comes_back_to_the_first_clone(project, second):
 
 def test_who_is_champion_is_asked_of_the_real_registry(second, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{second.folder / 'mlflow.db'}")
-    assert find_champion(MODEL).requests == ["first"]
+    assert find_champion(MODEL).requests == ("first",)

@@ -61,7 +61,7 @@ class World:
         return self.project.artifact("unlearned/model")
 
     def inputs(self) -> dict[str, Any]:
-        """What `evidence.run` takes, but for `out` and `key`."""
+        """Fields of `evidence.Inputs`."""
         return {
             "evaluation": self.project.artifact("evaluation"),
             "unlearned": self.project.artifact("unlearned"),
@@ -70,16 +70,17 @@ class World:
             "requests": self.project.requests,
             "policies": self.policies,
             "params": self.params(),
-            "repository": self.project.folder,
         }
 
     def params(self) -> dict[str, Any]:
         return self.project.params(**SETTINGS)
 
-    def bundle(self, out: Path, algorithm: str = "ecdsa", **changes: Any) -> Path:
-        """Make a bundle."""
-        key = self.keys / algorithm / "private.pem"
-        evidence.run(**{**self.inputs(), "out": out, "key": key, **changes})
+    def bundle(self, out: Path, algorithm: str = "ecdsa", *, with_weights: bool = False, **changes: Any) -> Path:
+        """Make a bundle; `changes` are fields of `evidence.Inputs` and `evidence.Origin`."""
+        inputs = {key: changes.pop(key, value) for key, value in self.inputs().items()}
+        origin = evidence.Origin(**{"repository": self.project.folder, **changes})
+        signer = evidence.Signer(key=self.keys / algorithm / "private.pem")
+        evidence.run(evidence.Inputs(**inputs), origin, signer, out, with_weights=with_weights)
         return out
 
 

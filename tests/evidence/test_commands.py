@@ -17,7 +17,7 @@ def refuse(*words):
     raise AssertionError(f"somebody wants the network: {words}")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 sys.argv[0] = "i2i-unlearn"
-from i2i_unlearn.cli import main
+from i2i_unlearn.cli.main import main
 main()
 """
 
@@ -114,7 +114,7 @@ def test_what_is_no_bundle_is_told_in_a_line(world, with_weights, copied, run, t
         (tmp_path / "nowhere", "no such folder"),
         (with_weights / "metrics.json", "no such folder"),
         (half, "no evidence.json in it"),
-        (later, "has version 2 of its format, this program reads 1; update i2i-unlearn"),
+        (later, "has version 2 of its format, this program reads 1; use the i2i-unlearn that wrote it"),
     ]
     for place, words in cases:
         assert words in one_line(run("verify", place, "--key", world.public))

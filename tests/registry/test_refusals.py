@@ -23,7 +23,7 @@ def test_all_reasons_are_told_and_not_the_first_alone(registered: Registered, pr
         gate, lineage, forgotten, *differences = told.value.reasons
         assert gate == "version 2: the gate did not pass (policy forgotten: fail)"
         assert "was unlearned from version 1, but the champion is version 1" in lineage
-        assert "does not count digit-5 as forgotten" in forgotten
+        assert "does not list digit-5 as forgotten" in forgotten
         assert [reason.split(" in MLflow")[0].rpartition("its ")[2] for reason in differences] == [
             *("files", "teacher", "gate"),
         ]
@@ -69,7 +69,7 @@ def test_who_registered_may_not_promote_where_the_policy_asks_for_two(
     register.run_original(teacher, config)
     register.run(*by_two(folders).inputs, config, by="Ada  Lovelace")
     assert Registered(config).tags("2")["registered_by"] == "Ada Lovelace"
-    with pytest.raises(GateRefused, match=r"asks for two persons; say who promotes it with --by NAME"):
+    with pytest.raises(GateRefused, match=r"requires two persons; say who promotes it with --by NAME"):
         promote.run(promote_config, config)
     with pytest.raises(GateRefused, match="ada lovelace registered it; somebody else must promote it"):
         promote.run(promote_config, config, by="ada lovelace")
@@ -113,7 +113,7 @@ def test_a_registrar_whose_name_was_deleted_is_nobody(
     register.run_original(teacher, config)
     register.run(*by_two(folders).inputs, config, by="Ada")
     MlflowClient().delete_model_version_tag(config.model_name, "2", "registered_by")
-    with pytest.raises(GateRefused, match="nobody knows who registered it"):
+    with pytest.raises(GateRefused, match="not known who registered it; register it again with --by NAME"):
         promote.run(promote_config, config, by="Bob")
 
 

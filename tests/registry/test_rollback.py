@@ -75,7 +75,7 @@ def test_a_version_that_never_was_champion_is_refused_with_all_reasons(
     with pytest.raises(GateRefused) as told:
         rollback.run(promote_config, third.config, version=fourth, **WHO)
     never, knows, *damaged = told.value.reasons
-    assert never == "version 4 was never champion, by the promotion record (these were: 1, 2, 3)"
+    assert never == "version 4 was never champion, according to the promotion record (these were: 1, 2, 3)"
     assert "still knows digit-3" in knows
     assert "its weights in MLflow" in damaged[0]
 
@@ -85,14 +85,14 @@ def test_after_a_move_by_hand_what_the_record_knows_as_forgotten_still_counts(
 ):
     promote.run(promote_config, registered.config)
     registered.set_alias("champion", "1")
-    with pytest.raises(UserError, match="does not know who was champion .* before version 1; name a version"):
+    with pytest.raises(UserError, match="promotion record .* before version 1; name a version"):
         rollback.run(promote_config, registered.config, **WHO)
     assert rollback.run(promote_config, registered.config, version="2", **WHO)["outcome"] == "rolled back"
     assert registered.alias("champion") == "2"
 
 
 def test_nothing_to_go_back_to_is_told(registered: Registered, promote_config: PromoteConfig):
-    with pytest.raises(UserError, match="does not know who was champion"):
+    with pytest.raises(UserError, match="promotion record .* before version 1; name a version"):
         rollback.run(promote_config, registered.config, **WHO)
 
 

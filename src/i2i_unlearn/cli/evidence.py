@@ -53,20 +53,23 @@ def create(
 
     content = load_params(params)
     facts = stage.run(
-        evaluation,
-        unlearned,
-        teacher,
-        splits,
-        requests,
+        stage.Inputs(
+            evaluation=evaluation,
+            unlearned=unlearned,
+            teacher=teacher,
+            splits=splits,
+            requests=requests,
+            policies=read_policies(policies),
+            params=content,
+        ),
+        stage.Origin(
+            image=image,
+            finished=finished.date() if finished else None,
+            model_name=RegisterConfig.from_params(content).model_name if version else "",
+            version=version,
+        ),
+        stage.Signer(key=key, passphrase_file=passphrase_file),
         out,
-        key=key,
-        passphrase_file=passphrase_file,
-        policies=read_policies(policies),
-        params=content,
-        image=image,
-        finished=finished.date() if finished else None,
-        model_name=RegisterConfig.from_params(content).model_name if version else "",
-        version=version,
         with_weights=with_weights,
     )
     report(facts)

@@ -75,7 +75,7 @@ def read_statement(payload: bytes) -> Statement:
 
     Raises:
         Fault: it is not a statement of ours, or does not meet the schema (all faults are told).
-        UserError: a later version of this program made it.
+        UserError: another version of this program made it.
     """
     from google.protobuf.json_format import ParseDict, ParseError
     from in_toto_attestation.v1.statement import Statement as Checked
@@ -86,12 +86,12 @@ def read_statement(payload: bytes) -> Statement:
         Checked.copy_from_pb(ParseDict(content, Message())).validate()
     except (ValueError, TypeError, RecursionError, ParseError) as error:
         raise Fault(f"is no in-toto statement ({_one_line(error)})") from None
-    found, known = version_of(content["predicateType"]), version_of(PREDICATE_TYPE)
-    if found is None:
+    if (found := version_of(content["predicateType"])) is None:
         raise Fault(f"is about something else (predicateType {content['predicateType']!r})")
-    if known is not None and found > known:
+    if found != version_of(PREDICATE_TYPE):
         raise UserError(
-            f"the evidence has version {found} of its format, this program reads {known}; update i2i-unlearn"
+            f"the evidence has version {found} of its format, this program reads {version_of(PREDICATE_TYPE)}; use the "
+            "i2i-unlearn that wrote it"
         )
     try:
         predicate = Predicate.model_validate_json(json.dumps(content["predicate"]))

@@ -2,6 +2,7 @@
 
 import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from i2i_unlearn.config.sections import UnlearnConfig
 from i2i_unlearn.data.request import ForgetRequest, one_month_after, read_named_requests
 from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.evaluation.evaluated_model import Evaluated
-from i2i_unlearn.evidence.predicate import File, Predicate
+from i2i_unlearn.evidence import contents
+from i2i_unlearn.evidence.predicate import Predicate
 from i2i_unlearn.support import git
 from i2i_unlearn.support.errors import UserError
 
@@ -27,40 +29,70 @@ _MOST_EXACT = 2**53
 """Whole numbers beyond it are not the same to all readers of JSON."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What evidence is made of."""
+
+    evaluation: str | Path
+    """Output folder of its stage, as are `unlearned` and `splits`."""
+    unlearned: str | Path
+    teacher: str | Path
+    """Model directory."""
+    splits: str | Path
+    requests: str | Path
+    """Folder of the requests."""
+    policies: Mapping[str, Mapping[str, Any]]
+    """Contents of the policy files, by name."""
+    params: Mapping[str, Any]
+    """Content of params.yaml."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where and when it was made; what is not known is empty."""
+
+    image: str = ""
+    """Container image."""
+    repository: str | Path = "."
+    """Where git and data.dvc are asked."""
+    model_name: str = ""
+    version: str = ""
+    """Number of the registered version of `model_name`; empty = MLflow is not asked."""
+    finished: datetime.date | None = None
+    """Day on which the requests were carried out; None = now."""
+
+
 def predicate(
     found: Evaluated,
-    *,
-    model_files: Sequence[File],
-    bundle_files: Sequence[File],
-    policies: Mapping[str, str],
     verdicts: Mapping[str, Any],
-    requests: Path,
-    params: Mapping[str, Any],
-    image: str,
-    repository: Path,
+    inputs: Inputs,
+    origin: Origin,
+    bundle: Path,
+    *,
     registered: Mapping[str, Any] | None,
     weights_inside: bool,
-    now: datetime.datetime,
-    finished: datetime.date | None,
 ) -> Predicate:
-    """Put it together. `policies` holds the digest of each policy's file, `verdicts` the content of verdicts.json.
+    """Put it together. `verdicts` is the content of verdicts.json, `bundle` the folder with all files but the weights.
 
     Raises:
         UserError: a request is missing, `params` are not those of the training, or `finished` cannot be.
     """
-    active, _ = read_named_requests(requests, found.requests, ())
-    finished_at = now if finished is None else _told(finished, now, active)
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    active, _ = read_named_requests(inputs.requests, found.requests, ())
+    finished_at = now if origin.finished is None else _told(origin.finished, now, active)
+    bundle_files = contents.describe_all(bundle)
+    digests = {file.name: file.sha256 for file in bundle_files}
     metrics = found.metrics
     content = {
         "schema_version": 1,
         "created_at": now,
         "created_by": f"i2i-unlearn {__version__}",
         "finished_at": finished_at,
-        "finished_from": "signing" if finished is None else "told",
+        "finished_from": "signing" if origin.finished is None else "told",
         "requests": [time_of(request, finished_at.date()) for request in active],
         "model": {
             "sha256": found.model_sha256,
-            "files": [file.model_dump() for file in model_files],
+            "files": [file.model_dump() for file in contents.describe_all(found.unlearned / "model")],
             "inside": weights_inside,
         },
         "teacher_sha256": found.teacher_sha256,
@@ -72,13 +104,13 @@ def predicate(
             "erased": found.erased,
             "roles": dict(found.role_counts),
         },
-        "parameters": _parameters(params, found.summary),
+        "parameters": _parameters(inputs.params, found.summary),
         "unlearning": {key: _exact(value) for key, value in found.summary.items()},
         "measured": measured(metrics),
-        "gate": gate_of(verdicts, policies),
-        "image": image or None,
-        "code_revision": git.git_commit(repository) or None,
-        "data_revision": git.data_md5(repository) or None,
+        "gate": gate_of(verdicts, {name: digests[contents.policy_path(name)] for name in verdicts["verdicts"]}),
+        "image": origin.image or None,
+        "code_revision": git.git_commit(origin.repository) or None,
+        "data_revision": git.data_md5(origin.repository) or None,
         "registered": registered,
         "files": [file.model_dump() for file in bundle_files],
     }
@@ -86,13 +118,15 @@ def predicate(
         return Predicate.model_validate(content)
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise UserError(f"{found.evaluation}: no evidence can be made of it ({'; '.join(faults)})") from None
+        raise UserError(
+            f"{found.evaluation}: evidence cannot be made of it ({'; '.join(faults)}); run `i2i-unlearn evaluate` again"
+        ) from None
 
 
 def _told(day: datetime.date, now: datetime.datetime, requests: Sequence[ForgetRequest]) -> datetime.datetime:
     first = max(request.received for request in requests)
     if not first <= day <= now.date():
-        raise UserError(f"--finished {day}: must lie between {first}, when the last request came, and today (UTC)")
+        raise UserError(f"--finished {day}: must be between {first}, receipt of the last request, and today (UTC)")
     return datetime.datetime.combine(day, datetime.time(), datetime.UTC)
 
 
@@ -128,8 +162,8 @@ def _parameters(params: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[s
     told = summary.get("config_digest")
     if told is not None and _unlearn_config(params).digest() != told:
         raise UserError(
-            "params.yaml, section unlearn: not what the model was unlearned with; give that run's file with --params"
-            " (`git show COMMIT:params.yaml`)"
+            "params.yaml, section unlearn: differs from what the model was unlearned with; give that run's file with "
+            "--params (`git show COMMIT:params.yaml`)"
         )
     kept = {key: value for key, value in params.items() if key in SHARED_KEYS and key != "checkpoint_uri"}
     for name in _SECTIONS:

@@ -1,4 +1,4 @@
-"""Who acts. A name is a claim: only a server that authenticates knows who stands behind it."""
+"""Who acts. A name is a claim: only a server that authenticates knows who is behind it."""
 
 import getpass
 import os
@@ -8,6 +8,8 @@ from i2i_unlearn.support import git
 
 VARIABLE = "I2I_UNLEARN_ACTOR"
 ACCOUNT = "MLFLOW_TRACKING_USERNAME"
+BETWEEN_NAMES = "; "
+"""In the tags `registered_by` and `registered_account`."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,11 @@ class Actor:
     source: str
     """Where the name comes from: --by, a variable's name, git, system."""
     account: str
-    """Name under which the MLflow server knows the caller; empty where it asks for none, or only for a token."""
+    """Name under which the MLflow server knows the caller; empty if it asks for none, or only for a token."""
 
     @property
     def is_stated(self) -> bool:
-        """Somebody said the name; it was not guessed from the machine."""
+        """The name was given, not guessed from the machine."""
         return self.source in ("--by", VARIABLE, ACCOUNT)
 
     def facts(self) -> dict[str, str]:
@@ -45,10 +47,15 @@ def find_actor(by: str = "") -> Actor:
 
 
 def same_person(one: str, other: str) -> bool:
-    """Whether two names are one; case and spaces do not count."""
+    """Whether two names are the same; case and spaces do not count."""
     return _plain(one).casefold() == _plain(other).casefold()
 
 
+def named_in(tag: str) -> list[str]:
+    """The names in a tag."""
+    return [name.strip() for name in tag.split(BETWEEN_NAMES.strip()) if name.strip()]
+
+
 def _plain(name: str) -> str:
-    """One line without the sign that separates names in a tag."""
+    """One line without the character that separates names in a tag."""
     return " ".join(name.replace(";", ",").split())

@@ -1,8 +1,8 @@
-"""Move the alias champion: one at a time, written down before and after.
+"""Move the alias champion: one move at a time, written down before and after.
 
-The promotion record is locked while the alias moves, so of all who share one record exactly one wins. MLflow itself
-has no compare-and-swap: whoever moves the alias with another record, or by hand, is seen only if they did it before the
-last look, or right after it.
+The promotion record is locked while the alias moves, so exactly one of all who share a record wins. MLflow itself has
+no compare-and-swap: somebody who moves the alias with another record, or by hand, is noticed only if they did it before
+the last look, or right after it.
 """
 
 import uuid
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from i2i_unlearn.registry import history, ledger, tracking
+from i2i_unlearn.registry import history, ledger, refusals, tracking
 from i2i_unlearn.support.errors import GateRefused
 
 
@@ -30,10 +30,9 @@ def _settle(record: ledger.Ledger, server: tracking.Server, model_name: str) -> 
     intent = history.open_intent(record.records(), model_name)
     if intent is None:
         return ""
-    holder = server.at_alias(model_name, tracking.CHAMPION)
-    found = holder.number if holder else ""
+    found = server.number_at_alias(model_name, tracking.CHAMPION)
     done = found == intent["version"]
-    _end(record, intent, "done" if done else "void", found, repaired=True)
+    _end(record, intent, found, repaired=True)
     outcome = "took place" if done else f"did not take place (champion is version {found or 'none'})"
     return f"the move to version {intent['version']} that was interrupted at {intent['time']} {outcome}"
 
@@ -49,39 +48,24 @@ def move(
 
     Raises:
         GateRefused: somebody else was faster; says who.
-        UserError: the record is damaged or cannot be written, or MLflow cannot be reached. What was begun is settled
-            by the next run.
+        UserError: the record is damaged or cannot be written, or MLflow cannot be reached. The next run settles what
+            was begun.
     """
     with ledger.opened(path) as record:
         _settle(record, server, chosen.model_name)
-        _check_champion_is_still(record, server, chosen, seen)
+        before, now = seen.number if seen else "", server.number_at_alias(chosen.model_name, tracking.CHAMPION)
+        if now != before:
+            last = history.last_champion(record.records(), chosen.model_name)
+            raise GateRefused(refusals.overtaken_before(chosen, now, before, last))
         intent = record.append({**entry, "step": "intent", "id": uuid.uuid4().hex})
         server.set_alias(chosen, tracking.CHAMPION)
-        now = server.at_alias(chosen.model_name, tracking.CHAMPION)
-        number = now.number if now else ""
-        _end(record, intent, "done" if number == chosen.number else "void", number, repaired=False)
-        if number != chosen.number:
-            raise GateRefused(_lost(chosen, number, "moved at the same moment, with another record or by hand"))
+        now = server.number_at_alias(chosen.model_name, tracking.CHAMPION)
+        _end(record, intent, now, repaired=False)
+        if now != chosen.number:
+            raise GateRefused(refusals.overtaken_after(chosen, now))
 
 
-def _end(record: ledger.Ledger, intent: Mapping[str, Any], event: str, found: str, *, repaired: bool) -> None:
+def _end(record: ledger.Ledger, intent: Mapping[str, Any], found: str, *, repaired: bool) -> None:
+    event = "done" if found == intent["version"] else "void"
     about = {"model_name": intent["model_name"], "version": intent["version"], "of": intent["id"]}
     record.append({"event": event, **about, "found_version": found, "repaired": repaired})
-
-
-def _check_champion_is_still(
-    record: ledger.Ledger, server: tracking.Server, chosen: tracking.Version, seen: tracking.Version | None
-) -> None:
-    now = server.at_alias(chosen.model_name, tracking.CHAMPION)
-    number, before = (version.number if version else "" for version in (now, seen))
-    if number == before:
-        return
-    last = history.last_champion(record.records(), chosen.model_name)
-    how = last.in_words() if last and last.version == number else "which the promotion record does not know"
-    was = f"the champion was version {before} when the check began" if before else "nobody was champion then"
-    raise GateRefused(_lost(chosen, number, f"{how}; {was}; unlearn from the champion of now"))
-
-
-def _lost(chosen: tracking.Version, winner: str, how: str) -> str:
-    whom = f"version {winner}" if winner else "somebody who took the alias away"
-    return f"version {chosen.number} lost to {whom}: {how}"

@@ -1,24 +1,24 @@
-"""Bring a version from one registry to another: checked before, named after where it came from."""
+"""Copy a version from one registry to another: checked first, and tagged with where it came from."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from i2i_unlearn.config.sections import RegisterConfig
-from i2i_unlearn.registry import integrity, tracking
+from i2i_unlearn.registry import refusals, tracking
 from i2i_unlearn.registry.actor import Actor
 from i2i_unlearn.support.errors import GateRefused
 
 IDENTITY = ("kind", "model_sha256", "unlearned_sha256", "teacher_sha256", "requests", "erased")
 """Tags that make a version what it is, as `register` has them."""
 OF_ITS_PLACE = ("teacher_version", "evaluation_run_id", "saved_sha256", "rollback_forced")
-"""Tags that mean something in the registry of origin alone."""
+"""Tags that mean something only in the registry of origin."""
 
 
 def copy_version(origin: str, target: str, number: str, config: RegisterConfig, actor: Actor) -> tuple[str, bool]:
     """Copy a version of `config.model_name`; return its number at the target, and whether it is new there.
 
-    Without `number`: whoever is candidate at the origin.
+    Without `number`: the candidate at the origin.
 
     Raises:
         GateRefused: its bytes, tags or evaluation are not what was registered.
@@ -27,8 +27,8 @@ def copy_version(origin: str, target: str, number: str, config: RegisterConfig, 
     with TemporaryDirectory() as folder:
         with tracking.connect(origin) as server:
             chosen = _choose(server, config.model_name, number)
-            if differences := integrity.differences(server, chosen):
-                raise GateRefused(*(f"version {chosen.number} at the origin: {found}" for found in differences))
+            if against := refusals.of_copy(server, chosen):
+                raise GateRefused(*against)
             taken = tracking.take(server, chosen, Path(folder))
             about = _origin(server, chosen, actor)
         with tracking.connect(target) as server:
@@ -47,7 +47,7 @@ def _choose(server: tracking.Server, model_name: str, number: str) -> tracking.V
         return server.version(model_name, number)
     candidate = server.at_alias(model_name, tracking.CANDIDATE)
     if candidate is None:
-        raise GateRefused(f"{model_name} has no candidate at the origin; name a version with --version N")
+        raise GateRefused(refusals.no_candidate_to_copy(model_name))
     return candidate
 
 
@@ -67,7 +67,7 @@ def _teacher_version(server: tracking.Server, model_name: str, chosen: tracking.
 
 
 def _set_alias(server: tracking.Server, given: tracking.Version) -> None:
-    """As `register` does: candidate if the gate passed; an original is champion where nobody is."""
+    """As `register` does: candidate if the gate passed; an original becomes champion if there is none."""
     if given.tags.get("gate") == "pass":
         server.set_alias(given, tracking.CANDIDATE)
     if given.tags.get("kind") == "original" and server.at_alias(given.model_name, tracking.CHAMPION) is None:

@@ -1,8 +1,8 @@
 """What the promotion record says, in the order in which it happened.
 
-A move of the alias is written twice: before it, with all that was known (`"step": "intent"`), and after it
-(`"event": "done"`, `of` the intent's id). Where a process ended between the two, whoever comes next looks where the
-alias is and writes `done` or `void` (moves.py). Lines of schema version 1 are done by themselves.
+A move of the alias is written twice: before it, with everything that was known (`"step": "intent"`), and after it
+(`"event": "done"`, `of` = the intent's id). If a process ended between the two, the next run looks where the alias is
+and writes `done` or `void` (alias_moves.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,34 +37,29 @@ class Move:
     def in_words(self) -> str:
         """Promoted by Ada at 2026-01-01T10:00:00+00:00."""
         verb = "rolled back to" if self.record["event"] == "rollback" else "promoted"
-        by = self.record.get("by") or "nobody named"
+        by = self.record.get("by") or "an unnamed person"
         return f"{verb} by {by} at {self.record['time']}"
 
 
 def moves(records: Sequence[Record], model_name: str) -> list[Move]:
     """All moves that took place, oldest first."""
-    done = {record["of"] for record in records if record["event"] == "done"}
-    return [
-        Move(record) for record in _begun(records, model_name) if record["schema_version"] == 1 or record["id"] in done
-    ]
+    ends = _ends(records)
+    return [Move(record) for record in _intents(records, model_name) if _event(ends, record) == "done"]
 
 
 def open_intent(records: Sequence[Record], model_name: str) -> Record | None:
-    """The newest intent of which nothing says how it ended."""
-    ended = {record["of"] for record in records if record["event"] in ("done", "void")}
-    for record in reversed(_begun(records, model_name)):
-        if record["schema_version"] > 1 and record["id"] not in ended:
-            return record
-    return None
+    """The newest intent of which the record does not say how it ended."""
+    ends = _ends(records)
+    return next((intent for intent in reversed(_intents(records, model_name)) if intent["id"] not in ends), None)
 
 
 def last_champion(records: Sequence[Record], model_name: str) -> Move | None:
-    """The move that made the present champion, by the record."""
+    """The move that made the present champion, according to the record."""
     return next(iter(reversed(moves(records, model_name))), None)
 
 
 def before(records: Sequence[Record], model_name: str, version: str) -> str | None:
-    """Number of the version that was champion before `version` was promoted for the last time, or None."""
+    """Number of the version that was champion before `version` was last promoted, or None."""
     for move in reversed(moves(records, model_name)):
         if move.version == version and move.record["event"] == "promote":
             return move.replaced or None
@@ -72,35 +67,34 @@ def before(records: Sequence[Record], model_name: str, version: str) -> str | No
 
 
 def were_champion(records: Sequence[Record], model_name: str) -> set[str]:
-    """Numbers of all versions that were champion at some time, by the record."""
+    """Numbers of all versions that were ever champion, according to the record."""
     found = moves(records, model_name)
     return {number for move in found for number in (move.version, move.replaced) if number}
 
 
-def _begun(records: Sequence[Record], model_name: str) -> list[Record]:
-    return [
-        record
-        for record in records
-        if record["event"] in ("promote", "rollback") and record["model_name"] == model_name
-    ]
-
-
 def outcomes(records: Sequence[Record]) -> list[tuple[Record, str]]:
     """Every promotion and rollback, oldest first, and how it ended: done, void or open, with what is special."""
-    ends = {record["of"]: record for record in records if record["event"] in ("done", "void")}
+    ends = _ends(records)
     found = []
-    for record in records:
-        if record["event"] in ("promote", "rollback"):
-            end = ends.get(record.get("id", ""))
-            outcome = "done" if record["schema_version"] == 1 else end["event"] if end else "open"
-            special = [
-                word
-                for word, holds in (
-                    ("undecided accepted", record.get("accepted_undecided")),
-                    ("forced", record.get("forced")),
-                    ("found later", end and end["repaired"]),
-                )
-                if holds
-            ]
-            found.append((record, ", ".join([outcome, *special])))
+    for record in _intents(records):
+        special = (
+            ("undecided accepted", record.get("accepted_undecided")),
+            ("forced", record.get("forced")),
+            ("found later", ends.get(record["id"], {}).get("repaired")),
+        )
+        found.append((record, ", ".join([_event(ends, record), *(word for word, holds in special if holds)])))
     return found
+
+
+def _intents(records: Sequence[Record], model_name: str | None = None) -> list[Record]:
+    begun = [record for record in records if record["event"] in ("promote", "rollback")]
+    return [record for record in begun if model_name in (None, record["model_name"])]
+
+
+def _ends(records: Sequence[Record]) -> dict[str, Record]:
+    """What ended each move, by the intent's id."""
+    return {record["of"]: record for record in records if record["event"] in ("done", "void")}
+
+
+def _event(ends: Mapping[str, Record], intent: Record) -> str:
+    return str(ends.get(intent["id"], {"event": "open"})["event"])

@@ -1,8 +1,8 @@
 """The promotion record: JSON lines, only ever appended to, each line holding the sha256 of the line before it.
 
-MLflow keeps no history of an alias; this file does. A line that is changed, removed or put in later breaks the chain
-and is found on the next reading. Cutting off the end, or rewriting everything from one line on, is found only by
-whoever kept the digest of a line (`verify`). What the lines mean: registry/history.py.
+MLflow keeps no history of an alias; this file does. A line that is changed, removed or inserted later breaks the chain
+and is found the next time the file is read. Cutting off the end, or rewriting everything from some line on, is found
+only if somebody kept the digest of a line (`verify`). What the lines mean: registry/history.py.
 """
 
 import fcntl
@@ -20,8 +20,6 @@ from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import disk_full_as_user_error
 
 SCHEMA_VERSION = 2
-READABLE = (1, 2)
-"""Of version 1 each line is a whole promotion; it had no intents."""
 BEFORE_THE_FIRST = ""
 """What the first line gives as the sha256 of the line before it."""
 
@@ -42,10 +40,10 @@ class Ledger:
         return _parse(self._path, self._content())
 
     def append(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Add a record; return it as it now lies on the disk: with schema_version, time (UTC) and previous_sha256.
+        """Add a record; return it as written: with schema_version, time (UTC) and previous_sha256.
 
         Raises:
-            UserError: the record is damaged already, or the disk is full (then nothing is added).
+            UserError: the record was damaged before, or the disk is full (then nothing is added).
         """
         content = self._content()
         _parse(self._path, content)
@@ -73,10 +71,10 @@ class Ledger:
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[Ledger]:
-    """Open a promotion record, alone: others on this machine wait. The file appears if it was not there.
+    """Open a promotion record exclusively: others on this machine wait. The file is created if it does not exist.
 
     Raises:
-        UserError: the folder does not exist or may not be written.
+        UserError: the folder does not exist or is not writable.
     """
     path = Path(path)
     try:
@@ -91,7 +89,7 @@ def opened(path: str | Path) -> Iterator[Ledger]:
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:
-    """All records of a promotion record, oldest first; none if nothing was ever promoted.
+    """All records of a promotion record, oldest first; empty if nothing was ever promoted.
 
     Raises:
         UserError: a line is damaged or does not follow from the one before it.
@@ -103,7 +101,7 @@ def read(path: str | Path) -> list[dict[str, Any]]:
 def verify(path: str | Path, head: str = "") -> tuple[int, str]:
     """Number of records and digest of the newest line, after checking the whole chain.
 
-    `head`: digest of a line that must be among them; it was the newest one at some time.
+    `head`: digest of a line that must be among them: the newest one at some earlier time.
 
     Raises:
         UserError: a line is damaged or does not follow from the one before it, or no line has the digest `head`.
@@ -114,7 +112,7 @@ def verify(path: str | Path, head: str = "") -> tuple[int, str]:
     digests = [_digest(line) for line in content.splitlines()]
     if head and head.strip().lower() not in digests:
         raise UserError(
-            f"{path}: no line has the sha256 {head.strip()}; the end was cut off or written anew (the newest of "
+            f"{path}: no line has the sha256 {head.strip()}; the end was cut off or rewritten (the newest of "
             f"{len(digests)} lines has {digests[-1] if digests else 'none'}); restore the file from a copy"
         )
     return len(digests), digests[-1] if digests else BEFORE_THE_FIRST
@@ -135,9 +133,11 @@ def _parse(path: Path, content: bytes) -> list[dict[str, Any]]:
                 f"{path}: line {number} does not follow from the line before it, so the promotion record was changed "
                 "after it was written; restore the file from a copy"
             )
-        if record.get("schema_version") not in READABLE:
-            found = record.get("schema_version")
-            raise UserError(f"{path}: line {number} has schema_version {found!r}, known are 1 and 2; update")
+        if (found := record.get("schema_version")) != SCHEMA_VERSION:
+            raise UserError(
+                f"{path}: line {number} has schema_version {found!r}, this program reads {SCHEMA_VERSION}; use the "
+                "i2i-unlearn that wrote it"
+            )
         records.append(record)
         previous = _digest(line)
     return records

@@ -1,18 +1,13 @@
-"""Stage `rollback`: give the alias `champion` back to a version that had it before.
+"""`registry rollback`: give the alias `champion` back to a version that had it before.
 
-Refused (GateRefused) unless all of this holds, by MLflow and by the promotion record:
-
-    was champion   the version had the alias before
-    forgotten      it has forgotten whatever the champion of now has; else the erased data would be known again. A
-                   person may force this, with a reason, which the record and a tag of the version keep
-    bytes          its weights and the package that runs them are those that were registered
+What is refused: registry/refusals.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
-from i2i_unlearn.registry import alias_moves, history, integrity, ledger, tracking
+from i2i_unlearn.registry import alias_moves, history, ledger, refusals, tracking
 from i2i_unlearn.registry.actor import Actor, find_actor
 from i2i_unlearn.registry.notify import notify
 from i2i_unlearn.support.errors import GateRefused, UserError
@@ -33,16 +28,16 @@ def run(
     force: bool = False,
     dry_run: bool = False,
 ) -> Facts:
-    """Make `version` champion again; None = the one that was it before the present one, by the promotion record.
+    """Make `version` champion again; None = the previous champion, according to the promotion record.
 
-    `dry_run`: say what would happen, and change and tell nobody anything.
+    `dry_run`: say what would happen; change nothing and notify nobody.
 
     Returns:
         model_name, version, alias (champion), outcome (rolled back | already champion | would be rolled back),
-        replaced (number of the champion before), knows_again (ids of requests, joined by commas) and message.
+        replaced (number of the previous champion), knows_again (ids of requests, joined by commas) and message.
 
     Raises:
-        GateRefused: the version may not be champion again, or another became champion meanwhile.
+        GateRefused: the version may not be champion again, or another version became champion in the meantime.
         UserError: name or reason is missing, there is no such version or nothing to go back to, or MLflow or the record
             cannot be read.
     """
@@ -57,13 +52,13 @@ def run(
             records = ledger.read(config.ledger)
             champion = server.at_alias(name, tracking.CHAMPION)
             if champion is None:
-                raise UserError(f"{name} has no champion; nothing can be rolled back")
+                raise UserError(f"{name} has no champion to roll back from; run `i2i-unlearn registry promote`")
             chosen = server.version(name, version or _previous(records, champion))
             about["version"] = chosen.number
             if chosen.number == champion.number:
                 return _facts(chosen, "already champion", champion, [])
-            known = _knows_again(server, records, chosen, champion)
-            if against := list(_against(server, records, chosen, known, force)):
+            known = _knows_again(records, chosen, champion)
+            if against := refusals.of_rollback(server, records, chosen, known, force=force):
                 raise GateRefused(*against)
             if dry_run:
                 return _facts(chosen, "would be rolled back", champion, known)
@@ -86,44 +81,17 @@ def _previous(records: Sequence[history.Record], champion: tracking.Version) -> 
     found = history.before(records, champion.model_name, champion.number)
     if found is None:
         raise UserError(
-            f"the promotion record does not know who was champion of {champion.model_name} before version "
+            f"the promotion record does not say which version of {champion.model_name} was champion before version "
             f"{champion.number}; name a version with --version N"
         )
     return found
 
 
-def _knows_again(
-    server: tracking.Server,
-    records: Sequence[history.Record],
-    chosen: tracking.Version,
-    champion: tracking.Version,
-) -> list[str]:
-    """Requests that were forgotten by the champion of now, or by the one of the record, and not by `chosen`."""
-    forgotten = set(champion.requests())
+def _knows_again(records: Sequence[history.Record], chosen: tracking.Version, champion: tracking.Version) -> list[str]:
+    """Requests that the present champion, or the one of the record, has forgotten and `chosen` has not."""
     last = history.last_champion(records, chosen.model_name)
-    if last and last.version != champion.number:  # moved by hand since
-        forgotten |= {*tracking.names(last.record["requests"]), *tracking.names(last.record["erased"])}
+    forgotten = {*champion.requests(), *(last.requests if last else ())}  # they differ if somebody moved it by hand
     return sorted(forgotten - set(chosen.requests()))
-
-
-def _against(
-    server: tracking.Server,
-    records: Sequence[history.Record],
-    chosen: tracking.Version,
-    known: list[str],
-    force: bool,
-) -> Iterator[str]:
-    were = history.were_champion(records, chosen.model_name)
-    if chosen.number not in were:
-        listed = ", ".join(sorted(were, key=int)) or "none"
-        yield f"version {chosen.number} was never champion, by the promotion record (these were: {listed})"
-    if known and not force:
-        yield (
-            f"version {chosen.number} still knows {', '.join(known)}, which must stay forgotten; a person may force "
-            "that with --force --by NAME --reason TEXT, which is recorded"
-        )
-    for difference in integrity.differences(server, chosen):
-        yield f"version {chosen.number}: {difference}; it cannot be used any more"
 
 
 def _entry(

@@ -1,18 +1,10 @@
-"""Stage `promote`: give a registered version the alias `champion`, if the record allows it.
+"""Stage `promote` (`registry promote`): give a registered version the alias `champion`, if nothing speaks against it.
 
-Refused (GateRefused, all reasons in words) unless all of this holds for the version:
-
-    gate      it passed; or it was undecided and a named person accepts that, with a reason
-    lineage   its teacher is the champion of now, and it has forgotten whatever that one has
-    bytes     its weights, the package that runs them and the evaluation in MLflow are those that were judged
-    persons   where the policy says two_person, another person registered it
-
-The champion that was seen is read again under the lock of the promotion record before the alias moves; if somebody was
-faster, nothing is done. The move is written down before and after (registry/moves.py): a champion without a record is a
-sign that the alias was moved by hand.
+What is refused: registry/refusals.py. The champion that was seen is read again under the lock of the promotion record
+before the alias moves; if somebody was faster, nothing is done. The move is written down before and after
+(registry/alias_moves.py): a champion without a record means that the alias was moved by hand.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,24 +32,25 @@ def run(
     origin: str = "",
     target: str = "",
 ) -> Facts:
-    """Promote `version`: a number; None = whoever is `candidate` (with `accept_undecided`: the newest if undecided).
+    """Promote `version`: a number; None = the candidate (with `accept_undecided`: the newest, if undecided).
 
-    `unlearned` and `evaluation` (output folders of these stages), where given, must hold what was registered.
-    `dry_run`: say what would happen, and change and tell nobody anything. `origin` and `target` (addresses of MLflow):
-    copy the version from the one to the other first, and promote it there; an original is only copied.
+    `unlearned` and `evaluation` (output folders of these stages), if given, must hold what was registered.
+    `dry_run`: say what would happen; change nothing and notify nobody. `origin` and `target` (addresses of MLflow):
+    copy the version from one to the other first and promote it there; an original is only copied.
 
     Returns:
-        model_name, version, alias (champion), outcome (promoted | already champion | would be promoted), replaced (the
-        champion before, a number, or empty) and message, which says it in words.
+        model_name, version, alias (champion), outcome (promoted | already champion | would be promoted), replaced
+        (number of the previous champion, or empty) and message, which says it in words.
 
     Raises:
-        GateRefused: the version may not be champion, or another became champion meanwhile.
-        UserError: there is no such version, an undecided one is accepted without name and reason, the promotion record
-            is damaged, or MLflow cannot be reached.
+        GateRefused: the version may not be champion, or another version became champion in the meantime.
+        UserError: there is no such version, an undecided one is accepted without a name and a reason, the promotion
+            record is damaged, or MLflow cannot be reached.
     """
     if accept_undecided and not (by.strip() and reason.strip()):
         raise UserError("accepting an undecided version needs a name and a reason; add --by NAME --reason TEXT")
     name, actor = register_config.model_name, find_actor(by)
+    asked = refusals.Asked(actor=actor, accept_undecided=accept_undecided, unlearned=unlearned, evaluation=evaluation)
     if origin or target:
         version = _copied(origin, target, version or "", register_config, actor, dry_run)
     about: dict[str, Any] = {"model_name": name, "version": version or "", **actor.facts(), "reason": reason}
@@ -70,10 +63,7 @@ def run(
             about["version"] = chosen.number
             if champion and champion.number == chosen.number:
                 return _facts(chosen, "already champion", "", _newer(server, chosen))
-            against = [
-                *_against(server, chosen, champion, actor, accept_undecided),
-                *refusals.at_hand(chosen, unlearned, evaluation),
-            ]
+            against = refusals.of_promotion(server, chosen, champion, asked)
             if against or champion is None:
                 raise GateRefused(*against)
             if dry_run:
@@ -91,9 +81,11 @@ def run(
 def _copied(origin: str, target: str, number: str, register_config: RegisterConfig, actor: Actor, dry_run: bool) -> str:
     """Number at the target."""
     if not (origin and target):
-        raise UserError("--from and --to go together: the address of the MLflow that has the version, and of the other")
+        raise UserError("--from and --to go together; give the MLflow that has the version and the one that gets it")
     if dry_run:
-        raise UserError("--dry-run copies nothing, so nothing can be checked; leave out --from and --to, or --dry-run")
+        raise UserError(
+            "--dry-run copies nothing, so nothing could be checked; leave out --from and --to, or --dry-run"
+        )
     return copy_version(origin, target, number, register_config, actor)[0]
 
 
@@ -110,15 +102,8 @@ def _choose(server: tracking.Server, name: str, number: str | None, accept_undec
         return server.version(name, newest.number)
     candidate = server.at_alias(name, tracking.CANDIDATE)
     if candidate is None:
-        raise GateRefused(f"{name} has no candidate: {_why_not(newest)}")
+        raise GateRefused(refusals.no_candidate(newest))
     return candidate
-
-
-def _why_not(newest: tracking.Version) -> str:
-    gate = newest.tags.get("gate")
-    if gate is None:
-        return f"no unlearned model is registered, version {newest.number} is the {newest.tags.get('kind', 'newest')}"
-    return f"the newest version {newest.number} has gate {gate} (policy {newest.tags.get('gate_policy')})"
 
 
 def _newer(server: tracking.Server, champion: tracking.Version) -> str:
@@ -126,21 +111,6 @@ def _newer(server: tracking.Server, champion: tracking.Version) -> str:
     if newest.number == champion.number:
         return ""
     return f"; the newer version {newest.number} is not promoted (gate {newest.tags.get('gate', 'none')})"
-
-
-def _against(
-    server: tracking.Server,
-    chosen: tracking.Version,
-    champion: tracking.Version | None,
-    actor: Actor,
-    accept_undecided: bool,
-) -> Iterator[str]:
-    yield from refusals.gate(chosen, accept_undecided)
-    yield from refusals.lineage(chosen, champion)
-    unreadable = list(refusals.bytes_in_mlflow(server, chosen))
-    yield from unreadable
-    if not unreadable:  # the rule stands in the evaluation
-        yield from refusals.two_persons(server, chosen, actor)
 
 
 # --- what is told ---

@@ -25,9 +25,8 @@ from i2i_unlearn.models import load_model
 from i2i_unlearn.models.own import code_of
 from i2i_unlearn.registry import evaluation_record as shown
 from i2i_unlearn.registry import tracking
-from i2i_unlearn.registry.actor import Actor, find_actor
+from i2i_unlearn.registry.actor import BETWEEN_NAMES, Actor, find_actor, named_in
 from i2i_unlearn.registry.integrity import EVALUATION
-from i2i_unlearn.registry.refusals import BETWEEN_NAMES, named_in
 from i2i_unlearn.support import files, git
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.progress import progress

@@ -123,6 +123,11 @@ class Server:
                 return None
             raise
 
+    def number_at_alias(self, model_name: str, alias: str) -> str:
+        """Number of that version, or empty."""
+        version = self.at_alias(model_name, alias)
+        return version.number if version else ""
+
     def create_version(
         self, record: Record, model_name: str, logged: Logged, identity: Mapping[str, str], tags: Mapping[str, str]
     ) -> Version:

@@ -1,0 +1,17 @@
+"""What an error must say: each of its key words (file, key, value found, remedy), not the sentence around them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+
+@contextmanager
+def says(kind: type[BaseException], *words: str) -> Iterator[None]:
+    """Expect an error of this kind that says all of `words`, in this order."""
+    with pytest.raises(kind) as told:
+        yield
+    rest = str(told.value)
+    for word in words:
+        assert word in rest, f"{told.value!s} does not say {word!r} (after the words before it)"
+        rest = rest.partition(word)[2]
