@@ -9,6 +9,7 @@ are then found under their names of that time. Compare runs with the same torch 
 
 import hashlib
 import importlib
+import inspect
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -66,7 +67,8 @@ def adapted(family: str) -> dict[str, Any]:
     """The weights with low-rank adapters whose second factor is one constant, merged."""
     model = runs.model_of(family, SEED)
     with device.num_threads(1):
-        narrowed = adapters.narrow(model, "lora", rank=2, alpha=4, seed=SEED)
+        scope = {"scope": "lora"} if "scope" in inspect.signature(adapters.narrow).parameters else {}
+        narrowed = adapters.narrow(model, **scope, rank=2, alpha=4, seed=SEED)
         for name, parameter in model.named_parameters():
             if ".lora_B." in name:
                 parameter.data.fill_(0.01)

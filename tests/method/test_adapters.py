@@ -57,20 +57,9 @@ def trained(model):
                 parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
 
 
-def test_the_scope_norm_is_the_encoders_normalisation_and_nothing_else(original, student):
-    changing = narrow(student, "norm", rank=RANK, alpha=ALPHA, seed=0).changing
-    assert training(student) == changing
-    encoder = {name for name, parameter in original.encoder_parameters() if parameter.requires_grad}
-    assert changing < encoder
-    modules = dict(student.named_modules())
-    kinds = (torch.nn.LayerNorm, torch.nn.GroupNorm)
-    assert changing == {name for name in encoder if isinstance(modules[name.rpartition(".")[0]], kinds)}
-    assert len(changing) > 4
-
-
 def test_new_adapters_change_nothing_and_train_alone(original, student):
     before = encoded(student)
-    narrowed = narrow(student, "lora", rank=RANK, alpha=ALPHA, seed=0)
+    narrowed = narrow(student, rank=RANK, alpha=ALPHA, seed=0)
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(before, encoded(student), strict=True))
     assert training(student) == {name for name, _ in student.named_parameters() if ".lora_" in name}
     encoder = {name for name, _ in original.encoder_parameters()}
@@ -78,8 +67,8 @@ def test_new_adapters_change_nothing_and_train_alone(original, student):
     assert all(name.endswith(".weight") for name in narrowed.changing)
 
 
-def test_merged_adapters_compute_what_they_did_beside_the_weights(student):
-    narrowed = narrow(student, "lora", rank=RANK, alpha=ALPHA, seed=0)
+def test_merged_adapters_compute_what_they_did_next_to_the_weights(student):
+    narrowed = narrow(student, rank=RANK, alpha=ALPHA, seed=0)
     trained(student)
     student.double()  # in float32, the rounding of a deep network alone is more than is asked for here
     if isinstance(student, MaskedTokenModel):
@@ -91,7 +80,7 @@ def test_merged_adapters_compute_what_they_did_beside_the_weights(student):
 
 
 def test_the_finished_model_is_an_ordinary_one_whose_changes_are_of_low_rank(original, student):
-    narrowed = narrow(student, "lora", rank=RANK, alpha=ALPHA, seed=0)
+    narrowed = narrow(student, rank=RANK, alpha=ALPHA, seed=0)
     trained(student)
     pairs = dict(student.named_parameters())
     narrowed.finish()
@@ -107,13 +96,13 @@ def test_the_finished_model_is_an_ordinary_one_whose_changes_are_of_low_rank(ori
         assert torch.linalg.matrix_rank(delta.flatten(1).double(), tol=1e-4) <= RANK
 
 
-def test_the_first_weights_hang_on_the_seed_alone(original):
+def test_the_first_weights_depend_on_the_seed_alone(original):
     torch.manual_seed(7)
     state = torch.random.get_rng_state()
     found = []
     for seed in (0, 0, 1):
         student = copy.deepcopy(original)
-        narrow(student, "lora", rank=RANK, alpha=ALPHA, seed=seed)
+        narrow(student, rank=RANK, alpha=ALPHA, seed=seed)
         found.append({name: value for name, value in student.named_parameters() if ".lora_A." in name})
     assert state.equal(torch.random.get_rng_state())
     assert all(found[0][name].equal(found[1][name]) for name in found[0])
@@ -137,13 +126,12 @@ class Bare(torch.nn.Module):
         yield "scale", self.scale
 
 
-@pytest.mark.parametrize(("scope", "other"), [("norm", "lora"), ("lora", "norm")])
-def test_an_encoder_without_such_layers_is_told(scope, other):
-    with pytest.raises(UserError, match=f"unlearn.scope={scope}: the model's encoder .*choose {other}"):
-        narrow(Bare(), scope, rank=1, alpha=1, seed=0)
+def test_an_encoder_without_such_layers_is_told():
+    with pytest.raises(UserError, match=r"unlearn.scope=lora.*no linear or convolution layer.*choose auto"):
+        narrow(Bare(), rank=1, alpha=1, seed=0)
 
 
 def test_without_the_library_the_scope_lora_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)  # as if it were not installed
     with pytest.raises(UserError, match="unlearn.scope=lora needs the package peft"):
-        narrow(Bare(), "lora", rank=1, alpha=1, seed=0)
+        narrow(Bare(), rank=1, alpha=1, seed=0)

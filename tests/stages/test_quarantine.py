@@ -1,6 +1,5 @@
-"""Unlearning by few weights, through the stage: what changes, that it forgets, goes on after a stop, and is told."""
+"""Unlearning with adapters through the stage: which weights change, that it forgets, and that it resumes."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import torch
 
 from i2i_unlearn.data.images.reading import load_pixels
 from i2i_unlearn.data.split.manifest import read_manifest
-from i2i_unlearn.method.quarantine import FEW_WEIGHTS, quarantine
+from i2i_unlearn.method.adapters import quarantine
 from i2i_unlearn.method.targets import TeacherTargets
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.operators import make_operator
@@ -24,20 +23,15 @@ PALETTE = {
     **{"image_size": 16, "num_head_channels": 16, "res_blocks": 1, "linear_start": 1e-4, "linear_end": 0.2},
     **{"test_n_timestep": 8, "test_linear_start": 1e-3, "test_linear_end": 0.6},
 }
-SETTINGS = {"norm": {"learning_rate": 0.01}, "lora": {"learning_rate": 0.01}}
+SETTINGS = {"scope": "lora", "learning_rate": 0.01}
 """Few weights want larger steps."""
 
 
-@pytest.fixture(scope="module", params=sorted(FEW_WEIGHTS))
-def scope(request):
-    return request.param
-
-
 @pytest.fixture(scope="module")
-def quarantined(taught, scope, tmp_path_factory):
+def quarantined(taught, tmp_path_factory):
     """Folder of the unlearned model, and its summary."""
-    out = tmp_path_factory.mktemp(scope) / "out"
-    return out, taught.unlearn(out, scope=scope, **SETTINGS[scope])
+    out = tmp_path_factory.mktemp("lora") / "out"
+    return out, taught.unlearn(out, **SETTINGS)
 
 
 def changed(before, after):
@@ -46,16 +40,12 @@ def changed(before, after):
     return {name for name in one if not one[name].equal(other[name])}
 
 
-def test_of_the_encoder_only_those_weights_change(taught, scope, quarantined):
+def test_of_the_encoder_only_those_weights_change(taught, quarantined):
     names = changed(taught.teacher, quarantined[0] / "model")
     encoder = {name for name, parameter in load_model(taught.teacher).encoder_parameters() if parameter.requires_grad}
-    norms = {name for name in encoder if "layernorm" in name}
-    if scope == "norm":
-        assert names == norms
-    else:
-        assert {name.rpartition(".")[0].rpartition(".")[2] for name in names} == {"o_proj", "fc1", "fc2"}
-        assert len(names) == 6  # in each of two layers
-        assert names < encoder - norms
+    assert {name.rpartition(".")[0].rpartition(".")[2] for name in names} == {"o_proj", "fc1", "fc2"}
+    assert len(names) == 6  # in each of two layers
+    assert names < encoder
 
 
 def test_it_forgets_and_keeps_the_rest(taught, quarantined):
@@ -74,7 +64,7 @@ def test_it_forgets_and_keeps_the_rest(taught, quarantined):
     assert moved["retain"] < moved["forget"] / 1.3
 
 
-def test_an_interrupted_run_ends_with_the_same_bytes(taught, scope, quarantined, tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_with_the_same_bytes(taught, quarantined, tmp_path, monkeypatch):
     calls = []
     real = TeacherTargets.of_noise
 
@@ -86,37 +76,33 @@ def test_an_interrupted_run_ends_with_the_same_bytes(taught, scope, quarantined,
 
     monkeypatch.setattr(TeacherTargets, "of_noise", stop_once)
     with pytest.raises(KeyboardInterrupt):
-        taught.unlearn(tmp_path / "out", scope=scope, **SETTINGS[scope])
-    summary = taught.unlearn(tmp_path / "out", scope=scope, **SETTINGS[scope])
+        taught.unlearn(tmp_path / "out", **SETTINGS)
+    summary = taught.unlearn(tmp_path / "out", **SETTINGS)
     assert summary["resumed_from_step"] == 20
     assert summary["model_sha256"] == quarantined[1]["model_sha256"] == digest_folder(tmp_path / "out/model")
 
 
 @pytest.mark.parametrize(("family", "options"), [("mage", HEADS), ("palette", PALETTE)])
-def test_the_other_families_do_it_too(taught, scope, family, options, tmp_path):
+def test_the_other_families_do_it_too(taught, family, options, tmp_path):
     source = str(GOLDEN / family / "checkpoint.pth")
     snapshot.run(tmp_path / "t", taught.config("snapshot", source=source, checkpoint=options))
     for out in ("one", "again"):
         taught.unlearn(
-            tmp_path / out, teacher=tmp_path / "t/model", scope=scope, objective="encoder_l2", alpha=1.0,
+            tmp_path / out, teacher=tmp_path / "t/model", scope="lora", objective="encoder_l2", alpha=1.0,
             num_steps=3, batch_size=4, num_noise_draws=2, precision="bf16",
         )  # fmt: skip
     names = changed(tmp_path / "t/model", tmp_path / "one/model")
     teacher = load_model(tmp_path / "t/model")
     assert names < {name for name, _ in teacher.encoder_parameters()}
-    norms = tuple(
-        f"{name}." for name, of in teacher.named_modules() if isinstance(of, torch.nn.LayerNorm | torch.nn.GroupNorm)
-    )
-    assert all(name.startswith(norms) == (scope == "norm") for name in names)
     assert digest_folder(tmp_path / "one/model") == digest_folder(tmp_path / "again/model")
 
 
 @pytest.mark.parametrize("objective", ["max_loss", "ascent_repair", "epsilon_constraint"])
-def test_other_objectives_keep_to_those_weights(taught, scope, objective, tmp_path):
+def test_other_objectives_keep_to_those_weights(taught, objective, tmp_path):
     # Two of them train everything by themselves.
-    taught.unlearn(tmp_path / "out", scope=scope, objective=objective, alpha=1.0, num_steps=4, first_phase=0.5)
-    few = {name for name in changed(taught.teacher, tmp_path / "out/model") if "layernorm" in name}
-    assert bool(few) == (scope == "norm")
+    taught.unlearn(tmp_path / "out", scope="lora", objective=objective, alpha=1.0, num_steps=4, first_phase=0.5)
+    names = changed(taught.teacher, tmp_path / "out/model")
+    assert {name.rpartition(".")[0].rpartition(".")[2] for name in names} == {"o_proj", "fc1", "fc2"}
 
 
 def test_ranks_decide_nothing_where_there_are_no_adapters(taught):
@@ -125,11 +111,6 @@ def test_ranks_decide_nothing_where_there_are_no_adapters(taught):
 
     assert digest() == digest(lora_rank=3) == digest(lora_alpha=5)
     assert digest(scope="lora") != digest(scope="lora", lora_rank=3) != digest(scope="lora", lora_alpha=5)
-    # What was unlearned before these settings existed still has the digest that its summary tells.
-    config = taught.config("unlearn")
-    left_out = {"lora_rank", "lora_alpha", "num_processes", "checkpoint_uri", "checkpoint_every_steps"}
-    before = json.dumps(config.model_dump(mode="json", exclude=left_out), sort_keys=True)
-    assert digest() == hashlib.sha256(before.encode()).hexdigest()
 
 
 def test_wrong_settings_are_one_line(taught):
@@ -139,21 +120,19 @@ def test_wrong_settings_are_one_line(taught):
         taught.config("unlearn", scope="few")
 
 
-def test_the_summary_names_the_scope(scope, quarantined):
-    assert json.loads((quarantined[0] / "summary.json").read_text())["scope"] == scope
+def test_the_summary_names_the_scope(quarantined):
+    assert json.loads((quarantined[0] / "summary.json").read_text())["scope"] == "lora"
 
 
-def test_what_a_quarantine_is_not_is_said_of_it_alone(scope):
-    said = quarantine(scope)
-    assert "the base still holds the data" in said
-    assert "keeps both the base and the change subtracts" in said
+def test_what_a_quarantine_is_not_is_said_of_it_alone():
+    assert "can restore the original by subtraction" in quarantine("lora")
     assert [quarantine(other) for other in ("auto", "encoder", "all", None)] == [None] * 4
 
 
 @pytest.mark.slow
-def test_two_processes_do_as_one_does(taught, scope, tmp_path):
+def test_two_processes_do_as_one_does(taught, tmp_path):
     # Each makes its own adapters: from the same seed, so they are the same.
-    settings = {"scope": scope, "num_steps": 6, **SETTINGS[scope]}
+    settings = {**SETTINGS, "num_steps": 6}
     taught.unlearn(tmp_path / "one", **settings)
     taught.unlearn(tmp_path / "two", num_processes=2, **settings)
     before, one, two = (

@@ -169,8 +169,8 @@ class UnlearnConfig(SharedTrainingConfig):
 
     section = "unlearn"
     objective: str
-    scope: Literal["auto", "encoder", "all", "norm", "lora"]
-    """Weights that are trained; auto = as the objective's paper has it, norm and lora = few of the encoder's."""
+    scope: Literal["auto", "encoder", "all", "lora"]
+    """Weights that are trained; auto = those of the objective's paper, lora = low-rank adapters of the encoder."""
     lora_rank: PositiveInt
     """Of each adapter of the scope lora."""
     lora_alpha: PositiveInt

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from i2i_unlearn.evidence.predicate import Predicate
-from i2i_unlearn.method.quarantine import quarantine
+from i2i_unlearn.method.adapters import quarantine
 
 ALWAYS = (
     "that no other copy of the model, or of the model before, exists or is in use",

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from i2i_unlearn.method.adapters import LORA
 from i2i_unlearn.method.objectives import make_objective
 from i2i_unlearn.method.objectives.base import Settings
-from i2i_unlearn.method.quarantine import FEW_WEIGHTS
 from i2i_unlearn.models import family_named, load_architecture
 from i2i_unlearn.models.operators import Operator, make_operator
 from i2i_unlearn.models.randomness import generator_for
@@ -52,7 +52,7 @@ def _unlearn(
     scope: Any = settings.get("scope", "auto")
     objective = make_objective(
         form["objective"],
-        Settings(alpha=form["alpha"], scope="encoder" if scope in FEW_WEIGHTS else scope, epsilon=form["epsilon"]),
+        Settings(alpha=form["alpha"], scope="encoder" if scope == LORA else scope, epsilon=form["epsilon"]),
     )
     training = Training(
         num_steps=int(form["num_steps"]),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from i2i_unlearn.method.quarantine import quarantine
+from i2i_unlearn.method.adapters import quarantine
 from i2i_unlearn.report.audits import STATUSES, audit_views
 from i2i_unlearn.report.scores import has_reference
 from i2i_unlearn.report.words import extractor_title, listed

@@ -18,7 +18,7 @@ from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.randomness import generator_for
 from i2i_unlearn.support.device import pick_device
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.training.run import Facts, run_digest, schedule_of, train_and_write
+from i2i_unlearn.training.run import Facts, Output, Training, train_and_write
 from i2i_unlearn.training.sampling import Sampler, single_pool
 
 
@@ -50,16 +50,16 @@ def run(images: str, out: str | Path, config: PretrainConfig) -> Facts:
         images, rows, image_size=model.image_size, num_channels=model.num_channels, description="reading images"
     )
     sampler = Sampler({"train": single_pool(pixels_BCHW.to(device), config.batch_size)}, operator, config.seed)
-    return train_and_write(
-        description="pretrain",
-        digest=run_digest("pretrain", config, images=digest_images(fingerprints(index))),
+    training = Training(
+        stage="pretrain",
+        inputs={"images": digest_images(fingerprints(index))},
         student=model.to(device),
         objective=OwnLoss(config.seed, training_phases(model)),
         batches=sampler,
-        targets=None,
-        schedule=schedule_of(config, config.average_decay),
-        config=config,
-        out=out,
-        facts=lambda _: {"num_images": len(rows), "device": device.type, **training_facts(model)},
-        begun=begun,
+        average_decay=config.average_decay,
     )
+
+    def facts(_: Path) -> Facts:
+        return {"num_images": len(rows), "device": device.type, **training_facts(model)}
+
+    return train_and_write(training, config, Output(folder=out, facts=facts, begun=begun))

@@ -21,7 +21,7 @@ from i2i_unlearn.support.device import pick_device
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_folder, digest_file, write_json
 from i2i_unlearn.training.launch import launch
-from i2i_unlearn.training.run import Facts, run_digest, schedule_of, train_and_write
+from i2i_unlearn.training.run import Facts, Output, Training, train_and_write
 from i2i_unlearn.training.sampling import Sampler, single_pool
 
 
@@ -69,31 +69,27 @@ def run(
         images, rows, image_size=model.image_size, num_channels=model.num_channels, description="reading images"
     )
     sampler = Sampler({"train": single_pool(pixels_BCHW.to(device), config.batch_size)}, operator, seed)
-    return train_and_write(
-        description="reference",
-        digest=run_digest(
-            "reference",
-            config,
-            manifest=digest_file(manifest_path),
-            architecture=_architecture_digest(Path(teacher)),
-        ),
+    manifest_sha256 = digest_file(manifest_path)
+    training = Training(
+        stage="reference",
+        inputs={"manifest": manifest_sha256, "architecture": _architecture_digest(Path(teacher))},
         student=model.to(device),
         objective=OwnLoss(derive_seed(seed, "loss"), training_phases(model)),
         batches=sampler,
-        targets=None,
-        schedule=schedule_of(config, config.average_decay),
-        config=config,
-        out=out,
-        facts=lambda _: {
+        average_decay=config.average_decay,
+        processes=processes or ALONE,
+    )
+
+    def facts(_: Path) -> Facts:
+        return {
             "kind": config.kind,
             "num_images": len(rows),
             "device": device.type,
-            "manifest_sha256": digest_file(manifest_path),
+            "manifest_sha256": manifest_sha256,
             **training_facts(model),
-        },
-        begun=begun,
-        processes=processes or ALONE,
-    )
+        }
+
+    return train_and_write(training, config, Output(folder=out, facts=facts, begun=begun))
 
 
 def _architecture_digest(teacher: Path) -> str:

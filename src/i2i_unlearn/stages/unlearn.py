@@ -14,13 +14,12 @@ from torch import Tensor
 from i2i_unlearn.config.sections import UnlearnConfig
 from i2i_unlearn.data.images.reading import load_pixels
 from i2i_unlearn.data.split.manifest import FORGET, PROXY_RETAIN, RETAIN, UNSEEN_TARGET, SplitManifest, read_manifest
-from i2i_unlearn.method.adapters import Narrowed, narrow
+from i2i_unlearn.method.adapters import LORA, Narrowed, narrow
 from i2i_unlearn.method.noise import Noise, fit_noise
 from i2i_unlearn.method.objectives import make_objective
 from i2i_unlearn.method.objectives.base import Settings
 from i2i_unlearn.method.objectives.surrogate_difference import NAME as SURROGATE
 from i2i_unlearn.method.processes import ALONE, Processes
-from i2i_unlearn.method.quarantine import FEW_WEIGHTS
 from i2i_unlearn.method.surrogate.targets import surrogate_targets
 from i2i_unlearn.method.synthetic_retain import synthetic_retain
 from i2i_unlearn.method.targets import TeacherTargets
@@ -32,7 +31,7 @@ from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_file, digest_folder
 from i2i_unlearn.training.frozen_stem import fixed_stems
 from i2i_unlearn.training.launch import launch
-from i2i_unlearn.training.run import Facts, Stream, run_digest, schedule_of, train_and_write
+from i2i_unlearn.training.run import Facts, Output, Stream, Training, train_and_write
 from i2i_unlearn.training.sampling import Pool, Sampler, single_pool
 from i2i_unlearn.training.saved_check import check_export
 
@@ -91,36 +90,31 @@ def run(
     with num_threads(config.num_threads):
         pixels = {name: pool.images_BCHW for name, pool in pools.items()}
         stems = fixed_stems(original, operator, pixels) if objective.scope == "encoder" else {}
-    return train_and_write(
-        description="unlearn",
-        digest=run_digest("unlearn", config, **inputs),
+    training = Training(
+        stage="unlearn",
+        inputs=inputs,
         student=student,
         objective=objective,
         batches=Sampler(pools, operator, config.seed, partial(_draw, original, config.timestep_emphasis), stems),
         targets=_targets(original, operator, pools, config),
-        schedule=schedule_of(config),
-        config=config,
-        out=out,
-        facts=facts,
-        begun=begun,
-        stream=stream,
         processes=processes or ALONE,
-        finish=narrowed.finish if narrowed else None,
+        finish=narrowed.finish if narrowed else lambda: None,
     )
+    return train_and_write(training, config, Output(folder=out, facts=facts, begun=begun, stream=stream))
 
 
 def _narrowed(student: Any, config: UnlearnConfig) -> Narrowed | None:
-    """Where only a part of the encoder trains: which, and what makes an ordinary model of it in the end."""
-    if config.scope not in FEW_WEIGHTS:
+    """With unlearn.scope=lora: the tensors that change, and what makes an ordinary model of the student in the end."""
+    if config.scope != LORA:
         return None
     with num_threads(config.num_threads):
-        return narrow(student, config.scope, rank=config.lora_rank, alpha=config.lora_alpha, seed=config.seed)
+        return narrow(student, rank=config.lora_rank, alpha=config.lora_alpha, seed=config.seed)
 
 
 def _settings(config: UnlearnConfig, num_forget: int) -> Settings:
     return Settings(
         alpha=config.alpha,
-        scope="encoder" if config.scope == "norm" or config.scope == "lora" else config.scope,
+        scope="encoder" if config.scope == LORA else config.scope,
         epsilon=config.epsilon,
         first_phase=config.first_phase,
         most_first_steps=math.ceil(config.push_visits * num_forget / config.batch_size),

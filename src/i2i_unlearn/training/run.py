@@ -1,4 +1,4 @@
-"""What pretrain, unlearn and reference share: a digest that names the run, the watching, the writing."""
+"""Runs a training from its inputs to its written model, for pretrain, unlearn and reference."""
 
 import hashlib
 import json
@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from i2i_unlearn.support.device import num_threads
 from i2i_unlearn.support.files import atomic_folder, digest_file, digest_folder, write_json
 from i2i_unlearn.support.progress import Advance, progress
 from i2i_unlearn.training.checkpoints import Checkpoints
-from i2i_unlearn.training.engine import Batches, Schedule, Silent, train
+from i2i_unlearn.training.engine import Batches, Observer, Schedule, Silent, train
 
 Facts = dict[str, float | str]
 Stream = Callable[[Mapping[str, Any]], None]
@@ -29,14 +30,14 @@ Stream = Callable[[Mapping[str, Any]], None]
 
 
 def run_digest(stage: str, config: TrainingConfig, **inputs: str) -> str:
-    """Names a run by all that decides its result, code included: the key of its checkpoint."""
+    """The key of a run's checkpoint: a digest of everything that decides its result, code included."""
     own = {"own_code": code_digest(config.model)} if config.model else {}
     content = {"stage": stage, "config": config.digest(), "code": _code_digest(), **own, **inputs}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _code_digest() -> str:
-    """sha256 of the package's source and torch's version: a checkpoint of other code is not gone on from."""
+    """sha256 of the package's source and torch's version: a run never resumes from a checkpoint of other code."""
     total = hashlib.sha256(torch.__version__.encode())
     package = Path(i2i_unlearn.__file__).parent
     for path in sorted(package.rglob("*.py")):
@@ -59,47 +60,67 @@ def schedule_of(config: TrainingConfig, average_decay: float = 0.0) -> Schedule:
     )
 
 
-def train_and_write(
-    *,
-    description: str,
-    digest: str,
-    student: Any,
-    objective: Objective,
-    batches: Batches,
-    targets: Targets | None,
-    schedule: Schedule,
-    config: TrainingConfig,
-    out: str | Path,
-    facts: Callable[[Path], Facts],
-    begun: float,
-    stream: Stream | None = None,
-    processes: Processes = ALONE,
-    finish: Callable[[], None] | None = None,
-) -> Facts:
-    """Train, then write model/, steps.jsonl and summary.json under `out`, whole or not at all; return the summary.
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What is trained, on which images, towards what."""
+
+    stage: str
+    inputs: Mapping[str, str]
+    """Digests of what the stage reads; they name its checkpoint, together with config and code."""
+    student: Any
+    objective: Objective
+    batches: Batches
+    targets: Targets | None = None
+    average_decay: float = 0.0
+    """Decay of the moving average of the weights; 0 = none."""
+    processes: Processes = ALONE
+    finish: Callable[[], None] = lambda: None
+    """Changes the trained student before it is saved."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Where the result goes, and what is told about it."""
+
+    folder: str | Path
+    facts: Callable[[Path], Facts]
+    """What the stage adds to the summary, given the folder of the saved model; it may refuse the model."""
+    begun: float
+    """When the stage began (time.monotonic), so that seconds count everything the stage did."""
+    stream: Stream | None = None
+
+
+def train_and_write(training: Training, config: TrainingConfig, output: Output) -> Facts:
+    """Train, then write model/, steps.jsonl and summary.json, whole or not at all; return the summary.
 
     Of several processes the first alone writes and shows progress; the others return {}.
 
-    `facts(model_folder)` adds what the stage knows and may refuse the model; `begun` is when the stage began
-    (time.monotonic), so that seconds count everything the stage did. `finish`, where given, changes the trained
-    student before it is saved.
+    Raises:
+        UserError: a damaged checkpoint, a loss that is not finite, or what `output.facts` refuses.
     """
-    store = Checkpoints(config.checkpoint_uri, digest)
+    student, processes = training.student, training.processes
+    store = Checkpoints(config.checkpoint_uri, run_digest(training.stage, config, **training.inputs))
+    schedule = schedule_of(config, training.average_decay)
+
+    def trained(observer: Observer) -> list[dict[str, Any]]:
+        return train(
+            student, training.objective, training.batches, training.targets, schedule, store, observer, processes
+        )
+
     if not processes.is_first:
         with num_threads(config.num_threads):
-            train(student, objective, batches, targets, schedule, store, Silent(), processes)
+            trained(Silent())
         return {}
-    # The out folder is opened first: a full disk or a missing right shows before the training, not after it.
-    with atomic_folder(out) as aside, _watch(description, config.num_steps, stream) as observer:
+    # The output folder is opened first: a full disk or a missing right shows before the training, not after it.
+    with atomic_folder(output.folder) as aside, _watch(training.stage, config.num_steps, output.stream) as observer:
         with num_threads(config.num_threads):
-            log = train(student, objective, batches, targets, schedule, store, observer, processes)
+            log = trained(observer)
             student.cpu()
-            if finish:
-                finish()
+            training.finish()
         student.save(aside / "model")
         (aside / "steps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
         summary = {
-            **facts(aside / "model"),
+            **output.facts(aside / "model"),
             "model_sha256": digest_folder(aside / "model"),
             "config_digest": config.digest(),
             "operator": config.operator,
@@ -108,7 +129,7 @@ def train_and_write(
             "seed": config.seed,
             "steps": config.num_steps,
             "resumed_from_step": observer.resumed_from,
-            "seconds": round(time.monotonic() - begun + observer.seconds_before, 3),
+            "seconds": round(time.monotonic() - output.begun + observer.seconds_before, 3),
             "peak_memory_bytes": peak_memory_bytes(),
         }
         write_json(aside / "summary.json", summary)
@@ -139,7 +160,7 @@ class _Watcher:
     def begin(self, done: int, seconds: float) -> None:
         self.resumed_from, self.seconds_before = done, seconds
         if done:
-            print(f"{self._description}: going on after step {done} of {self._num_steps}", file=sys.stderr)
+            print(f"{self._description}: resuming after step {done} of {self._num_steps}", file=sys.stderr)
         self._bar = progress(self._description, self._num_steps, done)
         self._advance = self._bar.__enter__()
 
