@@ -104,7 +104,7 @@ def test_nothing_in_a_version_is_pickled(registered: Registered, tmp_path: Path)
         saved = server.download(server.version(registered.name, "2"), tmp_path)
     names = {path.relative_to(saved).as_posix() for path in saved.rglob("*") if path.is_file()}
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".bin", ".pyc"))]
-    assert {"MLmodel", "pyfunc_model.py", "code/i2i_unlearn/pyfunc_model.py"} <= names
+    assert {"MLmodel", "pyfunc_model.py", "code/i2i_unlearn/serving/pyfunc_model.py"} <= names
     assert {name for name in names if name.startswith("artifacts/")} == {
         f"artifacts/model/{name}" for name in ("config.json", "model.safetensors", "preprocessor_config.json")
     }

@@ -9,10 +9,9 @@ from i2i_unlearn.models.laws import check_laws
 from i2i_unlearn.models.published import convert_checkpoint, is_checkpoint
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_folder, digest_file, digest_folder, write_json
-from i2i_unlearn.training.run import Facts
 
 
-def run(out: str | Path, config: SnapshotConfig) -> Facts:
+def run(out: str | Path, config: SnapshotConfig) -> dict[str, float | str]:
     """Copy the model that `config.source` names to `out`/model; return its digest.
 
     The source is a model directory, a registry version, or a file in a published format (formats/). The model is
@@ -28,7 +27,7 @@ def run(out: str | Path, config: SnapshotConfig) -> Facts:
         if config.model:
             check_laws(model)
         model.save(aside / "model")
-        summary: Facts = {
+        summary: dict[str, float | str] = {
             "source": config.source,
             "source_sha256": found,
             "model_sha256": digest_folder(aside / "model"),

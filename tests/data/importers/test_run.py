@@ -296,7 +296,7 @@ def test_a_file_is_no_folder_per_class(bring, tmp_path):
 
 PEAK_MEMORY = """
     import sys
-    from i2i_unlearn.data.importers import ImportSettings, import_images
+    from i2i_unlearn.data.importers.run import ImportSettings, import_images
     imported = import_images(sys.argv[1], sys.argv[2], ImportSettings(), tell=print)
     peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
     print(imported.written.num_images, int(peak.split()[1]) * 1024)

@@ -16,7 +16,7 @@ _COLOUR = re.compile(r"\x1b\[\d+m")
 _STARTED = re.compile(r"[\d:.]+ - INFO - Executing task '([^']+)'")
 _ENDED = re.compile(r"[\d:.]+ - [A-Z]+ - Task '([^']+)' finished with status ([A-Z]+)")
 _PROGRESS = re.compile(r"\s*(\S.*: \d+/\d+, \d+ s left.*)")
-_REFUSAL = re.compile(r"\s*i2i_unlearn\.errors\.(UserError|Diverged|GateRefused): (.+)")
+_REFUSAL = re.compile(r"\s*i2i_unlearn\.support\.errors\.(UserError|Diverged|GateRefused): (.+)")
 _TRACEBACK = "Traceback (most recent call last):"
 _KEPT_LINES = 1000  # of one step, to find its last traceback in
 
