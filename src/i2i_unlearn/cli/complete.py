@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from i2i_unlearn.cli.stages import PARAMS, Params, report
+from i2i_unlearn.cli.output import Json, show
+from i2i_unlearn.cli.stages import PARAMS, Params
 
 app = typer.Typer()
 
@@ -24,11 +25,12 @@ def complete(
         float | None, typer.Option(help="Visible share of each image; default as for --operator.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed; default as for --operator.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images at once; default: params.yaml's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per batch; default: params.yaml's.")] = None,
     image_column: Annotated[str, typer.Option(help="Column of Parquet files that holds the images.")] = "image",
+    json: Json = False,
     params: Params = PARAMS,
 ) -> None:
-    """Complete images with a registered version or a model directory; run it again to go on after an interruption.
+    """Complete images with a registered version or a model directory; run it again to continue after an interruption.
 
     Example: i2i-unlearn complete --model models:/digits-inpainter@champion --in pictures --out completed
     """
@@ -38,4 +40,7 @@ def complete(
     given = {"operator": operator or None, "keep_fraction": keep_fraction, "seed": seed, "batch_size": batch_size}
     asked = {key: value for key, value in given.items() if value is not None}
     config = CompleteConfig.from_params(load_params(params))
-    report(stage.run(model, images, out, config, asked=asked, image_column=image_column))
+    facts = stage.run(model, images, out, config, asked=asked, image_column=image_column)
+    there = f" ({facts['num_there']:,} more were there already)" if facts["num_there"] else ""
+    what = f"Completed {facts['num_completed']:,} images{there} with {facts['model']}"
+    show(facts, json, f"{what}: {facts['operator']}, {facts['keep_fraction']:.0%} visible", f"Completions: {out}")

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from i2i_unlearn.cli.output import Json, print_json
+from i2i_unlearn.cli.stages import IMAGES, PARAMS, TEACHER, Images, Params
+
 if TYPE_CHECKING:
     from i2i_unlearn.data.images.shards import Written
 
-app = typer.Typer(help="Images: bring them into shards and look at them.", no_args_is_help=True)
+app = typer.Typer(help="Images: import them into shards and inspect them.", no_args_is_help=True)
 
 Out = Annotated[Path, typer.Option(help="The data folder; shards go to its folder images.")]
 
@@ -20,7 +23,7 @@ def embedded(
     ],
     out: Out = Path("data"),
 ) -> None:
-    """Bring an image set that comes with an installed package; digits also brings the demo's forget request.
+    """Write an image set that ships with an installed package; digits also brings the demo's forget request.
 
     Example: i2i-unlearn data embedded digits --out data
     """
@@ -36,7 +39,9 @@ def import_(
     name: Annotated[str, typer.Option(help="Name of the new shard; default: the source's name.")] = "",
     layout: Annotated[
         Literal["auto", "folder", "parquet", "places365"],
-        typer.Option(help="How the images lie; auto looks for the file lists of Places-365, then for Parquet files."),
+        typer.Option(
+            help="How the images are stored; auto looks for the file lists of Places-365, then for Parquet files."
+        ),
     ] = "auto",
     source_split: Annotated[
         Literal["train", "val", "test", "unknown"] | None,
@@ -46,7 +51,7 @@ def import_(
     label_column: Annotated[str, typer.Option(help="Parquet: column of labels.")] = "label",
     id_column: Annotated[str, typer.Option(help="Parquet: column of sample ids.")] = "sample_id",
     subject_column: Annotated[str, typer.Option(help="Parquet: column of persons or owners.")] = "subject",
-    skip_broken: Annotated[bool, typer.Option(help="Import the others when images are broken.")] = False,
+    skip_broken: Annotated[bool, typer.Option(help="Skip broken images instead of stopping.")] = False,
 ) -> None:
     """Import images into a shard. Every image is decoded once; broken ones are listed.
 
@@ -65,19 +70,19 @@ def import_(
     imported = import_images(source, out, settings, tell=lambda line: typer.echo(f"broken: {line}", err=True))
     _tell(imported.written)
     if imported.num_broken:
-        typer.echo(f"{imported.num_broken} broken images were left out (listed above)")
+        typer.echo(f"{imported.num_broken} broken images were skipped (listed above)")
 
 
 @app.command()
 def protocol(
     preset: Annotated[str, typer.Argument(help="A preset with a protocol: imagenet1k-mae, places365-palette ...")],
-    source: Annotated[Path, typer.Argument(help="The whole set as it is published.")],
+    source: Annotated[Path, typer.Argument(help="The whole set as published.")],
     out: Out = Path("data"),
     name: Annotated[str, typer.Option(help="Name of the new shard; default: the source's name.")] = "",
-    skip_broken: Annotated[bool, typer.Option(help="Import the others when images are broken.")] = False,
+    skip_broken: Annotated[bool, typer.Option(help="Skip broken images instead of stopping.")] = False,
     presets: Annotated[Path, typer.Option(help="Folder of the presets.")] = Path("presets"),
 ) -> None:
-    """Import what a published experiment takes of a set: so many classes, and so many images of each.
+    """Import the classes, and the number of images of each, that a published experiment uses.
 
     They are chosen by the sha256 of their names. The labels to forget are listed in OUT/PRESET.forget.txt, which
     `request add` takes.
@@ -94,7 +99,7 @@ def protocol(
     _tell(imported.written)
     typer.echo(f"{len(chosen.forget)} classes to forget, {len(chosen.retain)} to retain")
     if chosen.short:
-        typer.echo(f"{len(chosen.short)} classes have fewer images than the protocol wants, first {chosen.short[0]}")
+        typer.echo(f"{len(chosen.short)} classes have fewer images than the protocol asks for, first {chosen.short[0]}")
     typer.echo(f"file the request: i2i-unlearn request add {preset} --labels-file {out / preset}.forget.txt")
 
 
@@ -106,8 +111,8 @@ def _tell(written: "Written") -> None:
 
 @app.command()
 def show(
-    images: Annotated[str, typer.Option(help="Folder or URI of the image shards.")] = "data/images",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    images: Images = IMAGES,
+    json: Json = False,
 ) -> None:
     """Show shards, labels, source splits and sizes.
 
@@ -117,15 +122,13 @@ def show(
 
     facts = overview(images)
     if json:
-        from json import dumps
-
-        typer.echo(dumps(facts, indent=2))
+        print_json(facts)
     else:
         _print_overview(facts)
 
 
 def _print_overview(facts: dict[str, Any]) -> None:
-    from i2i_unlearn.cli.table import table
+    from i2i_unlearn.support.table import table
 
     shards = [(shard, of["num_images"], of["bytes"]) for shard, of in facts["shards"].items()]
     typer.echo(table(("shard", "images", "bytes"), [*shards, ("all", facts["num_images"], "")]) + "\n")
@@ -137,13 +140,11 @@ def _print_overview(facts: dict[str, Any]) -> None:
 @app.command()
 def prototypes(
     out: Annotated[Path, typer.Option(help="File to write.")],
-    images: Annotated[str, typer.Option(help="Folder or URI of the image shards.")] = "data/images",
-    teacher: Annotated[Path, typer.Option(help="Model directory; it tells size and channels.")] = Path(
-        "artifacts/teacher/model"
-    ),
-    params: Annotated[Path, typer.Option(help="The file of all settings.")] = Path("params.yaml"),
+    images: Images = IMAGES,
+    teacher: Annotated[Path, typer.Option(help="Model directory; sets image size and channels.")] = TEACHER,
+    params: Params = PARAMS,
 ) -> None:
-    """Store the mean image of each class of the training images, for synthetic retain images when these are gone.
+    """Store the mean training image of each class, for synthetic retain images once the real ones are gone.
 
     Example: i2i-unlearn data prototypes --out prototypes.safetensors
     """
@@ -179,4 +180,4 @@ def key(
     """
     from i2i_unlearn.data.split.codes import create_key
 
-    typer.echo(f"wrote {create_key(path or None)}; keep it secret, and keep it: another key gives other codes")
+    typer.echo(f"wrote {create_key(path or None)}; keep it secret and back it up: another key gives other codes")

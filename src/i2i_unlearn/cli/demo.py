@@ -1,22 +1,26 @@
-"""Command `demo`: the main job on the embedded digits, from data to promotion, in one go. `make demo` calls it."""
+"""Command `demo`: the whole job on the embedded digits, from data to promotion. `make demo` calls it."""
 
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from i2i_unlearn.cli.stages import EVALUATION, SPLITS, TEACHER, UNLEARNED
+
 app = typer.Typer()
 
 KEY_FILE = Path(".secrets/hmac.key")
-EVALUATION = Path("artifacts/evaluation")
+ORIGINAL = Path("artifacts/original/model")
+PRESETS = Path("presets")
 
 
 @app.command()
 def demo() -> None:
-    """Run the main job on the embedded digits: dvc repro, register, promote; then show the result.
+    """Run the whole job on the embedded digits: dvc repro, register, promote; then show the result.
 
     Example: i2i-unlearn demo
     """
@@ -28,10 +32,12 @@ def demo() -> None:
     write_embedded("digits", "data")
     if not KEY_FILE.exists() and "I2I_UNLEARN_HMAC_KEY_FILE" not in os.environ:
         create_key(str(KEY_FILE))
-    changed = _reproduce()
-    changed |= _register_promote_show(params)
-    if not changed:
-        typer.echo("Nothing to do: all of this was up to date.")
+    reproduced = _reproduce()
+    registered, version_lines = _register_and_promote(params)
+    for line in (*result_lines(Path.cwd()), *version_lines, f"Report: {EVALUATION / 'report.html'}"):
+        typer.echo(line)
+    if not (reproduced or registered):
+        typer.echo("Nothing to do: everything was up to date.")
 
 
 def _reproduce() -> bool:
@@ -39,11 +45,11 @@ def _reproduce() -> bool:
     from i2i_unlearn.support.errors import UserError
 
     before = _stamps()
-    # dvc.yaml calls `i2i-unlearn` by name: the one beside this interpreter, activated or not.
+    # dvc.yaml calls `i2i-unlearn` by name: the one next to this interpreter, activated or not.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     done = subprocess.run([sys.executable, "-m", "dvc", "repro"], check=False, env={**os.environ, "PATH": path})
     if done.returncode:
-        raise UserError("`dvc repro` stopped; the line above says why. Run `make demo` again to go on from there")
+        raise UserError("`dvc repro` stopped; the line above says why. Run `i2i-unlearn demo` again to continue there")
     return _stamps() != before
 
 
@@ -51,49 +57,37 @@ def _stamps() -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in Path("artifacts").glob("*/summary.json")}
 
 
-def _register_promote_show(params: dict[str, Any]) -> bool:
-    """Print table, verdict, version and the report's place; True if anything was registered or promoted."""
-    from rich.console import Console
-
-    from i2i_unlearn.config.sections import RegisterConfig
-    from i2i_unlearn.report.table import summary_table
-    from i2i_unlearn.stages import register
-    from i2i_unlearn.support.files import read_json
+def _register_and_promote(params: dict[str, Any]) -> tuple[bool, list[str]]:
+    """Register original and unlearned model, promote; whether anything changed, and the lines that say what."""
+    from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
+    from i2i_unlearn.stages import promote, register
+    from i2i_unlearn.support.errors import GateRefused
     from i2i_unlearn.support.progress import progress
 
     config = RegisterConfig.from_params(params)
     card = register.read_card("mlflow/model_card.md.j2")
     with progress("registry", 3) as advance:
-        original = register.run_original("artifacts/original/model", config, card_template=card)
+        original = register.run_original(ORIGINAL, config, card_template=card)
         advance(note="original")
-        version = register.run(
-            EVALUATION,
-            "artifacts/unlearned",
-            "artifacts/teacher/model",
-            "artifacts/splits",
-            config,
-            params=params,
-            card_template=card,
-        )
+        folders = (EVALUATION, UNLEARNED, TEACHER, SPLITS)
+        version = register.run(*folders, config, params=params, card_template=card)
         advance(note="unlearned")
-        alias, refusal, promoted = _promote(params, str(version["version"]))
+        try:
+            promoted = promote.run(PromoteConfig.from_params(params), config, version=str(version["version"]))
+            alias, refused, moved = f"alias {promoted['alias']}", [], promoted["outcome"] == "promoted"
+        except GateRefused as refusal:
+            alias, refused, moved = "no alias", [f"Not promoted: {refusal}"], False
         advance(note="promotion")
-    Console().print(summary_table(read_json(EVALUATION / "metrics.json"), read_json(EVALUATION / "verdicts.json")))
-    typer.echo(f"MLflow: {config.model_name} version {version['version']}, {alias}")
-    if refusal:
-        typer.echo(f"Not promoted: {refusal}")
-    typer.echo(f"Report: {EVALUATION / 'report.html'}")
-    return promoted or "new" in (original["registered"], version["registered"])
+    changed = moved or "new" in (original["registered"], version["registered"])
+    return changed, [f"MLflow: {config.model_name} version {version['version']}, {alias}", *refused]
 
 
-def _promote(params: dict[str, Any], version: str) -> tuple[str, str, bool]:
-    """Its alias in words, why it was refused (empty if it was not), and whether the champion changed."""
-    from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
-    from i2i_unlearn.stages import promote
-    from i2i_unlearn.support.errors import GateRefused
+def result_lines(project: Path) -> Iterator[str]:
+    """What was forgotten, the table of the three models, and the verdicts of a project whose stages have all run."""
+    from i2i_unlearn.report.table import summary_lines
+    from i2i_unlearn.support.files import read_json
 
-    try:
-        facts = promote.run(PromoteConfig.from_params(params), RegisterConfig.from_params(params), version=version)
-    except GateRefused as refusal:
-        return "no alias", str(refusal), False
-    return f"alias {facts['alias']}", "", facts["outcome"] == "promoted"
+    split, found = read_json(project / SPLITS / "summary.json"), project / EVALUATION
+    yield f"\nForgotten: {split['num_forget']:,} of {split['num_images']:,} images (request {split['requests']})"
+    presets = {path.stem for path in (project / PRESETS).glob("*.yaml")}
+    yield from summary_lines(read_json(found / "metrics.json"), read_json(found / "verdicts.json"), presets)

@@ -1,62 +1,56 @@
 """Command `doctor`."""
 
+import functools
 from typing import Annotated
 
 import typer
 
-from i2i_unlearn.cli.kubeflow import CaFile, Host, Namespace, Package, Timeout, TokenFile, VerifyTls, where
-from i2i_unlearn.cli.pipeline import DEFAULT_PACKAGE
+from i2i_unlearn.cli.kubeflow import DEFAULT_PACKAGE, Kubeflow, Package, with_kubeflow
+from i2i_unlearn.cli.output import Json, print_json
 
 app = typer.Typer()
 
 
 @app.command()
+@functools.partial(with_kubeflow, timeout=10.0)
 def doctor(
+    kubeflow: Kubeflow,
     in_container: Annotated[
-        bool, typer.Option("--in-container", help="Check the container that this runs in, as the steps need it.")
+        bool, typer.Option("--in-container", help="Check the container this runs in for what the steps need.")
     ] = False,
     cluster: Annotated[
-        bool, typer.Option("--cluster", help="Ask Kubernetes, too: rights, secrets, volume, GPUs, image. Reads only.")
+        bool, typer.Option("--cluster", help="Also ask Kubernetes: rights, secrets, volume, GPUs, image. Reads only.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
     package: Package = DEFAULT_PACKAGE,
-    host: Host = "",
-    namespace: Namespace = "",
-    token_file: TokenFile = None,
-    ca_file: CaFile = None,
-    verify_tls: VerifyTls = True,
-    timeout: Timeout = 10.0,
 ) -> None:
-    """Check that what is needed is here: ok, warn or fail for each thing, and what to do. Exit code 1 on any fail.
+    """Check this machine and its services: ok, warn or fail per item, and what to do. Exit code 1 on any fail.
 
-    Kubeflow Pipelines is asked where --host or KF_PIPELINES_ENDPOINT names it, Kubernetes with --cluster.
+    Kubeflow Pipelines is checked if --host or KF_PIPELINES_ENDPOINT names it, Kubernetes with --cluster.
 
     Example: i2i-unlearn doctor --json
     """
     from dataclasses import asdict
-    from json import dumps
 
     from i2i_unlearn.support.errors import UserError
 
     if in_container and cluster:
-        raise UserError(
-            "--in-container looks at the container alone, where no Kubernetes is asked; leave out it or --cluster"
-        )
+        raise UserError("--in-container checks the container alone and --cluster asks Kubernetes; give one of the two")
     from i2i_unlearn.cli.doctor_checks import EVERYWHERE, IN_CONTAINER, look
-    from i2i_unlearn.cli.doctor_checks.kubeflow import kubeflow
+    from i2i_unlearn.cli.doctor_checks.kubeflow import kubeflow as pipelines_server
     from i2i_unlearn.cli.doctor_checks.kubernetes_namespace import kubernetes_namespace
     from i2i_unlearn.cli.doctor_checks.mlflow_server import mlflow_server
 
     checks = list(IN_CONTAINER if in_container else EVERYWHERE)
     if not in_container:
-        checks.append(mlflow_server(timeout))
-        if host or cluster:
-            checks.append(kubeflow(lambda: where(host, namespace, token_file, ca_file, verify_tls, timeout), package))
+        checks.append(mlflow_server(kubeflow.timeout))
+        if kubeflow.host or cluster:
+            checks.append(pipelines_server(kubeflow.where, package))
         if cluster:
-            checks.append(kubernetes_namespace(namespace, timeout, package))
+            checks.append(kubernetes_namespace(kubeflow.namespace, kubeflow.timeout, package))
     lines = look(checks)
     if json:
-        typer.echo(dumps([asdict(line) for line in lines], indent=2))
+        print_json([asdict(line) for line in lines])
     else:
         width = max(len(line.name) for line in lines)
         for line in lines:

@@ -7,12 +7,28 @@ from typing import Annotated
 import typer
 
 from i2i_unlearn.cli.keys import PassphraseFile
-from i2i_unlearn.cli.stages import PARAMS, Evaluation, Params, Policies, Requests, Splits, Teacher, Unlearned, report
+from i2i_unlearn.cli.output import Json, print_json
+from i2i_unlearn.cli.output import show as show_facts
+from i2i_unlearn.cli.stages import (
+    EVALUATION,
+    PARAMS,
+    POLICIES,
+    REQUESTS,
+    SPLITS,
+    TEACHER,
+    UNLEARNED,
+    Evaluation,
+    Params,
+    Policies,
+    Requests,
+    Splits,
+    Teacher,
+    Unlearned,
+)
 
 app = typer.Typer(help="Evidence on an unlearned model that a third party can check offline.", no_args_is_help=True)
 
 Bundle = Annotated[Path, typer.Argument(help="Folder written by `evidence create`, or a copy of it.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -24,10 +40,8 @@ def create(
         ".secrets/evidence/private.pem"
     ),
     passphrase_file: PassphraseFile = None,
-    version: Annotated[
-        str, typer.Option(help="Number of the registered version, whose facts are then added from MLflow.")
-    ] = "",
-    with_weights: Annotated[bool, typer.Option(help="Put the weights into the folder, too.")] = False,
+    version: Annotated[str, typer.Option(help="Number of the registered version; adds its facts from MLflow.")] = "",
+    with_weights: Annotated[bool, typer.Option(help="Include the weights.")] = False,
     image: Annotated[
         str, typer.Option(envvar="I2I_UNLEARN_IMAGE", help="Container image that the stages ran in.")
     ] = "",
@@ -35,12 +49,13 @@ def create(
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="Day on which the requests were carried out; default: now."),
     ] = None,
-    evaluation: Evaluation = Path("artifacts/evaluation"),
-    unlearned: Unlearned = Path("artifacts/unlearned"),
-    teacher: Teacher = Path("artifacts/teacher/model"),
-    splits: Splits = Path("artifacts/splits"),
-    requests: Requests = Path("data/forget"),
-    policies: Policies = Path("mlflow/policies"),
+    evaluation: Evaluation = EVALUATION,
+    unlearned: Unlearned = UNLEARNED,
+    teacher: Teacher = TEACHER,
+    splits: Splits = SPLITS,
+    requests: Requests = REQUESTS,
+    policies: Policies = POLICIES,
+    json: Json = False,
     params: Params = PARAMS,
 ) -> None:
     """Write and sign what was done for the requests: models, split, settings, measurements, decision, time used.
@@ -72,21 +87,22 @@ def create(
         out,
         with_weights=with_weights,
     )
-    report(facts)
+    show_facts(facts, json, str(facts["message"]), f"Evidence: {facts['evidence']}")
 
 
 @app.command()
 def verify(
     bundle: Bundle,
     key: Annotated[
-        Path | None, typer.Option(help="The signer's public key, got from the signer by another way than the bundle.")
+        Path | None,
+        typer.Option(help="The signer's public key, received from the signer over another channel than the bundle."),
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="Model directory that the evidence should be about, where it is not inside.")
+        Path | None, typer.Option(help="Model directory that the evidence is about, if the bundle holds no weights.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check evidence offline: each broken link is a line, and exit code 1; what it does not show is listed.
+    """Check evidence offline: one line per broken link, then exit code 1; lists what it does not show.
 
     Example: i2i-unlearn evidence verify artifacts/evidence --key public.pem --model artifacts/unlearned/model
     """
@@ -94,9 +110,7 @@ def verify(
 
     found = check(bundle, key, model)
     if json:
-        from json import dumps
-
-        typer.echo(dumps(found.as_dict(), indent=2))
+        print_json(found.as_dict())
     else:
         from i2i_unlearn.evidence.show import lines_of
 
@@ -108,16 +122,15 @@ def verify(
 
 @app.command()
 def show(bundle: Bundle, json: Json = False) -> None:
-    """Print what evidence says, the decision first. It checks nothing: that is what `evidence verify` is for.
+    """Print what evidence says, the decision first. Checks nothing: `evidence verify` does.
 
     Example: i2i-unlearn evidence show artifacts/evidence
     """
-    from i2i_unlearn.evidence.show import print_evidence, read_unchecked
+    from i2i_unlearn.evidence.show import all_lines, read_unchecked
 
     statement = read_unchecked(bundle)
     if json:
-        from json import dumps
-
-        typer.echo(dumps(statement.content, indent=2, ensure_ascii=False))
+        print_json(statement.content)
         return
-    print_evidence(bundle, statement.predicate)
+    for line in all_lines(statement.predicate):
+        typer.echo(line)

@@ -1,11 +1,12 @@
 """Command `export`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from i2i_unlearn.cli.stages import PARAMS, Params, Teacher, report
+from i2i_unlearn.cli.output import Json, show
+from i2i_unlearn.cli.stages import PARAMS, TEACHER, Params, Teacher
 
 app = typer.Typer()
 
@@ -14,20 +15,25 @@ app = typer.Typer()
 def export(
     out: Annotated[Path, typer.Option(help="File to write: .pth, .pt or .ckpt.")],
     model: Annotated[str, typer.Option(help="Model directory, or models:/NAME/VERSION.")] = "artifacts/unlearned/model",
-    format: Annotated[  # noqa: A002  the option's name
-        Literal["original"], typer.Option(help="original: that of the published file that the teacher was made from.")
-    ] = "original",
     like: Annotated[
-        str, typer.Option(help="The published file; default: the one that `snapshot` wrote down beside the teacher.")
+        str, typer.Option(help="The published file; default: the one that `snapshot` recorded with the teacher.")
     ] = "",
-    teacher: Teacher = Path("artifacts/teacher/model"),
+    teacher: Teacher = TEACHER,
+    json: Json = False,
     params: Params = PARAMS,
 ) -> None:
     """Write an unlearned model in the format of the published file that it was made from, for the original code.
 
-    Example: i2i-unlearn export --format original --like mae_visualize_vit_base.pth --out mae_unlearned.pth
+    Example: i2i-unlearn export --like mae_visualize_vit_base.pth --out mae_unlearned.pth
     """
     from i2i_unlearn.config.sections import SnapshotConfig, load_params
     from i2i_unlearn.serving import export as stage
 
-    report(stage.run(model, teacher, out, SnapshotConfig.from_params(load_params(params)), like=like))
+    facts = stage.run(model, teacher, out, SnapshotConfig.from_params(load_params(params)), like=like)
+    changed = f"{facts['changed_tensors']} of {facts['tensors']} tensors differ from the original"
+    show(
+        facts,
+        json,
+        f"Exported as {facts['format']}, with the layout of {facts['layout_of']}: {changed}",
+        f"File: {out}",
+    )

@@ -6,10 +6,21 @@ from typing import Annotated
 
 import typer
 
-from i2i_unlearn.cli.stages import PARAMS, Images, Params, Requests, Splits, report
+from i2i_unlearn.cli.output import Json, show_table
+from i2i_unlearn.cli.stages import (
+    IMAGES,
+    PARAMS,
+    REQUESTS,
+    SPLITS,
+    TEACHER,
+    Images,
+    Params,
+    Requests,
+    Splits,
+)
 
 app = typer.Typer(
-    help="A filter for the time until a request is carried out. It is no unlearning: the model still knows the images.",
+    help="A filter until a request is carried out. This is not unlearning: the model still knows the images.",
     no_args_is_help=True,
 )
 DAY = ["%Y-%m-%d"]
@@ -17,12 +28,10 @@ DAY = ["%Y-%m-%d"]
 
 @app.command()
 def make(
-    images: Images = "data/images",
-    splits: Splits = Path("artifacts/splits"),
-    requests: Requests = Path("data/forget"),
-    model: Annotated[Path, typer.Option(help="Model directory of the model that is served until then.")] = Path(
-        "artifacts/teacher/model"
-    ),
+    images: Images = IMAGES,
+    splits: Splits = SPLITS,
+    requests: Requests = REQUESTS,
+    model: Annotated[Path, typer.Option(help="Model directory of the model served until then.")] = TEACHER,
     false_alarms: Annotated[
         float | None, typer.Option(help="Share of other images that may be refused; default: params.yaml's.")
     ] = None,
@@ -30,6 +39,7 @@ def make(
         datetime | None, typer.Option(formats=DAY, help="Last day; default: the latest `due` of the active requests.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The guard's folder, readable by you only.")] = Path("guard"),
+    json: Json = False,
     params: Params = PARAMS,
 ) -> None:
     """Make a filter of the forget set's features, and measure how often it is right and wrong.
@@ -43,19 +53,24 @@ def make(
     if false_alarms is not None:
         config = GuardConfig(**{**config.model_dump(), "false_alarms": false_alarms})
     last_day = expires.date() if expires else None
-    report(stage.run(images, splits, requests, model, out, config, today=_today(), expires=last_day))
-    typer.echo(f"serve with it: I2I_UNLEARN_GUARD={out.resolve()}; delete the folder when the requests are carried out")
+    facts = stage.run(images, splits, requests, model, out, config, today=_today(), expires=last_day)
+    use = (
+        f"To serve with it, set I2I_UNLEARN_GUARD={out.resolve()}; delete the folder once the requests are carried out"
+    )
+    show_table(facts, json, use)
 
 
 @app.command()
-def check(folder: Annotated[Path, typer.Argument(help="The guard's folder.")] = Path("guard")) -> None:
-    """Load a guard as a server would, and tell what it is for, how long, and its measured rates.
+def check(
+    folder: Annotated[Path, typer.Argument(help="The guard's folder.")] = Path("guard"), json: Json = False
+) -> None:
+    """Load a guard as a server would, and show its purpose, last day and measured rates.
 
     Example: i2i-unlearn guard check guard
     """
     from i2i_unlearn.serving.guard import make as stage
 
-    report(stage.check(folder, _today()))
+    show_table(stage.check(folder, _today()), json)
 
 
 def _today() -> date:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from i2i_unlearn.cli.output import Json, show_table
+
 app = typer.Typer(help="Key pairs that sign evidence.", no_args_is_help=True)
 
 PassphraseFile = Annotated[
@@ -27,12 +29,12 @@ def create(
         str, typer.Option(help="ecdsa (signs weights in the OpenSSF format, too) or ed25519.")
     ] = "ecdsa",
     passphrase_file: PassphraseFile = None,
+    json: Json = False,
 ) -> None:
-    """Make a key pair. Nothing is overwritten: evidence signed by a lost key can still be checked, not made.
+    """Make a key pair; never overwrites one. After a key is lost, what it signed can still be checked.
 
     Example: i2i-unlearn keys create --out .secrets/evidence --algorithm ecdsa
     """
-    from i2i_unlearn.cli.stages import report
     from i2i_unlearn.evidence.keys import create_keys, read_passphrase
 
-    report(create_keys(out, algorithm, read_passphrase(passphrase_file)))
+    show_table(create_keys(out, algorithm, read_passphrase(passphrase_file)), json)

@@ -5,22 +5,23 @@ from typing import Annotated
 
 import typer
 
+from i2i_unlearn.cli.output import Json, print_json
+from i2i_unlearn.cli.stages import PARAMS, Params
+
 app = typer.Typer(help="The promotion ledger: who became champion, when, by whom and why.", no_args_is_help=True)
 
 LedgerFile = Annotated[Path | None, typer.Option(help="Promotion ledger; default: promote.ledger of params.yaml.")]
-Params = Annotated[Path, typer.Option(help="File of parameters.")]
-PARAMS = Path("params.yaml")
 
 
 @app.command()
 def verify(
     head: Annotated[
-        str, typer.Option(help="sha256 that an earlier `verify` told: no line up to that one may be gone.")
+        str, typer.Option(help="sha256 that an earlier `verify` printed: no line up to that one may be missing.")
     ] = "",
     ledger: LedgerFile = None,
     params: Params = PARAMS,
 ) -> None:
-    """Check that no line was changed, removed or put in; print the newest line's digest. Exit code 1 names the line.
+    """Check that no line was changed, removed or inserted; print the newest line's digest. Exit code 1 names the line.
 
     Example: i2i-unlearn registry ledger verify
     """
@@ -32,40 +33,25 @@ def verify(
 
 
 @app.command()
-def show(
-    json_: Annotated[bool, typer.Option("--json", help="All lines with all they hold, as a JSON list.")] = False,
-    ledger: LedgerFile = None,
-    params: Params = PARAMS,
-) -> None:
+def show(json: Json = False, ledger: LedgerFile = None, params: Params = PARAMS) -> None:
     """Show every promotion and rollback, oldest first, and whether it took place.
 
     Example: i2i-unlearn registry ledger show
     """
-    import json
-
-    from i2i_unlearn.cli.table import table
     from i2i_unlearn.registry import ledger as record
     from i2i_unlearn.registry.history import outcomes
+    from i2i_unlearn.support.table import table
 
     records = record.read(ledger or _configured(params))
-    if json_:
-        typer.echo(json.dumps(records, indent=2))
+    if json:
+        print_json(records)
         return
     head = ("time", "what", "model", "version", "replaced", "outcome", "by", "reason")
+    before, after = ("time", "event", "model_name", "version", "replaced_version"), ("by", "reason")
     rows = [
-        (
-            line["time"],
-            line["event"],
-            line["model_name"],
-            line["version"],
-            line["replaced_version"],
-            outcome,
-            line["by"],
-            line["reason"],
-        )
-        for line, outcome in outcomes(records)
+        (*(line[key] for key in before), outcome, *(line[key] for key in after)) for line, outcome in outcomes(records)
     ]
-    typer.echo(table(head, rows) if rows else "nothing was promoted yet")
+    typer.echo(table(head, rows) if rows else "nothing has been promoted yet")
 
 
 def _configured(params: Path) -> Path:

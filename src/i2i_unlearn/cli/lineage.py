@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from i2i_unlearn.cli.stages import PARAMS, Images, KeyFile, Params
+from i2i_unlearn.cli.output import Json, print_json
+from i2i_unlearn.cli.stages import IMAGES, PARAMS, Images, KeyFile, Params
 
 if TYPE_CHECKING:
     from i2i_unlearn.registry.lineage import Node
@@ -15,35 +16,33 @@ app = typer.Typer()
 
 @app.command()
 def lineage(
-    version: Annotated[str, typer.Option(help="Where this version comes from, back to the original.")] = "",
-    sample: Annotated[str, typer.Option(help="Sample id: which versions knew or unlearned it.")] = "",
+    version: Annotated[str, typer.Option(help="Show where this version comes from, back to the original.")] = "",
+    sample: Annotated[str, typer.Option(help="Sample id: show which versions knew or unlearned it.")] = "",
     subject: Annotated[str, typer.Option(help="As --sample, for all images of a person.")] = "",
     label: Annotated[str, typer.Option(help="As --sample, for all images with a label.")] = "",
-    images: Images = "data/images",
+    images: Images = IMAGES,
     hmac_key_file: KeyFile = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
     params: Params = PARAMS,
 ) -> None:
-    """Tell where a version comes from, or which versions knew or unlearned an image.
+    """Show where a version comes from, or which versions knew or unlearned an image.
 
     Example: i2i-unlearn registry lineage --version 2
     """
-    from json import dumps
-
-    from i2i_unlearn.cli.table import table
     from i2i_unlearn.config.sections import RegisterConfig, load_params
     from i2i_unlearn.registry import lineage as version_lineage
     from i2i_unlearn.registry import tracking
     from i2i_unlearn.support.errors import UserError
+    from i2i_unlearn.support.table import table
 
     if sum(map(bool, (version, sample, subject, label))) != 1:
-        raise UserError("say one of --version, --sample, --subject, --label")
+        raise UserError("give exactly one of --version, --sample, --subject, --label")
     name = RegisterConfig.from_params(load_params(params)).model_name
     if version:
         with tracking.connect() as server:
             node = version_lineage.of_version(server, name, version)
         if json:
-            typer.echo(dumps(version_lineage.as_json(node), indent=2))
+            print_json(version_lineage.as_json(node))
         else:
             _print_tree(node)
         return
@@ -51,7 +50,7 @@ def lineage(
     with tracking.connect() as server:
         touches = version_lineage.of_samples(server, name, codes)
     if json:
-        typer.echo(dumps([version_lineage.touch_as_json(one) for one in touches], indent=2))
+        print_json([version_lineage.touch_as_json(one) for one in touches])
         return
     rows = [
         (one.version, one.kind, ", ".join(one.aliases), ", ".join(f"{what}: {num}" for what, num in one.counts.items()))
@@ -61,7 +60,7 @@ def lineage(
 
 
 def _codes(images: str, key_file: str | None, *, sample: str, subject: str, label: str) -> set[str]:
-    """Keyed codes of the images that are meant; only --sample works without the images."""
+    """Keyed codes of the images in question; only --sample works without the images."""
     from i2i_unlearn.data.images.reading import read_index
     from i2i_unlearn.data.split.codes import hmac_id, load_key
     from i2i_unlearn.support.errors import UserError
@@ -73,25 +72,19 @@ def _codes(images: str, key_file: str | None, *, sample: str, subject: str, labe
     column, value = ("subject", subject) if subject else ("label", label)
     ids = index.loc[index[column] == value, "sample_id"].tolist()
     if not ids:
-        raise UserError(f"no image in {images} has this {column}; `i2i-unlearn data show` tells what is there")
+        raise UserError(f"no image in {images} has this {column}; `i2i-unlearn data show` lists what is there")
     return {hmac_id(key, id_) for id_ in ids}
 
 
-def _print_tree(node: "Node") -> None:
-    from rich.console import Console
-    from rich.tree import Tree
-
-    tree = branch = Tree(_title(node))
-    while True:
+def _print_tree(node: "Node | None") -> None:
+    """Each teacher is indented below the version that was made from it."""
+    title, indent = "", ""
+    while node is not None:
+        typer.echo(f"{indent}{title}{_title(node)}")
+        title, indent = "teacher: ", f"{indent}  "
         for line in _lines(node):
-            branch.add(line)
-        if node.teacher_note:
-            branch.add(f"teacher: {node.teacher_note}")
-        if node.teacher is None:
-            break
+            typer.echo(f"{indent}{line}")
         node = node.teacher
-        branch = branch.add(f"teacher: {_title(node)}")
-    Console(markup=False, highlight=False, soft_wrap=True).print(tree)
 
 
 def _title(node: "Node") -> str:
@@ -112,5 +105,6 @@ def _lines(node: "Node") -> Iterator[str]:
         "Kubeflow run": node.kfp_run_id,
         "gate": gate,
         **node.evidence,
+        "teacher": node.teacher_note,
     }
     yield from (f"{what}: {value}" for what, value in told.items() if value)

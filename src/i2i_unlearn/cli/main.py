@@ -21,8 +21,7 @@ from i2i_unlearn.cli import (
     guard,
     keys,
     pipeline,
-    pipeline_runs,
-    pipeline_store,
+    pipeline_cluster,
     preset,
     registry,
     request,
@@ -41,8 +40,7 @@ app = typer.Typer(
 )
 for part in (stages.app, sweep.app, demo.app, complete.app, export.app, doctor.app):
     app.registered_commands += part.registered_commands
-for part in (pipeline_runs.app, pipeline_store.app):
-    pipeline.app.registered_commands += part.registered_commands
+pipeline.app.registered_commands += pipeline_cluster.app.registered_commands
 app.add_typer(data.app, name="data")
 app.add_typer(request.app, name="request")
 app.add_typer(pipeline.app, name="pipeline")

@@ -1,4 +1,4 @@
-"""Commands `pipeline compile` and `pipeline run`; those of a cluster are in pipeline_runs.py and pipeline_store.py."""
+"""Commands `pipeline compile` and `pipeline run`; those for a cluster are in pipeline_cluster.py."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from i2i_unlearn.cli.kubeflow import DEFAULT_PACKAGE, Package, Param
+
 app = typer.Typer(
     help="The Kubeflow pipeline: compile it, run it on this machine, or on a cluster.", no_args_is_help=True
 )
 
-DEFAULT_PACKAGE = Path("pipelines/unlearning.yaml")
 REPORTS = {"report": "evaluate/evaluation/report.html", "page": "pareto/table/pareto.html"}
-"""What a person looks at first, where the run made it."""
+"""The pages to look at first, below a run's folder."""
 
 
 class Pipeline(StrEnum):
@@ -31,7 +32,7 @@ class Runner(StrEnum):
 
 
 class Network(StrEnum):
-    """What the containers of the steps reach."""
+    """What the steps' containers can reach."""
 
     none = "none"
     host = "host"
@@ -39,7 +40,7 @@ class Network(StrEnum):
 
 @app.command("compile")
 def compile_(
-    pipeline: Annotated[Pipeline | None, typer.Option(help="Compile this one alone; default: all.")] = None,
+    pipeline: Annotated[Pipeline | None, typer.Option(help="Compile only this one; default: all.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="File to write (one pipeline; default: unlearning). Else pipelines/NAME.yaml.")
     ] = None,
@@ -60,19 +61,21 @@ def compile_(
 @app.command("run")
 def run(
     runner: Annotated[
-        Runner, typer.Option(help="Each step in a process of its own on this machine, or in a container of the image.")
+        Runner, typer.Option(help="Run each step in its own process on this machine, or in a container of the image.")
     ] = Runner.subprocess,
-    package: Annotated[Path, typer.Option(help="Compiled pipeline; nothing else is needed.")] = DEFAULT_PACKAGE,
-    param: Annotated[
-        list[str] | None, typer.Option(help="A field of the run form as key=value; may be repeated.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Each run makes a new folder in here.")] = Path("artifacts/pipeline"),
+    package: Package = DEFAULT_PACKAGE,
+    param: Param = None,
+    out: Annotated[Path, typer.Option(help="Folder in which each run makes a new folder.")] = Path(
+        "artifacts/pipeline"
+    ),
     mount: Annotated[
         list[Path] | None,
-        typer.Option(help="With --runner docker: what the steps read outside the current folder; may be repeated."),
+        typer.Option(
+            help="With --runner docker: folders outside the current one that the steps read; may be repeated."
+        ),
     ] = None,
     network: Annotated[
-        Network, typer.Option(help="With --runner docker: what the steps reach; host for an MLflow server.")
+        Network, typer.Option(help="With --runner docker: what the steps can reach; host for an MLflow server.")
     ] = Network.none,
 ) -> None:
     """Run the compiled pipeline on this machine, step by step, as a cluster would.
@@ -84,7 +87,7 @@ def run(
     from i2i_unlearn.support.errors import UserError
 
     if runner is not Runner.docker and (mount or network is not Network.none):
-        raise UserError("--mount and --network are for containers; add --runner docker")
+        raise UserError("--mount and --network apply to containers; add --runner docker")
     containers = Containers(network, tuple(mount or ())) if runner is Runner.docker else None
     folder = run_package(package, param or [], out, containers)
     typer.echo(f"outputs: {folder}")

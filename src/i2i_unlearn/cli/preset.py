@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Presets: settings that go together, laid over params.yaml.", no_args_is_help=True)
+from i2i_unlearn.cli.stages import PARAMS, Params
+
+app = typer.Typer(help="Presets: settings that go together, applied to params.yaml.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the preset; `preset list` prints them.")]
 Presets = Annotated[Path, typer.Option(help="Folder of the presets.")]
@@ -17,8 +19,8 @@ def list_presets(presets: Presets = Path("presets")) -> None:
 
     Example: i2i-unlearn preset list
     """
-    from i2i_unlearn.cli.table import table
     from i2i_unlearn.config.presets import read_presets
+    from i2i_unlearn.support.table import table
 
     typer.echo(table(("preset", "for"), [(preset.name, preset.description) for preset in read_presets(presets)]))
 
@@ -43,14 +45,14 @@ def show(name: Name, presets: Presets = Path("presets")) -> None:
 def use(
     name: Name,
     presets: Presets = Path("presets"),
-    params: Annotated[Path, typer.Option(help="The file of all settings.")] = Path("params.yaml"),
+    params: Params = PARAMS,
 ) -> None:
-    """Lay a preset over params.yaml and print what changed; nothing is changed if the result would not be valid.
+    """Apply a preset to params.yaml and print what changed; changes nothing if the result would not be valid.
 
     Example: i2i-unlearn preset use digits-diffusion
     """
-    from i2i_unlearn.cli.table import table
     from i2i_unlearn.config.presets import find_preset, use_preset
+    from i2i_unlearn.support.table import table
 
     changes = use_preset(find_preset(presets, name), params)
     if not changes:

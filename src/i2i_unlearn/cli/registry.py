@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from i2i_unlearn.cli import ledger, lineage
-from i2i_unlearn.cli.stages import PARAMS, Params, report
+from i2i_unlearn.cli.output import Json, print_json, show
+from i2i_unlearn.cli.stages import PARAMS, Params
 
 app = typer.Typer(help="Registered versions: promote, roll back, check, trace.", no_args_is_help=True)
 app.add_typer(ledger.app, name="ledger")
@@ -32,6 +33,7 @@ def promote(
     by: By = "",
     reason: Reason = "",
     dry_run: DryRun = False,
+    json: Json = False,
     origin: Annotated[
         str, typer.Option("--from", help="Copy the version from this MLflow first (URI); goes with --to.")
     ] = "",
@@ -62,7 +64,7 @@ def promote(
         origin=origin,
         target=target,
     )
-    report(facts)
+    show(facts, json, str(facts["message"]))
 
 
 @app.command()
@@ -76,6 +78,7 @@ def rollback(
         bool, typer.Option("--force", help="Even if that version knows data that were erased; the reason is kept.")
     ] = False,
     dry_run: DryRun = False,
+    json: Json = False,
     ledger_file: LedgerFile = "",
     params: Params = PARAMS,
 ) -> None:
@@ -97,12 +100,12 @@ def rollback(
         force=force,
         dry_run=dry_run,
     )
-    report(facts)
+    show(facts, json, str(facts["message"]))
 
 
 @app.command()
 def check(
-    json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    json: Json = False,
     ledger_file: LedgerFile = "",
     params: Params = PARAMS,
 ) -> None:
@@ -110,16 +113,14 @@ def check(
 
     Example: i2i-unlearn registry check --json
     """
-    import json
-
     from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, load_params
     from i2i_unlearn.registry import check as stage
 
     content = load_params(params)
     config = PromoteConfig.from_params(content).with_ledger(ledger_file)
     checked = stage.check(config, RegisterConfig.from_params(content).model_name)
-    if json_:
-        typer.echo(json.dumps(checked.as_dict(), indent=2))
+    if json:
+        print_json(checked.as_dict())
     else:
         for finding in checked.findings:
             typer.echo(finding)

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from i2i_unlearn.cli.output import Json, print_json
+from i2i_unlearn.cli.stages import IMAGES, PARAMS, REQUESTS, Images, Params, Requests
+
 if TYPE_CHECKING:
     from i2i_unlearn.data.filing import Champion, Filed
     from i2i_unlearn.data.request import ForgetRequest
@@ -13,9 +16,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Forget requests: file them and watch their deadlines.", no_args_is_help=True)
 
-Images = Annotated[str, typer.Option(help="Folder or URI of the image shards.")]
-Requests = Annotated[Path, typer.Option(help="Folder of the forget requests.")]
-Params = Annotated[Path, typer.Option(help="The file of all settings.")]
 DAY = ["%Y-%m-%d"]
 
 
@@ -23,11 +23,13 @@ DAY = ["%Y-%m-%d"]
 def add(
     id_: Annotated[str, typer.Argument(metavar="ID", help="Name of the request: small letters, digits, - and _.")],
     label: Annotated[list[str] | None, typer.Option(help="Forget images with this label; may be repeated.")] = None,
-    labels_file: Annotated[Path | None, typer.Option(help="Forget the labels listed here, one a line.")] = None,
+    labels_file: Annotated[Path | None, typer.Option(help="Forget the labels listed here, one per line.")] = None,
     subject: Annotated[list[str] | None, typer.Option(help="Forget images of this person; may be repeated.")] = None,
     sample_id: Annotated[list[str] | None, typer.Option(help="Forget this image; may be repeated.")] = None,
-    ids_file: Annotated[Path | None, typer.Option(help="Forget the images listed here, one sample id a line.")] = None,
-    received: Annotated[datetime | None, typer.Option(formats=DAY, help="Day it came; default: today.")] = None,
+    ids_file: Annotated[
+        Path | None, typer.Option(help="Forget the images listed here, one sample id per line.")
+    ] = None,
+    received: Annotated[datetime | None, typer.Option(formats=DAY, help="Day it arrived; default: today.")] = None,
     due: Annotated[datetime | None, typer.Option(formats=DAY, help="Last day; default: one month later.")] = None,
     extension_reason: Annotated[str, typer.Option(help="Why the last day is later than one month.")] = "",
     basis: Annotated[str, typer.Option(help="Why the images must be forgotten.")] = "not stated",
@@ -39,9 +41,9 @@ def add(
             " for nothing) or keep."
         ),
     ] = "keep",
-    images: Images = "data/images",
-    requests: Requests = Path("data/forget"),
-    params: Params = Path("params.yaml"),
+    images: Images = IMAGES,
+    requests: Requests = REQUESTS,
+    params: Params = PARAMS,
     commit: Annotated[bool, typer.Option(help="Run the DVC and git commands that version the request.")] = False,
 ) -> None:
     """File a forget request: write its file and make it active in params.yaml, or change nothing.
@@ -96,9 +98,9 @@ def _tell(request: "ForgetRequest", folder: Path, filed: "Filed", committed: boo
 
 @app.command("list")
 def list_(
-    requests: Requests = Path("data/forget"),
-    params: Params = Path("params.yaml"),
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    requests: Requests = REQUESTS,
+    params: Params = PARAMS,
+    json: Json = False,
 ) -> None:
     """List the requests with deadline and state, overdue ones first.
 
@@ -109,25 +111,23 @@ def list_(
     """
     from dataclasses import asdict
 
-    from i2i_unlearn.cli.table import table
     from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, SplitConfig, load_params
     from i2i_unlearn.data.request import read_requests
     from i2i_unlearn.registry.requests import registry_facts, standings
+    from i2i_unlearn.support.table import table
 
     content = load_params(params)
     model_name, record = RegisterConfig.from_params(content).model_name, PromoteConfig.from_params(content).ledger
     known = registry_facts(model_name, record)
     found = standings(read_requests(requests), SplitConfig.from_params(content), known, date.today())
     if json:
-        from json import dumps
-
-        typer.echo(dumps([asdict(one) for one in found], indent=2, default=str))
+        print_json([asdict(one) for one in found])
     else:
         head = ("request", "received", "due", "days left", "extended", "paused", "state")
         typer.echo(table(head, [_row(one) for one in found]))
     if known.unreachable:
         unknown = ", ".join(one.id for one in found if one.state == "unknown") or "none"
-        typer.echo(f"states that are unknown: {unknown}; {known.unreachable}", err=True)
+        typer.echo(f"state unknown: {unknown}; {known.unreachable}", err=True)
 
 
 def _row(one: "Standing") -> tuple[object, ...]:
@@ -140,18 +140,18 @@ def _row(one: "Standing") -> tuple[object, ...]:
 @app.command()
 def show(
     id_: Annotated[str, typer.Argument(metavar="ID", help="Name of the request.")],
-    images: Images = "data/images",
-    requests: Requests = Path("data/forget"),
-    params: Params = Path("params.yaml"),
+    images: Images = IMAGES,
+    requests: Requests = REQUESTS,
+    params: Params = PARAMS,
 ) -> None:
-    """Print a request and how many images it selects of each label and part.
+    """Print a request and how many images of each label and part it selects.
 
     Example: i2i-unlearn request show digit-3
     """
-    from i2i_unlearn.cli.table import table
     from i2i_unlearn.config.sections import SplitConfig, load_params
     from i2i_unlearn.data.overview import selected_counts
     from i2i_unlearn.data.request import read_request, request_bytes
+    from i2i_unlearn.support.table import table
 
     request = read_request(requests / f"{id_}.yaml")
     counts = selected_counts(request, images, SplitConfig.from_params(load_params(params)))

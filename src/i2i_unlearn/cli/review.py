@@ -5,7 +5,23 @@ from typing import Annotated
 
 import typer
 
-from i2i_unlearn.cli.stages import PARAMS, Images, Params, Policies, Reference, Splits, Teacher, Unlearned, report
+from i2i_unlearn.cli.output import Json, show_table
+from i2i_unlearn.cli.stages import (
+    IMAGES,
+    PARAMS,
+    POLICIES,
+    REFERENCE,
+    SPLITS,
+    TEACHER,
+    UNLEARNED,
+    Images,
+    Params,
+    Policies,
+    Reference,
+    Splits,
+    Teacher,
+    Unlearned,
+)
 
 app = typer.Typer(
     help="Review pages: forget images and their completions, for some days and apart from the report.",
@@ -17,14 +33,15 @@ Folder = Annotated[Path, typer.Option(help="Folder of review pages; git does not
 
 @app.command()
 def make(
-    images: Images = "data/images",
-    splits: Splits = Path("artifacts/splits"),
-    teacher: Teacher = Path("artifacts/teacher/model"),
-    unlearned: Unlearned = Path("artifacts/unlearned"),
-    reference: Reference = "artifacts/reference",
-    policies: Policies = Path("mlflow/policies"),
+    images: Images = IMAGES,
+    splits: Splits = SPLITS,
+    teacher: Teacher = TEACHER,
+    unlearned: Unlearned = UNLEARNED,
+    reference: Reference = REFERENCE,
+    policies: Policies = POLICIES,
     out: Folder = Path(".review"),
     days: Annotated[int, typer.Option(min=1, max=90, help="Days for which the page shows its pictures.")] = 14,
+    json: Json = False,
     params: Params = PARAMS,
 ) -> None:
     """Show the images that were to be forgotten, and how each model completes them, on a page that expires.
@@ -40,8 +57,7 @@ def make(
     config = EvaluateConfig.from_params(load_params(params), policies=read_policies(policies))
     expires = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=days)
     facts = stage.run(images, splits, teacher, unlearned, reference, out, config, expires)
-    report(facts)
-    typer.echo(f"Delete it by then: i2i-unlearn review clean --folder {out}")
+    show_table(facts, json, f"Delete it by then: i2i-unlearn review clean --folder {out}")
 
 
 @app.command()

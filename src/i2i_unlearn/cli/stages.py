@@ -6,46 +6,57 @@ from typing import Annotated, Any
 
 import typer
 
+from i2i_unlearn.cli.output import Json, show
+
 app = typer.Typer()
 
-Images = Annotated[str, typer.Option(help="Folder or URI of image shards.")]
-Requests = Annotated[Path, typer.Option(help="Folder of forget requests.")]
-Splits = Annotated[Path, typer.Option(help="Folder made by `split`.")]
-Teacher = Annotated[Path, typer.Option(help="Model directory of the teacher, made by `snapshot`.")]
-Unlearned = Annotated[Path, typer.Option(help="Folder made by `unlearn`.")]
-Reference = Annotated[str, typer.Option(help="Folder made by `reference`; empty: there is none.")]
-Evaluation = Annotated[Path, typer.Option(help="Folder made by `evaluate`.")]
+Images = Annotated[str, typer.Option(help="Folder or URI of the image shards.")]
+Requests = Annotated[Path, typer.Option(help="Folder of the forget requests.")]
+Splits = Annotated[Path, typer.Option(help="Folder written by `split`.")]
+Teacher = Annotated[Path, typer.Option(help="Model directory of the teacher, written by `snapshot`.")]
+Unlearned = Annotated[Path, typer.Option(help="Folder written by `unlearn`.")]
+Reference = Annotated[str, typer.Option(help="Folder written by `reference`; empty if there is none.")]
+Evaluation = Annotated[Path, typer.Option(help="Folder written by `evaluate`.")]
 Policies = Annotated[Path, typer.Option(help="Folder of gate policies.")]
 Out = Annotated[Path, typer.Option(help="Output folder; it appears whole or not at all.")]
 Params = Annotated[Path, typer.Option(help="File of parameters.")]
 KeyFile = Annotated[
     str | None,
-    typer.Option(
-        help="Key of the codes that stand for sample ids; default: $I2I_UNLEARN_HMAC_KEY_FILE, then .secrets/hmac.key."
-    ),
+    typer.Option(help="Key for the codes of sample ids; default: $I2I_UNLEARN_HMAC_KEY_FILE, then .secrets/hmac.key."),
 ]
 
 PARAMS = Path("params.yaml")
+IMAGES = "data/images"
+REQUESTS = Path("data/forget")
+SPLITS = Path("artifacts/splits")
+TEACHER = Path("artifacts/teacher/model")
+UNLEARNED = Path("artifacts/unlearned")
+REFERENCE = "artifacts/reference"
+EVALUATION = Path("artifacts/evaluation")
+POLICIES = Path("mlflow/policies")
 
 
-def report(facts: Mapping[str, Any]) -> None:
-    """Print what a stage returned, a line each."""
-    width = max(map(len, facts), default=0)
-    for key, value in facts.items():
-        typer.echo(f"{key.ljust(width)}  {value}".rstrip())
+def _trained(facts: Mapping[str, Any]) -> str:
+    """How long training took; an interrupted run counts its earlier seconds."""
+    from i2i_unlearn.report.words import seconds
+
+    resumed = f", resumed after step {facts['resumed_from_step']:,}" if facts["resumed_from_step"] else ""
+    return f"{facts['steps']:,} steps in {seconds(facts['seconds'])} on {facts['device']}{resumed}"
 
 
 @app.command()
 def split(
-    images: Images = "data/images",
-    requests: Requests = Path("data/forget"),
-    out: Out = Path("artifacts/splits"),
+    images: Images = IMAGES,
+    requests: Requests = REQUESTS,
+    out: Out = SPLITS,
     hmac_key_file: KeyFile = None,
+    json: Json = False,
     params: Params = PARAMS,
 ) -> None:
     """Give every image its role: forget, erased, retain, holdout ...
 
-    Near-copies of forget images are listed in near_duplicates.csv beside the manifest and treated as each request says.
+    Near-copies of forget images are listed in near_duplicates.csv next to the manifest and treated as each request
+    says.
 
     Example: i2i-unlearn split --images data/images --requests data/forget --out artifacts/splits
     """
@@ -54,24 +65,37 @@ def split(
 
     config = SplitConfig.from_params(load_params(params))
     facts = stage.run(images, str(requests), out, config, hmac_key_file=hmac_key_file)
-    report(facts)
-    if kept := facts["near_duplicates_kept"]:
-        typer.echo(
-            f"{kept} near-copies of forget images stay where they are (near_duplicates.csv); to forget or drop them,"
-            " say `near_duplicates: include` or `drop` in the request"
-        )
+    held_out = sum(int(facts[f"num_{role}"]) for role in ("forget_holdout", "retain_holdout"))
+    kept = facts["near_duplicates_kept"]
+    show(
+        facts,
+        json,
+        f"To forget: {facts['num_forget']:,} of {facts['num_images']:,} images"
+        f" ({facts['requests']}, due {facts['due'] or 'any day'});"
+        f" {facts['num_retain']:,} to retain, {held_out:,} held out",
+        f"{kept:,} near-copies of forget images keep their roles (near_duplicates.csv); to forget or drop them, set"
+        " `near_duplicates: include` or `drop` in the request"
+        if kept
+        else "",
+        f"Split: {out}",
+    )
 
 
 @app.command()
-def pretrain(images: Images = "data/images", out: Out = Path("artifacts/original"), params: Params = PARAMS) -> None:
-    """Train a small original model from scratch, where no model is given.
+def pretrain(
+    images: Images = IMAGES, out: Out = Path("artifacts/original"), json: Json = False, params: Params = PARAMS
+) -> None:
+    """Train a small original model from scratch, for projects without a model of their own.
 
     Example: i2i-unlearn pretrain --images data/images --out artifacts/original
     """
     from i2i_unlearn.config.sections import PretrainConfig, load_params
     from i2i_unlearn.stages import pretrain as stage
 
-    report(stage.run(images, out, PretrainConfig.from_params(load_params(params))))
+    facts = stage.run(images, out, PretrainConfig.from_params(load_params(params)))
+    show(
+        facts, json, f"Trained on {facts['num_images']:,} images: {_trained(facts)}", f"Original model: {out / 'model'}"
+    )
 
 
 @app.command()
@@ -81,6 +105,7 @@ def snapshot(
         str,
         typer.Option("--from", help="Model directory, models:/NAME/VERSION, or a published checkpoint (.pth, .ckpt)."),
     ] = "",
+    json: Json = False,
     params: Params = PARAMS,
 ) -> None:
     """Freeze the model that is to forget (snapshot.source in params.yaml, or --from): the teacher.
@@ -93,15 +118,18 @@ def snapshot(
     content = load_params(params)
     if source:
         content = {**content, "snapshot": {**content.get("snapshot", {}), "source": source}}
-    report(stage.run(out, SnapshotConfig.from_params(content)))
+    facts = stage.run(out, SnapshotConfig.from_params(content))
+    note = str(facts.get("note", ""))
+    show(facts, json, f"Froze {facts['source']} (family {facts['family']})", note, f"Teacher: {out / 'model'}")
 
 
 @app.command()
 def unlearn(
-    images: Images = "data/images",
-    splits: Splits = Path("artifacts/splits"),
-    teacher: Teacher = Path("artifacts/teacher/model"),
-    out: Out = Path("artifacts/unlearned"),
+    images: Images = IMAGES,
+    splits: Splits = SPLITS,
+    teacher: Teacher = TEACHER,
+    out: Out = UNLEARNED,
+    json: Json = False,
     params: Params = PARAMS,
 ) -> None:
     """Make the model forget the forget set.
@@ -111,15 +139,18 @@ def unlearn(
     from i2i_unlearn.config.sections import UnlearnConfig, load_params
     from i2i_unlearn.stages import unlearn as stage
 
-    report(stage.run(images, splits, teacher, out, UnlearnConfig.from_params(load_params(params))))
+    facts = stage.run(images, splits, teacher, out, UnlearnConfig.from_params(load_params(params)))
+    what = f"Unlearned {facts['num_forget']:,} images with {facts['objective']}"
+    show(facts, json, f"{what}: {_trained(facts)}", f"Unlearned model: {out / 'model'}")
 
 
 @app.command()
 def reference(
-    images: Images = "data/images",
-    splits: Splits = Path("artifacts/splits"),
-    teacher: Teacher = Path("artifacts/teacher/model"),
-    out: Out = Path("artifacts/reference"),
+    images: Images = IMAGES,
+    splits: Splits = SPLITS,
+    teacher: Teacher = TEACHER,
+    out: Out = Path(REFERENCE),
+    json: Json = False,
     params: Params = PARAMS,
 ) -> None:
     """Retrain the teacher's architecture without the forget set: the gold standard to compare with.
@@ -129,18 +160,24 @@ def reference(
     from i2i_unlearn.config.sections import ReferenceConfig, load_params
     from i2i_unlearn.stages import reference as stage
 
-    report(stage.run(images, splits, teacher, out, ReferenceConfig.from_params(load_params(params))))
+    facts = stage.run(images, splits, teacher, out, ReferenceConfig.from_params(load_params(params)))
+    if facts["kind"] == "none":
+        show(facts, json, "No retrained model (reference.kind: none)")
+        return
+    what = f"Retrained on {facts['num_images']:,} images without the forget set"
+    show(facts, json, f"{what}: {_trained(facts)}", f"Retrained model: {out / 'model'}")
 
 
 @app.command()
 def evaluate(
-    images: Images = "data/images",
-    splits: Splits = Path("artifacts/splits"),
-    teacher: Teacher = Path("artifacts/teacher/model"),
-    unlearned: Unlearned = Path("artifacts/unlearned"),
-    reference: Reference = "artifacts/reference",
-    policies: Policies = Path("mlflow/policies"),
-    out: Out = Path("artifacts/evaluation"),
+    images: Images = IMAGES,
+    splits: Splits = SPLITS,
+    teacher: Teacher = TEACHER,
+    unlearned: Unlearned = UNLEARNED,
+    reference: Reference = REFERENCE,
+    policies: Policies = POLICIES,
+    out: Out = EVALUATION,
+    json: Json = False,
     params: Params = PARAMS,
 ) -> None:
     """Score teacher, unlearned model and reference, judge by the policies, write the report.
@@ -149,18 +186,27 @@ def evaluate(
     """
     from i2i_unlearn.config.sections import EvaluateConfig, load_params
     from i2i_unlearn.evaluation.gate import read_policies
+    from i2i_unlearn.report.words import seconds
     from i2i_unlearn.stages import evaluate as stage
 
     config = EvaluateConfig.from_params(load_params(params), policies=read_policies(policies))
-    report(stage.run(images, splits, teacher, unlearned, reference, out, config))
+    facts = stage.run(images, splits, teacher, unlearned, reference, out, config)
+    outcomes = [f"{key.removeprefix('gate_')} {value}" for key, value in facts.items() if key.startswith("gate_")]
+    show(
+        facts,
+        json,
+        f"Evaluated in {seconds(facts['seconds'])}: {facts['gate']} by the deciding policy {facts['policy']}"
+        f" (all policies: {', '.join(outcomes)})",
+        f"Report: {out / 'report.html'}",
+    )
 
 
 @app.command()
 def register(
-    evaluation: Evaluation = Path("artifacts/evaluation"),
-    unlearned: Unlearned = Path("artifacts/unlearned"),
-    teacher: Teacher = Path("artifacts/teacher/model"),
-    splits: Splits = Path("artifacts/splits"),
+    evaluation: Evaluation = EVALUATION,
+    unlearned: Unlearned = UNLEARNED,
+    teacher: Teacher = TEACHER,
+    splits: Splits = SPLITS,
     original: Annotated[
         Path | None, typer.Option(help="Register this model directory as the original instead of an unlearned model.")
     ] = None,
@@ -169,6 +215,7 @@ def register(
         str,
         typer.Option(help="Who registers; default: $I2I_UNLEARN_ACTOR, the account, git's or the system's user."),
     ] = "",
+    json: Json = False,
     params: Params = PARAMS,
 ) -> None:
     """Register the unlearned model in MLflow with its lineage; alias `candidate` only if the gate passed.
@@ -181,7 +228,7 @@ def register(
     content = load_params(params)
     config, template = RegisterConfig.from_params(content), stage.read_card(card)
     if original is not None:
-        report(stage.run_original(original, config, card_template=template, by=by))
+        facts = stage.run_original(original, config, card_template=template, by=by)
     else:
         facts = stage.run(evaluation, unlearned, teacher, splits, config, params=content, card_template=template, by=by)
-        report(facts)
+    show(facts, json, str(facts["message"]))

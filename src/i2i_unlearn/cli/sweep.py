@@ -5,7 +5,21 @@ from typing import Annotated, Any
 
 import typer
 
-from i2i_unlearn.cli.stages import PARAMS, Images, Params, Policies, Reference, Splits, Teacher, report
+from i2i_unlearn.cli.output import Json, show_table
+from i2i_unlearn.cli.stages import (
+    IMAGES,
+    PARAMS,
+    POLICIES,
+    REFERENCE,
+    SPLITS,
+    TEACHER,
+    Images,
+    Params,
+    Policies,
+    Reference,
+    Splits,
+    Teacher,
+)
 
 app = typer.Typer()
 
@@ -21,14 +35,15 @@ def sweep(
     epsilons: Annotated[
         str, typer.Option(help="Values of epsilon, for epsilon_constraint; default: sweep.epsilons.")
     ] = "",
-    workers: Annotated[int, typer.Option(help="Points side by side; 0 = sweep.num_workers.", min=0)] = 0,
-    images: Images = "data/images",
-    splits: Splits = Path("artifacts/splits"),
-    teacher: Teacher = Path("artifacts/teacher/model"),
-    reference: Reference = "artifacts/reference",
-    policies: Policies = Path("mlflow/policies"),
-    out: Annotated[Path, typer.Option(help="Folder of the sweep; finished points in it are not computed again.")] = OUT,
+    workers: Annotated[int, typer.Option(help="Points computed at once; 0 = sweep.num_workers.", min=0)] = 0,
+    images: Images = IMAGES,
+    splits: Splits = SPLITS,
+    teacher: Teacher = TEACHER,
+    reference: Reference = REFERENCE,
+    policies: Policies = POLICIES,
+    out: Annotated[Path, typer.Option(help="Folder of the sweep; finished points in it are reused.")] = OUT,
     record: Record = True,
+    json: Json = False,
     params: Params = PARAMS,
 ) -> None:
     """Unlearn and evaluate every objective with every alpha (or epsilon); show forgetting against retention.
@@ -48,7 +63,7 @@ def sweep(
         "evaluate": EvaluateConfig.from_params(content, policies=read_policies(policies)).model_dump(mode="json"),
     }
     facts = stage.run(images, splits, teacher, reference, out, config, settings, say=_say)
-    _finish(facts, out / "pareto", record, content)
+    _finish(facts, out / "pareto", record, json, content)
 
 
 @app.command()
@@ -56,6 +71,7 @@ def pareto(
     points: Annotated[list[Path], typer.Argument(help="Folders of points that `sweep` made.")],
     out: Annotated[Path, typer.Option(help="Output folder; it appears whole or not at all.")] = OUT / "pareto",
     record: Record = True,
+    json: Json = False,
     params: Params = PARAMS,
 ) -> None:
     """Show forgetting against retention of finished points, without computing any.
@@ -66,17 +82,17 @@ def pareto(
     from i2i_unlearn.sweeps import table as stage
 
     facts = stage.run(points, out)
-    _finish({**facts, "page": str(out / stage.PAGE)}, out, record, load_params(params))
+    _finish({**facts, "page": str(out / stage.PAGE)}, out, record, json, load_params(params))
 
 
 def _say(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def _finish(facts: dict[str, Any], folder: Path, record: bool, params: dict[str, Any]) -> None:
+def _finish(facts: dict[str, Any], folder: Path, record: bool, json: bool, params: dict[str, Any]) -> None:
     if record:
         from i2i_unlearn.config.sections import RegisterConfig
         from i2i_unlearn.sweeps import record as record_sweep
 
         facts = {**facts, **record_sweep.run(folder, RegisterConfig.from_params(params).experiment)}
-    report(facts)
+    show_table(facts, json)

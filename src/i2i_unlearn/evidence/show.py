@@ -1,6 +1,6 @@
 """Evidence for people: what a check found, and what the evidence says."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from i2i_unlearn.evidence import envelope, limits
@@ -8,6 +8,7 @@ from i2i_unlearn.evidence.contents import WEIGHTS_SIGNATURE, printable
 from i2i_unlearn.evidence.predicate import Predicate, Score
 from i2i_unlearn.evidence.verify import Report, statement_file
 from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.table import table
 
 
 def lines_of(bundle: Path, found: Report) -> Iterator[str]:
@@ -50,29 +51,34 @@ def read_unchecked(bundle: Path) -> envelope.Statement:
         raise UserError(f"{path}: {fault}; copy the bundle again") from None
 
 
-def print_evidence(bundle: Path, said: Predicate) -> None:
-    """Print what evidence says, the decision first."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    console.print(printable(decision(said)), style="bold", markup=False)
-    console.print("Read, not checked: `i2i-unlearn evidence verify` does that.\n", markup=False)
-
-    def table(title: str, *columns: str, rows: list[tuple[str, ...]]) -> None:
+def all_lines(said: Predicate) -> Iterator[str]:
+    """What evidence says, the decision first, as lines that no terminal's width changes."""
+    yield printable(decision(said))
+    yield "Read, not checked: `i2i-unlearn evidence verify` checks it."
+    for title, head, rows in _tables(said):
         if rows:
-            made = Table(
-                *columns, title=_plain(title), title_justify="left", box=None, pad_edge=False, show_header=any(columns)
-            )
-            for row in rows:
-                made.add_row(*(_plain(cell) for cell in row))
-            console.print(made)
-            console.print()
+            cells = [[printable(cell) for cell in row] for row in rows]
+            yield f"\n{printable(title)}"
+            yield from table(head, cells).splitlines()
+    yield "\nMade of"
+    for what, value in _facts(said):
+        yield printable(f"{what:{_WIDTH}}  {value}")
+    yield "\nNot shown by it:"
+    signed = any(file.name == WEIGHTS_SIGNATURE for file in said.files)
+    for line in limits.not_shown(said, weights_at_hand=said.model.inside, weights_signed=signed):
+        yield printable(f"- {line}")
 
-    table(
+
+_Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+_WIDTH = len("split manifest, sha256")
+
+
+def _tables(said: Predicate) -> Iterator[_Table]:
+    """Title, head and rows."""
+    yield (
         "Requests",
-        *("request", "received", "due", "extended", "days used", "in time"),
-        rows=[
+        ("request", "received", "due", "extended", "days used", "in time"),
+        [
             (
                 *(one.id, str(one.received), str(one.due), _yes(one.extended)),
                 *(f"{one.days_used} of {one.days_allowed}", _yes(one.in_time)),
@@ -82,33 +88,25 @@ def print_evidence(bundle: Path, said: Predicate) -> None:
     )
     for name, verdict in sorted(said.gate.verdicts.items(), key=lambda item: item[0] != said.gate.deciding):
         decides = ", decides" if name == said.gate.deciding else ""
-        table(
+        yield (
             f"Policy {name}{decides}: {verdict.outcome}",
-            *("check", "outcome", "found", "wanted"),
-            rows=[
+            ("check", "outcome", "found", "wanted"),
+            [
                 (line.name, line.outcome, score_words(line.value, line.low, line.high), line.bound)
                 for line in verdict.lines
             ],
         )
-    table(
+    yield (
         "Scores of the unlearned model",
-        *("set", "metric", "value (95 % interval)"),
-        rows=[
+        ("set", "metric", "value (95 % interval)"),
+        [
             (set_name, metric, _of(score))
             for set_name, scores in said.measured.scores.get("unlearned", {}).items()
             for metric, score in scores.items()
         ],
     )
-    table(
-        "Audits",
-        *("audit", "status", "why"),
-        rows=[(name, audit.status, audit.why) for name, audit in said.measured.audits.items()],
-    )
-    table("Made of", *("", ""), rows=list(_facts(said)))
-    signed = any(file.name == WEIGHTS_SIGNATURE for file in said.files)
-    console.print("Not shown by it:", markup=False)
-    for line in limits.not_shown(said, weights_at_hand=said.model.inside, weights_signed=signed):
-        console.print(printable(f"- {line}"), markup=False, soft_wrap=True)
+    audits = [(name, audit.status, audit.why) for name, audit in said.measured.audits.items()]
+    yield "Audits", ("audit", "status", "why"), audits
 
 
 def score_words(value: float | None, low: float | None, high: float | None) -> str:
@@ -140,12 +138,6 @@ def _facts(said: Predicate) -> Iterator[tuple[str, str]]:
     told = said.finished_from == "told"
     yield "finished", f"{said.finished_at.date()}, as the signer says" if told else said.finished_at.isoformat()
     yield "made by", said.created_by
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(printable(text))
 
 
 def _yes(value: bool) -> str:

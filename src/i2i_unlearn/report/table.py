@@ -1,39 +1,39 @@
-"""The short table that ends a run on the terminal."""
+"""What a finished run shows on a terminal of 80 columns: three models in a table, one verdict, other policies below."""
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
+from i2i_unlearn.report.words import OUTCOMES, in_order, interval, number
+from i2i_unlearn.support.table import table
 
-from i2i_unlearn.report.verdict import decision
-from i2i_unlearn.report.words import MODELS, OUTCOMES, in_order, interval, number
-
-_ROWS = {"forget": "forget", "retain": "retain", "retain_holdout": "unseen"}
+WIDTH = 79
+_ROWS = {"forget": "to forget", "retain": "to keep", "retain_holdout": "never seen"}
+_COLUMNS = {"teacher": "original", "unlearned": "unlearned", "reference": "retrained"}
 _METRIC = "hole_psnr_db"
-_STYLES = {"pass": "bold green", "fail": "bold red", "undecided": "bold yellow"}
 
 
-def summary_table(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> Table:
-    """Hole PSNR with its interval on forget, retain and unseen for each model; the verdicts stand below."""
-    table = Table(
-        title="Hole PSNR in dB (95 % interval)",
-        title_justify="left",
-        caption_justify="left",
-        caption_style="",
-        box=SIMPLE_HEAD,  # without side lines, three models with intervals fit into 80 columns
-        pad_edge=False,
-    )
-    scores = metrics["scores"]
-    models = in_order(scores, MODELS)
-    table.add_column("", no_wrap=True)
-    for model in models:
-        table.add_column(MODELS.get(model, model).lower(), justify="right", no_wrap=True)
-    for name, label in _ROWS.items():
-        table.add_row(label, *(_cell(scores[model].get(name, {}).get(_METRIC)) for model in models))
-    table.caption = _verdict_lines(verdicts)
-    return table
+def summary_lines(
+    metrics: Mapping[str, Any], verdicts: Mapping[str, Any], presets: Collection[str] = ()
+) -> Iterator[str]:
+    """Lines of at most 79 characters. `presets`: names of presets; one trains for the policy of the same name."""
+    yield "How well hidden pixels are restored: PSNR in dB (95 % interval), high = well"
+    yield ""
+    yield from _scores(metrics["scores"]).splitlines()
+    yield ""
+    deciding = verdicts["deciding"]
+    yield from _wrapped(_verdict(deciding, verdicts["verdicts"][deciding]))
+    for name, verdict in verdicts["verdicts"].items():
+        if name != deciding:
+            yield from _wrapped(_other(name, verdict, presets))
+
+
+def _scores(scores: Mapping[str, Any]) -> str:
+    models = in_order(scores, _COLUMNS)
+    rows = [
+        (label, *(_cell(scores[model].get(name, {}).get(_METRIC)) for model in models)) for name, label in _ROWS.items()
+    ]
+    return table(("images", *(_COLUMNS.get(model, model) for model in models)), rows)
 
 
 def _cell(score: Mapping[str, Any] | None) -> str:
@@ -43,16 +43,29 @@ def _cell(score: Mapping[str, Any] | None) -> str:
     return f"{number(score['value'], 2)} ({between})" if between else number(score["value"], 2)
 
 
-def _verdict_lines(verdicts: Mapping[str, Any]) -> Text:
-    """Text objects, not markup: nothing in a name is taken for a style."""
-    view = decision(verdicts)
-    text = Text("Gate: ")
-    text.append(OUTCOMES[view.deciding.outcome].lower(), style=_STYLES[view.deciding.outcome])
-    text.append(f" (policy {view.deciding.name}, {view.deciding.tally})")
-    for other in view.others:
-        text.append("\nBeside it: ")
-        text.append(OUTCOMES[other.outcome].lower(), style=_STYLES[other.outcome])
-        text.append(f" (policy {other.name}, {other.tally})")
-    if view.difference:
-        text.append(f"\n{view.difference}")
-    return text
+def _verdict(name: str, verdict: Mapping[str, Any]) -> str:
+    """`PASSED forgotten (4 of 4 lines).`, or which lines were not passed."""
+    lines = verdict["lines"]
+    missed = [line["name"] for line in lines if line["outcome"] != "pass"]
+    passed = f"{len(lines) - len(missed)} of {len(lines)} lines"
+    unjudged = (
+        f"; not judged without a retrained model: {', '.join(verdict['left_out'])}" if verdict["left_out"] else ""
+    )
+    not_passed = f" Not passed: {', '.join(missed)}." if missed else ""
+    return f"{OUTCOMES[verdict['outcome']].upper()} {name} ({passed}{unjudged}).{not_passed}"
+
+
+def _other(name: str, verdict: Mapping[str, Any], presets: Collection[str]) -> str:
+    asks = verdict.get("asks") or verdict["purpose"]
+    preset = name.replace("_", "-")
+    trains = f" Preset {preset} trains for that." if preset in presets and verdict["outcome"] != "pass" else ""
+    return f"{name}: {OUTCOMES[verdict['outcome']].lower()}; it asks that {_clause(asks)}.{trains}"
+
+
+def _clause(text: str) -> str:
+    """A sentence as the end of another one."""
+    return text[:1].lower() + text[1:].rstrip(".")
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
