@@ -48,8 +48,8 @@ def test_a_refused_demo_shows_table_and_reason_and_its_repeat_finds_nothing_to_d
     assert first.returncode == 0, first.stderr
     lines = first.stdout.splitlines()
     rows = [line.split()[0] for line in lines if " … " in line]
-    assert rows == ["forget", "retain", "unseen"]
-    assert any(line.startswith("Gate: failed (policy forgotten") for line in lines)
+    assert rows == ["to", "to", "never"]
+    assert any(line.startswith("FAILED forgotten") for line in lines)
     assert "MLflow: digits-inpainter version 2, no alias" in lines
     assert "Not promoted: version 2: the gate did not pass (policy forgotten: fail)" in lines
     assert "Report: artifacts/evaluation/report.html" in lines
@@ -60,6 +60,6 @@ def test_a_refused_demo_shows_table_and_reason_and_its_repeat_finds_nothing_to_d
     before = {path: path.stat().st_mtime_ns for path in (project / "artifacts").rglob("*") if path.is_file()}
     again = demo(project)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.splitlines()[-1] == "Nothing to do: all of this was up to date."
+    assert again.stdout.splitlines()[-1] == "Nothing to do: everything was up to date."
     assert "MLflow: digits-inpainter version 2, no alias" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -1,44 +1,6 @@
-import io
-
-from rich.console import Console
-
-from i2i_unlearn.report import decision_markdown, summary_table
+from i2i_unlearn.report import decision_markdown
 from i2i_unlearn.report.scores import comparison_sentences
 from i2i_unlearn.report.verdict import verdict_sentence
-
-
-def printed(table, width=80):
-    console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(table)
-    return console.file.getvalue()
-
-
-def test_the_terminal_table_holds_three_sets_three_models_and_both_verdicts(made):
-    text = printed(summary_table(made.made_metrics(), made.made_verdicts()))
-    rows = {line.split()[0]: line for line in text.splitlines() if " … " in line}
-    assert list(rows) == ["forget", "retain", "unseen"]
-    assert "9.71 (9.54 … 9.88)" in rows["forget"]
-    assert "8.23 (8.06 … 8.40)" in rows["forget"]
-    assert "9.74 (9.57 … 9.91)" in rows["unseen"]
-    assert "Gate: passed (policy forgotten, 2 of 2 checks passed)" in text
-    assert "Beside it: failed (policy as_unseen, 0 of 2 checks passed)" in text
-    assert "Policy forgotten says pass, but as_unseen says fail" in " ".join(text.split())
-
-
-def test_the_terminal_table_fits_eighty_columns(made):
-    text = printed(summary_table(made.made_metrics(), made.made_verdicts()))
-    assert all(len(line) <= 80 for line in text.splitlines())
-    assert "10.10 (9.93 … 10.27)" in text  # nothing is cut off
-
-
-def test_the_terminal_table_without_reference_has_two_columns(made):
-    text = printed(summary_table(made.made_metrics(reference=False), made.made_verdicts()))
-    assert "reference " not in text.splitlines()[2]
-
-
-def test_brackets_in_names_are_no_markup(made):
-    verdicts = made.made_verdicts() | {"sentence": "[bold]kept[/bold]"}
-    assert "[bold]kept[/bold]" in printed(summary_table(made.made_metrics(), verdicts))
 
 
 def test_markdown_begins_with_the_decision_and_has_every_line(made):

@@ -105,7 +105,7 @@ def done(request, tmp_path_factory, command_line):
         "unlearn": ["unlearn"],
         "reference": ["reference"],
         "evaluate": ["evaluate"],
-        "export": ["export", "--format", "original", "--out", "unlearned.pth"],
+        "export": ["export", "--out", "unlearned.pth"],
     }
     outputs = {}
     for verb, words in commands.items():

@@ -15,7 +15,6 @@ app = typer.Typer()
 
 KEY_FILE = Path(".secrets/hmac.key")
 ORIGINAL = Path("artifacts/original/model")
-PRESETS = Path("presets")
 
 
 @app.command()
@@ -89,5 +88,4 @@ def result_lines(project: Path) -> Iterator[str]:
 
     split, found = read_json(project / SPLITS / "summary.json"), project / EVALUATION
     yield f"\nForgotten: {split['num_forget']:,} of {split['num_images']:,} images (request {split['requests']})"
-    presets = {path.stem for path in (project / PRESETS).glob("*.yaml")}
-    yield from summary_lines(read_json(found / "metrics.json"), read_json(found / "verdicts.json"), presets)
+    yield from summary_lines(read_json(found / "metrics.json"), read_json(found / "verdicts.json"))

@@ -1,7 +1,7 @@
 """What a finished run shows on a terminal of 80 columns: three models in a table, one verdict, other policies below."""
 
 import textwrap
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from i2i_unlearn.report.words import OUTCOMES, in_order, interval, number
@@ -13,19 +13,21 @@ _COLUMNS = {"teacher": "original", "unlearned": "unlearned", "reference": "retra
 _METRIC = "hole_psnr_db"
 
 
-def summary_lines(
-    metrics: Mapping[str, Any], verdicts: Mapping[str, Any], presets: Collection[str] = ()
-) -> Iterator[str]:
-    """Lines of at most 79 characters. `presets`: names of presets; one trains for the policy of the same name."""
+def summary_lines(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> Iterator[str]:
+    """Lines of at most 79 characters from the content of metrics.json and verdicts.json."""
     yield "How well hidden pixels are restored: PSNR in dB (95 % interval), high = well"
     yield ""
     yield from _scores(metrics["scores"]).splitlines()
     yield ""
-    deciding = verdicts["deciding"]
+    deciding, presets = verdicts["deciding"], set()
     yield from _wrapped(_verdict(deciding, verdicts["verdicts"][deciding]))
     for name, verdict in verdicts["verdicts"].items():
         if name != deciding:
-            yield from _wrapped(_other(name, verdict, presets))
+            outcome, preset = verdict["outcome"], verdict["preset"]
+            helps = preset and preset not in presets and outcome != "pass"
+            trains = f" Preset {preset} trains for that." if helps else ""
+            yield from _wrapped(f"{name}: {OUTCOMES[outcome].lower()}; it asks that {verdict['asks']}.{trains}")
+            presets.add(preset)
 
 
 def _scores(scores: Mapping[str, Any]) -> str:
@@ -48,23 +50,10 @@ def _verdict(name: str, verdict: Mapping[str, Any]) -> str:
     lines = verdict["lines"]
     missed = [line["name"] for line in lines if line["outcome"] != "pass"]
     passed = f"{len(lines) - len(missed)} of {len(lines)} lines"
-    unjudged = (
-        f"; not judged without a retrained model: {', '.join(verdict['left_out'])}" if verdict["left_out"] else ""
-    )
+    left_out = ", ".join(verdict.get("left_out", ()))
+    unjudged = f"; not judged without a retrained model: {left_out}" if left_out else ""
     not_passed = f" Not passed: {', '.join(missed)}." if missed else ""
     return f"{OUTCOMES[verdict['outcome']].upper()} {name} ({passed}{unjudged}).{not_passed}"
-
-
-def _other(name: str, verdict: Mapping[str, Any], presets: Collection[str]) -> str:
-    asks = verdict.get("asks") or verdict["purpose"]
-    preset = name.replace("_", "-")
-    trains = f" Preset {preset} trains for that." if preset in presets and verdict["outcome"] != "pass" else ""
-    return f"{name}: {OUTCOMES[verdict['outcome']].lower()}; it asks that {_clause(asks)}.{trains}"
-
-
-def _clause(text: str) -> str:
-    """A sentence as the end of another one."""
-    return text[:1].lower() + text[1:].rstrip(".")
 
 
 def _wrapped(text: str) -> list[str]:

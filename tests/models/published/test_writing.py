@@ -208,9 +208,9 @@ def test_the_command_writes_the_file_and_says_what_is_in_it(command_line, params
     file = str(FILES["mae"][0])
     assert command_line(tmp_path, "snapshot", "--from", file, "--out", "teacher").code == 0
     made = ("--model", "teacher/model", "--teacher", "teacher/model")
-    ended = command_line(tmp_path, "export", "--format", "original", *made, "--out", "back.pth")
+    ended = command_line(tmp_path, "export", *made, "--out", "back.pth")
     assert ended.code == 0, ended.err
-    assert re.search(r"^changed_tensors +0$", ended.out, re.MULTILINE)
+    assert re.search(r": 0 of \d+ tensors differ", ended.out)
     assert weights(tmp_path / "back.pth")[0].keys() == weights(FILES["mae"][0])[0].keys()
     ended = command_line(tmp_path, "export", *made, "--like", str(FILES["mage"][0]), "--out", "x.pth")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
