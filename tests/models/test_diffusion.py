@@ -16,10 +16,8 @@ from i2i_unlearn.models.diffusion.schedule import (
     level_at,
     what_to_predict,
 )
-from i2i_unlearn.models.laws import check_laws
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.support.files import digest_folder
 
 TINY = {
     **{"block_out_channels": [8, 16], "norm_num_groups": 4, "attention_head_dim": 8},
@@ -57,47 +55,11 @@ VARIANTS = [
 # --- laws ---
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_the_laws_of_a_family_hold(variant):
-    check_laws(make(**variant))
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("name", ["center_hole", "free_form"])
-def test_hidden_pixels_have_no_influence(variant, name):
-    model = make(**variant)
-    images, visible = some_images(3, model.num_channels), masks(name, 3)
-    others = torch.where(visible.unsqueeze(1), images, 100 * some_images(3, model.num_channels, seed=6))
-    with torch.no_grad():
-        one, other = (model.complete(given, visible, generator=generator(2)) for given in (images, others))
-        maps, same = (model.encode(given, visible).maps for given in (images, others))
-    assert one.equal(other)
-    assert all(a.equal(b) for a, b in zip(maps, same, strict=True))  # to the bit
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_batches_may_be_cut_as_one_likes(variant):
-    model = make(**variant)
-    images, visible = some_images(3, model.num_channels), masks("free_form", 3)
-    with torch.no_grad():
-        whole = model.complete(images, visible, generator=generator(2))
-        stream = generator(2)
-        parts = [model.complete(images[i : i + 1], visible[i : i + 1], generator=stream) for i in range(3)]
-    assert torch.allclose(whole, torch.cat(parts), atol=1e-4)
-
-
 def test_another_generator_gives_another_completion():
     model, images, visible = make(), some_images(2), masks("center_hole", 2)
     with torch.no_grad():
         one, other = (model.complete(images, visible, generator=generator(seed)) for seed in (1, 2))
     assert not one.equal(other)
-
-
-def test_visible_pixels_have_influence_on_every_map():
-    model, images, visible = make(), some_images(1), masks("center_hole", 1)
-    with torch.no_grad():
-        maps, others = (model.encode(given, visible).maps for given in (images, -images))
-    assert all(float((a - b).abs().max()) > 1e-3 for a, b in zip(maps, others, strict=True))
 
 
 # --- both halves ---
@@ -162,16 +124,6 @@ def test_a_perfect_prediction_decodes_to_the_image(prediction, monkeypatch):
     with torch.no_grad():
         decoded = model.decode(model.encode(images, visible, (time, noise)), visible)
     assert torch.allclose(decoded, images, atol=1e-4)
-
-
-def test_rows_of_an_embedding_are_the_embedding_of_those_rows():
-    model, images, visible = make(), some_images(4), masks("free_form", 4)
-    draws = model.draw(4, generator())
-    with torch.no_grad():
-        part = model.encode(images, visible, draws)[1:3]
-        alone = model.encode(images[1:3], visible[1:3], tuple(one[1:3] for one in draws))
-        assert float(part.squared_distance(alone).max()) < 1e-10
-        assert torch.allclose(model.decode(part, visible[1:3]), model.decode(alone, visible[1:3]), atol=1e-5)
 
 
 # --- loss ---
@@ -296,27 +248,13 @@ def test_it_has_palettes_blocks():
     assert make().unet.mid_block.attentions[0].group_norm is not None
 
 
-def test_new_weights_are_a_function_of_the_generator_alone():
-    torch.manual_seed(1)
-    before = torch.random.get_rng_state()
-    one = make(3).state_dict()
-    assert before.equal(torch.random.get_rng_state())
-    torch.manual_seed(2)
-    same, other = make(3).state_dict(), make(4).state_dict()
-    assert all(one[name].equal(same[name]) for name in one)
-    assert not one["unet.conv_in.weight"].equal(other["unet.conv_in.weight"])
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_what_is_saved_is_read_again_by_us_and_by_diffusers(variant, tmp_path):
+def test_what_is_saved_is_read_again_with_its_schedule_and_by_diffusers(variant, tmp_path):
     model = make(**variant)
     model.save(tmp_path / "model")
     again = load_model(tmp_path / "model")
     assert again.settings == model.settings
-    assert all(tensor.equal(again.state_dict()[name]) for name, tensor in model.state_dict().items())
     assert again.levels_N.equal(model.levels_N)
-    again.save(tmp_path / "again")
-    assert digest_folder(tmp_path / "again") == digest_folder(tmp_path / "model")
     theirs = UNet2DModel.from_pretrained(tmp_path / "model/unet", low_cpu_mem_usage=False)
     assert theirs.conv_in.weight.equal(model.unet.conv_in.weight)
     assert DDPMScheduler.from_pretrained(tmp_path / "model/scheduler").alphas_cumprod.equal(model.levels_N)

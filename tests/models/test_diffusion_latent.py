@@ -8,10 +8,8 @@ from safetensors.torch import load_file, save_file
 from i2i_unlearn.models import load_architecture, load_model
 from i2i_unlearn.models.diffusion.latent import AutoencoderKL, LatentInpainter, UNet2DConditionModel
 from i2i_unlearn.models.diffusion.schedule import DDIMScheduler
-from i2i_unlearn.models.laws import check_laws
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.support.files import digest_folder
 from tests.models.latent_directory import write_latent_directory
 
 
@@ -46,10 +44,6 @@ def hole(num):
 def test_a_plain_diffusers_directory_is_recognised(model):
     assert isinstance(model, LatentInpainter)
     assert (model.image_size, model.num_channels) == ((32, 32), 3)
-
-
-def test_the_laws_of_a_family_hold(model):
-    check_laws(model)
 
 
 def test_a_completion_is_that_of_diffusers_own_pipeline(model, directory):
@@ -113,35 +107,14 @@ def test_the_loss_is_the_noise_error_over_the_cells_with_a_hidden_pixel(model):
     assert float(loss[1]) == pytest.approx(float(error[1, 2, 2]), rel=1e-4)
 
 
-def test_hidden_pixels_have_no_influence(model):
-    images, visible = some_images(2), hole(2)
-    others = torch.where(visible.unsqueeze(1), images, -images)
-    with torch.no_grad():
-        one, other = (model.complete(given, visible, generator=generator(2)) for given in (images, others))
-        maps, same = (model.encode(given, visible).maps for given in (images, others))
-    assert one.equal(other)
-    assert all(a.equal(b) for a, b in zip(maps, same, strict=True))
-
-
-def test_batches_may_be_cut_as_one_likes(model):
-    images, visible = some_images(3), hole(3)
-    with torch.no_grad():
-        whole = model.complete(images, visible, generator=generator(2))
-        stream = generator(2)
-        parts = [model.complete(images[i : i + 1], visible[i : i + 1], generator=stream) for i in range(3)]
-    assert torch.allclose(whole, torch.cat(parts), atol=1e-4)
-
-
 def test_only_the_unets_first_half_is_trained_as_the_encoder(model):
     names = {name for name, _ in model.encoder_parameters()}
     assert all(name.startswith(("unet.conv_in", "unet.down_blocks", "unet.mid_block")) for name in names)
     assert not any(parameter.requires_grad for parameter in model.vae.parameters())
 
 
-def test_what_is_saved_is_read_again_by_us_and_by_diffusers(model, tmp_path):
+def test_what_is_saved_is_read_by_diffusers(model, tmp_path):
     model.save(tmp_path / "model")
-    again = load_model(tmp_path / "model")
-    assert all(tensor.equal(again.state_dict()[name]) for name, tensor in model.state_dict().items())
     assert json.loads((tmp_path / "model/config.json").read_text()) == {
         "family": "latent_diffusion",
         "sampler": "ddim",
@@ -150,8 +123,6 @@ def test_what_is_saved_is_read_again_by_us_and_by_diffusers(model, tmp_path):
     }
     assert UNet2DConditionModel.from_pretrained(tmp_path / "model/unet").config.in_channels == 9
     assert AutoencoderKL.from_pretrained(tmp_path / "model/vae").config.latent_channels == 4
-    again.save(tmp_path / "again")
-    assert digest_folder(tmp_path / "again") == digest_folder(tmp_path / "model")
 
 
 def test_the_reference_keeps_vae_and_prompt_and_nothing_of_the_unet(model, directory):

@@ -117,10 +117,6 @@ def test_all_that_a_class_lacks_is_told_in_one_line(here):
         assert fault in message
 
 
-def test_the_families_of_this_project_meet_what_is_asked_of_ones_own(tiny_model):
-    assert [fault for fault in own._lacks(family_named("mae"), "mae")] == []
-
-
 # --- trust ---
 
 
@@ -151,20 +147,6 @@ def test_family_and_class_must_fit(here, family, name):
 
 
 # --- laws ---
-
-
-@pytest.mark.parametrize("name", NAMES.values())
-def test_the_examples_keep_the_laws(here, name):
-    check_laws(made(name))
-
-
-def test_the_laws_hold_for_a_family_of_this_project(tiny_model):
-    model = tiny_model()
-    model.family = "vit_mae"  # transformers' name of it, under which it finds the directory
-    with pytest.raises(UserError) as error:
-        check_laws(model)
-    assert str(error.value).count(";") == 0  # nothing but the key `family`, which transformers' config.json lacks
-    assert 'save writes a config.json without "family"' in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -198,17 +180,10 @@ def test_all_broken_laws_are_told_together(here):
 
 
 @pytest.mark.parametrize("name", NAMES.values())
-def test_what_is_saved_is_loaded_bit_for_bit(here, name):
-    model = made(name)
-    model.save(here / "model")
+def test_the_directory_names_the_class(here, name):
+    made(name).save(here / "model")
     assert json.loads((here / "model/config.json").read_text())["family"] == name
     assert sorted(path.name for path in (here / "model").iterdir()) == ["config.json", "model.safetensors"]
-    loaded = load_model(here / "model", name)
-    assert not loaded.training
-    assert all(tensor.equal(loaded.state_dict()[key]) for key, tensor in model.state_dict().items())
-    fresh = load_architecture(here / "model", name, generator=torch.Generator().manual_seed(7))
-    assert all(tensor.shape == fresh.state_dict()[key].shape for key, tensor in model.state_dict().items())
-    assert not all(tensor.equal(fresh.state_dict()[key]) for key, tensor in model.state_dict().items())
 
 
 def test_weights_that_do_not_fit_are_told_in_one_line(here):

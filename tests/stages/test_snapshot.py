@@ -91,7 +91,7 @@ def test_an_address_is_refused_before_anything_looks_like_a_missing_folder(taugh
 
 def test_a_model_of_another_family_is_refused(taught, source, tmp_path):
     (source / "config.json").write_text(json.dumps({"model_type": "vit"}))
-    assert "model_type='vit' is of no known family; known: vit_mae (mae)" in refused(taught, tmp_path / "out", source)
+    assert "model_type='vit' belongs to none; known: vit_mae (mae)" in refused(taught, tmp_path / "out", source)
 
 
 def test_truncated_weights_are_refused(taught, source, tmp_path):

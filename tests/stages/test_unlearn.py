@@ -358,7 +358,7 @@ def test_a_model_of_another_family_is_refused(taught, earlier, tmp_path):
     shutil.copy(taught.teacher / "model.safetensors", tmp_path / "other")
     (tmp_path / "other/config.json").write_text(json.dumps({"model_type": "vit"}))
     message = refused(taught, earlier, teacher=tmp_path / "other")
-    assert "model_type='vit' is of no known family; known: vit_mae (mae)" in message
+    assert "model_type='vit' belongs to none; known: vit_mae (mae)" in message
 
 
 def test_a_split_of_other_images_is_refused(taught, earlier, images_written, tmp_path):

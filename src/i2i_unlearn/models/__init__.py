@@ -1,6 +1,6 @@
 """Families of image-to-image generators, by name. A new family = a file and a line in `FAMILIES`.
 
-A class of the user's own needs neither (own.py): `own` is its name as params.yaml gives it, empty where there is none.
+A user's own class needs neither (own.py): `own` is its name in params.yaml, empty if there is none.
 """
 
 import importlib
@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from i2i_unlearn.models.directory import read_config
+from i2i_unlearn.models.directory import LIBRARY_TYPES, read_config
 from i2i_unlearn.models.own import import_own
 from i2i_unlearn.support.errors import UserError
 
@@ -21,9 +21,6 @@ FAMILIES = {
 }
 """Name -> module:Class. Imported when used: each brings its own library, which takes seconds."""
 
-LIBRARY_TYPES = {"vit_mae": "mae"}
-"""transformers' `model_type` -> family, for directories that a library wrote. Ours name the family in config.json."""
-
 OWN = "own"
 """What `pretrain.family` calls the class that `model` names."""
 
@@ -32,7 +29,7 @@ def family_named(name: str, own: str = "") -> Any:
     """The class of a family (Any: a torch module that meets models.base.ImageToImage).
 
     Raises:
-        UserError: there is no such family, or it is `own` and no class is named, or a class is named for nothing.
+        UserError: there is no such family, it is `own` and no class is named, or a class is named for another family.
     """
     if name == OWN and own:
         return import_own(own)
@@ -49,15 +46,15 @@ def family_named(name: str, own: str = "") -> Any:
 
 def _family_of(folder: str | Path, own: str) -> Any:
     config = read_config(folder)
-    if ":" in str(config.get("family")):
-        return _own_class(folder, config["family"], own)
-    if "family" in config:
-        return family_named(config["family"])
-    model_type = config.get("model_type")
-    if model_type not in LIBRARY_TYPES:
+    if "family" not in config:
         known = ", ".join(f"{name} ({family})" for name, family in LIBRARY_TYPES.items())
-        raise UserError(f"{folder}/config.json: model_type={model_type!r} is of no known family; known: {known}")
-    return family_named(LIBRARY_TYPES[model_type])
+        raise UserError(
+            f"{folder}/config.json: names no family, and model_type={config.get('model_type')!r} belongs to none; "
+            f"known: {known}"
+        )
+    if ":" in str(config["family"]):
+        return _own_class(folder, config["family"], own)
+    return family_named(config["family"])
 
 
 def _own_class(folder: str | Path, family: str, own: str) -> Any:

@@ -1,4 +1,4 @@
-"""Model directories: config.json tells the family, so nobody passes it twice."""
+"""Model directories: config.json names the family, so no setting has to."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,14 @@ from i2i_unlearn.support.errors import UserError
 
 LATENT = ("unet", "vae")
 """Subfolders of a latent inpainting directory."""
+LIBRARY_TYPES = {"vit_mae": "mae"}
+"""transformers' `model_type` -> family, for directories in that library's own layout."""
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """The content of config.json.
+    """The content of config.json, with `family` where the directory has the layout of a known library.
 
-    A latent inpainting directory as diffusers writes it has none; what ours would say of it is given.
+    A latent inpainting directory as diffusers writes it has no config.json; the content that ours would have is given.
 
     Raises:
         UserError: the directory or one of its files is missing, or config.json is not JSON.
@@ -33,4 +35,6 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise UserError(f"{folder}/config.json: not valid JSON ({error}); fetch the directory again") from None
     if not isinstance(content, dict):
         raise UserError(f"{folder}/config.json: must hold keys, found {type(content).__name__}")
+    if content.get("model_type") in LIBRARY_TYPES:
+        content.setdefault("family", LIBRARY_TYPES[content["model_type"]])
     return content

@@ -1,19 +1,15 @@
-"""Stage `export`: a model in the format that its original was published in."""
+"""Export of a model in the format that its original was published in."""
 
 import tempfile
 from pathlib import Path
 
 from i2i_unlearn.config.sections import SnapshotConfig
 from i2i_unlearn.models import load_model
-from i2i_unlearn.models.directory import read_config
-from i2i_unlearn.models.published import FORMATS, is_checkpoint
+from i2i_unlearn.models.published import is_checkpoint
 from i2i_unlearn.models.published.writing import write_original
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_file, read_json
 from i2i_unlearn.training.run import Facts
-
-FAMILIES = ("mae", "vqgan", "diffusion")
-"""Those of which there are published formats."""
 
 
 def run(model: str, teacher: str | Path, out: str | Path, config: SnapshotConfig, *, like: str = "") -> Facts:
@@ -26,12 +22,6 @@ def run(model: str, teacher: str | Path, out: str | Path, config: SnapshotConfig
     """
     with tempfile.TemporaryDirectory() as fetched:
         folder = Path(_local(model, fetched))
-        family = str(read_config(folder).get("family", "mae"))
-        if family not in FAMILIES:
-            raise UserError(
-                f"{folder}: is of the family {family}, of which there is no published format "
-                f"(known: {', '.join(FORMATS)}); the model directory itself is what can be handed on"
-            )
         original = Path(like) if like else _recorded(Path(teacher))
         exported = write_original(load_model(folder, config.model), folder, original, Path(out))
     return {
@@ -62,8 +52,8 @@ def _recorded(teacher: Path) -> Path:
     source = str(told.get("source", ""))
     if not is_checkpoint(source):
         raise UserError(
-            f"{teacher}: was made from {source or 'something unknown'}, no published file, so there is no original "
-            "format to go back to; where you have such a file, name it with --like"
+            f"{teacher}: was made from {source or 'something unknown'}, no published file, so it has no original "
+            "format; hand on the model directory itself, or name a published file with --like"
         )
     if not Path(source).is_file():
         raise UserError(f"{source}: no such file any more; name the original file with --like")

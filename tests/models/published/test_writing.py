@@ -1,6 +1,5 @@
 """The way back: an unlearned model in the layout of the published file that its teacher was made from."""
 
-import json
 import re
 from pathlib import Path
 
@@ -176,16 +175,8 @@ def test_the_file_of_another_model_is_refused(taught, tmp_path):
     assert not (tmp_path / "x.pth").exists()
 
 
-def test_a_model_of_ones_own_has_no_published_format(taught, tmp_path):
-    taught_copy = tmp_path / "model"
-    load_model(taught.teacher).save(taught_copy)
-    (taught_copy / "config.json").write_text(json.dumps({"family": "my_package:Mine"}))
-    with pytest.raises(UserError, match="is of the family my_package:Mine, of which there is no published format"):
-        run(taught, taught_copy, taught.teacher, tmp_path / "x.pth", FILES["mae"][0])
-
-
 def test_without_like_the_file_is_the_one_that_snapshot_read(taught, tmp_path):
-    with pytest.raises(UserError, match="original/model, no published file, so there is no original format"):
+    with pytest.raises(UserError, match=r"original/model, no published file.*--like"):
         run(taught, taught.teacher, taught.teacher, tmp_path / "x.pth")
     with pytest.raises(UserError, match="summary.json: no such file; name the original file with --like"):
         run(taught, taught.teacher, tmp_path / "nothing/model", tmp_path / "x.pth")

@@ -1,4 +1,4 @@
-"""The way back: a model in the format of the published file that it was made from.
+"""Writes a model in the format of the published file that it was made from.
 
 The published file itself is the template: its names, their order, the kinds of number, the key that wraps the weights,
 and the tensors that no computation uses. Every other tensor is the model's; no optimizer, setting or second network of

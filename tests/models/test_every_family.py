@@ -1,0 +1,226 @@
+"""Laws that every family keeps, in each of its variants. A new family = a line in `CASES`."""
+
+import copy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from i2i_unlearn.models import FAMILIES, family_named, load_architecture, load_model
+from i2i_unlearn.models.laws import check_laws
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.own import _lacks
+from i2i_unlearn.support.files import digest_folder
+from tests.models.latent_directory import write_latent_directory
+
+EXAMPLES = Path(__file__).parents[2] / "docs/examples"
+MAE = {
+    **{"patch_size": 4, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
+    **{"decoder_hidden_size": 16, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2},
+    **{"decoder_intermediate_size": 32, "initializer_range": 0.1},
+}
+DIFFUSION = {
+    **{"block_out_channels": [8, 16], "norm_num_groups": 4, "attention_head_dim": 8},
+    **{"num_train_timesteps": 20, "sampling_steps": 4},
+}
+VQGAN = {
+    **{"num_codes": 16, "code_size": 4, "tokenizer_width": 8, "tokenizer_multipliers": [1, 1, 2]},
+    **{"tokenizer_num_blocks": 1, "tokenizer_norm_groups": 4, "hidden_size": 32, "num_hidden_layers": 2},
+    **{"num_attention_heads": 2, "decoder_hidden_size": 24, "decoder_num_hidden_layers": 1},
+    **{"decoder_num_attention_heads": 2, "initializer_range": 0.1, "decoding_steps": 3},
+}
+PALETTE = {"conditioning": "noise_level", "hidden_as": "noise", "prediction_type": "epsilon", "sampler": "ancestral"}
+DEEP = {"attention_levels": [0], "layers_per_block": 2, "beta_schedule": "linear"}
+CASES = {
+    "mae": ("mae", MAE, 1),
+    "mae, colour, normalised": ("mae", {**MAE, "norm_pix_loss": True}, 3),
+    "diffusion": ("diffusion", DIFFUSION, 1),
+    "diffusion, patches": ("diffusion", {**DIFFUSION, "patch_size": 2}, 1),
+    "diffusion, palette": ("diffusion", {**DIFFUSION, **PALETTE}, 1),
+    "diffusion, deep": ("diffusion", {**DIFFUSION, **DEEP}, 3),
+    "latent_diffusion": ("latent_diffusion", {}, 3),
+    "vqgan": ("vqgan", VQGAN, 1),
+    "vqgan, mask ids": ("vqgan", {**VQGAN, "hidden_tokens": "mask"}, 1),
+    "vqgan, colour": ("vqgan", VQGAN, 3),
+    "own, convolutions": ("conv_inpainter:ConvInpainter", {"width": 8}, 1),
+    "own, coordinates": ("coordinate_network:CoordinateNetwork", {"width": 64}, 1),
+}
+"""Name -> family or class, architecture, channels. Models are of random weights and 16 pixels, latent ones of 32."""
+OPERATORS = ("center_hole", "outpaint", "random_patches", "free_form", "half_left")
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def case(request, tmp_path_factory):
+    """(model directory, class of the user's own or ''). Read it, do not write to it."""
+    name, architecture, channels = CASES[request.param]
+    before, path = set(sys.modules), list(sys.path)
+    sys.path.insert(0, str(EXAMPLES))
+    folder = tmp_path_factory.mktemp("model")
+    if name == "latent_diffusion":
+        yield write_latent_directory(folder), ""
+    else:
+        own = name if ":" in name else ""
+        kind = family_named("own" if own else name, own)
+        model = kind.create(architecture, image_size=16, num_channels=channels, generator=generator())
+        if name == "vqgan":  # a codebook fitted to images, so that patches have different codes
+            images = torch.rand(16, channels, 16, 16, generator=generator(5)) * 2 - 1
+            model.train().tokenizer_loss(images, visible_of("center_hole", model, 16), generator=generator())
+        model.eval().save(folder / "model")
+        yield folder / "model", own
+    sys.path[:] = path
+    for module in set(sys.modules) - before:
+        if module in ("conv_inpainter", "coordinate_network"):
+            del sys.modules[module]
+
+
+@pytest.fixture(scope="module")
+def loaded(case):
+    return load_model(*case)
+
+
+@pytest.fixture
+def model(loaded):
+    return copy.deepcopy(loaded)
+
+
+def visible_of(operator, model, num):
+    return make_operator(operator, 0.75, 4).draw(num, *model.image_size, generator(1))
+
+
+def images_of(model, num, seed=5):
+    return torch.rand(num, model.num_channels, *model.image_size, generator=generator(seed)) * 2 - 1
+
+
+def alike(one, other, **tolerance):
+    """Whether two embeddings agree in all parts: to the bit, or within a tolerance."""
+    pairs = list(zip((*one.maps, *one.context), (*other.maps, *other.context), strict=True))
+    return all(torch.allclose(a, b, **tolerance) if tolerance else a.equal(b) for a, b in pairs)
+
+
+def test_no_family_is_left_out():
+    assert {name for name, _, _ in CASES.values()} >= set(FAMILIES)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_its_class_meets_what_is_asked_of_a_users_own(name):
+    assert list(_lacks(family_named(name), name)) == []
+
+
+def test_the_laws_of_the_protocol_hold(model):
+    check_laws(model)
+
+
+@pytest.mark.parametrize("operator", [*OPERATORS, "ragged"])
+def test_hidden_pixels_have_no_influence(model, operator):
+    if operator == "ragged":  # one image has a single hidden pixel, one a single visible patch, one nothing visible
+        visible = torch.zeros(4, *model.image_size, dtype=torch.bool)
+        visible[0] = True
+        visible[0, -1, -1] = False
+        visible[1, 4:8, 8:12] = True
+        visible[2, :8] = True
+    else:
+        visible = visible_of(operator, model, 4)
+    images = images_of(model, 4)
+    others = torch.where(visible.unsqueeze(1), images, 100 * images_of(model, 4, seed=6))
+    with torch.no_grad():
+        one, other = (model.encode(given, visible) for given in (images, others))
+        pictures = [model.complete(given, visible, generator=generator(2)) for given in (images, others)]
+    assert all(a.equal(b) for a, b in zip(one.maps, other.maps, strict=True))  # to the bit, padding too
+    assert pictures[0].equal(pictures[1])
+
+
+def test_visible_pixels_have_influence_on_every_map(model):
+    images, visible = images_of(model, 1), visible_of("center_hole", model, 1)
+    with torch.no_grad():
+        maps, others = (model.encode(given, visible).maps for given in (images, -images))
+    assert all(float((a - b).abs().max()) > 1e-3 for a, b in zip(maps, others, strict=True))
+
+
+@pytest.mark.parametrize("operator", ["center_hole", "random_patches", "free_form"])
+def test_a_batch_equals_one_image_at_a_time(model, operator):
+    images, visible = images_of(model, 3), visible_of(operator, model, 3)
+    with torch.no_grad():
+        whole = model.complete(images, visible, generator=generator(2))
+        stream = generator(2)
+        parts = [model.complete(images[i : i + 1], visible[i : i + 1], generator=stream) for i in range(3)]
+    assert torch.allclose(whole, torch.cat(parts), atol=1e-4)
+
+
+def test_one_shared_mask_equals_its_copies(model):
+    images, shared = images_of(model, 4), visible_of("center_hole", model, 4)
+    copies = shared.contiguous()
+    assert (shared.stride(0) == 0, copies.stride(0) == 0) == (True, False)
+    found = []
+    for visible in (shared, copies):
+        with torch.no_grad():
+            loss = model.training_loss(images, visible, generator=generator(3))
+            found.append((model.encode(images, visible), model.complete(images, visible, generator=generator(2)), loss))
+    assert alike(found[0][0], found[1][0], atol=1e-5)
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(found[0][1:], found[1][1:], strict=True))
+
+
+def test_rows_of_an_embedding_are_the_embedding_of_those_rows(model):
+    images, visible = images_of(model, 4), visible_of("free_form", model, 4)
+    draws = model.draw(4, generator())
+    with torch.no_grad():
+        part = model.encode(images, visible, draws)[1:3]
+        alone = model.encode(images[1:3], visible[1:3], tuple(one[1:3] for one in draws))
+        assert float(part.squared_distance(alone).max()) < 1e-8
+        assert torch.allclose(model.decode(part, visible[1:3]), model.decode(alone, visible[1:3]), atol=1e-4)
+
+
+def test_decoding_does_not_depend_on_any_encoder_weight(model):
+    images, visible = images_of(model, 2), visible_of("center_hole", model, 2)
+    with torch.no_grad():
+        embedding = model.encode(images, visible)
+        before = model.decode(embedding, visible)
+        for _, parameter in model.encoder_parameters():
+            parameter.add_(1.0)
+        assert model.decode(embedding, visible).equal(before)
+
+
+def test_freezing_the_model_does_not_change_what_the_encoder_is(model):
+    before = [name for name, _ in model.encoder_parameters()]
+    model.requires_grad_(False)
+    assert [name for name, _ in model.encoder_parameters()] == before
+
+
+def test_new_weights_are_a_function_of_the_generator_alone(case):
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    one = load_architecture(*case, generator=generator(3)).state_dict()
+    assert before.equal(torch.random.get_rng_state())
+    torch.manual_seed(2)
+    same, other = (load_architecture(*case, generator=generator(seed)).state_dict() for seed in (3, 4))
+    assert all(one[name].equal(same[name]) for name in one)
+    assert not all(one[name].equal(other[name]) for name in one)
+
+
+def test_the_weights_are_not_read_for_the_architecture_alone(case, tmp_path):
+    folder = Path(shutil.copytree(case[0], tmp_path / "model"))
+    for path in folder.rglob("*.safetensors"):
+        if path.name == "model.safetensors" or path.parent.name == "unet":  # a latent model keeps its VAE and prompt
+            path.write_bytes(b"not read")
+    fresh, model = load_architecture(folder, case[1], generator=generator(9)), load_model(*case)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    assert {name: tensor.shape for name, tensor in fresh.state_dict().items()} == shapes
+
+
+def test_loading_what_was_saved_gives_the_same_model_and_the_same_bytes(case, model, tmp_path):
+    model.save(tmp_path / "model")
+    again = load_model(tmp_path / "model", case[1])
+    assert type(again) is type(model)
+    assert not again.training
+    assert all(tensor.equal(again.state_dict()[name]) for name, tensor in model.state_dict().items())
+    images, visible = images_of(model, 2), visible_of("free_form", model, 2)
+    with torch.no_grad():
+        one, other = (each.complete(images, visible, generator=generator(2)) for each in (model, again))
+    assert one.equal(other)
+    again.save(tmp_path / "again")
+    assert digest_folder(tmp_path / "again") == digest_folder(tmp_path / "model")
