@@ -273,6 +273,12 @@ def tiny_model() -> Callable[..., Any]:
     return make
 
 
+@pytest.fixture(scope="session")
+def mlflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the one MLflow database of the session: creating one takes seconds. See tests/registry/world.py."""
+    return tmp_path_factory.mktemp("mlflow")
+
+
 # --- the command line as processes of their own ---
 
 SERVER = """

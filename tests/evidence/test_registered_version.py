@@ -11,16 +11,14 @@ from i2i_unlearn.registry import tracking
 from i2i_unlearn.stages import register
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_file
+from tests.registry.world import use_store
 
 
 @pytest.fixture(scope="module")
-def name(world, tmp_path_factory):
+def name(world, mlflow_home):
     """A model whose version 1 is the teacher and version 2 the unlearned model."""
-    home = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db")
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
-        patch.chdir(home)
+        use_store(mlflow_home, patch)
         config = RegisterConfig.from_params(world.params())
         register.run_original(world.project.teacher, config)
         inputs = world.inputs()

@@ -1,4 +1,4 @@
-"""One real MLflow database for all tests here: making one takes seconds. Each test has a model name of its own."""
+"""All tests here share one real MLflow database (`mlflow_home`); each test has a model name of its own."""
 
 import itertools
 from pathlib import Path
@@ -8,20 +8,12 @@ from mlflow import MlflowClient
 
 from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
 from i2i_unlearn.stages import register
-from tests.registry.world import OPERATOR, Folders, Registered, make_folders, make_model
-
-
-@pytest.fixture(scope="session")
-def mlflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the database that all tests share."""
-    return tmp_path_factory.mktemp("mlflow")
+from tests.registry.world import OPERATOR, Folders, Registered, make_folders, make_model, use_store
 
 
 @pytest.fixture(autouse=True)
 def _in_mlflow_home(mlflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{mlflow_home}/mlflow.db")
-    for name in ("MLFLOW_RUN_ID", "MLFLOW_TRACKING_USERNAME", "I2I_UNLEARN_ACTOR", "I2I_UNLEARN_NOTIFY_URL"):
-        monkeypatch.delenv(name, raising=False)
+    use_store(mlflow_home, monkeypatch)
     monkeypatch.chdir(tmp_path)
 
 
@@ -57,7 +49,7 @@ def template(mlflow_home: Path, teacher: Path, tmp_path_factory: pytest.TempPath
     """Name of a model with both versions, registered by the stages; tests copy it."""
     config = RegisterConfig(model_name="template", experiment="tests", **OPERATOR)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{mlflow_home}/mlflow.db")
+        use_store(mlflow_home, patch)
         register.run_original(teacher, config)
         register.run(*make_folders(tmp_path_factory.mktemp("template"), teacher).inputs, config)
     return config.model_name

@@ -14,6 +14,7 @@ from i2i_unlearn.registry import alias_moves, check, history, ledger, tracking
 from i2i_unlearn.stages import promote
 from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.world import Registered, write_params
+from tests.says import says
 
 PROMOTE = """
 import os, signal, sys, time
@@ -131,7 +132,7 @@ def test_who_is_overtaken_with_another_record_right_after_the_move_is_told(
 
     with monkeypatch.context() as patch:
         patch.setattr(tracking.Server, "set_alias", and_somebody_else)
-        with pytest.raises(GateRefused, match="version 2 lost to version 3: moved at the same moment"):
+        with says(GateRefused, "version 2 lost to version 3", "same moment"):
             promote.run(promote_config, registered.config)
     assert history.moves(ledger.read(promote_config.ledger), registered.name) == []
 
@@ -149,7 +150,7 @@ def test_a_connection_lost_while_the_alias_moves_leaves_an_intent_that_is_settle
 
     with monkeypatch.context() as patch:
         patch.setattr(tracking.Server, "set_alias", and_the_answer_is_lost)
-        with pytest.raises(UserError, match="the connection was lost"):
+        with says(UserError, "connection was lost", "again"):
             promote.run(promote_config, registered.config)
     assert history.outcomes(ledger.read(promote_config.ledger))[0][1] == "open"
     assert promote.run(promote_config, registered.config)["outcome"] == "already champion"

@@ -14,6 +14,7 @@ from i2i_unlearn.stages import promote, register
 from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.test_tracking import completed_by, images
 from tests.registry.world import Folders, Registered, write_params
+from tests.says import says
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +60,7 @@ def test_a_version_is_copied_checked_and_promoted_in_the_other_registry(
     curve = client.get_metric_history(run.info.run_id, "steps/total")
     assert sorted(point.step for point in curve) == [1, 2, 3]
     assert len(client.search_model_versions(f"name = '{config.model_name}'")) == 2
-    model = client.get_logged_model(tracking_version(config, "2").logged.id)
+    model = client.get_logged_model(Registered(config).version("2").logged.id)
     assert {metric.key: metric.value for metric in model.metrics}["unlearned/forget/hole_psnr_db"] == 8.0
     served = pyfunc.load_model(f"models:/{config.model_name}@champion")
     np.testing.assert_array_equal(served.predict(images()), completed_by(folders.model))
@@ -68,16 +69,11 @@ def test_a_version_is_copied_checked_and_promoted_in_the_other_registry(
     assert check.check(promote_config, config.model_name).findings == ()
 
 
-def tracking_version(config: RegisterConfig, number: str) -> tracking.Version:
-    with tracking.connect() as server:
-        return server.version(config.model_name, number)
-
-
 def test_what_was_changed_at_the_origin_is_not_copied(
     registered: Registered, promote_config: PromoteConfig, production: str, mlflow_home: Path
 ):
     registered.tag("2", model_sha256="0" * 64)
-    with pytest.raises(GateRefused, match="version 2 at the origin: its weights in MLflow"):
+    with says(GateRefused, "version 2 at the origin", "weights"):
         promote.run(promote_config, registered.config, origin=f"sqlite:///{mlflow_home}/mlflow.db", target=production)
     with tracking.connect(production) as server:
         assert server.versions(registered.name) == []
@@ -86,13 +82,13 @@ def test_what_was_changed_at_the_origin_is_not_copied(
 def test_what_does_not_come_from_the_champion_there_is_refused_there(
     registered: Registered, promote_config: PromoteConfig, production: str, mlflow_home: Path
 ):
-    with pytest.raises(GateRefused, match="has no champion; register the original .*, or copy it"):
+    with says(GateRefused, "no champion", "register --original", "copy it"):
         promote.run(promote_config, registered.config, origin=f"sqlite:///{mlflow_home}/mlflow.db", target=production)
 
 
 @pytest.mark.parametrize("how", [{"origin": "sqlite:///a.db"}, {"target": "sqlite:///a.db"}])
 def test_both_addresses_are_needed(config: RegisterConfig, promote_config: PromoteConfig, how: dict[str, str]):
-    with pytest.raises(UserError, match="--from and --to go together"):
+    with says(UserError, "--from and --to"):
         promote.run(promote_config, config, **how)
 
 

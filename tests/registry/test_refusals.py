@@ -12,6 +12,7 @@ from i2i_unlearn.stages import promote, register
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import GateRefused
 from tests.registry.world import Folders, Registered
+from tests.says import says
 
 
 def test_all_reasons_are_told_and_not_the_first_alone(registered: Registered, promote_config: PromoteConfig):
@@ -21,9 +22,9 @@ def test_all_reasons_are_told_and_not_the_first_alone(registered: Registered, pr
         with pytest.raises(GateRefused) as told:
             promote.run(promote_config, registered.config, dry_run=dry_run)
         gate, lineage, forgotten, *differences = told.value.reasons
-        assert gate == "version 2: the gate did not pass (policy forgotten: fail)"
-        assert "was unlearned from version 1, but the champion is version 1" in lineage
-        assert "does not list digit-5 as forgotten" in forgotten
+        assert "gate did not pass" in gate
+        assert "unlearned from version 1" in lineage
+        assert "digit-5" in forgotten
         assert [reason.split(" in MLflow")[0].rpartition("its ")[2] for reason in differences] == [
             *("files", "teacher", "gate"),
         ]
@@ -42,7 +43,7 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(registered: Registe
 
 
 def by_two(folders: Folders) -> Folders:
-    """An evaluation by a policy that asks for two persons."""
+    """An evaluation by a policy that requires two persons."""
     path = folders.root / "evaluation/verdicts.json"
     content = files.read_json(path)
     content["verdicts"]["forgotten"]["two_person"] = True
@@ -69,9 +70,9 @@ def test_who_registered_may_not_promote_where_the_policy_asks_for_two(
     register.run_original(teacher, config)
     register.run(*by_two(folders).inputs, config, by="Ada  Lovelace")
     assert Registered(config).tags("2")["registered_by"] == "Ada Lovelace"
-    with pytest.raises(GateRefused, match=r"requires two persons; say who promotes it with --by NAME"):
+    with says(GateRefused, "version 2", "policy forgotten", "two persons", "--by NAME"):
         promote.run(promote_config, config)
-    with pytest.raises(GateRefused, match="ada lovelace registered it; somebody else must promote it"):
+    with says(GateRefused, "ada lovelace registered it", "somebody else"):
         promote.run(promote_config, config, by="ada lovelace")
     assert promote.run(promote_config, config, by="Bob")["outcome"] == "promoted"
 
@@ -84,7 +85,7 @@ def test_who_registered_a_further_evaluation_is_a_registrar_too(
     register.run(*by_two(folders.evaluate()).inputs, config, by="Bob")
     assert Registered(config).tags("2")["registered_by"] == "Ada; Bob"
     for name in ("Ada", "Bob"):
-        with pytest.raises(GateRefused, match=f"{name} registered it"):
+        with says(GateRefused, f"{name} registered it"):
             promote.run(promote_config, config, by=name)
     assert promote.run(promote_config, config, by="Eve")["outcome"] == "promoted"
 
@@ -99,7 +100,7 @@ def test_another_name_for_the_same_account_does_not_help(
     register.run_original(teacher, config)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada@example.org")
     register.run(*by_two(folders).inputs, config, by="Ada")
-    with pytest.raises(GateRefused, match="the account ada@example.org registered it"):
+    with says(GateRefused, "ada@example.org registered it"):
         promote.run(promote_config, config, by="Bob")
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "bob@example.org")
     assert promote.run(promote_config, config, by="Bob")["outcome"] == "promoted"
@@ -113,7 +114,7 @@ def test_a_registrar_whose_name_was_deleted_is_nobody(
     register.run_original(teacher, config)
     register.run(*by_two(folders).inputs, config, by="Ada")
     MlflowClient().delete_model_version_tag(config.model_name, "2", "registered_by")
-    with pytest.raises(GateRefused, match="not known who registered it; register it again with --by NAME"):
+    with says(GateRefused, "not known who registered it", "--by NAME"):
         promote.run(promote_config, config, by="Bob")
 
 

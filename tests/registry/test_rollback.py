@@ -9,6 +9,7 @@ from i2i_unlearn.registry import history, ledger, rollback, tracking
 from i2i_unlearn.stages import promote
 from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.world import Registered
+from tests.says import says
 
 WHO = {"by": "Ada", "reason": "seams"}
 
@@ -19,7 +20,7 @@ def third(registered: Registered, promote_config: PromoteConfig) -> Registered:
     promote.run(promote_config, registered.config)
     registered.copy("2", kind="again")
     with tracking.connect() as server:
-        seen, chosen = server.version(registered.name, "2"), server.version(registered.name, "3")
+        seen, chosen = registered.version("2"), registered.version("3")
         entry = promote._entry(chosen, seen, promote.find_actor("Bob"), "better")
         promote.alias_moves.move(promote_config.ledger, server, chosen, seen, entry)
     return registered
@@ -27,12 +28,8 @@ def third(registered: Registered, promote_config: PromoteConfig) -> Registered:
 
 def test_back_to_the_champion_before_by_the_record(third: Registered, promote_config: PromoteConfig):
     facts = rollback.run(promote_config, third.config, **WHO)
-    assert (facts["version"], facts["outcome"], facts["replaced"], facts["knows_again"]) == (
-        "2",
-        "rolled back",
-        "3",
-        "",
-    )
+    told = tuple(facts[key] for key in ("version", "outcome", "replaced", "knows_again"))
+    assert told == ("2", "rolled back", "3", "")
     assert third.alias("champion") == "2"
     last = history.last_champion(ledger.read(promote_config.ledger), third.name)
     assert (last.version, last.replaced, last.record["event"]) == ("2", "3", "rollback")
@@ -41,7 +38,7 @@ def test_back_to_the_champion_before_by_the_record(third: Registered, promote_co
 
 def test_a_second_rollback_goes_further_back_and_not_forward_again(third: Registered, promote_config: PromoteConfig):
     rollback.run(promote_config, third.config, **WHO)
-    with pytest.raises(GateRefused, match="version 1 still knows digit-3"):
+    with says(GateRefused, "version 1", "digit-3"):
         rollback.run(promote_config, third.config, **WHO)
 
 
@@ -49,7 +46,7 @@ def test_what_was_erased_stays_erased_unless_a_person_forces_it_and_that_is_kept
     registered: Registered, promote_config: PromoteConfig
 ):
     promote.run(promote_config, registered.config)
-    with pytest.raises(GateRefused, match="version 1 still knows digit-3, which must stay forgotten; .*--force"):
+    with says(GateRefused, "version 1", "digit-3", "--force --by NAME --reason TEXT"):
         rollback.run(promote_config, registered.config, **WHO)
     assert registered.alias("champion") == "2"
     facts = rollback.run(promote_config, registered.config, **WHO, force=True)
@@ -63,7 +60,7 @@ def test_what_was_erased_stays_erased_unless_a_person_forces_it_and_that_is_kept
 
 @pytest.mark.parametrize("who", [{"by": "Ada", "reason": " "}, {"by": "", "reason": "seams"}])
 def test_a_rollback_needs_a_name_and_a_reason(third: Registered, promote_config: PromoteConfig, who: dict[str, str]):
-    with pytest.raises(UserError, match="--by NAME --reason TEXT"):
+    with says(UserError, "--by NAME", "--reason TEXT"):
         rollback.run(promote_config, third.config, **who)
     assert third.alias("champion") == "3"
 
@@ -75,7 +72,8 @@ def test_a_version_that_never_was_champion_is_refused_with_all_reasons(
     with pytest.raises(GateRefused) as told:
         rollback.run(promote_config, third.config, version=fourth, **WHO)
     never, knows, *damaged = told.value.reasons
-    assert never == "version 4 was never champion, according to the promotion record (these were: 1, 2, 3)"
+    assert "version 4 was never champion" in never
+    assert "1, 2, 3" in never
     assert "still knows digit-3" in knows
     assert "its weights in MLflow" in damaged[0]
 
@@ -85,15 +83,10 @@ def test_after_a_move_by_hand_what_the_record_knows_as_forgotten_still_counts(
 ):
     promote.run(promote_config, registered.config)
     registered.set_alias("champion", "1")
-    with pytest.raises(UserError, match="promotion record .* before version 1; name a version"):
+    with says(UserError, "promotion record", "before version 1", "--version N"):
         rollback.run(promote_config, registered.config, **WHO)
     assert rollback.run(promote_config, registered.config, version="2", **WHO)["outcome"] == "rolled back"
     assert registered.alias("champion") == "2"
-
-
-def test_nothing_to_go_back_to_is_told(registered: Registered, promote_config: PromoteConfig):
-    with pytest.raises(UserError, match="promotion record .* before version 1; name a version"):
-        rollback.run(promote_config, registered.config, **WHO)
 
 
 def test_a_dry_run_changes_nothing(third: Registered, promote_config: PromoteConfig):

@@ -1,11 +1,7 @@
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +20,9 @@ from i2i_unlearn.registry.tracking.record import thinned
 from i2i_unlearn.stages import promote, register
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
-from tests.registry.world import SIZE, Folders, Registered, make_folders
+from tests.registry.servers import free_port
+from tests.registry.world import SIZE, Folders, Registered
+from tests.says import says
 
 COMPLETE = """
 import sys
@@ -36,12 +34,6 @@ np.save(sys.argv[3], model.predict(np.load(sys.argv[2])))
 import i2i_unlearn
 print(i2i_unlearn.__file__)
 """
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def images() -> np.ndarray:
@@ -101,7 +93,7 @@ def test_images_of_another_size_and_numbers_that_are_no_pixels_are_refused(regis
 
 def test_nothing_in_a_version_is_pickled(registered: Registered, tmp_path: Path):
     with tracking.connect() as server:
-        saved = server.download(server.version(registered.name, "2"), tmp_path)
+        saved = server.download(registered.version("2"), tmp_path)
     names = {path.relative_to(saved).as_posix() for path in saved.rglob("*") if path.is_file()}
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".bin", ".pyc"))]
     assert {"MLmodel", "pyfunc_model.py", "code/i2i_unlearn/serving/pyfunc_model.py"} <= names
@@ -136,7 +128,7 @@ def test_a_fetched_version_has_the_registered_bytes(registered: Registered, teac
     ["models:/NAME@champion", "models:/NAME/latest", "models:/NAME", "models:/NAME/1/x", "models:/m-123", "NAME/1", ""],
 )
 def test_what_names_no_version_is_refused(registered: Registered, tmp_path: Path, uri: str):
-    with pytest.raises(UserError, match="names no version; write models:/NAME/NUMBER"):
+    with says(UserError, "names no version", "models:/NAME/NUMBER"):
         tracking.fetch_version(uri.replace("NAME", registered.name), tmp_path / "model")
 
 
@@ -146,7 +138,7 @@ def test_fetching_what_was_changed_in_mlflow_is_refused_and_leaves_the_earlier_o
     tracking.fetch_version(f"models:/{registered.name}/1", tmp_path / "model")
     before = files.digest_folder(tmp_path / "model")
     registered.tag("1", model_sha256="0" * 64)
-    with pytest.raises(UserError, match="its bytes are not those that were registered"):
+    with says(UserError, f"models:/{registered.name}/1", "bytes", "000000000000", "register"):
         tracking.fetch_version(f"models:/{registered.name}/1", tmp_path / "model")
     assert files.digest_folder(tmp_path / "model") == before
 
@@ -195,71 +187,13 @@ def test_no_run_to_attach_to_means_no_stream():
 
 
 def test_a_fresh_folder_gets_its_own_database_in_silence(tmp_path: Path):
-    code = "from i2i_unlearn.registry.requests import find_champion; print(find_champion('nobody'))"
+    code = "from i2i_unlearn.registry import tracking\nwith tracking.connect() as server: print(server.versions('x'))"
     env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
     )
-    assert (done.stdout, done.stderr) == ("None\n", "")
+    assert (done.stdout, done.stderr) == ("[]\n", "")
     assert (tmp_path / "mlflow.db").is_file()
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """A real `mlflow server` on loopback."""
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path}/server.db",
-        "--artifacts-destination",
-        str(tmp_path / "s"),
-    ]
-    with open(tmp_path / "server.log", "w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=tmp_path)
-    try:
-        uri = f"http://127.0.0.1:{port}"
-        for _ in range(600):  # a busy machine takes minutes
-            try:
-                urllib.request.urlopen(f"{uri}/health", timeout=5)
-                break
-            except OSError:
-                assert process.poll() is None, (tmp_path / "server.log").read_text()
-                time.sleep(0.5)
-        yield uri
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_real_server_serves_as_the_file_does(
-    server: str,
-    teacher: Path,
-    folders: Folders,
-    tmp_path: Path,
-    config: RegisterConfig,
-    promote_config: PromoteConfig,
-    monkeypatch: pytest.MonkeyPatch,
-):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
-    monkeypatch.chdir(tmp_path)
-    assert find_champion(config.model_name) is None
-    register.run_original(teacher, config)
-    first = register.run(*folders.inputs, config)
-    again = register.run(*folders.inputs, config)
-    assert (first["version"], first["alias"], again["registered"]) == ("2", "candidate", "already")
-    with pytest.raises(UserError, match=r"has no version '7'; registered are: 1, 2"):
-        promote.run(promote_config, config, version="7")
-    assert promote.run(promote_config, config)["replaced"] == "1"
-    tracking.fetch_version(f"models:/{config.model_name}/2", tmp_path / "fetched")
-    assert files.digest_folder(tmp_path / "fetched") == files.digest_folder(folders.model)
-    champion = pyfunc.load_model(f"models:/{config.model_name}@champion")
-    np.testing.assert_array_equal(champion.predict(images()), completed_by(folders.model))
-    second = make_folders(tmp_path / "second", folders.model, seed=2, requests=("digit-5",), erased=("digit-3",))
-    assert register.run(*second.inputs, config)["alias"] == "candidate"
-    assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_what_mlflow_takes_for_a_missing_right_is_told_as_the_lost_connection_that_it_is(monkeypatch):

@@ -70,7 +70,7 @@ def test_a_version_goes_from_one_server_to_another_and_is_champion_there_alone(
 
 REGISTER = """
 import json, sys, time
-from i2i_unlearn.config import RegisterConfig
+from i2i_unlearn.config.sections import RegisterConfig
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.stages import register
 told = json.loads(sys.argv[1])

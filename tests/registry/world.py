@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import torch
 from mlflow import MlflowClient
 
@@ -29,7 +30,7 @@ ARCHITECTURE = {
 }
 OPERATOR = {"operator": "half_left", "keep_fraction": 0.5, "operator_patch_size": 4, "seed": 0, "model": ""}
 SAMPLE_ID = "mnist-train-0815"
-SUBJECT = "Erika Mustermann"
+SUBJECT = "Otto Beispiel"
 FORGET_IMAGE = bytes(range(200, 256)) * 3
 
 
@@ -38,6 +39,15 @@ def make_model(folder: Path, seed: int) -> Path:
     generator = torch.Generator().manual_seed(seed)
     MaskedAutoencoder.create(ARCHITECTURE, image_size=SIZE, num_channels=1, generator=generator).save(folder)
     return folder
+
+
+def use_store(home: Path, patch: pytest.MonkeyPatch) -> str:
+    """Have everything that asks MLflow use the database in `home`, as nobody in particular; its address."""
+    uri = f"sqlite:///{home}/mlflow.db"
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_TRACKING_USERNAME", "I2I_UNLEARN_ACTOR", "I2I_UNLEARN_NOTIFY_URL"):
+        patch.delenv(name, raising=False)
+    patch.setenv("MLFLOW_TRACKING_URI", uri)
+    return uri
 
 
 @dataclass(frozen=True)
@@ -130,16 +140,22 @@ class Registered:
     def alias(self, alias: str) -> str | None:
         """Number of the version that has it."""
         with tracking.connect() as server:
-            version = server.at_alias(self.name, alias)
-        return version and version.number
+            return server.number_at_alias(self.name, alias) or None
 
     def set_alias(self, alias: str, number: str) -> None:
         with tracking.connect() as server:
             server.set_alias(server.version(self.name, number), alias)
 
-    def tags(self, number: str) -> dict[str, str]:
+    def drop_alias(self, alias: str) -> None:
         with tracking.connect() as server:
-            return dict(server.version(self.name, number).tags)
+            server.drop_alias(self.name, alias)
+
+    def version(self, number: str) -> tracking.Version:
+        with tracking.connect() as server:
+            return server.version(self.name, number)
+
+    def tags(self, number: str) -> dict[str, str]:
+        return dict(self.version(number).tags)
 
     def tag(self, number: str, **tags: str) -> None:
         """Tag a version by hand, as a person can in the MLflow UI."""

@@ -11,7 +11,7 @@ import pytest
 
 from i2i_unlearn.config.sections import RegisterConfig
 from i2i_unlearn.stages import register
-from tests.registry.world import OPERATOR, make_model
+from tests.registry.world import OPERATOR, make_model, use_store
 from tests.serving.pictures import pixels
 
 
@@ -29,16 +29,12 @@ class Served:
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    home = tmp_path_factory.mktemp("serving")
+def served(mlflow_home: Path) -> Served:
+    model = make_model(mlflow_home / "served", seed=0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db")
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
-        patch.chdir(home)
-        model = make_model(home / "model", seed=0)
-        config = RegisterConfig(model_name="served", experiment="tests", **OPERATOR)
-        register.run_original(model, config)
-    return Served("served", f"sqlite:///{home}/mlflow.db", model)
+        uri = use_store(mlflow_home, patch)
+        register.run_original(model, RegisterConfig(model_name="served", experiment="tests", **OPERATOR))
+    return Served("served", uri, model)
 
 
 @pytest.fixture(scope="session")

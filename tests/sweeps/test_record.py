@@ -6,6 +6,7 @@ from mlflow import MlflowClient
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.sweeps import record
 from i2i_unlearn.sweeps import table as pareto
+from tests.registry.world import use_store
 from tests.sweeps.point_folders import write_point
 
 
@@ -25,22 +26,27 @@ def swept(tmp_path):
 
 
 @pytest.fixture
-def client(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+def client(mlflow_home, monkeypatch):
+    use_store(mlflow_home, monkeypatch)
     return MlflowClient()
 
 
-def runs(client, experiment="sweeps"):
+@pytest.fixture
+def experiment(tmp_path):
+    """A name that no other test uses."""
+    return f"sweeps-{tmp_path.name}"
+
+
+def runs(client, experiment):
     """(parents, children by name)."""
     found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
     parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
     return parents, {run.info.run_name: run for run in found if run not in parents}
 
 
-def test_a_sweep_is_a_run_and_every_point_a_nested_run_with_its_settings_and_numbers(client, swept):
-    facts = record.run(swept("a", (0.1, -0.5), (1.0, -3.0)), "sweeps")
-    (parent,), children = runs(client)
+def test_a_sweep_is_a_run_and_every_point_a_nested_run_with_its_settings_and_numbers(client, swept, experiment):
+    facts = record.run(swept("a", (0.1, -0.5), (1.0, -3.0)), experiment)
+    (parent,), children = runs(client, experiment)
     assert (facts["run_id"], facts["recorded"]) == (parent.info.run_id, "new")
     assert set(children) == {"encoder_l2 alpha 0.1", "encoder_l2 alpha 1"}
     run = children["encoder_l2 alpha 1"]
@@ -52,31 +58,31 @@ def test_a_sweep_is_a_run_and_every_point_a_nested_run_with_its_settings_and_num
     assert run.info.status == parent.info.status == "FINISHED"
 
 
-def test_the_sweeps_run_holds_page_table_and_common_settings(client, swept):
-    record.run(swept("a", (0.1, -0.5), (1.0, -3.0)), "sweeps")
-    (parent,), _ = runs(client)
+def test_the_sweeps_run_holds_page_table_and_common_settings(client, swept, experiment):
+    record.run(swept("a", (0.1, -0.5), (1.0, -3.0)), experiment)
+    (parent,), _ = runs(client, experiment)
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"pareto.html", "points.json"}
     assert parent.data.params["unlearn.num_steps"] == "30"
     assert "unlearn.alpha" not in parent.data.params
     assert parent.data.tags["num_points"] == "2"
 
 
-def test_recording_again_changes_nothing(client, swept):
+def test_recording_again_changes_nothing(client, swept, experiment):
     table = swept("a", (0.1, -0.5))
-    record.run(table, "sweeps")
-    assert record.run(table, "sweeps")["recorded"] == "already"
-    parents, children = runs(client)
+    record.run(table, experiment)
+    assert record.run(table, experiment)["recorded"] == "already"
+    parents, children = runs(client, experiment)
     assert (len(parents), len(children)) == (1, 1)
     history = client.get_metric_history(next(iter(children.values())).info.run_id, "forgetting_db")
     assert len(history) == 1
 
 
-def test_a_wider_sweep_adds_runs_and_corrects_the_front(client, swept):
-    first = record.run(swept("a", (1.0, -3.0)), "sweeps")
-    _, before = runs(client)
+def test_a_wider_sweep_adds_runs_and_corrects_the_front(client, swept, experiment):
+    first = record.run(swept("a", (1.0, -3.0)), experiment)
+    _, before = runs(client, experiment)
     assert before["encoder_l2 alpha 1"].data.tags["front"] == "forgetting most, like unseen"
-    second = record.run(swept("b", (1.0, -3.0), (0.5, -2.0)), "sweeps")
-    (parent,), after = runs(client)
+    second = record.run(swept("b", (1.0, -3.0), (0.5, -2.0)), experiment)
+    (parent,), after = runs(client, experiment)
     assert first["run_id"] == second["run_id"] == parent.info.run_id
     assert set(after) == {"encoder_l2 alpha 1", "encoder_l2 alpha 0.5"}
     assert after["encoder_l2 alpha 1"].info.run_id == before["encoder_l2 alpha 1"].info.run_id
@@ -84,12 +90,11 @@ def test_a_wider_sweep_adds_runs_and_corrects_the_front(client, swept):
     assert parent.data.tags["num_points"] == "2"
 
 
-def test_points_are_nested_in_the_run_that_kubeflow_opened(client, swept, monkeypatch):
-    experiment = client.create_experiment("kubeflow")
-    opened = client.create_run(experiment, run_name="pipeline")
+def test_points_are_nested_in_the_run_that_kubeflow_opened(client, swept, experiment, monkeypatch):
+    opened = client.create_run(client.create_experiment(f"kubeflow-{experiment}"), run_name="pipeline")
     monkeypatch.setenv("MLFLOW_RUN_ID", opened.info.run_id)
-    record.run(swept("a", (0.1, -0.5)), "sweeps")
-    (parent,), children = runs(client, "kubeflow")
+    record.run(swept("a", (0.1, -0.5)), experiment)
+    (parent,), children = runs(client, f"kubeflow-{experiment}")
     assert parent.info.run_id == opened.info.run_id
     assert parent.info.status == "RUNNING"  # whoever opened it ends it
     assert [run.data.tags["mlflow.parentRunId"] for run in children.values()] == [opened.info.run_id]
