@@ -15,7 +15,7 @@ from i2i_unlearn.data.request import ForgetRequest, one_month_after, read_named_
 from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.evaluation.evaluated_model import Evaluated
 from i2i_unlearn.evidence import contents
-from i2i_unlearn.evidence.predicate import Predicate
+from i2i_unlearn.evidence.predicate import File, Predicate
 from i2i_unlearn.support import git
 from i2i_unlearn.support.errors import UserError
 
@@ -69,6 +69,7 @@ def predicate(
     origin: Origin,
     bundle: Path,
     *,
+    model_files: Sequence[File],
     registered: Mapping[str, Any] | None,
     weights_inside: bool,
 ) -> Predicate:
@@ -92,7 +93,7 @@ def predicate(
         "requests": [time_of(request, finished_at.date()) for request in active],
         "model": {
             "sha256": found.model_sha256,
-            "files": [file.model_dump() for file in contents.describe_all(found.unlearned / "model")],
+            "files": [file.model_dump() for file in model_files],
             "inside": weights_inside,
         },
         "teacher_sha256": found.teacher_sha256,

@@ -66,13 +66,22 @@ def run(inputs: Inputs, origin: Origin, signer: Signer, out: str | Path, *, with
     registered = None
     if origin.version:
         registered = registry.facts(origin.model_name, origin.version, {**found.identity(), **found.judged()})
+    model = found.unlearned / "model"
+    model_files = contents.describe_all(model)
     with files.atomic_folder(out) as aside:
         _copy(found, {name: inputs.policies[name] for name in verdicts["verdicts"]}, key, aside)
         said = gather.predicate(
-            found, verdicts, inputs, origin, aside, registered=registered, weights_inside=with_weights
+            found,
+            verdicts,
+            inputs,
+            origin,
+            aside,
+            model_files=model_files,
+            registered=registered,
+            weights_inside=with_weights,
         )
         if with_weights:
-            shutil.copytree(found.unlearned / "model", aside / envelope.MODEL)
+            shutil.copytree(model, aside / envelope.MODEL)
         (aside / contents.STATEMENT).write_bytes(envelope.sign(envelope.write_statement(said), key))
     if origin.version:
         registry.note(origin.model_name, origin.version, files.digest_file(out / contents.STATEMENT))
