@@ -99,7 +99,7 @@ def test_json_tells_a_program_what_holds(world, with_weights, run):
 def test_a_check_without_a_trusted_key_is_refused(with_weights, run):
     assert "proves nothing, anybody can put one there" in one_line(run("verify", with_weights))
     inside = one_line(run("verify", with_weights, "--key", with_weights / "public.pem"))
-    assert "lies inside the bundle and proves nothing" in inside
+    assert "is inside the bundle and proves nothing" in inside
 
 
 def test_what_is_no_bundle_is_told_in_a_line(world, with_weights, copied, run, tmp_path):
@@ -113,7 +113,7 @@ def test_what_is_no_bundle_is_told_in_a_line(world, with_weights, copied, run, t
     cases = [
         (tmp_path / "nowhere", "no such folder"),
         (with_weights / "metrics.json", "no such folder"),
-        (half, "no evidence.json in it"),
+        (half, "has no evidence.json"),
         (later, "has version 2 of its format, this program reads 1; use the i2i-unlearn that wrote it"),
     ]
     for place, words in cases:
@@ -129,8 +129,8 @@ def test_an_envelope_that_is_none_is_a_broken_link(world, with_weights, copied, 
     (folder / "evidence.json").write_text(text)
     ended = run("verify", folder, "--key", world.public)
     assert ended.code == 1
-    assert ended.out.startswith("broken: envelope: evidence.json is no DSSE envelope")
-    assert "is no DSSE envelope" in one_line(run("show", folder))
+    assert ended.out.startswith("broken: envelope: evidence.json is not a DSSE envelope")
+    assert "is not a DSSE envelope" in one_line(run("show", folder))
 
 
 def test_keys_and_folders_that_cannot_be_used_are_told_in_a_line(world, with_weights, run, tmp_path):

@@ -182,7 +182,7 @@ def linked(path):
             lambda folder: (folder / "unlearned/model/config.json").write_text("{}\n"),
             "another version of the unlearned model",
         ),
-        (lambda folder: linked(folder / "unlearned/model/config.json"), "config.json is a link or no plain file"),
+        (lambda folder: linked(folder / "unlearned/model/config.json"), "config.json is a link or not a plain file"),
     ],
 )
 def test_parts_that_do_not_belong_together_make_no_evidence(world, tmp_path, harm, words):

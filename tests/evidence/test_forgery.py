@@ -61,7 +61,7 @@ def test_an_outcome_that_the_numbers_do_not_give(resigned, without_weights):
     }
     # The statement alone says it, verdicts.json does not:
     found = resigned(change)
-    assert ("gate", "verdicts.json says something else than the evidence") in found
+    assert ("gate", "verdicts.json contradicts the evidence") in found
 
 
 def test_better_numbers_than_measured(resigned):
@@ -93,9 +93,9 @@ def test_a_laxer_policy_than_the_one_that_judged(resigned, without_weights):
 @pytest.mark.parametrize(
     ("key", "link", "words"),
     [
-        ("teacher_sha256", "measurements", "another version of the teacher"),
-        ("teacher_sha256", "training", "tells of another teacher"),
-        ("reference_sha256", "measurements", "another version of the reference"),
+        ("teacher_sha256", "measurements", "the teacher that was measured"),
+        ("teacher_sha256", "training", "names another teacher"),
+        ("reference_sha256", "measurements", "the reference that was measured"),
     ],
 )
 def test_another_model_than_the_one_measured(resigned, key, link, words):
@@ -128,7 +128,7 @@ def test_a_manifest_that_names_images(resigned, without_weights, tmp_path):
     write_manifest(manifest, tmp_path / "manifest.parquet")
     opened = envelope.open_envelope((without_weights / "evidence.json").read_bytes())
     told = set(recompute.check_manifest(tmp_path, envelope.read_statement(opened.payload).predicate))
-    assert "the split manifest names images by something else than codes" in told
+    assert "the split manifest identifies images by something other than codes" in told
 
 
 def test_days_that_the_dates_do_not_give(resigned):
@@ -138,8 +138,8 @@ def test_days_that_the_dates_do_not_give(resigned):
 
     used = (datetime.datetime.now(datetime.UTC).date() - datetime.date(2026, 1, 1)).days
     assert resigned(change) == {
-        ("deadline", f"request withdrawn-1: days_used is said to be 3, the dates give {used}"),
-        ("deadline", "request withdrawn-1: in_time is said to be True, the dates give False"),
+        ("deadline", f"request withdrawn-1: days_used is 3 in the evidence, the dates give {used}"),
+        ("deadline", "request withdrawn-1: in_time is True in the evidence, the dates give False"),
     }
 
 

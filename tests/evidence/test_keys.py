@@ -68,7 +68,7 @@ def test_a_passphrase_protects_the_private_key(tmp_path, algorithm):
     path = tmp_path / "private.pem"
     assert b"ENCRYPTED" in path.read_bytes()
     assert load_private_key(path, SECRET).public.id == load_public_key(tmp_path / "public.pem").id
-    for passphrase, words in ((None, "protected by a passphrase"), (b"wrong", "the passphrase does not fit")):
+    for passphrase, words in ((None, "protected by a passphrase"), (b"wrong", "the passphrase is wrong")):
         with pytest.raises(UserError, match=words):
             load_private_key(path, passphrase)
 
@@ -122,7 +122,7 @@ def test_an_algorithm_that_is_not_known_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("key", "kind"),
     [
-        pytest.param(rsa.generate_private_key(65537, 2048), "of the kind RSA", id="rsa"),
+        pytest.param(rsa.generate_private_key(65537, 2048), "RSA key", id="rsa"),
         pytest.param(ec.generate_private_key(ec.SECP256K1()), "on the curve secp256k1", id="curve"),
     ],
 )

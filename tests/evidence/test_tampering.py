@@ -110,7 +110,7 @@ def test_a_file_cut_short_emptied_or_removed_is_named(world, with_weights, copie
             assert is_refused(folder, world.public), (name, len(less))
         path.unlink()
         if name == "evidence.json":
-            with pytest.raises(UserError, match=r"no evidence\.json in it"):
+            with pytest.raises(UserError, match=r"has no evidence\.json"):
                 verify(folder, world.public)
         else:
             lines = [broken.why for broken in verify(folder, world.public).broken]
@@ -151,7 +151,7 @@ def test_a_link_is_found_even_to_the_right_content(world, with_weights, copied, 
     folder = copied(with_weights)
     (folder / name).rename(tmp_path / "elsewhere")
     (folder / name).symlink_to(tmp_path / "elsewhere")
-    assert any("is a link or no plain file" in broken.why for broken in verify(folder, world.public).broken)
+    assert any("is a link or not a plain file" in broken.why for broken in verify(folder, world.public).broken)
 
 
 def test_a_pipe_does_not_stop_the_check(world, with_weights, copied):

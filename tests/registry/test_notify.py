@@ -118,7 +118,7 @@ def test_what_fails_is_one_line_without_a_secret_and_the_decision_stands(
     where = f"http://127.0.0.1:{hook.server_address[1]}"
     assert told == [
         f"i2i-unlearn: notification: {where} answered 500; the decision stands (promoted)",
-        "i2i-unlearn: notification: /bin/false ended with code 1; the decision stands (promoted)",
+        "i2i-unlearn: notification: /bin/false exited with code 1; the decision stands (promoted)",
     ]
     assert registered.alias("champion") == "2"
     assert hook.seen == [("/services/SECRET-PATH?token=SECRET-TOKEN", "Basic dXNlcjpTRUNSRVQtV09SRA==")]
@@ -146,7 +146,7 @@ def test_who_does_not_answer_in_time_is_not_waited_for(
     assert time.monotonic() - begin < 20
     told = capsys.readouterr().err
     assert "did not answer within 0.5 s" in told
-    assert "did not end within 0.5 s and was stopped" in told
+    assert "did not finish within 0.5 s and was stopped" in told
 
 
 def test_the_variable_takes_the_place_of_the_setting(

@@ -54,7 +54,7 @@ def test_an_alias_that_was_taken_away_is_found(registered: Registered, promote_c
     with tracking.connect() as server:
         server.drop_alias(registered.name, "champion")
     (finding,) = findings(promote_config, registered)
-    assert finding.startswith("nobody is champion in MLflow, but")
+    assert finding.startswith("there is no champion in MLflow, but")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from tests.registry.world import Folders
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-BEGAN_LATER = "the same model is being registered by another process, which began later"
+BEGAN_LATER = "another process, which began later, is registering the same model"
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,8 @@ def lineage(
 
     Example: i2i-unlearn registry lineage --version 2
     """
+    from dataclasses import asdict
+
     from i2i_unlearn.config.sections import RegisterConfig, load_params
     from i2i_unlearn.registry import lineage as version_lineage
     from i2i_unlearn.registry import tracking
@@ -42,7 +44,7 @@ def lineage(
         with tracking.connect() as server:
             node = version_lineage.of_version(server, name, version)
         if json:
-            print_json(version_lineage.as_json(node))
+            print_json(asdict(node))
         else:
             _print_tree(node)
         return
@@ -50,7 +52,7 @@ def lineage(
     with tracking.connect() as server:
         touches = version_lineage.of_samples(server, name, codes)
     if json:
-        print_json([version_lineage.touch_as_json(one) for one in touches])
+        print_json([asdict(one) for one in touches])
         return
     rows = [
         (one.version, one.kind, ", ".join(one.aliases), ", ".join(f"{what}: {num}" for what, num in one.counts.items()))

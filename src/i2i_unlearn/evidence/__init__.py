@@ -1,1 +1,1 @@
-"""Evidence that a third party can check offline: what was done for a request, signed. See docs/evidence.md."""
+"""Evidence of what was done for a request, signed, for a third party to verify offline. See docs/evidence.md."""

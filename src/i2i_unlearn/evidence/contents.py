@@ -1,4 +1,4 @@
-"""Which files a bundle has, and what lies in a folder: plain files only, and none that nobody named."""
+"""Which files a bundle has: plain files only, and only those that the evidence names."""
 
 import os
 import stat
@@ -18,7 +18,7 @@ WEIGHTS_SIGNATURE = "model.sig"
 
 
 def policy_path(name: str) -> str:
-    """Where the policy `name` lies in a bundle."""
+    """Where the policy `name` is in a bundle."""
     return f"{POLICIES}/{name}.json"
 
 
@@ -48,27 +48,27 @@ def describe_all(folder: Path) -> tuple[File, ...]:
     """As `describe`, of all files.
 
     Raises:
-        UserError: something there is neither file nor folder, so that a copy would be something else.
+        UserError: something there is neither file nor folder, so a copy would differ.
     """
     plain, other = plain_files(folder)
     if other:
-        raise UserError(f"{folder}: {other[0]} is a link or no plain file; copy the folder with `cp -rL`")
+        raise UserError(f"{folder}: {other[0]} is a link or not a plain file; copy the folder with `cp -rL`")
     return describe(folder, plain)
 
 
 def printable(text: str) -> str:
-    """`text` without what a terminal would obey: names in a folder may come from anybody."""
+    """`text` without control characters: file names may come from anybody."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def differences(folder: Path, named: Iterable[File], *, leave_out: str = "") -> Iterator[tuple[str, str]]:
-    """What of `folder` is not as named: path and why. What lies below the folder `leave_out` is not looked at."""
+    """What in `folder` differs from `named`: path and why. The folder `leave_out` is skipped."""
     plain, other = (
         [name for name in names if not leave_out or not name.startswith(f"{leave_out}/")]
         for names in plain_files(folder)
     )
     expected = {file.name: file for file in named}
-    yield from ((name, "is a link or no plain file") for name in other)
+    yield from ((name, "is a link or not a plain file") for name in other)
     yield from ((name, "is not named in the evidence") for name in plain if name not in expected)
     for name, file in sorted(expected.items()):
         if name not in plain:

@@ -1,7 +1,7 @@
 """The signed statement: in-toto Statement v1 in a DSSE envelope, one signature.
 
-A file in which anything was changed, also outside the signed part, is refused: its bytes must be those that writing it
-again gives.
+A file that was changed anywhere, even outside the signed part, is refused: writing its content again must give the
+same bytes.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ MODEL = "model"
 
 
 class Fault(Exception):  # noqa: N818  a finding of the check, not an error
-    """The signed part cannot be taken at all."""
+    """The signed part cannot be used at all."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Statement:
     subject: tuple[dict[str, Any], ...]
     predicate: Predicate
     content: dict[str, Any]
-    """As it stands in the file."""
+    """As in the file."""
 
 
 def directory_digest(model_files: Iterable[File]) -> str:
@@ -74,7 +74,7 @@ def read_statement(payload: bytes) -> Statement:
     """Read a payload.
 
     Raises:
-        Fault: it is not a statement of ours, or does not meet the schema (all faults are told).
+        Fault: it is not evidence of this program, or does not match the schema (all faults are listed).
         UserError: another version of this program made it.
     """
     from google.protobuf.json_format import ParseDict, ParseError
@@ -85,9 +85,9 @@ def read_statement(payload: bytes) -> Statement:
         content = json.loads(payload)
         Checked.copy_from_pb(ParseDict(content, Message())).validate()
     except (ValueError, TypeError, RecursionError, ParseError) as error:
-        raise Fault(f"is no in-toto statement ({_one_line(error)})") from None
+        raise Fault(f"is not an in-toto statement ({_one_line(error)})") from None
     if (found := version_of(content["predicateType"])) is None:
-        raise Fault(f"is about something else (predicateType {content['predicateType']!r})")
+        raise Fault(f"is not evidence of this program (predicateType {content['predicateType']!r})")
     if found != version_of(PREDICATE_TYPE):
         raise UserError(
             f"the evidence has version {found} of its format, this program reads {version_of(PREDICATE_TYPE)}; use the "
@@ -97,7 +97,7 @@ def read_statement(payload: bytes) -> Statement:
         predicate = Predicate.model_validate_json(json.dumps(content["predicate"]))
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise Fault(f"does not meet its schema ({'; '.join(faults)})") from None
+        raise Fault(f"does not match its schema ({'; '.join(faults)})") from None
     return Statement(tuple(content["subject"]), predicate, content)
 
 
@@ -116,38 +116,38 @@ def _written(envelope: "Envelope") -> bytes:
 
 
 def open_envelope(content: bytes) -> "Envelope":
-    """Read evidence.json; says nothing about its signature.
+    """Read evidence.json without looking at its signature.
 
     Raises:
-        Fault: it is no envelope, or not as it was written.
+        Fault: it is not an envelope, or was changed.
     """
     from securesystemslib.dsse import Envelope
 
     try:
         envelope = Envelope.from_dict(json.loads(content))
         again = _written(envelope)
-    except Exception as error:  # the library's parser raises whatever the wrong type leads to
-        raise Fault(f"is no DSSE envelope ({_one_line(error)})") from None
+    except Exception as error:  # the library's parser raises whatever a wrong type leads to
+        raise Fault(f"is not a DSSE envelope ({_one_line(error)})") from None
     if envelope.payload_type != PAYLOAD_TYPE:
-        raise Fault(f"holds something else than an in-toto statement (payloadType {envelope.payload_type!r})")
+        raise Fault(f"does not hold an in-toto statement (payloadType {envelope.payload_type!r})")
     if again != content:
-        raise Fault("is not as it was written: something outside the signed part was changed")
+        raise Fault("was changed outside the signed part")
     return envelope
 
 
 def signature_faults(envelope: "Envelope", trusted: PublicKey) -> list[str]:
-    """Why the signature does not count; empty if it is good and made by the trusted key."""
+    """Why the signature is not valid; empty if it is and was made by the trusted key."""
     from securesystemslib.exceptions import VerificationError
 
     ids = list(envelope.signatures)
     if len(ids) != 1:
-        return [f"there are {len(ids)} signatures, one is expected"]
+        return [f"there are {len(ids)} signatures, expected one"]
     if ids != [trusted.id]:
         return [f"made by the key {ids[0][:16]}, the trusted key is {trusted.id[:16]}"]
     try:
         envelope.verify([_as_verifier(trusted)], threshold=1)
     except VerificationError:
-        return ["the signature does not fit what is signed"]
+        return ["the signature does not match what is signed"]
     return []
 
 

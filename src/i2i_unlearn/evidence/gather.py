@@ -23,10 +23,10 @@ _SCORE = ("value", "low", "high", "num_images")
 _AUDIT = ("status", "why", "question")
 _LINE = ("name", "measure", "bound", "value", "low", "high", "outcome", "why")
 _LEFT_OUT = {"split": {"proxy_labels"}, "snapshot": {"source"}, "unlearn": {"prototypes", "checkpoint_uri"}}
-"""Paths, and names of labels, which may be persons."""
+"""Paths, and names of labels, which may identify persons."""
 _SECTIONS = ("snapshot", "split", "unlearn", "reference", "evaluate")
 _MOST_EXACT = 2**53
-"""Whole numbers beyond it are not the same to all readers of JSON."""
+"""Not every JSON reader keeps larger whole numbers exact."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def predicate(
     registered: Mapping[str, Any] | None,
     weights_inside: bool,
 ) -> Predicate:
-    """Put it together. `verdicts` is the content of verdicts.json, `bundle` the folder with all files but the weights.
+    """Assemble it. `verdicts` is the content of verdicts.json, `bundle` the folder with all files but the weights.
 
     Raises:
         UserError: a request is missing, `params` are not those of the training, or `finished` cannot be.
@@ -155,10 +155,10 @@ def used(received: datetime.date, due: datetime.date, finished: datetime.date) -
 
 
 def _parameters(params: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of the stages whose work the evidence is about.
+    """Settings of the stages that the evidence is about.
 
     Raises:
-        UserError: the training had others.
+        UserError: the training had other settings.
     """
     told = summary.get("config_digest")
     if told is not None and _unlearn_config(params).digest() != told:
@@ -176,7 +176,7 @@ def _parameters(params: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[s
 
 
 def _unlearn_config(params: Mapping[str, Any]) -> UnlearnConfig:
-    """Settings that went through a pipeline hold the shared keys in each section."""
+    """Settings that came through a pipeline hold the shared keys in each section."""
     section = params.get("unlearn", {})
     return UnlearnConfig(**section) if "seed" in section else UnlearnConfig.from_params(params)
 

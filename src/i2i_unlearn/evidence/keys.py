@@ -1,7 +1,7 @@
-"""Key pairs that sign evidence: PEM files, Ed25519 or ECDSA on P-256 (P-384 is read, too).
+"""Key pairs that sign evidence: PEM files, Ed25519 or ECDSA on P-256 (P-384 is read as well).
 
 A passphrase comes from a file or from I2I_UNLEARN_KEY_PASSPHRASE, never from an argument, which other users of the
-machine can see. A key is named by the sha256 of its public half (DER), as openssl computes it, too.
+machine could see. The id of a key is the sha256 of its public half (DER), as openssl computes it.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ class PrivateKey:
 
 
 def read_passphrase(file: str | Path | None) -> bytes | None:
-    """The passphrase in `file`, else the one of the environment, else None. A line end closes it and is no part of it.
+    """The passphrase in `file`, else the one of the environment, else None. A trailing line end is not part of it.
 
     Raises:
         UserError: the file cannot be read, or the passphrase is empty.
@@ -69,7 +69,7 @@ def read_passphrase(file: str | Path | None) -> bytes | None:
     else:
         return None
     if not passphrase:
-        raise UserError(f"{place}: the passphrase is empty; write one, or give none at all")
+        raise UserError(f"{place}: the passphrase is empty; write one, or give none")
     return passphrase
 
 
@@ -110,7 +110,7 @@ def create_keys(folder: str | Path, algorithm: str, passphrase: bytes | None) ->
 
 @contextmanager
 def _appearing(path: Path, content: bytes, mode: int) -> Iterator[None]:
-    """A new file, whole from the first moment, gone again if what comes next fails."""
+    """Create a file, whole or not at all; it is removed if what follows fails."""
     aside = path.with_name(f".{path.name}.new.{os.getpid()}")
     try:
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
@@ -131,7 +131,7 @@ def load_private_key(path: str | Path, passphrase: bytes | None) -> PrivateKey:
     """A key that can sign.
 
     Raises:
-        UserError: it is missing, no private key, of another kind, or the passphrase does not fit.
+        UserError: it is missing, not a private key, of another kind, or the passphrase is wrong.
     """
     require()
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -146,11 +146,11 @@ def load_private_key(path: str | Path, passphrase: bytes | None) -> PrivateKey:
     if passphrase is None and b"ENCRYPTED" in content:
         raise UserError(f"{path}: the key is protected by a passphrase; {hint}")
     if passphrase is not None and b"ENCRYPTED" not in content:
-        raise UserError(f"{path}: the key has no passphrase, but one was given; unset it, or give the key it is for")
+        raise UserError(f"{path}: the key has no passphrase, but one was given; unset it, or give the right key")
     try:
         key = load_pem_private_key(content, passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        what = "the passphrase does not fit, or the key is damaged" if passphrase else "the private key is damaged"
+        what = "the passphrase is wrong, or the key is damaged" if passphrase else "the private key is damaged"
         raise UserError(f"{path}: {what}; {hint}" if passphrase else f"{path}: {what}; restore it") from None
     if not isinstance(key, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
         raise _wrong_kind(path, key)
@@ -161,7 +161,7 @@ def load_public_key(path: str | Path) -> PublicKey:
     """A key that can check signatures.
 
     Raises:
-        UserError: it is missing, no public key, or of another kind.
+        UserError: it is missing, not a public key, or of another kind.
     """
     require()
     path = Path(path)
@@ -174,7 +174,7 @@ def parse_public_key(content: bytes, path: Path) -> PublicKey:
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     if b"PRIVATE KEY-----" in content:
-        raise UserError(f"{path}: is a private key, which nobody needs for checking; give the public one ({PUBLIC})")
+        raise UserError(f"{path}: is a private key, which verifying does not need; give the public one ({PUBLIC})")
     try:
         key = load_pem_public_key(content)
     except (ValueError, UnsupportedAlgorithm):
@@ -186,9 +186,9 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{path}: no such key; make a pair with `i2i-unlearn keys create`") from None
+        raise UserError(f"{path}: no such key; create a pair with `i2i-unlearn keys create`") from None
     except OSError as error:
-        raise UserError(f"{path}: the key cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: the key cannot be read ({error.strerror}); correct its permissions") from None
 
 
 def _named(key: object, path: Path) -> PublicKey:
@@ -198,7 +198,7 @@ def _named(key: object, path: Path) -> PublicKey:
     if not isinstance(key, ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey):
         raise _wrong_kind(path, key)
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name not in _CURVES:
-        raise UserError(f"{path}: is a key on the curve {key.curve.name}; usable are Ed25519, ECDSA P-256 and P-384")
+        raise UserError(f"{path}: is a key on the curve {key.curve.name}; use Ed25519, ECDSA P-256 or P-384")
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     algorithm: Algorithm = "ed25519" if isinstance(key, ed25519.Ed25519PublicKey) else "ecdsa"
     return PublicKey(key, algorithm, hashlib.sha256(der).hexdigest())
@@ -207,6 +207,6 @@ def _named(key: object, path: Path) -> PublicKey:
 def _wrong_kind(path: Path, key: object) -> UserError:
     kind = type(key).__name__.removesuffix("PrivateKey").removesuffix("PublicKey").lstrip("_")
     return UserError(
-        f"{path}: is a key of the kind {kind}; usable are Ed25519, ECDSA P-256 and P-384: make a pair with"
+        f"{path}: is a {kind} key; use Ed25519, ECDSA P-256 or P-384, for example a pair made with"
         " `i2i-unlearn keys create`"
     )

@@ -1,4 +1,4 @@
-"""What signing and verifying need beside the package itself."""
+"""What signing and verifying need besides the package itself."""
 
 import importlib.util
 
@@ -8,7 +8,7 @@ NEEDED = ("cryptography", "securesystemslib", "in_toto_attestation", "model_sign
 
 
 def require() -> None:
-    """Say what to install where something is missing.
+    """Say what to install if something is missing.
 
     Raises:
         UserError: a library of the extra `evidence` is not installed.

@@ -1,4 +1,4 @@
-"""What evidence does not show. Some of it holds always, some depends on what is missing in this case."""
+"""What evidence does not show: some limits always hold, others depend on what is missing in this case."""
 
 from collections.abc import Iterator
 
@@ -17,15 +17,15 @@ ALWAYS = (
 
 
 def not_shown(said: Predicate, *, weights_at_hand: bool, weights_signed: bool) -> list[str]:
-    """One line each, what depends on the case first."""
+    """One line each, those that depend on the case first."""
     return [*_of_this_case(said, weights_at_hand, weights_signed), *ALWAYS]
 
 
 def _of_this_case(said: Predicate, weights_at_hand: bool, weights_signed: bool) -> Iterator[str]:
     if not weights_at_hand:
-        yield "that a model you have is this one: the weights are not at hand; give them with --model"
+        yield "that a model you have is this one: the weights were not given; give them with --model"
     if not weights_signed:
-        yield "a signature of the weights in the OpenSSF format, which knows ECDSA keys only: their digests are signed"
+        yield "a signature of the weights in the OpenSSF format, which needs an ECDSA key: their digests are signed"
     if few := quarantine(said.parameters.get("unlearn", {}).get("scope")):
         yield few
     if said.gate.outcome != "pass":
@@ -34,24 +34,24 @@ def _of_this_case(said: Predicate, weights_at_hand: bool, weights_signed: bool) 
         if name != said.gate.deciding and verdict.outcome != "pass":
             yield f"what policy {name} asks: its outcome is {verdict.outcome}"
     if said.reference_sha256 is None:
-        yield "how a model does that never saw the images: none was retrained to compare with"
+        yield "how a model that never saw the images performs: none was retrained for comparison"
     silent = [f"{name} ({audit.status})" for name, audit in said.measured.audits.items() if audit.status != "measured"]
     if silent:
         yield f"what these attacks would find: {', '.join(silent)}"
     if not said.measured.audits:
         yield "what any attack would find: none was made"
     if said.finished_from == "told":
-        yield f"that the requests were carried out by {said.finished_at.date()}: that day was told, not measured"
+        yield f"that the requests were carried out by {said.finished_at.date()}: the signer stated that day"
     late = [request.id for request in said.requests if not request.in_time]
     if late:
         yield f"that the deadline was kept: it was not, for {', '.join(late)}"
     if said.code_revision is None:
-        yield "which code ran: no revision was known"
+        yield "which code ran: its revision was unknown"
     elif said.code_revision.endswith("-dirty"):
         yield "exactly which code ran: files differed from the commit"
     if said.data_revision is None:
-        yield "which revision of the data it was: none was known"
+        yield "which revision of the data was used: it was unknown"
     if said.image is None:
-        yield "in which container image it ran: none was told"
+        yield "in which container image it ran: none was given"
     if said.registered is None:
-        yield "whether and as which version the model was registered or came into use"
+        yield "whether the model was registered or used, and as which version"

@@ -1,7 +1,7 @@
 """What the evidence says: the predicate of the in-toto statement, version 1. JSON schema: docs/evidence.schema.json.
 
-It names no person and no image: sample ids are in the manifest beside it, as keyed codes; free text of a request
-(basis, note, reason of an extension) stays out.
+It names no person and no image: sample ids are in the manifest next to it, as keyed codes; free text of a request
+(basis, note, reason for an extension) is left out.
 """
 
 import datetime
@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 PREDICATE_TYPE = "urn:x-i2i-unlearn:evidence:v1"
-"""A name, not an address. What is added without changing the rest keeps the number; anything else gets the next."""
+"""A name, not an address. Additions keep the number; any other change gets the next one."""
 _OF_ANY_VERSION = re.compile(r"urn:x-i2i-unlearn:evidence:v(\d+)")
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -31,7 +31,7 @@ Outcome = Literal["pass", "fail", "undecided"]
 
 
 def version_of(predicate_type: str) -> int | None:
-    """1 for ours, a higher number for one that a later program made, None for somebody else's."""
+    """The version of our evidence, None for anything else."""
     found = _OF_ANY_VERSION.fullmatch(predicate_type)
     return int(found[1]) if found else None
 

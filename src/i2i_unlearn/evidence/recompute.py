@@ -1,6 +1,6 @@
-"""What can be computed again from a bundle's own files: does it come out as the evidence says?
+"""What can be recomputed from a bundle's own files: does it match the evidence?
 
-Each check yields what does not hold, a line each; none if all does.
+Each check yields one line per mismatch.
 """
 
 import re
@@ -26,7 +26,7 @@ def judged(metrics: Mapping[str, Any], name: str, policy: Mapping[str, Any]) -> 
 
 
 def decisions(verdict: Mapping[str, Any] | Verdict) -> list[tuple[Any, ...]]:
-    """What a verdict decides, without the words around it, which another version of this program may choose anew."""
+    """What a verdict decides, without the words around it, which another version of this program may change."""
     content = verdict.model_dump() if isinstance(verdict, Verdict) else verdict
     keys = ("name", "value", "low", "high", "bound", "outcome")
     lines = [tuple(line[key] for key in keys) for line in content["lines"]]
@@ -51,19 +51,19 @@ def check_metrics(bundle: Path, said: Predicate) -> Iterator[str]:
     )
     for what, found, wanted in pairs:
         if found != wanted:
-            yield f"measured was another version of {what} ({_short(found)}) than the evidence names ({_short(wanted)})"
+            yield f"{what} that was measured ({_short(found)}) is not the one in the evidence ({_short(wanted)})"
     if said.measured != type(said.measured).model_validate(measured(metrics)):
         yield "the numbers in metrics.json are not those that the evidence names"
 
 
 def check_gate(bundle: Path, said: Predicate) -> Iterator[str]:
-    """The gate, applied to metrics.json with the policies at hand, decides as the evidence says."""
+    """The gate, applied to metrics.json with the policies in the bundle, decides as the evidence says."""
     metrics, verdicts = (read_findings(bundle / name) for name in (contents.METRICS, contents.VERDICTS))
     digests = {name: verdict.policy_sha256 for name, verdict in said.gate.verdicts.items()}
     if set(verdicts["verdicts"]) != set(digests):
         yield "verdicts.json has other policies than the evidence"
     elif type(said.gate).model_validate(gate_of(verdicts, digests)) != said.gate:
-        yield "verdicts.json says something else than the evidence"
+        yield "verdicts.json contradicts the evidence"
     for name, verdict in said.gate.verdicts.items():
         path = bundle / contents.policy_path(name)
         if files.digest_file(path) != verdict.policy_sha256:
@@ -77,7 +77,7 @@ def check_gate(bundle: Path, said: Predicate) -> Iterator[str]:
 
 
 def check_manifest(bundle: Path, said: Predicate) -> Iterator[str]:
-    """The manifest is the one that the evidence names, and holds codes where names of images would be."""
+    """The manifest is the one that the evidence names, and identifies images by codes only."""
     path = bundle / contents.MANIFEST
     if files.digest_file(path) != said.manifest.sha256:
         yield "manifest.parquet is not the split manifest that the evidence names"
@@ -92,7 +92,7 @@ def check_manifest(bundle: Path, said: Predicate) -> Iterator[str]:
         if found != wanted:
             yield f"the split manifest has other {what} than the evidence"
     if not manifest.rows["hmac_id"].map(lambda code: bool(_CODE.fullmatch(code))).all():
-        yield "the split manifest names images by something else than codes"
+        yield "the split manifest identifies images by something other than codes"
 
 
 def check_training(bundle: Path, said: Predicate) -> Iterator[str]:
@@ -100,11 +100,11 @@ def check_training(bundle: Path, said: Predicate) -> Iterator[str]:
     summary = files.read_json(bundle / contents.SUMMARY)
     for what, wanted in (("teacher", said.teacher_sha256), ("manifest", said.manifest.sha256)):
         if summary.get(f"{what}_sha256") != wanted:
-            yield f"{contents.SUMMARY} tells of another {what} than the evidence"
+            yield f"{contents.SUMMARY} names another {what} than the evidence"
 
 
 def check_times(said: Predicate) -> Iterator[str]:
-    """The days of each request, counted again."""
+    """The days of each request, recounted."""
     finished = said.finished_at.date()
     if tuple(sorted(request.id for request in said.requests)) != said.manifest.requests:
         yield "the requests with dates are not those of the split"
@@ -112,7 +112,7 @@ def check_times(said: Predicate) -> Iterator[str]:
         again = used(request.received, request.due, finished)
         for key, value in again.items():
             if getattr(request, key) != value:
-                yield f"request {request.id}: {key} is said to be {getattr(request, key)}, the dates give {value}"
+                yield f"request {request.id}: {key} is {getattr(request, key)} in the evidence, the dates give {value}"
 
 
 def _short(digest: str | None) -> str:

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from i2i_unlearn.support.errors import UserError
 
 EVIDENCE_TAG = "evidence_sha256"
-"""Of the newest evidence on a version: the digest of its evidence.json."""
+"""Digest of the evidence.json of the newest evidence on a version."""
 
 
 def note(model_name: str, number: str, sha256: str) -> None:
-    """Let the version name its evidence.
+    """Tag the version with its evidence.
 
     Raises:
         UserError: MLflow cannot be reached.
@@ -21,10 +21,10 @@ def note(model_name: str, number: str, sha256: str) -> None:
 
 
 def facts(model_name: str, number: str, wanted: Mapping[str, str]) -> dict[str, object]:
-    """The version's facts; its tags must be `wanted` (the digests of what the evidence is made of).
+    """The version's facts; its tags must be `wanted` (digests of what the evidence is made of).
 
     Raises:
-        UserError: there is no such version, it is of something else, or MLflow cannot be reached.
+        UserError: there is no such version, it was registered from something else, or MLflow cannot be reached.
     """
     from i2i_unlearn.registry import tracking
 
@@ -34,7 +34,7 @@ def facts(model_name: str, number: str, wanted: Mapping[str, str]) -> dict[str, 
         found = version.tags.get(key, "")
         if found != value:
             raise UserError(
-                f"{model_name} version {number}: its {key} is {found[:12] or 'unknown'}, the folders at hand have"
+                f"{model_name} version {number}: its {key} is {found[:12] or 'unknown'}, the given folders have"
                 f" {value[:12]}; name the version that was registered from them"
             )
     return {

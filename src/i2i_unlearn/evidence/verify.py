@@ -1,4 +1,4 @@
-"""Checks a bundle, offline and against a key that comes from elsewhere; names every broken link, not the first."""
+"""Verify a bundle, offline, with a key from another source; every broken link is named, not only the first."""
 
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -40,14 +40,14 @@ class Report:
         return not self.broken
 
     def add(self, link: str, reasons: Iterable[str]) -> None:
-        """Take the outcome of one check: no reason, it holds."""
+        """Add the outcome of one check; without reasons it holds."""
         found = [Broken(link, reason) for reason in reasons]
         self.broken += found
         if not found:
             self.held.append(link)
 
     def as_dict(self) -> dict[str, Any]:
-        """For a program."""
+        """For JSON."""
         return {
             "sound": self.is_sound,
             "key_id": self.key_id,
@@ -60,39 +60,39 @@ class Report:
 
 
 def statement_file(bundle: Path) -> Path:
-    """Where the statement of a bundle lies.
+    """Where the statement of a bundle is.
 
     Raises:
-        UserError: `bundle` is no bundle.
+        UserError: `bundle` is not a bundle.
     """
     if not bundle.is_dir():
         raise UserError(f"{bundle}: no such folder; give the one that `i2i-unlearn evidence create` wrote")
     path = bundle / contents.STATEMENT
     if path.is_symlink() or not path.is_file():
         raise UserError(
-            f"{bundle}: no {contents.STATEMENT} in it, so this is no evidence, or a part of it; copy the whole folder"
+            f"{bundle}: has no {contents.STATEMENT}, so it is not evidence, or only a part of it; copy the whole folder"
         )
     return path
 
 
 def verify(bundle: str | Path, key: str | Path | None, model: str | Path | None = None) -> Report:
-    """Check everything that can be checked with `key`, the signer's public key, got from the signer by another way.
+    """Check everything that can be checked with `key`, the signer's public key from another channel than the bundle.
 
     Raises:
-        UserError: there is no bundle, key or model directory, or a later version of this program made the bundle.
+        UserError: there is no bundle, key or model directory, or another version of this program made the bundle.
     """
     bundle = Path(bundle)
     path = statement_file(bundle)
     if key is None:
         raise UserError(
-            f"no trusted key: the {PUBLIC} inside a bundle proves nothing, anybody can put one there; give the signer's"
-            " key, got from the signer by another way, with --key"
+            f"no trusted key: the {PUBLIC} inside a bundle proves nothing, anybody can put one there; give the key "
+            "received from the signer over another channel with --key"
         )
     key = Path(key)
     if bundle.resolve() in key.resolve().parents:
         raise UserError(
-            f"{key}: lies inside the bundle and proves nothing, anybody can put one there; give the key that you got"
-            " from the signer by another way"
+            f"{key}: is inside the bundle and proves nothing, anybody can put one there; give the key received from "
+            "the signer over another channel"
         )
     trusted = load_public_key(key)
     model = None if model is None else Path(model)
@@ -154,16 +154,16 @@ def _policies(said: Predicate) -> list[str]:
 
 
 def _guarded(check: Callable[[], Iterable[str]], changed: Container[str], *needs: str) -> list[str]:
-    """What a check finds; a file of it that was changed is named already, and nothing more follows from it."""
+    """What a check finds; it cannot run if a file it needs was changed, which is reported separately."""
     unusable = [name for name in needs if name in changed]
     if unusable:
-        return [f"cannot be checked without {', '.join(unusable)} as it was"]
+        return [f"cannot be checked, as {', '.join(unusable)} was changed"]
     try:
         return list(check())
     except UserError as error:
         return [str(error)]
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-        return [f"a file of it cannot be read as what it should be ({type(error).__name__}: {error})"]
+        return [f"one of its files is not valid ({type(error).__name__}: {error})"]
 
 
 def _own_key(bundle: Path, trusted: PublicKey) -> Iterator[str]:

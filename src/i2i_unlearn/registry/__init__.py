@@ -1,1 +1,1 @@
-"""Who may be champion, who was, and who decided that: what MLflow does not know of an alias."""
+"""Who may be champion, who was, and who decided it: what MLflow does not record about an alias."""

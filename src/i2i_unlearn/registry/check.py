@@ -1,8 +1,8 @@
-"""Stage `registry_check`: does MLflow say of the champion what the promotion record says?
+"""`registry check`: does MLflow agree with the promotion record about the champion?
 
-Found are: an alias that was moved or taken away without a record, a champion whose weights, files, evaluation or tags
-are not those that were promoted, and a version of the record that is gone. Nothing is changed, but a move that was
-interrupted is written down as done or void, whichever it was.
+It finds an alias that was moved or removed without a record, a champion whose weights, files, evaluation or tags differ
+from what was promoted, and a recorded version that no longer exists. It changes nothing, except that an interrupted
+move is written down as done or void.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ class Checked:
     champion: str
     """Number of the version that has the alias in MLflow, or empty."""
     recorded: str
-    """Number of the version that the record says is champion, or empty."""
+    """Number of the version that is champion according to the record, or empty."""
     head_sha256: str
     """Digest of the record's newest line, or empty."""
     settled: str
@@ -38,7 +38,7 @@ class Checked:
 
 
 def run(config: PromoteConfig, model_name: str) -> Facts:
-    """As `check`, in words.
+    """As `check`, for a step of the pipeline.
 
     Raises:
         GateRefused: something was found.
@@ -51,7 +51,7 @@ def run(config: PromoteConfig, model_name: str) -> Facts:
 
 
 def check(config: PromoteConfig, model_name: str) -> Checked:
-    """Compare; what is found is notified in one message: "found moved" or, if the alias is right, "found changed".
+    """Compare and send one notification: "found moved" or, if the alias is right, "found changed".
 
     Raises:
         UserError: the record is damaged, or MLflow cannot be reached.
@@ -83,10 +83,10 @@ def _moved(champion: tracking.Version | None, recorded: str, last: history.Move 
     number = champion.number if champion else ""
     if number == recorded:
         return
-    how = last.in_words() if last else "the original; nothing was promoted yet" if recorded else "nothing promoted"
-    should = f"the promotion record says version {recorded} ({how})" if recorded else f"the promotion record says {how}"
+    how = last.in_words() if last else "the original; nothing was promoted yet"
+    should = f"the promotion record says version {recorded} ({how})" if recorded else "nothing was promoted yet"
     if champion is None:
-        yield f"nobody is champion in MLflow, but {should}: the alias was taken away by hand"
+        yield f"there is no champion in MLflow, but {should}: the alias was removed by hand"
     else:
         yield f"champion in MLflow is version {number}, but {should}: the alias was moved by hand"
 
@@ -102,11 +102,11 @@ def _changed(server: tracking.Server, champion: tracking.Version | None, last: h
         found, recorded = champion.tags.get(key, ""), str(last.record[key])
         if found != recorded:
             yield (
-                f"champion version {champion.number}: its tag {key} is {found or 'empty'!r}, the promotion record says "
-                f"{recorded or 'empty'!r}"
+                f"champion version {champion.number}: its tag {key} is {found or 'empty'!r}, but the promotion record "
+                f"says {recorded or 'empty'!r}"
             )
 
 
 def _kept(record: history.Record) -> Sequence[str]:
-    """Tags that the record repeats; a later evaluation may change the gate's and is not a finding."""
+    """Tags that the record repeats; the gate's are not compared, as a later evaluation may change them."""
     return [key for key in ("model_sha256", "requests", "erased", "teacher_version") if key in record]

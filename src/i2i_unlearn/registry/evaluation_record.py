@@ -1,7 +1,7 @@
-"""An evaluation as MLflow shows it: numbers by name, tables of rows, plots. Pure but for the pictures' file.
+"""An evaluation as MLflow shows it: numbers by name, tables of rows, plots.
 
-Of images there is only what the report's picture sheet shows, which holds forget images only where the settings of the
-evaluation allow them; no sample id is in any of it.
+The only images are those on the report's picture sheet, which shows forget images only if the settings of the
+evaluation allow it. Sample ids appear nowhere.
 """
 
 import math
@@ -19,9 +19,9 @@ def score_metrics(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def audit_metrics(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """`audits/membership/unlearned/auc_loss` and so on, of audits that tell something.
+    """`audits/membership/unlearned/auc_loss` and so on, of audits with status measured.
 
-    Those that are blind or undecided give none: a bare number would look like a result. The table has them all.
+    Blind or undecided audits give none: a bare number would look like a result. The table has them all.
     """
     for audit, found in metrics.get("audits", {}).items():
         if found["status"] == "measured":
@@ -41,7 +41,7 @@ def tables(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> dict[str,
 
 
 def plots(metrics: Mapping[str, Any], steps: Sequence[Mapping[str, float]]) -> dict[str, str]:
-    """Each plot of the report that can be drawn from numbers alone, as an SVG file; the rest is on the report."""
+    """Each plot of the report that can be drawn from numbers alone, as SVG; the others are only in the report."""
     from i2i_unlearn.report.audit_plots import relearning_plot, roc_plot, time_loss_plot
     from i2i_unlearn.report.plots import loss_plot, score_plot, standalone_svg
 
@@ -56,7 +56,7 @@ def plots(metrics: Mapping[str, Any], steps: Sequence[Mapping[str, float]]) -> d
 
 
 def is_number(value: Any) -> bool:
-    """Something that MLflow takes as a metric."""
+    """Whether MLflow accepts it as a metric."""
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
@@ -92,7 +92,7 @@ def _score_rows(metrics: Mapping[str, Any]) -> list[Row]:
 
 
 def _audit_rows(metrics: Mapping[str, Any]) -> list[Row]:
-    """One row for each measure, or one that says why there is none."""
+    """One row per measure, or one that says why there is none."""
     rows: list[Row] = []
     for audit, found in metrics.get("audits", {}).items():
         about = {"audit": audit, "status": found["status"], "why": found["why"]}

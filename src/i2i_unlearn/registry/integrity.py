@@ -1,4 +1,4 @@
-"""Is what lies in MLflow what was registered and judged? Compares bytes, tags and evaluation with each other."""
+"""Does MLflow hold what was registered and judged? Compares bytes, tags and evaluation with each other."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ EVALUATION = "evaluation"
 
 
 def differences(server: tracking.Server, version: tracking.Version) -> list[str]:
-    """All that differs, each in words that begin with "its"; empty if nothing does."""
+    """Everything that differs, in phrases that begin with "its"; empty if nothing does."""
     found: list[str] = []
     with TemporaryDirectory() as folder:
         for look in (_of_files, _of_evaluation):
@@ -28,7 +28,7 @@ def differences(server: tracking.Server, version: tracking.Version) -> list[str]
 
 
 def verdict(server: tracking.Server, version: tracking.Version) -> Mapping[str, Any]:
-    """What the deciding policy said of it, from the evaluation in MLflow; nothing where it was never evaluated."""
+    """What the deciding policy said, from the evaluation in MLflow; empty for a version that was never evaluated."""
     if "evaluation_run_id" not in version.tags:
         return {}
     with TemporaryDirectory() as folder:
@@ -58,7 +58,7 @@ def _of_evaluation(server: tracking.Server, version: tracking.Version, folder: P
         yield from _differ("split manifest", tags.get("manifest_sha256"), metrics["manifest_sha256"])
         yield from _differ("gate", tags.get("gate"), verdicts["verdicts"][verdicts["deciding"]]["outcome"])
     except (KeyError, TypeError, ValueError):
-        yield "its evaluation in MLflow is not what `i2i-unlearn evaluate` writes"
+        yield "its evaluation in MLflow was not written by `i2i-unlearn evaluate`"
 
 
 def _download_evaluation(server: tracking.Server, version: tracking.Version, folder: Path) -> Path:
@@ -73,5 +73,5 @@ def _differ(what: str, found: str | None, evaluated: str | None) -> Iterator[str
 
 
 def short(value: str | None) -> str:
-    """A digest as a person compares it."""
+    """The start of a digest, for people."""
     return (value or "nothing")[:12]

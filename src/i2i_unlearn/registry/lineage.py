@@ -1,15 +1,14 @@
-"""Lineage both ways: from a version to what it came from, and from a sample to the versions that knew or forgot it.
+"""Lineage both ways: from a version to what it came from, and from an image to the versions that knew or forgot it.
 
-All of it is read from the registry: the versions' tags, and the split manifests that their runs hold. Manifests name
-images by keyed codes, so the way from a sample needs the key.
+Everything is read from the registry: the versions' tags, and the split manifests in their runs. Manifests name images
+by keyed codes, so going from an image to versions needs the key.
 """
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pandas as pd
 
@@ -24,7 +23,7 @@ _MANIFEST = "splits/manifest.parquet"
 
 @dataclass(frozen=True)
 class Node:
-    """A version and what it came from; what is not known is empty."""
+    """A version and what it came from; unknown fields are empty."""
 
     model_name: str
     version: str
@@ -46,7 +45,7 @@ class Node:
     """Tags that name its evidence."""
     teacher: "Node | None" = None
     teacher_note: str = ""
-    """Why there is no teacher's node where there should be one."""
+    """Why the teacher's node is missing, if it should be there."""
 
 
 def of_version(server: tracking.Server, model_name: str, number: str) -> Node:
@@ -95,22 +94,12 @@ def _node(server: tracking.Server, version: tracking.Version, seen: frozenset[st
     )
 
 
-def as_json(node: Node) -> dict[str, Any]:
-    """A node for JSON."""
-    return asdict(node)
-
-
-def touch_as_json(touch: "Touch") -> dict[str, Any]:
-    """A touch for JSON."""
-    return asdict(touch)
-
-
 # --- from a sample ---
 
 
 @dataclass(frozen=True)
 class Touch:
-    """What a version had to do with the images that were asked for."""
+    """How a version relates to the images that were asked for."""
 
     version: str
     kind: str
@@ -122,7 +111,7 @@ class Touch:
 
 
 def of_samples(server: tracking.Server, model_name: str, codes: Collection[str]) -> list[Touch]:
-    """What every version had to do with the images of these keyed codes, oldest version first.
+    """How every version relates to the images with these keyed codes, oldest version first.
 
     Raises:
         UserError: no manifest in the registry holds any of them, or one is damaged.
@@ -134,14 +123,14 @@ def of_samples(server: tracking.Server, model_name: str, codes: Collection[str])
     known = [found for found in rows.values() if len(found)]
     if not known:
         raise UserError(
-            f"none of the {len(manifests)} split manifests of {model_name} holds these images; they are not in the data"
-            " that was split, or the key for sample ids is another one"
+            f"none of the {len(manifests)} split manifests of {model_name} holds these images; either they were not in "
+            "the data that was split, or this is not the key for sample ids that it was split with"
         )
     return [_touch(version, rows, known[-1], server) for version in versions]
 
 
 def _manifests(server: tracking.Server, versions: list[tracking.Version], folder: Path) -> dict[str, pd.DataFrame]:
-    """Rows of each manifest by its digest; each is fetched once."""
+    """Rows of each manifest by its digest; each is downloaded once."""
     found: dict[str, pd.DataFrame] = {}
     for version in versions:
         sha256, run_id = (version.tags.get(key, "") for key in ("manifest_sha256", "evaluation_run_id"))
@@ -151,7 +140,10 @@ def _manifests(server: tracking.Server, versions: list[tracking.Version], folder
         server.download_record(run_id, _MANIFEST, place)
         path = place / Path(_MANIFEST).name
         if files.digest_file(path) != sha256:
-            raise UserError(f"version {version.number}: its split manifest was changed after it was registered")
+            raise UserError(
+                f"version {version.number}: its split manifest was changed after registration; delete the version and "
+                "register it again"
+            )
         found[sha256] = read_manifest(path).rows
     return found
 
@@ -160,7 +152,7 @@ def _touch(
     version: tracking.Version, rows: Mapping[str, pd.DataFrame], newest: pd.DataFrame, server: tracking.Server
 ) -> Touch:
     original = version.tags.get("kind") == "original"
-    # Which images are trained on is decided before any request: every manifest says the same of it.
+    # Which images are trained on is decided before any request, so every manifest agrees on it.
     found = newest if original else rows.get(version.tags.get("manifest_sha256", ""))
     if found is None or not len(found):
         counts = {"not known": 0}

@@ -1,4 +1,4 @@
-"""Tell others of a decision: a webhook, a command, or both. Nothing that fails here changes the decision."""
+"""Send a notification of a decision to a webhook, a command, or both. A failure here never changes the decision."""
 
 import base64
 import json
@@ -15,12 +15,12 @@ from typing import Any
 from i2i_unlearn.config.sections import PromoteConfig
 
 VARIABLE = "I2I_UNLEARN_NOTIFY_URL"
-"""Takes the place of promote.notify_url, so that an address that is a secret need not stand in params.yaml."""
+"""Replaces promote.notify_url, so that a secret address need not be in params.yaml."""
 SCHEMA_VERSION = 1
 
 
 def notify(config: PromoteConfig, event: str, about: Mapping[str, Any]) -> None:
-    """Send `about` as JSON; `event` is promoted, refused, rolled back or found moved. What fails is told on stderr."""
+    """Send `about` as JSON; `event` is promoted, refused, rolled back or found moved. Failures go to stderr."""
     time = datetime.now(UTC).isoformat(timespec="seconds")
     content = json.dumps({"schema_version": SCHEMA_VERSION, "event": event, "time": time, **about}, sort_keys=True)
     for failure in _failures(config, content.encode()):
@@ -36,10 +36,10 @@ def _failures(config: PromoteConfig, content: bytes) -> Iterator[str]:
 
 
 def _post(url: str, content: bytes, timeout_s: float) -> str:
-    """Send it; what went wrong in words, without the address's path, query or password."""
+    """Send it; return what went wrong, without the path, query or password of the address."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return "the address is not http:// or https://"
+        return "the address does not begin with http:// or https://"
     login, _, place = parts.netloc.rpartition("@")
     where = f"{parts.scheme}://{place}"
     headers = {"Content-Type": "application/json", "User-Agent": "i2i-unlearn"}
@@ -64,11 +64,11 @@ def _post(url: str, content: bytes, timeout_s: float) -> str:
 
 
 def _run(command: list[str], content: bytes, timeout_s: float) -> str:
-    """Run it with the content on stdin; what went wrong in words. What it prints goes nowhere: it may hold a secret."""
+    """Run it with the content on stdin; return what went wrong. Its output is discarded: it may contain a secret."""
     try:
         done = subprocess.run(command, input=content, capture_output=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
-        return f"{command[0]} did not end within {timeout_s:g} s and was stopped"
+        return f"{command[0]} did not finish within {timeout_s:g} s and was stopped"
     except OSError as error:
         return f"{command[0]} cannot be run ({error.strerror})"
-    return f"{command[0]} ended with code {done.returncode}" if done.returncode else ""
+    return f"{command[0]} exited with code {done.returncode}" if done.returncode else ""

@@ -1,7 +1,7 @@
 """MLflow: runs, registered versions and their aliases. The only package that imports mlflow.
 
 Where: MLFLOW_TRACKING_URI; unset, the file mlflow.db in the current folder with artifacts in ./mlflow-artifacts.
-Logging is idempotent: what a run holds already is not logged again, so that a killed registration can be repeated.
+Logging is idempotent: what a run already holds is not logged again, so a killed registration can be repeated.
 """
 
 import logging
@@ -10,10 +10,10 @@ import os
 from i2i_unlearn.support.errors import UserError
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # else a new database tells each of its migrations
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # else a new database logs each of its migrations
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-# MLflow's own defaults keep a user waiting for minutes when the server is down: here 1 + 2 + 4 s.
+# With MLflow's defaults a user waits for minutes when the server is down; here 1 + 2 + 4 s.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 try:

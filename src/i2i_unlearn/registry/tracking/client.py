@@ -1,4 +1,4 @@
-"""MLflow's client where several write the same thing at the same moment."""
+"""MLflow's client, for the case that several write the same thing at the same moment."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,14 +7,14 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 COLLISIONS = ("IntegrityError", "UniqueViolation")
-"""How SQLite and PostgreSQL name the second of two rows that were inserted at the same moment."""
+"""What SQLite and PostgreSQL call the error of the second of two rows inserted at the same moment."""
 
 
 class Client(MlflowClient):
-    """Asks a second time where MLflow's database refuses a row because somebody else was as fast.
+    """Asks a second time if MLflow's database refuses a row because another process just inserted it.
 
-    MLflow looks whether a row is there and inserts it if not; of two that look at the same moment the later is refused
-    with an error that no retry of MLflow's covers. The second time it finds the row. All of this may be done twice.
+    MLflow checks whether a row exists and inserts it if not; of two that check at the same moment, the later gets an
+    error that MLflow does not retry. The second time it finds the row. All of these calls can safely be repeated.
     """
 
     def log_batch(self, *args: Any, **kwargs: Any) -> None:
@@ -26,7 +26,7 @@ class Client(MlflowClient):
         _twice(super().set_tag, *args, **kwargs)
 
     def log_inputs(self, *args: Any, **kwargs: Any) -> None:
-        """Tell which data sets and logged models a run started from."""
+        """Record which data sets and logged models a run started from."""
         _twice(super().log_inputs, *args, **kwargs)
 
     def set_model_version_tag(self, *args: Any, **kwargs: Any) -> None:

@@ -1,8 +1,8 @@
-"""Reach MLflow; what it refuses or cannot do becomes one line.
+"""Connect to MLflow; its failures become one line.
 
-A request that fails is tried again three times, after 0, 2 and 4 s, by MLflow itself (MLFLOW_HTTP_REQUEST_MAX_RETRIES,
-MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR). The answer may get lost where the request did not: then it is done twice, so
-whatever makes something new looks afterwards whether it is there twice (`Server`, `Record`).
+MLflow itself retries a failed request three times, after 0, 2 and 4 s (MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR). If only the answer was lost, the request is carried out twice, so everything that
+creates something checks afterwards whether it exists twice (`Server`, `Record`).
 """
 
 import logging
@@ -19,13 +19,13 @@ from i2i_unlearn.registry.tracking.server import Server
 from i2i_unlearn.support.errors import UserError
 
 FOREIGN = {"mlflow", "requests", "urllib3", "botocore", "boto3", "s3transfer", "sqlalchemy", "psycopg2"}
-"""Packages whose exceptions are about MLflow, its database or its artifact store, and not about us."""
+"""Packages whose exceptions are about MLflow, its database or its artifact store, not about this program."""
 DATABASE_TRIES = 3
 
 
 @contextmanager
 def connect(uri: str = "") -> Iterator[Server]:
-    """Talk to MLflow at `uri` (empty: where the environment says); what it refuses or cannot do becomes one line.
+    """Talk to MLflow at `uri` (empty: as the environment says); its failures become one line.
 
     Raises:
         UserError: MLflow cannot be reached, or refuses what is asked.
@@ -37,7 +37,7 @@ def connect(uri: str = "") -> Iterator[Server]:
             yield Server(Client(tracking_uri=uri), uri)
         except ModuleNotFoundError as error:
             raise UserError(
-                f"MLflow at {public(uri)} needs a package that is not here ({error}); install it"
+                f"MLflow at {public(uri)} needs a package that is not installed ({error}); install it"
             ) from error
         except Exception as error:
             if type(error).__module__.partition(".")[0] not in FOREIGN:
@@ -47,7 +47,7 @@ def connect(uri: str = "") -> Iterator[Server]:
 
 @contextmanager
 def _made_the_default(uri: str) -> Iterator[None]:
-    """A database store of MLflow asks the default one for logged models, whatever client it belongs to."""
+    """MLflow's database store asks the default store for logged models, whichever client it belongs to."""
     before = os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
         os.environ["MLFLOW_TRACKING_URI"] = uri
@@ -71,7 +71,7 @@ def public(uri: str) -> str:
 
 
 def _reach_database(uri: str) -> None:
-    """Ask a database server for a connection: MLflow itself would try for minutes, with a page of log for each try."""
+    """Ask a database server for a connection: MLflow itself would try for minutes and log a page per try."""
     if not re.match(r"(postgresql|mysql|mssql)\b", uri):
         return
     from sqlalchemy import create_engine
@@ -94,7 +94,7 @@ def _reach_database(uri: str) -> None:
 def in_one_line(uri: str, error: Exception) -> str:
     """What went wrong, without passwords."""
     if "Failed to get logged model with ID" in str(error) and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # MLflow takes any failure for a missing right, a lost connection, too
+        error = error.__cause__  # MLflow reports any failure, even a lost connection, as a missing permission
     reason = public(" ".join(str(error).split()))
     uri = public(uri)
     if re.search(
@@ -102,15 +102,15 @@ def in_one_line(uri: str, error: Exception) -> str:
     ):
         return (
             f"MLflow at {uri}: the secure connection was refused ({_of_tls(reason)}); correct "
-            "MLFLOW_TRACKING_SERVER_CERT_PATH and, where the server asks for one, MLFLOW_TRACKING_CLIENT_CERT_PATH"
+            "MLFLOW_TRACKING_SERVER_CERT_PATH and, if the server asks for one, MLFLOW_TRACKING_CLIENT_CERT_PATH"
         )
     if "API request to" in reason and ("failed with exception" in reason or "failed with timeout" in reason):
         cause = "no answer" if "timeout" in reason else "no connection"
         if again := re.search(r"too many (\d{3}) error responses", reason):
-            cause = f"answers with error {again[1]} again and again"
+            cause = f"it keeps answering with error {again[1]}"
         return f"MLflow at {uri} cannot be reached ({cause}); start the server or correct MLFLOW_TRACKING_URI"
     if re.search(r"\bcode 40[13]\b|\b40[13] Client Error|UNAUTHENTICATED|PERMISSION_DENIED", reason):
-        return f"MLflow at {uri} refuses access; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD or a token"
+        return f"MLflow at {uri} refuses access; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or a token"
     if type(error).__module__.partition(".")[0] in ("requests", "urllib3"):
         return f"MLflow at {uri}: the connection was lost ({type(error).__name__}); run the same command again"
     if type(error).__name__ == "OperationalError":

@@ -1,6 +1,6 @@
-"""A version with its files, its run and its numbers, taken from one MLflow and given to another.
+"""A version with its files, run and numbers, copied from one MLflow to another.
 
-MLflow's own copy_model_version stays within one server.
+MLflow's own copy_model_version works only within one server.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from i2i_unlearn.support import files
 
 @dataclass(frozen=True)
 class Taken:
-    """What lies on this machine of a version."""
+    """What was downloaded of a version."""
 
     version: Version
     description: str
@@ -32,7 +32,7 @@ class Taken:
     datasets: tuple[Dataset, ...]
     model_params: Mapping[str, str]
     model_metrics: frozenset[str]
-    """Names of metrics that belong to the logged model, too."""
+    """Names of metrics that also belong to the logged model."""
 
 
 def take(server: Server, version: Version, folder: Path) -> Taken:
@@ -68,7 +68,7 @@ def give(
     identity: Mapping[str, str],
     tags: Mapping[str, str],
 ) -> Version:
-    """Register it as a version of `model_name`, or find it there; what was begun goes on."""
+    """Register it as a version of `model_name`, or find it there; continues what was begun."""
     record = server.find_record(experiment, taken.run_key)
     record = record or server.new_record(experiment, taken.run_key, taken.run_name)
     with record.writing(taken.run_key):

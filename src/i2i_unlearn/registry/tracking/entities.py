@@ -12,20 +12,20 @@ DEFAULT_DATABASE = "mlflow.db"
 DEFAULT_ARTIFACTS = "mlflow-artifacts"
 MODEL = "model"
 MODEL_PATH = f"artifacts/{MODEL}"
-"""Where the model directory lies among a version's files."""
+"""Where the model directory is among a version's files."""
 SERVING = (
     *("mlflow", "numpy", "pandas", "pyarrow", "fsspec", "pillow", "pydantic", "pyyaml", "rich"),
     *("diffusers", "safetensors", "torch", "torchvision", "transformers"),
 )
-"""What loading and completing imports, as installed here."""
+"""What loading and completing imports, in the versions installed here."""
 MOST_CHARACTERS = 6000
-"""Longest value of a parameter that MLflow takes."""
+"""Longest value of a parameter that MLflow accepts."""
 MOST_TAG = 5000
-"""Longest value of a tag that is written here; servers take at least as much."""
+"""Longest value of a tag written here; every server accepts at least this."""
 PARENT = "mlflow.parentRunId"
 """Tag by which MLflow nests a run in another."""
 ATTEMPT = "attempt"
-"""Tag that tells the two runs apart that come of one request whose answer got lost."""
+"""Tag that distinguishes the two runs made by one request whose answer was lost."""
 MOST_POINTS = 1000
 """Most points of a curve that are logged; the whole curve is an artifact."""
 
@@ -51,7 +51,7 @@ class Version:
     """What it was registered from."""
 
     def requests(self) -> list[str]:
-        """Ids of all requests this version has forgotten, sorted: the active and the earlier ones of its time."""
+        """Ids of all requests this version has forgotten, sorted: those it was made for and the earlier ones."""
         return sorted({*names(self.tags.get("requests", "")), *names(self.tags.get("erased", ""))})
 
 
@@ -65,7 +65,7 @@ class Served:
     model_config: Mapping[str, str | int | float]
     """operator, keep_fraction, operator_patch_size, seed, model: read by `pyfunc_model`."""
     own_code: Path | None = None
-    """Package or file of the user's own class, which goes along with the weights."""
+    """Package or file of the user's own class, which is saved with the weights."""
 
 
 def names(tag: str) -> list[str]:

@@ -14,8 +14,8 @@ def fetch_version(uri: str, out: str | Path) -> None:
     """Download the model directory of `models:/NAME/VERSION` to `out`, whole or not at all.
 
     Raises:
-        UserError: `uri` names no version (an alias does not: it means another one tomorrow), the version holds no model
-            directory or other bytes than were registered, or MLflow cannot be reached.
+        UserError: `uri` names no version (an alias does not: it may mean another one tomorrow), the version holds no
+            model directory or other bytes than were registered, or MLflow cannot be reached.
     """
     name, _, number = uri.removeprefix("models:/").partition("/")
     if not uri.startswith("models:/") or not name or "@" in uri or not number.isdecimal():
@@ -25,8 +25,8 @@ def fetch_version(uri: str, out: str | Path) -> None:
         model = server.download(version, folder) / MODEL_PATH
         expected = version.tags.get("model_sha256")
         if expected is None or not (model / "config.json").is_file():
-            raise UserError(f"{uri}: holds no model directory of ours; register it with `i2i-unlearn register`")
+            raise UserError(f"{uri}: holds no model directory of this program; register it with `i2i-unlearn register`")
         if files.digest_folder(model) != expected:
-            raise UserError(f"{uri}: its bytes are not those that were registered ({expected[:12]}); register it again")
+            raise UserError(f"{uri}: its bytes differ from what was registered ({expected[:12]}); register it again")
         with files.atomic_folder(out) as aside:
             shutil.copytree(model, aside, dirs_exist_ok=True)

@@ -15,13 +15,13 @@ from i2i_unlearn.registry.tracking.entities import MODEL, SERVING, Served
 def save(model_dir: Path, folder: Path, about: Model, served: Served) -> Path:
     """Write the pyfunc: MLmodel, requirements, the package in code/, the model directory in artifacts/model/.
 
-    MLflow writes down the paths it is given, so it is given ones that tell nothing.
+    MLflow records the paths it is given, so it is given ones that reveal nothing.
     """
     staged = shutil.copytree(model_dir, folder / MODEL)
     package = _copy_code(Path(__file__).parents[2], folder)
     own = [_copy_code(served.own_code, folder / "own")] if served.own_code else []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # asks for an input example and for type hints; the signature says it all
+        warnings.simplefilter("ignore")  # it asks for an input example and type hints; the signature says everything
         save_pyfunc(
             folder / "saved",
             mlflow_model=about,
@@ -37,9 +37,9 @@ def save(model_dir: Path, folder: Path, about: Model, served: Served) -> Path:
 
 
 def _signature(served: Served) -> ModelSignature:
-    """What `params` of a request may say. Images come as numbers or as files (serving/payload.py, which checks them).
+    """What `params` of a request may say. Images come as numbers or as files (checked by serving/payload.py).
 
-    MLflow's signature knows one form of input, and would refuse the other.
+    MLflow's signature can describe only one form of input and would refuse the other.
     """
     kinds = {"operator": "string", "keep_fraction": "double", "seed": "long"}
     return ModelSignature(

@@ -34,7 +34,7 @@ class Record:
     """An MLflow run that holds one registration. Everything is logged at most once."""
 
     def __init__(self, client: MlflowClient, run_id: str, run_key: str, *, attached: bool = False) -> None:
-        """Attached runs belong to somebody else, who ends them."""
+        """Attached runs belong to another program, which ends them."""
         self._client = client
         self._attached = attached
         run = client.get_run(run_id)
@@ -56,7 +56,7 @@ class Record:
             self.tag({"complete": "true"})
         except BaseException:
             if not self._attached:
-                with suppress(MlflowException):  # a lost connection is what we came here for
+                with suppress(MlflowException):  # a lost connection may be why we are here
                     self._client.set_terminated(self.run_id, "FAILED")
             raise
         if not self._attached:
@@ -67,7 +67,7 @@ class Record:
         self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Log settings that are not there yet (MLflow lets nobody change them)."""
+        """Log settings that are not there yet (in MLflow they cannot be changed)."""
         new = [Param(key, str(value)[:MOST_CHARACTERS]) for key, value in params.items() if key not in self._params]
         for chunk in _chunks(new, 100):
             self._client.log_batch(self.run_id, params=chunk)
@@ -83,7 +83,7 @@ class Record:
     def log_curves(self, steps: Sequence[Mapping[str, float]], prefix: str) -> None:
         """Log the lines of a steps.jsonl (each has `step`) as curves of at most `MOST_POINTS` points.
 
-        A curve that was streamed while training keeps its points; missing ones are added.
+        A curve that was streamed during training keeps its points; missing ones are added.
         """
         numbers = {key for line in steps for key, value in line.items() if isinstance(value, int | float)}
         keys = sorted(numbers - {"step"})  # a line also names its phase
@@ -116,24 +116,24 @@ class Record:
         self._client.log_text(self.run_id, text, name)
 
     def log_table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
-        """Log rows of like keys as a table that `mlflow.load_table` and the UI read, at `name` (a .json)."""
+        """Log rows with equal keys as a table that `mlflow.load_table` and the UI read, at `name` (a .json)."""
         if not self._has_artifact(name):
             self._client.log_table(self.run_id, {key: [row[key] for row in rows] for key in rows[0]}, name)
             return
-        # MLflow would append the rows once more. It lists its tables in a tag, which a killed run may not have set.
+        # MLflow would append the rows again. It lists its tables in a tag, which a killed run may not have set.
         listed = json.loads(self._client.get_run(self.run_id).data.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
         entry = {"path": name, "type": "table"}
         if entry not in listed:
             self.tag({MLFLOW_LOGGED_ARTIFACTS: json.dumps([*listed, entry])})
 
     def log_image(self, path: Path, key: str) -> None:
-        """Log a picture file for the UI's grid of images, under `key` (letters, digits and underscores)."""
+        """Log a picture file for the UI's image grid, under `key` (letters, digits and underscores)."""
         with Image.open(path) as picture:
             if not self._has_artifact(f"images/{key}+"):
                 self._client.log_image(self.run_id, picture, key=key, step=0, synchronous=True)
 
     def _has_artifact(self, start: str) -> bool:
-        """Whether a file is there whose path begins so."""
+        """Whether there is a file whose path begins with `start`."""
         folder = start.rpartition("/")[0]
         return any(file.path.startswith(start) for file in self._client.list_artifacts(self.run_id, folder or None))
 
@@ -143,7 +143,7 @@ class Record:
         """Log an artifact of this run as the data set that it used. `columns` are names and MLflow types."""
         dataset = Dataset(
             name=name,
-            digest=sha256[:36],  # as much as MLflow keeps
+            digest=sha256[:36],  # all that MLflow keeps
             source_type="local",
             source=json.dumps({"uri": f"runs:/{self.run_id}/{path}"}),
             schema=json.dumps({"mlflow_colspec": [{"name": key, "type": kind} for key, kind in columns.items()]}),
@@ -153,13 +153,13 @@ class Record:
         self._client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
 
     def log_input_model(self, model_id: str) -> None:
-        """Tell MLflow that this run started from that logged model."""
+        """Record that this run started from that logged model."""
         inputs = self._client.get_run(self.run_id).inputs
         if inputs is None or all(known.model_id != model_id for known in inputs.model_inputs):
             self._client.log_inputs(self.run_id, models=[LoggedModelInput(model_id)])
 
     def log_model(self, model_dir: Path, name: str, served: Served) -> Logged:
-        """Log a model directory as a pyfunc, or find it where this run has logged it before."""
+        """Log a model directory as a pyfunc, or find the one this run has logged before."""
         model_sha256 = files.digest_folder(model_dir)
         if found := self._find_model(f"tags.model_sha256 = '{model_sha256}'"):
             return found
@@ -173,7 +173,7 @@ class Record:
     def log_saved(
         self, saved: Path, model_sha256: str, saved_sha256: str, name: str, params: Mapping[str, str]
     ) -> Logged:
-        """Log the files of a version of another registry as they are, or find them where this run has logged them."""
+        """Log the files of a version of another registry unchanged, or find those this run has logged before."""
         if found := self._find_model(f"tags.saved_sha256 = '{saved_sha256}'"):
             return found
         model = self._create_model(name, model_sha256, params)
@@ -191,7 +191,7 @@ class Record:
     def _find_model(self, term: str) -> Logged | None:
         """A logged model of this run that is ready."""
         if self.is_complete:
-            return None  # its version was deleted, maybe because the files are damaged
+            return None  # its version was deleted, perhaps because its files are damaged
         same = f"source_run_id = '{self.run_id}' and {term}"
         for model in self._client.search_logged_models([self.experiment_id], same):
             if model.status == LoggedModelStatus.READY:
@@ -214,9 +214,9 @@ class Record:
         return model
 
     def _delete_unfinished(self, same: str, older_than: Any = None) -> None:
-        """Delete logged models that nobody will finish: of a killed registration, or of an answer that got lost.
+        """Delete logged models that will never be finished: of a killed registration, or of a lost answer.
 
-        Somebody who registers the same at this moment looks no different. So of several the newest goes on.
+        Another process that registers the same model right now looks no different, so the newest of several goes on.
         """
 
         def age(model: Any) -> tuple[int, str]:
@@ -232,17 +232,17 @@ class Record:
             self._client.set_logged_model_tags(model_id, {"saved_sha256": sha256})
             self._client.log_model_artifacts(model_id, str(saved))
             self._client.finalize_logged_model(model_id, "READY")
-            self._client.get_logged_model(model_id)  # MLflow also finalizes what was deleted meanwhile
+            self._client.get_logged_model(model_id)  # MLflow also finalizes a model that was deleted in the meantime
             self._log_output(model_id)
         return Logged(model_id, sha256)
 
     def _log_output(self, model_id: str) -> None:
-        """Tell MLflow that this run made the model; twice would be an error."""
+        """Record that this run made the model; doing it twice would be an error."""
         if not self._has_output(model_id):
             try:
                 self._client.log_outputs(self.run_id, [LoggedModelOutput(model_id, step=0)])
             except MlflowException:
-                if not self._has_output(model_id):  # else only the answer got lost
+                if not self._has_output(model_id):  # else only the answer was lost
                     raise
 
     def _has_output(self, model_id: str) -> bool:
@@ -252,7 +252,7 @@ class Record:
 
 @contextmanager
 def logged_model_of_ours(client: MlflowClient, model_id: str) -> Iterator[None]:
-    """Say in one line what it means if a logged model is deleted while it is written or registered.
+    """Say in one line what it means if a logged model is deleted while it is being written or registered.
 
     Raises:
         UserError: another registration of the same deleted it (`Record._delete_unfinished`).
@@ -265,8 +265,8 @@ def logged_model_of_ours(client: MlflowClient, model_id: str) -> Iterator[None]:
         except MlflowException as missing:
             if missing.error_code == "RESOURCE_DOES_NOT_EXIST":
                 raise UserError(
-                    "the same model is being registered by another process, which began later and goes on; run the same"
-                    " command again when it is done"
+                    "another process, which began later, is registering the same model and goes on; run the same "
+                    "command again when it is done"
                 ) from error
         raise
 
@@ -277,6 +277,6 @@ def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
 
 
 def thinned(steps: Sequence[Mapping[str, float]]) -> list[Mapping[str, float]]:
-    """Every k-th line, and the last, such that at most `MOST_POINTS` remain."""
+    """Every k-th line and the last one, so that at most `MOST_POINTS` remain."""
     every = max(1, -(-len(steps) // MOST_POINTS))
     return [*steps[:-1:every], *steps[-1:]]

@@ -29,7 +29,7 @@ class Server:
     def find_record(self, experiment: str, run_key: str, known: Version | None = None) -> Record | None:
         """The run that MLFLOW_RUN_ID names (Kubeflow's MLflow plugin sets it), else the one tagged with `run_key`.
 
-        Of two that were made at the same moment, the one that the version `known` names.
+        Of two that were made at the same moment, the one named by the version `known`.
         """
         if run_id := os.environ.get("MLFLOW_RUN_ID"):
             return Record(self.client, run_id, run_key, attached=True)
@@ -42,12 +42,12 @@ class Server:
         return Record(self.client, named if named in ids else ids[0], run_key) if ids else None
 
     def new_record(self, experiment: str, run_key: str, name: str) -> Record:
-        """A new run, tagged with `run_key`, in an experiment that is made if need be."""
+        """A new run, tagged with `run_key`, in an experiment that is created if necessary."""
         experiment_id = self._experiment_id(experiment)
         return self._made_once(experiment_id, {"run_key": run_key}, f"tags.run_key = '{run_key}'", name)
 
     def child_record(self, parent: Record, run_key: str, name: str) -> Record:
-        """The run tagged with `run_key` that is nested in `parent`; made if there is none."""
+        """The run tagged with `run_key` that is nested in `parent`; created if there is none."""
         terms = f"tags.run_key = '{run_key}' and tags.`{PARENT}` = '{parent.run_id}'"
         runs = self.client.search_runs([parent.experiment_id], terms, max_results=1)
         if runs:
@@ -55,7 +55,7 @@ class Server:
         return self._made_once(parent.experiment_id, {"run_key": run_key, PARENT: parent.run_id}, terms, name)
 
     def _made_once(self, experiment_id: str, tags: Mapping[str, str], terms: str, name: str) -> Record:
-        """Make a run; where an answer got lost, or somebody else made it too, the oldest counts and ours go."""
+        """Make a run; if an answer was lost, or another process made it too, the oldest counts and ours are deleted."""
         nonce = uuid.uuid4().hex
         self.client.create_run(experiment_id, run_name=name, tags={**tags, ATTEMPT: nonce})
         runs = self.client.search_runs([experiment_id], terms, order_by=["attributes.start_time ASC"])
@@ -90,7 +90,7 @@ class Server:
     # --- versions ---
 
     def versions(self, model_name: str, **tags: str) -> list[Version]:
-        """Versions that have these tags, newest first. An empty tag is the same as none."""
+        """Versions that have these tags, newest first. An empty tag equals a missing one."""
         terms = [f"name = '{model_name}'", *(f"tags.`{key}` = '{value}'" for key, value in tags.items() if value)]
         found, token = [], None
         while token != "":
@@ -103,7 +103,7 @@ class Server:
         """One version, with its aliases.
 
         Raises:
-            UserError: there is none of this number.
+            UserError: there is none with this number.
         """
         try:
             return _version(self.client.get_model_version(model_name, number))
@@ -118,7 +118,7 @@ class Server:
         try:
             return _version(self.client.get_model_version_by_alias(model_name, alias))
         except MlflowException as error:
-            # An alias nobody has is an invalid parameter to MLflow, a model nobody registered does not exist.
+            # To MLflow an unused alias is an invalid parameter, an unregistered model does not exist.
             if error.error_code == "RESOURCE_DOES_NOT_EXIST" or f"alias {alias} not found" in str(error):
                 return None
             raise
@@ -133,11 +133,11 @@ class Server:
     ) -> Version:
         """Register a logged model as the next version with these tags; those in `identity` make it what it is.
 
-        Where an answer got lost on the way, or somebody else was as fast, the oldest version of this identity counts
-        and what was made here of the same is deleted.
+        If an answer was lost, or another process was as fast, the oldest version with this identity counts and the
+        copies made here are deleted.
 
         Raises:
-            UserError: somebody else, who began later, deleted the logged model.
+            UserError: another process, which began later, deleted the logged model.
         """
         tags = {key: value for key, value in {**identity, **tags, "saved_sha256": logged.saved_sha256}.items() if value}
         try:
@@ -159,7 +159,7 @@ class Server:
         return self._without_copies(first, [other for other in others if other.logged.id == logged.id])
 
     def known_version(self, model_name: str, identity: Mapping[str, str]) -> Version | None:
-        """The newest version with these tags; of several that one lost answer made, the oldest, and the others go."""
+        """The newest version with these tags; of several made by one lost answer only the oldest is kept."""
         found = self.versions(model_name, **identity)
         if not found:
             return None
@@ -168,7 +168,7 @@ class Server:
 
     def _without_copies(self, kept: Version, copies: Sequence[Version]) -> Version:
         for copy in copies:
-            if not self.version(copy.model_name, copy.number).aliases:  # a search does not tell aliases
+            if not self.version(copy.model_name, copy.number).aliases:  # a search does not return aliases
                 self.client.delete_model_version(copy.model_name, copy.number)
         return kept
 
@@ -178,17 +178,17 @@ class Server:
         self.tag(version, tags)
 
     def tag(self, version: Version, tags: Mapping[str, str]) -> None:
-        """Set tags of a version that are not so already."""
+        """Set the tags of a version that differ."""
         for key, value in tags.items():
             if version.tags.get(key) != value:
                 self.client.set_model_version_tag(version.model_name, version.number, key, value)
 
     def set_alias(self, version: Version, alias: str) -> None:
-        """Give an alias to a version; whoever had it loses it."""
+        """Give an alias to a version; the version that had it loses it."""
         self.client.set_registered_model_alias(version.model_name, alias, version.number)
 
     def drop_alias(self, model_name: str, alias: str) -> None:
-        """Take an alias away from whoever has it."""
+        """Remove an alias."""
         self.client.delete_registered_model_alias(model_name, alias)
 
     def download(self, version: Version, folder: str | Path) -> Path:
@@ -200,20 +200,20 @@ class Server:
         where = self.client.get_model_version_download_uri(version.model_name, version.number)
         with _missing_as_user_error(f"files of {version.model_name} version {version.number}"):
             saved = mlflow_artifacts.download_artifacts(artifact_uri=where, dst_path=str(folder), tracking_uri=self.uri)
-        # MLflow puts this into a store on its own disk when somebody loads the version there: not part of it.
+        # MLflow adds this to a store on its own disk when the version is loaded there; it is not part of the version.
         (Path(saved) / "registered_model_meta").unlink(missing_ok=True)
         return Path(saved)
 
 
 @contextmanager
 def _missing_as_user_error(what: str) -> Iterator[None]:
-    """Stores on disk raise the system's own error where something is gone."""
+    """Stores on disk raise the system's own error if something is missing."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise UserError(f"{what}: not readable in MLflow's artifact store ({error})") from None
     except OSError as error:
-        if type(error) is not OSError:  # a lost connection is one too
+        if type(error) is not OSError:  # a lost connection is an OSError too
             raise
         raise UserError(f"{what}: not readable in MLflow's artifact store ({error})") from None
 

@@ -1,4 +1,4 @@
-"""Curves of a run while it trains."""
+"""Curves of a run during training."""
 
 import os
 import sys
@@ -16,10 +16,10 @@ from i2i_unlearn.registry.tracking.entities import CURVES
 
 
 def attached_stream() -> Callable[[Mapping[str, Any]], None] | None:
-    """Log rows of steps.jsonl, while they are made, as curves of the run that MLFLOW_RUN_ID names; None if it is unset.
+    """Log rows of steps.jsonl, as they are made, as curves of the run named by MLFLOW_RUN_ID; None if it is unset.
 
-    What is returned never raises: a training run does not end because a server is down. After the first failure it
-    says so once and logs no more; `register` adds the points that are missing.
+    The returned function never raises: training does not end because a server is down. After the first failure it says
+    so once and logs no more; `register` adds the missing points.
     """
     run_id = os.environ.get("MLFLOW_RUN_ID")
     client: MlflowClient | None = MlflowClient(tracking_uri=tracking_uri()) if run_id else None

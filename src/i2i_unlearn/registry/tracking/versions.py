@@ -1,4 +1,4 @@
-"""Which MLflow is here, and which one serves."""
+"""Versions of MLflow: installed here, and of a server."""
 
 import re
 from typing import Any
@@ -12,7 +12,7 @@ CLIENT: str = mlflow.__version__
 
 
 def server_version(uri: str, timeout_s: float) -> str:
-    """What the server at an http(s) address says of its version; empty if it says nothing of the kind."""
+    """The version that the server at an http(s) address reports; empty if it reports none."""
     ask: Any = http_request  # untyped
     credentials: Any = get_default_host_creds
     try:
