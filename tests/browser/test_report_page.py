@@ -18,7 +18,7 @@ CONTRAST = """() => {
     return [255, 255, 255];
   };
   const texts = [...document.querySelectorAll(
-    "h1, h2, h3, p, li, th, td, dt, dd, caption, figcaption, a, .badge, svg text")];
+    "h1, h2, h3, h4, p, li, summary, th, td, dt, dd, caption, figcaption, a, .badge, svg text")];
   return texts.filter((e) => e.textContent.trim() && e.getClientRects().length).map((e) => {
     const style = getComputedStyle(e);
     const one = light(parse(e.closest("svg") ? style.fill : style.color)), two = light(ground(e));
@@ -37,14 +37,16 @@ def address(made, tmp_path_factory):
 
 @pytest.fixture
 def page(browser, address, request):
-    """The page, open; the test fails if the browser complained or anything but the file was asked for."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, **getattr(request, "param", {}))
+    """The page, all of it open; the test fails if the browser complained or anything but the file was asked for."""
+    settings = {"opened": True, **getattr(request, "param", {})}
+    opened = "#everything" if settings.pop("opened") else ""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, **settings)
     page = context.new_page()
     complaints, asked = [], []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda sent: asked.append(sent.url))
-    page.goto(address)
+    page.goto(address + opened)
     yield page
     context.close()
     assert complaints == []
@@ -59,15 +61,18 @@ def test_every_picture_and_drawing_is_there(page):
 
 
 def test_headings_descend_without_gaps(page):
-    levels = page.eval_on_selector_all("main h1, main h2, main h3, header h1", "all => all.map((h) => +h.tagName[1])")
+    levels = page.eval_on_selector_all("header h1, main h2, main h3, main h4", "all => all.map((h) => +h.tagName[1])")
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
 
 
-def test_the_decision_is_seen_without_scrolling(page):
-    box = page.locator("h1").bounding_box()
-    assert box["y"] + box["height"] < 400
+@pytest.mark.parametrize("page", [{"opened": False}], indirect=True, ids=["folded"])
+def test_the_first_screen_holds_the_decision_the_pictures_and_the_four_numbers(page):
+    for seen in ("h1", ".answer", ".first .grids", ".tiles >> nth=0"):
+        box = page.locator(seen).bounding_box()
+        assert box["y"] + box["height"] < 800, seen
+    assert not page.locator("#everything table").first.is_visible()
 
 
 @pytest.mark.parametrize(
@@ -90,25 +95,25 @@ def test_dark_differs_from_light_and_the_reader_can_choose(page):
 
 
 def test_the_size_of_pictures_follows_its_control(page):
-    picture = page.locator(".pictures img").first
+    picture = page.locator("#everything .pictures img").first
     before = picture.bounding_box()["width"]
     page.get_by_label("Size of pictures").fill("160")
     assert (before, picture.bounding_box()["width"]) == (80, 160)
 
 
 def test_two_models_are_laid_over_each_other_with_the_keyboard_alone(page):
-    page.get_by_role("button", name="Compare forget, random image 2").focus()
+    page.get_by_role("button", name="Compare images to forget, random image 2").focus()
     page.keyboard.press("Enter")
     lens = page.get_by_role("dialog", name="Two pictures over each other")
     assert lens.is_visible()
     assert page.locator("#lens-over").get_attribute("alt").startswith("Left: Forget, random image 2 of 3: completed by")
     page.keyboard.press("ArrowRight")  # the boundary has the focus
     assert page.evaluate("document.querySelector('.lens-view').style.getPropertyValue('--wipe')") == "51%"
-    page.get_by_label("Right", exact=True).select_option("Reference")
-    assert "retrained without the forget set" in page.locator("#lens-under").get_attribute("alt")
+    page.get_by_label("Right", exact=True).select_option("Retrained")
+    assert "retrained without the forget images" in page.locator("#lens-under").get_attribute("alt")
     page.get_by_role("button", name="Next").click()
     assert "image 3 of 3" in page.locator("#lens-under").get_attribute("alt")
-    assert "retrained without the forget set" in page.locator("#lens-under").get_attribute("alt")
+    assert "retrained without the forget images" in page.locator("#lens-under").get_attribute("alt")
     page.keyboard.press("Escape")
     assert not lens.is_visible()
 
@@ -120,8 +125,12 @@ def test_a_click_on_a_picture_compares_it(page):
     assert not page.get_by_role("dialog").is_visible()
 
 
-@pytest.mark.parametrize("page", [{"java_script_enabled": False}], indirect=True, ids=["no script"])
-def test_without_script_everything_is_shown_and_no_dead_control(page):
+@pytest.mark.parametrize("page", [{"java_script_enabled": False, "opened": False}], indirect=True, ids=["no script"])
+def test_without_script_a_link_opens_everything_and_no_control_is_dead(page):
+    drawing = page.locator("svg.plot").first
+    assert drawing.evaluate("one => one.checkVisibility({contentVisibilityAuto: true})") is False
+    page.get_by_role("link", name="open everything").click()
+    assert drawing.evaluate("one => one.checkVisibility({contentVisibilityAuto: true})") is True
     assert page.locator("main img").count() == 120
     for selector in (".theme", ".controls", ".compare", "dialog"):
         assert not page.locator(selector).first.is_visible()
@@ -135,7 +144,7 @@ def test_a_narrow_screen_is_not_scrolled_sideways(page):
 def test_print_has_no_controls_and_fits_the_paper(page):
     page.emulate_media(media="print", color_scheme="dark")
     page.set_viewport_size({"width": 760, "height": 1000})
-    assert not page.locator("nav").is_visible()
+    assert not page.locator(".theme").is_visible()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.evaluate("document.documentElement.scrollWidth") <= 760
 

@@ -24,7 +24,7 @@ def test_the_page_shows_forget_images_as_every_model_completes_them(tiny, tmp_pa
     text = Path(facts["page"]).read_text()
     assert facts["expires"] == "2026-12-07"
     columns = re.findall(r'data-column="(\w+)"', text)
-    assert columns[:5] == ["Original", "Masked", "Teacher", "Unlearned", "Reference"]
+    assert columns[:5] == ["Image", "Given", "Before", "After", "Retrained"]
     assert not re.search(r'alt="Retain', text)
 
 
@@ -60,5 +60,5 @@ def test_the_command_takes_no_reference(command_line, params_written, tiny, tmp_
     assert ended.code == 0, ended.err
     (page,) = (tmp_path / ".review").glob("*.html")
     columns = re.findall(r'data-column="(\w+)"', page.read_text())
-    assert columns[:4] == ["Original", "Masked", "Teacher", "Unlearned"]
-    assert "Reference" not in columns
+    assert columns[:4] == ["Image", "Given", "Before", "After"]
+    assert "Retrained" not in columns

@@ -25,7 +25,7 @@ def page(made):
 
 def section(page, audit):
     """Markup of one audit, from its heading to the next."""
-    return re.search(rf"<h3>{audit} .*?(?=<h3>|</section>)", page, re.DOTALL).group()
+    return re.search(rf"<h4>{audit} .*?(?=<h4>|</details>)", page, re.DOTALL).group()
 
 
 def test_a_measured_audit_says_how_far_the_unlearned_model_is_from_the_retrained_one(views):
@@ -63,8 +63,8 @@ def test_every_status_stands_with_its_reason_and_meaning(page):
 def test_every_model_stands_with_its_interval_and_the_deciding_measure_comes_first(views):
     membership = views["membership"]
     assert list(membership.columns) == [
-        *("Teacher", "Unlearned", "Reference"),
-        *("Unlearned − teacher", "Unlearned − reference", "Reference − teacher"),
+        *("Original", "Unlearned", "Retrained"),
+        *("Unlearned − original", "Unlearned − retrained", "Retrained − original"),
     ]
     assert [(row.title, row.decides) for row in membership.rows] == [("AUC by loss", True), ("AUC by likeness", False)]
     assert [(cell.value, cell.interval) for cell in membership.rows[0].cells[:3]] == [
@@ -78,7 +78,7 @@ def test_every_model_stands_with_its_interval_and_the_deciding_measure_comes_fir
 def test_the_roc_has_every_model_and_every_attack(made):
     drawing = roc_plot(made.made_metrics())
     words = re.findall(r"<text[^>]*>([^<]+)</text>", drawing)
-    assert {"Teacher", "Unlearned", "Reference", "a guess", "By the model's own loss"} <= set(words) | {
+    assert {"Original", "Unlearned", "Retrained", "a guess", "By the model's own loss"} <= set(words) | {
         word.replace("&#x27;", "'") for word in words
     }
     assert re.findall(r"#[0-9a-f]{6}", drawing) == []
@@ -86,7 +86,7 @@ def test_the_roc_has_every_model_and_every_attack(made):
 
 def test_relearning_shows_the_level_to_come_back_to(made):
     words = re.findall(r"<text[^>]*>([^<]+)</text>", relearning_plot(made.made_metrics()))
-    assert {"Teacher", "Unlearned", "Reference", "teacher before"} <= set(words)
+    assert {"Original", "Unlearned", "Retrained", "original before"} <= set(words)
 
 
 def test_a_diffusion_model_shows_its_loss_over_the_schedule_on_every_set(made):
@@ -94,7 +94,7 @@ def test_a_diffusion_model_shows_its_loss_over_the_schedule_on_every_set(made):
     losses = {model: {"forget": curve, "retain": curve} for model in made.MODELS}
     metrics = {**made.made_metrics(), "time_losses": losses}
     words = re.findall(r"<text[^>]*>([^<]+)</text>", time_loss_plot(metrics))
-    assert {"Teacher", "Unlearned", "Reference", "Forget", "Retain"} <= set(words)
+    assert {"Original", "Unlearned", "Retrained", "Forget", "Retain"} <= set(words)
     assert time_loss_plot(made.made_metrics()) is None  # no diffusion model: nothing was measured
     assert "Loss over the diffusion schedule" in render(made.made_facts(metrics=metrics))
 
@@ -152,7 +152,7 @@ def test_the_request_stands_with_its_deadline_and_the_method_with_its_steps(made
 
 
 def test_reasons_have_the_pages_minus_signs(views):
-    assert "differ by −1.2 (95 % interval −1.3 to −1.1) in Below the teacher" in views["relearning"].why
+    assert "differ by −1.2 (95 % interval −1.3 to −1.1) in Below the original" in views["relearning"].why
 
 
 def test_near_copies_stand_with_what_was_done():

@@ -52,7 +52,7 @@ def test_small_pictures_are_cut_in_no_way(made):
     views, cut = grid_views([made.made_grid("retain", "random")])
     assert cut == ""
     assert views[0].pixelated
-    assert views[0].columns == ["Original", "Masked", "Teacher", "Unlearned", "Reference"]
+    assert views[0].columns == ["Image", "Given", "Before", "After", "Retrained"]
 
 
 def flat(made, set_name, shade):

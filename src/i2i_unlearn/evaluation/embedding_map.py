@@ -55,7 +55,7 @@ class EmbeddingCollector:
         tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed % 2**32, max_iter=500)
         return EmbeddingMap(
             caption=f"t-SNE of the encoders' embeddings E(T(x)), mean over tokens, of {self._num_images} images "
-            "by teacher and unlearned model.",
+            "by original and unlearned model.",
             points_N2=np.asarray(tsne.fit_transform(vectors_ND), dtype=np.float32),
             models=[model for model, _ in self._labels],
             sets=[set_name for _, set_name in self._labels],

@@ -73,8 +73,8 @@ class PictureCollector:
 
     def _worst_caption(self) -> str:
         if self._is_forget:
-            return "Least forgotten: the images on which the unlearned model lost least against the teacher."
-        return "Most damaged: the images on which the unlearned model lost most against the teacher."
+            return "Least forgotten: the images on which the unlearned model lost least against the original."
+        return "Most damaged: the images on which the unlearned model lost most against the original."
 
     def _candidates(self, seen: Seen) -> list[int]:
         loss_db_B = _loss_db(seen)

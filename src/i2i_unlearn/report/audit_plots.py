@@ -50,7 +50,7 @@ def relearning_plot(metrics: Mapping[str, Any]) -> str | None:
             _curve(axes, model, curves[model]["step"], curves[model]["others_psnr_db"], marker=True)
         level_db = audit.get("facts", {}).get("teacher_level_db")
         if level_db is not None:
-            axes.axhline(level_db, color=INK, linewidth=1, linestyle="--", label="teacher before")
+            axes.axhline(level_db, color=INK, linewidth=1, linestyle="--", label="original before")
         axes.set_xlabel("step of the attacker's training")
         axes.set_ylabel("hole PSNR (dB)")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))

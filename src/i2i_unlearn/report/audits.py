@@ -44,7 +44,7 @@ _FACTS = {
     "num_folds": "folds",
     "perturbations": "neighbours of each image",
     "size_of_255": "largest change of a pixel, of 255",
-    "teacher_level_db": "level of the teacher before the attack, dB",
+    "teacher_level_db": "level of the original model before the attack, dB",
     "learning_rate": "learning rate of the attacker",
     "width": "width of the attacker's decoder",
     "forget_per_step": "forget images a step",

@@ -15,7 +15,8 @@ from i2i_unlearn.report import asked, audits, scores, words
 from i2i_unlearn.report.audit_plots import relearning_plot, roc_plot, time_loss_plot
 from i2i_unlearn.report.claims import not_claimed
 from i2i_unlearn.report.facts import ReportFacts
-from i2i_unlearn.report.pictures import GridView, grid_views, shown_grids
+from i2i_unlearn.report.headline import ANSWERS, tiles
+from i2i_unlearn.report.pictures import GridView, first_and_rest, grid_views, shown_grids
 from i2i_unlearn.report.plots import embedding_plot, loss_plot, score_plot
 from i2i_unlearn.report.verdict import decision
 from i2i_unlearn.support.files import atomic_file
@@ -66,8 +67,12 @@ def _view(facts: ReportFacts) -> dict[str, Any]:
     """What the template shows, all as text."""
     metrics = facts.metrics
     grids, cut = grid_views(shown_grids(facts))
+    first, rest = first_and_rest(grids)
+    decided = decision(facts.verdicts)
     return {
-        "decision": decision(facts.verdicts),
+        "decision": decided,
+        "answer": ANSWERS[decided.deciding.outcome],
+        "tiles": tiles(metrics),
         "outcomes": words.OUTCOMES,
         "signs": words.OUTCOME_SIGNS,
         "requests": facts.requests,
@@ -76,7 +81,8 @@ def _view(facts: ReportFacts) -> dict[str, Any]:
         "operator": words.operator_sentence(metrics["operator"], metrics["keep_fraction"]),
         "sets": scores.set_views(metrics),
         "columns": [(title, words.COLUMN_MEANINGS[name]) for name, title in words.COLUMNS.items()],
-        "pictures": by_set(grids),
+        "first_pictures": first,
+        "pictures": by_set(rest),
         "pictures_cut": cut,
         "withheld": not facts.show_forget_images,
         "forget_titles": words.listed([words.SETS[name] for name in words.SETS if name in FORGET_SETS]),

@@ -6,7 +6,7 @@ Every picture that leaves this module went through `shown_grids`: the one place 
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,10 @@ from i2i_unlearn.report.words import COLUMN_MEANINGS, COLUMNS, SETS, in_order, n
 
 PICTURE_BUDGET_BYTES = 2_600_000
 """PNG bytes on the page; base64 adds a third, plots and text little, and the page is to stay below 5 MB."""
+FIRST_SETS = {"forget": "Images to forget", "retain": "Images to keep"}
+"""Shown first, under names that need no explanation."""
+NUM_FIRST = 3
+"""Rows of each."""
 _SIDES = (256, 192, 128, 96, 64)
 _PIXELATED_BELOW = 96  # smaller images are enlarged; smoothing would show detail that is not there
 
@@ -46,6 +50,8 @@ class GridView:
     columns: Sequence[str]
     rows: Sequence[Sequence[PictureView]]
     pixelated: bool
+    first: int = 1
+    """Number of the first row; later rows count on."""
 
 
 def shown_grids(facts: ReportFacts) -> list[PictureGrid]:
@@ -78,6 +84,18 @@ def grid_views(grids: Sequence[PictureGrid]) -> tuple[list[GridView], str]:
         most_rows = max(1, most_rows // 2)
 
 
+def first_and_rest(views: Sequence[GridView]) -> tuple[list[GridView], list[GridView]]:
+    """The few pictures to begin with, of images to forget and to keep, and all others."""
+    first, rest = [], []
+    for view in views:
+        num_first = NUM_FIRST if view.title == "Random" and view.set_name in FIRST_SETS else 0
+        if num_first:
+            first.append(replace(view, set_title=FIRST_SETS[view.set_name], rows=view.rows[:num_first]))
+        if view.rows[num_first:]:
+            rest.append(replace(view, rows=view.rows[num_first:], first=num_first + 1))
+    return first, rest
+
+
 def encode_png(image_HWC: NDArray[np.uint8], largest_side: int | None = None) -> bytes:
     """PNG bytes of an image with 1 or 3 channels, shrunk where a side is longer than `largest_side` pixels."""
     picture = Image.fromarray(image_HWC[..., 0] if image_HWC.shape[-1] == 1 else image_HWC)
@@ -102,7 +120,7 @@ def before_after_picture(facts: ReportFacts, *, num_images: int = 4) -> bytes:
 
     grids = shown_grids(facts)
     blocks: list[tuple[str, Mapping[str, Sequence[NDArray[np.uint8]]]]] = []
-    for title, names in (("Asked to be forgotten", ("forget",)), ("To be kept", ("retain", "retain_holdout"))):
+    for title, names in (("Images to forget", ("forget",)), ("Images to keep", ("retain", "retain_holdout"))):
         for grid in grids:
             if grid.set_name in names and grid.chosen == "random":
                 rows = {COLUMNS.get(name, name): list(images[:num_images]) for name, images in _columns(grid).items()}

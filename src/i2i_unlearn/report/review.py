@@ -1,11 +1,10 @@
-"""The review page: forget images and their completions, for the eyes of whoever decides, and only for some days.
+"""The review page: forget images and their completions, for the person who decides, and only for some days.
 
-The report is kept (by MLflow, Kubeflow, DVC) and holds no forget image unless the settings say so. Who must look at
-them all the same gets this page of its own, which no stage writes and nothing registers.
+The report is kept (by MLflow, Kubeflow, DVC) and holds no forget image unless the settings say so. A person who must
+see them anyway gets this separate page, which no stage writes and nothing registers.
 
-How it expires, honestly: a file cannot delete itself. The page says the day; its script shows no picture after that
-day, and none where scripts are off; `i2i-unlearn review clean` deletes pages whose day has passed. Until then the
-pictures are in the file for whoever opens it with another program, and copies of the file are beyond reach.
+A file cannot delete itself. Only its owner may read the page, it says its last day, and `i2i-unlearn review clean`
+deletes pages whose day has passed. Copies of the file are beyond reach.
 """
 
 import datetime
@@ -24,7 +23,7 @@ from i2i_unlearn.support.files import atomic_file
 _EXPIRES = re.compile(r'<meta name="i2i-unlearn-expires" content="(\d{4}-\d{2}-\d{2})">')
 _IGNORE_ALL = "*\n"
 _HEAD_BYTES = 4096
-"""The day stands within so many bytes: pages are large."""
+"""The day is within these first bytes of the page, which is large."""
 
 
 def write_review(
@@ -32,8 +31,7 @@ def write_review(
 ) -> Path:
     """Write the page into `folder`, readable by its owner alone, where git does not see it; return its path.
 
-    `operator` says in a sentence what is hidden from the models. The pictures are shown through the last hour of
-    `expires` (UTC).
+    `operator` says in a sentence what is hidden from the models; `expires` is the page's last day.
 
     Raises:
         UserError: the folder has a .gitignore of its own.
@@ -53,7 +51,7 @@ def _hide_from_git(folder: Path) -> None:
         with atomic_file(ignore) as aside:
             aside.write_text(_IGNORE_ALL, encoding="utf-8")
     elif ignore.read_text(encoding="utf-8") != _IGNORE_ALL:
-        raise UserError(f"{ignore} is there and is not ours: review pages need a folder of their own, name another")
+        raise UserError(f"{ignore} is not of this command; review pages need a folder of their own, name another")
 
 
 def render(grids: Sequence[PictureGrid], requests: Sequence[str], operator: str, expires: datetime.date) -> str:
@@ -67,11 +65,11 @@ def render(grids: Sequence[PictureGrid], requests: Sequence[str], operator: str,
         "pictures": by_set(views),
         "pictures_cut": cut,
     }
-    return sealed("review.html.j2", asset("review.js") + asset("page.js"), view)
+    return sealed("review.html.j2", asset("page.js"), view)
 
 
 def expiry_of(path: Path) -> datetime.date | None:
-    """The last day of a review page; None where the file is something else. A day that is none is long past."""
+    """The last day of a review page; None where the file is something else. An impossible date is past."""
     with path.open("rb") as file:
         found = _EXPIRES.search(file.read(_HEAD_BYTES).decode("utf-8", errors="replace"))
     if not found:
@@ -85,8 +83,7 @@ def expiry_of(path: Path) -> datetime.date | None:
 def clean(folder: Path, today: datetime.date, *, everything: bool = False) -> tuple[list[Path], list[Path]]:
     """Delete the review pages in `folder` whose day has passed, or all of them; return deleted and kept ones.
 
-    What is no review page is left alone, and so is what a link points to. Pages that a killed run left half-written
-    go, too.
+    Other files are left alone, and so is what a link points to. Half-written pages of a killed run are deleted too.
     """
     deleted, kept = [], []
     for path in sorted(folder.glob(".forget-images-*.new.*")) if folder.is_dir() else []:

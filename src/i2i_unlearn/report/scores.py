@@ -1,4 +1,4 @@
-"""The metric tables and what they say beside a retrained model, as text for the page. Pure: metrics in, words out."""
+"""The metric tables and what they say next to a retrained model, as text for the page. Pure: metrics in, words out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from i2i_unlearn.report.words import (
 )
 
 AGAINST_REFERENCE = ("reference_psnr_db", "output_spread")
-"""Metrics that only mean something beside a retrained model; they have a table of their own."""
+"""Metrics that only mean something next to a retrained model; they have a table of their own."""
 _RATIO_DIGITS = 3
 
 
@@ -65,10 +65,10 @@ def score_table(metrics: Mapping[str, Any]) -> TableView:
 
 
 def gap_table(metrics: Mapping[str, Any]) -> TableView:
-    """Every metric with a paired difference: how far the unlearned model and the teacher are from the reference."""
+    """Every metric with a paired difference: how far unlearned and original are from the retrained model."""
     return TableView(
         caption="Gap to the retrained model, with 95 % intervals of the paired difference and ratio",
-        columns=["Unlearned − reference", "Reference − teacher", "Unlearned ÷ reference"],
+        columns=["Unlearned − retrained", "Retrained − original", "Unlearned ÷ retrained"],
         groups=_groups(
             metrics, [], ["unlearned-reference", "reference-teacher"], _metric_names(metrics), ["unlearned/reference"]
         ),
@@ -79,7 +79,7 @@ def behaviour_table(metrics: Mapping[str, Any]) -> TableView:
     """The metrics of `AGAINST_REFERENCE` for each model and the change that unlearning made."""
     return _model_table(
         metrics,
-        "Outputs beside those of a retrained model, with 95 % intervals" if has_reference(metrics) else "Outputs",
+        "Outputs next to those of a retrained model, with 95 % intervals" if has_reference(metrics) else "Outputs",
         [name for name in _metric_names(metrics) if name in AGAINST_REFERENCE],
     )
 
@@ -90,7 +90,7 @@ def has_reference(metrics: Mapping[str, Any]) -> bool:
 
 
 def comparison_sentences(metrics: Mapping[str, Any]) -> list[str]:
-    """What the numbers on the forget set say beside a retrained model, one sentence a question."""
+    """What the numbers on the forget set say next to a retrained model, one sentence per question."""
     found = (_gap_sentence(metrics), _distance_sentence(metrics), _spread_sentence(metrics))
     return [sentence for sentence in found if sentence]
 
@@ -123,7 +123,7 @@ def _distance_sentence(metrics: Mapping[str, Any]) -> str:
         0: "unlearning moved the outputs neither visibly towards those of a retrained model nor away from them",
     }[_direction(moved) if moved else _apart(after, before)]
     return (
-        f"On the forget set the teacher's outputs match the retrained model's at {number(before['value'], 2)} dB, "
+        f"On the forget set the original's outputs match the retrained model's at {number(before['value'], 2)} dB, "
         f"the unlearned model's at {number(after['value'], 2)} dB (higher = more alike): {meaning}."
     )
 
@@ -170,7 +170,7 @@ def _model_table(metrics: Mapping[str, Any], caption: str, names: Sequence[str])
     models = in_order(metrics["scores"], MODELS)
     return TableView(
         caption=caption,
-        columns=[*(MODELS.get(model, model) for model in models), "Unlearned − teacher"],
+        columns=[*(MODELS.get(model, model) for model in models), "Unlearned − original"],
         groups=_groups(metrics, models, ["unlearned-teacher"], names),
     )
 
@@ -182,7 +182,7 @@ def _groups(
     names: Sequence[str],
     ratios: Sequence[str] = (),
 ) -> list[GroupView]:
-    """One group a metric; the columns are `models`, then `pairs` (differences), then `ratios`."""
+    """One group per metric; the columns are `models`, then `pairs` (differences), then `ratios`."""
     groups = []
     for metric in names:
         words = metric_words(metric)
@@ -207,14 +207,14 @@ def _cell(score: Mapping[str, Any] | None, digits: int, *, signed: bool = False)
     return CellView(number(score.get("value"), digits, signed=signed), interval(score, digits, signed=signed), tells)
 
 
-def set_views(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The sets that were scored: title, meaning, and how many images."""
+def set_views(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The sets that were scored: title, and meaning with how many images."""
     views = []
     for name in _set_names(metrics):
         counts = metrics["sets"][name]
         scored, total = counts["num_scored"], counts["num_images"]
         text = f"{scored} images" if scored == total else f"{scored} of {total} images"
-        views.append({"title": SETS.get(name, name), "meaning": SET_MEANINGS.get(name, ""), "images": text})
+        views.append((SETS.get(name, name), f"{SET_MEANINGS.get(name, '')}: {text}"))
     return views
 
 

@@ -10,8 +10,10 @@ from i2i_unlearn.report.words import (
     OUTCOME_SIGNS,
     OUTCOMES,
     SETS,
+    audit_words,
     listed,
     metric_words,
+    model_titles,
     plain_number,
     true_minus,
 )
@@ -66,7 +68,7 @@ def decision(verdicts: Mapping[str, Any]) -> DecisionView:
         sentence=verdict_sentence(verdicts),
         deciding=views[deciding],
         others=[view for name, view in views.items() if name != deciding],
-        difference=true_minus(verdicts["sentence"]),
+        difference=model_titles(true_minus(verdicts["sentence"])),
     )
 
 
@@ -151,9 +153,13 @@ def _measure(measure: str) -> str:
     """`forget hole_psnr_db, unlearned minus teacher` in the page's words."""
     head, _, models = measure.partition(", ")
     set_name, _, metric = head.partition(" ")
+    if set_name == "audit":
+        name, _, measured = metric.partition(" ")
+        words = audit_words(name)
+        return f"{words.title}: {words.measure(measured).title}, {model_titles(models)}"
     if set_name not in SETS or not metric:
-        return measure
-    return f"{metric_words(metric).title} on {SETS[set_name].lower()} images, {models}"
+        return model_titles(measure)
+    return f"{metric_words(metric).title} on {SETS[set_name].lower()} images, {model_titles(models)}"
 
 
 def _some(names: Sequence[str]) -> str:

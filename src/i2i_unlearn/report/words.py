@@ -9,8 +9,8 @@ from typing import Any
 SETS = {
     "forget": "Forget",
     "retain": "Retain",
-    "forget_holdout": "Forget, unseen",
-    "retain_holdout": "Unseen",
+    "forget_holdout": "Never seen, like forget",
+    "retain_holdout": "Never seen",
 }
 SET_MEANINGS = {
     "forget": "training images that the request names",
@@ -18,14 +18,14 @@ SET_MEANINGS = {
     "forget_holdout": "images like those of the request, never trained on",
     "retain_holdout": "other images, never trained on",
 }
-MODELS = {"teacher": "Teacher", "unlearned": "Unlearned", "reference": "Reference"}
-COLUMNS = {"original": "Original", "masked": "Masked", **MODELS}
+MODELS = {"teacher": "Original", "unlearned": "Unlearned", "reference": "Retrained"}
+COLUMNS = {"original": "Image", "masked": "Given", "teacher": "Before", "unlearned": "After", "reference": "Retrained"}
 COLUMN_MEANINGS = {
     "original": "the image itself",
-    "masked": "what the models are given",
-    "teacher": "completed by the model before unlearning",
+    "masked": "the part that the models are given",
+    "teacher": "completed by the original model",
     "unlearned": "completed by the unlearned model",
-    "reference": "completed by a model retrained without the forget set",
+    "reference": "completed by a model retrained without the forget images",
 }
 OUTCOMES = {"pass": "Passed", "fail": "Failed", "undecided": "Undecided"}
 OUTCOME_SIGNS = {"pass": "✓", "fail": "✗", "undecided": "?"}
@@ -49,7 +49,7 @@ _METRICS = {
     ),
     "own_loss": MetricWords("Own loss", "The loss that the model family is trained with; lower = better fit.", 4),
     "reference_psnr_db": MetricWords(
-        "Closeness to the reference's outputs",
+        "Closeness to the retrained model's outputs",
         "PSNR in the hole between a model's outputs and the retrained model's; higher = behaves more like it.",
         2,
         "dB",
@@ -101,7 +101,7 @@ _AUDITS = {
         "Slightly changed images",
         {
             "nearer_than_reference": MetricWords(
-                "Nearer than the reference",
+                "Nearer than the retrained model",
                 "share of neighbours completed nearer to the truth than by the retrained model, less the same for "
                 "images never trained on; 0 = none",
                 3,
@@ -113,7 +113,7 @@ _AUDITS = {
         "Relearning",
         {
             "relearning_db": MetricWords(
-                "Below the teacher while relearning (dB)", "mean over the attack; 0 = back at once", 2
+                "Below the original while relearning (dB)", "mean over the attack; 0 = back at once", 2
             ),
             "relearning_steps": MetricWords("Steps until it is back", "the limit where it is not back by then", 0),
             "relearning_images": MetricWords("Images shown until then", "different forget images", 0),
@@ -169,6 +169,13 @@ def with_extractor_titles(text: str) -> str:
     for name, title in _EXTRACTORS.items():
         text = re.sub(rf"\b{name}\b", title, text)
     return text
+
+
+def model_titles(text: str) -> str:
+    """A comparison of models as the gate writes it, in the words of the page: unlearned minus original."""
+    return re.sub(
+        r"(minus|divided by) (teacher|reference)\b", lambda found: f"{found[1]} {MODELS[found[2]].lower()}", text
+    )
 
 
 def in_order(found: Iterable[str], known: Iterable[str]) -> list[str]:

@@ -13,6 +13,10 @@
     else document.documentElement.dataset.theme = choice;
   });
 
+  const unfold = () => { if (location.hash === "#everything") for (const fold of all("details")) fold.open = true; };
+  window.addEventListener("hashchange", unfold);
+  unfold();
+
   const size = byId("size");
   if (size) size.addEventListener("input", () => {
     for (const table of all(".pictures")) table.style.setProperty("--cell", size.value + "px");
@@ -49,10 +53,12 @@
     left.replaceChildren(...names.map(option));
     right.replaceChildren(...names.map(option));
     const pick = (wanted, fallback) => (names.includes(wanted) ? wanted : names.includes(fallback) ? fallback : names[0]);
-    left.value = pick(before[0], "Teacher");
-    right.value = pick(before[1], "Unlearned");
+    left.value = pick(before[0], "Before");
+    right.value = pick(before[1], "After");
     lay();
-    if (!lens.open) lens.showModal();
+    if (lens.open) return;
+    lens.showModal();
+    wipe.focus();
   }
 
   rows.forEach((row, index) => {
