@@ -12,13 +12,8 @@ def evaluate(
     teacher: dsl.Input[dsl.Model],
     unlearned: dsl.Input[dsl.Model],
     reference: dsl.Input[dsl.Model],
-    policy: str,
-    operator: str,
-    keep_fraction: float,
-    show_forget_images: bool,
-    device: str,
-    seed: int,
     settings: dict,
+    policies: dict,
     evaluation: dsl.Output[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
     decision: dsl.Output[dsl.Markdown],
@@ -27,13 +22,12 @@ def evaluate(
     membership_before: dsl.Output[dsl.ClassificationMetrics],
 ) -> str:
     """Score teacher, unlearned model and reference; return the gate's outcome: pass, fail or undecided."""
-    from i2i_unlearn.config import sections
+    from i2i_unlearn.config.sections import EvaluateConfig
     from i2i_unlearn.pipeline import step_outputs
     from i2i_unlearn.stages import evaluate as stage
 
-    settings = sections.EvaluateConfig(policy=policy, operator=operator, keep_fraction=keep_fraction, device=device,
-                                     show_forget_images=show_forget_images, seed=seed, **settings)  # fmt: skip
     evaluation.metadata.update(stage.run(images, splits.path, f"{teacher.path}/model", unlearned.path, reference.path,
-                                         evaluation.path, settings))  # fmt: skip
+                                         evaluation.path,
+                                         EvaluateConfig(**settings["evaluate"], policies=policies)))  # fmt: skip
     return step_outputs.show_evaluation(evaluation.path, report, decision, scores,
-                                         unlearned=membership, teacher=membership_before)  # fmt: skip
+                                        unlearned=membership, teacher=membership_before)  # fmt: skip

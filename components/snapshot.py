@@ -6,11 +6,11 @@ from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def snapshot(source: str, sha256: str, mlflow_tracking_uri: str, settings: dict, teacher: dsl.Output[dsl.Model]):
+def snapshot(settings: dict, teacher: dsl.Output[dsl.Model]):
     """Freeze the model that is to forget; the copy is the teacher."""
-    from i2i_unlearn.config import sections
+    from i2i_unlearn.config.sections import SnapshotConfig
     from i2i_unlearn.pipeline import step_outputs
     from i2i_unlearn.stages import snapshot as stage
 
-    step_outputs.use_tracking_server(mlflow_tracking_uri)
-    teacher.metadata.update(stage.run(teacher.path, sections.SnapshotConfig(source=source, sha256=sha256, **settings)))
+    step_outputs.use_tracking_server(settings["cluster"]["mlflow_tracking_uri"])
+    teacher.metadata.update(stage.run(teacher.path, SnapshotConfig(**settings["snapshot"])))

@@ -6,18 +6,10 @@ from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def split(
-    images: str,
-    requests_folder: str,
-    requests: str,
-    erased: str,
-    seed: int,
-    settings: dict,
-    splits: dsl.Output[dsl.Dataset],
-):
+def split(images: str, settings: dict, splits: dsl.Output[dsl.Dataset]):
     """Give every image its role: the requests' images are the forget set."""
     from i2i_unlearn.config.sections import SplitConfig
     from i2i_unlearn.stages import split as stage
 
-    config = SplitConfig(requests=requests, erased=erased, seed=seed, **settings)
-    splits.metadata.update(stage.run(images, requests_folder, splits.path, config))
+    config = SplitConfig(**settings["split"])
+    splits.metadata.update(stage.run(images, settings["cluster"]["requests_folder"], splits.path, config))

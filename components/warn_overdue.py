@@ -6,9 +6,10 @@ from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def warn_overdue(requests_folder: str, requests: str, warning: dsl.Output[dsl.Markdown]):
-    """Show which requests are overdue, since when."""
+def warn_overdue(settings: dict, warning: dsl.Output[dsl.Markdown]):
+    """Show which requests are overdue, and since when."""
     from i2i_unlearn.pipeline import step_outputs
     from i2i_unlearn.registry.requests import deadlines
 
-    step_outputs.show_facts(deadlines(requests_folder, requests), warning)
+    facts = deadlines(settings["cluster"]["requests_folder"], ",".join(settings["split"]["requests"]))
+    step_outputs.show_facts(facts, warning)

@@ -17,7 +17,7 @@ def nothing():
 
 
 @dsl.pipeline(name="on-gpus")
-def on_gpus(accelerator_count: str = "0", accelerator_type: str = "nvidia.com/gpu"):
+def on_gpus(accelerator_count: str = "0"):
     nothing()
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import jsonschema
 import kubernetes_validate
 import pytest
-import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1ClusterTrainingRuntime
 
+from i2i_unlearn.config.sections import load_params
 from tests.k8s.conftest import K8S, OVERLAYS, pods_in
 
 ROOT = Path(__file__).parents[2]
@@ -230,13 +230,13 @@ def test_a_training_node_fits_the_quota(overlay):
 # --- the pipeline ---
 
 
-def test_the_run_forms_defaults_are_what_is_installed(overlay):
-    pipeline = next(yaml.safe_load_all((ROOT / "pipelines/unlearning.yaml").read_text()))
-    form = pipeline["root"]["inputDefinitions"]["parameters"]
-    assert form["volume_claim"]["defaultValue"] in names(overlay, "PersistentVolumeClaim")
+def test_what_the_cluster_section_names_is_what_is_installed(overlay):
+    cluster = load_params(ROOT / "params.yaml")["cluster"]
+    assert cluster["volume_claim"] in names(overlay, "PersistentVolumeClaim")
+    assert {cluster["train_job_runtime"]} >= set(names(overlay, "ClusterTrainingRuntime"))
     workdir = "/workspace"
     for runtime in of_kind(overlay, "ClusterTrainingRuntime"):
         (container,) = next(iter(pods_in(runtime)))["containers"]
         assert container["workingDir"] == workdir
         assert {"name": "workspace", "mountPath": workdir} in container["volumeMounts"]
-    assert f'WORKDIR = "{workdir}"' in (ROOT / "pipelines/unlearning.py").read_text()
+    assert f'WORKDIR = "{workdir}"' in (ROOT / "pipelines/shared.py").read_text()

@@ -14,9 +14,19 @@ from i2i_unlearn.models import family_named
 from i2i_unlearn.models.base import Embedding
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.randomness import generator_for
-from i2i_unlearn.pipeline.cost import CPU, GPU, Counts, Device, Training, estimate, size, told
-from i2i_unlearn.pipeline.counting import count
-from i2i_unlearn.pipeline.estimate import of_package, quantity
+from i2i_unlearn.pipeline.cost import (
+    CPU,
+    GPU,
+    Counts,
+    Device,
+    Training,
+    count,
+    estimate,
+    of_package,
+    quantity,
+    size,
+    told,
+)
 from i2i_unlearn.pipeline.local import runner
 from i2i_unlearn.support.errors import UserError
 
@@ -154,49 +164,64 @@ def test_the_package_s_estimate_follows_the_form():
     assert [line for line in of_package(SPEC, {}, PARAMS) if line.startswith("reference: 1500 steps of 32 images")]
 
 
+def compiled_with(**changes):
+    """The package, with keys of the settings changed that it was compiled with."""
+    spec = copy.deepcopy(SPEC)
+    for component in spec["components"].values():
+        if task := component.get("dag", {}).get("tasks", {}).get("check"):
+            params = task["inputs"]["parameters"]["params"]["runtimeValue"]["constant"]
+            for section, values in changes.items():
+                params[section] = {**params[section], **values} if isinstance(values, dict) else values
+    return spec
+
+
+def on_cluster(device, **changes):
+    return compiled_with(device=device, cluster={"device": device, **changes})
+
+
 def test_too_little_memory_is_told_and_a_gpu_is_said_not_to_be_measured():
     assert any("raise it" in line for line in of_package(SPEC, {"memory": "100Mi"}, PARAMS))
     assert not any("raise it" in line for line in of_package(SPEC, {"memory": "4Gi"}, PARAMS))
-    lines = of_package(SPEC, {"device": "cuda", "memory": "100Mi"}, PARAMS)
+    lines = of_package(on_cluster("cuda"), {"memory": "100Mi"}, PARAMS)
     assert GPU.source in lines[0]
     assert GPU.source.startswith("not measured")
-    several = of_package(SPEC, {"device": "cuda", "accelerator_count": "4", "reference": "none"}, PARAMS)
+    several = of_package(on_cluster("cuda"), {"accelerator_count": "4", "reference": "none"}, PARAMS)
     assert "on 4 times one H100" in several[1]
     assert "MiB each (" in several[2]
-    nodes = of_package(SPEC, {"device": "auto", "train_job_nodes": 2, "train_job_gpus": 3, "reference": "none"}, PARAMS)
-    assert "on 6 times one H100" in nodes[1]
+    nodes = of_package(on_cluster("auto", train_job_nodes=2, train_job_gpus=4), {"reference": "none"}, PARAMS)
+    assert "on 8 times one H100" in nodes[1]
 
 
 @pytest.mark.parametrize(
-    ("form", "expected"),
+    ("count", "cluster", "expected"),
     [
-        ({"accelerator_count": "0"}, CPU),
-        ({"accelerator_count": "1"}, GPU),
-        ({"train_job_nodes": 2, "train_job_gpus": 0}, CPU),
-        ({"train_job_nodes": 2, "train_job_gpus": 1}, GPU),
+        ("0", {}, CPU),
+        ("1", {}, GPU),
+        ("0", {"train_job_nodes": 2, "train_job_gpus": 0}, CPU),
+        ("0", {"train_job_nodes": 2, "train_job_gpus": 1}, GPU),
     ],
 )
-def test_a_device_that_is_found_out_is_the_one_that_the_pods_are_given(form, expected):
-    lines = of_package(SPEC, {"device": "auto", "reference": "none", **form}, PARAMS)
+def test_a_device_that_is_found_out_is_the_one_that_the_pods_are_given(count, cluster, expected):
+    lines = of_package(on_cluster("auto", **cluster), {"reference": "none", "accelerator_count": count}, PARAMS)
     assert f"(speed: {expected.source})" in lines[0]
     assert expected.name in lines[1]
 
 
-def with_scope(scope):
-    spec = copy.deepcopy(SPEC)
-    for component in spec["components"].values():
-        if task := component.get("dag", {}).get("tasks", {}).get("unlearn"):
-            task["inputs"]["parameters"]["settings"]["runtimeValue"]["constant"]["scope"] = scope
-    return spec
-
-
 def test_the_scope_that_was_compiled_in_counts():
-    form = {"objective": "max_loss", "reference": "none"}
-    lines = {scope: of_package(with_scope(scope), form, PARAMS) for scope in ("auto", "all", "encoder", "lora")}
-    assert lines["auto"] == lines["all"]  # max_loss trains all weights unless told otherwise
-    assert lines["encoder"] == lines["lora"] != lines["all"]
-    with pytest.raises(UserError, match="unlearn.scope=all: the objective encoder_l2"):
-        of_package(with_scope("all"), {"objective": "encoder_l2"}, PARAMS)
+    def lines(scope, objective="max_loss"):
+        return of_package(
+            compiled_with(unlearn={"scope": scope}), {"objective": objective, "reference": "none"}, PARAMS
+        )
+
+    assert lines("auto") == lines("all")  # max_loss trains all weights unless told otherwise
+    assert lines("encoder") == lines("lora") != lines("all")
+    with pytest.raises(UserError, match=r"unlearn\.scope=all: the objective encoder_l2"):
+        lines("all", "encoder_l2")
+
+
+def test_a_form_with_faults_is_told_instead_of_an_estimate():
+    with pytest.raises(UserError, match=r"unlearn\.alpha=-1"):
+        of_package(SPEC, {"alpha": -1.0}, PARAMS)
 
 
 def test_a_model_directory_that_is_here_counts(tmp_path, tiny_model):
@@ -216,8 +241,7 @@ def test_without_model_or_params_the_command_says_so(tmp_path, monkeypatch):
 MEASURE = """
 import copy, resource, sys
 import torch
-from i2i_unlearn.pipeline.counting import count
-from i2i_unlearn.pipeline.cost import CPU, Training, estimate
+from i2i_unlearn.pipeline.cost import CPU, Training, count, estimate
 from i2i_unlearn.models import family_named
 from i2i_unlearn.models.operators import make_operator
 

@@ -1,28 +1,37 @@
 """The run form: what a person reads in Kubeflow, and what the first step makes of it."""
 
-import copy
-import importlib
-import inspect
-import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from i2i_unlearn.config.sections import load_params
+from i2i_unlearn.config.sections import CONFIGS, ClusterConfig, load_params
+from i2i_unlearn.evaluation.gate import read_policies
 from i2i_unlearn.method.objectives import OBJECTIVES
 from i2i_unlearn.models.operators import OPERATORS
+from i2i_unlearn.pipeline.compiled import STAGES, compiled, form_page
 from i2i_unlearn.pipeline.form import PROMOTE_CHOICES, check_form
 from i2i_unlearn.pipeline.local.runner import form_fields, read_package
 from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import digest_folder
 
 ROOT = Path(__file__).parents[2]
-FIELDS = form_fields(read_package(ROOT / "pipelines/unlearning.yaml"))
+SPEC = read_package(ROOT / "pipelines/unlearning.yaml")
+FIELDS = form_fields(SPEC)
 PARAMS = load_params(ROOT / "params.yaml")
+POLICIES = read_policies(ROOT / "mlflow/policies")
+NAMES = """images requests erased model model_name objective alpha num_steps operator gate_policy reference promote
+    experiment accelerator_count memory seed"""
+EVERY_FIELD = [
+    (pipeline, name)
+    for pipeline in ("unlearning", "sweep", "registry_check")
+    for name in form_fields(read_package(ROOT / f"pipelines/{pipeline}.yaml"))
+]
 
 
-@pytest.mark.parametrize("name", FIELDS)
-def test_field_has_a_plain_name_a_description_and_a_default(name):
-    field = FIELDS[name]
+@pytest.mark.parametrize(("pipeline", "name"), EVERY_FIELD)
+def test_field_has_a_plain_name_a_description_and_a_default(pipeline, name):
+    field = form_fields(read_package(ROOT / f"pipelines/{pipeline}.yaml"))[name]
     assert name.isidentifier()
     assert name == name.lower()
     assert len(field["description"].split()) >= 6
@@ -30,10 +39,9 @@ def test_field_has_a_plain_name_a_description_and_a_default(name):
     assert "defaultValue" in field
 
 
-def test_the_form_has_the_fields_that_the_design_names():
-    named = """images checkpoint_uri requests model objective alpha num_steps operator gate_policy reference
-        accelerator_type accelerator_count memory experiment promote seed"""
-    assert set(named.split()) <= set(FIELDS)
+def test_the_form_has_the_sixteen_fields_that_change_from_run_to_run():
+    assert set(FIELDS) == set(NAMES.split())
+    assert not set(FIELDS) & set(ClusterConfig.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -43,8 +51,7 @@ def test_the_form_has_the_fields_that_the_design_names():
         ("operator", OPERATORS),
         ("promote", PROMOTE_CHOICES),
         ("reference", ["none", "retrain"]),
-        ("device", ["cpu", "cuda", "auto"]),
-        ("gate_policy", [path.stem for path in (ROOT / "mlflow/policies").glob("*.yaml")]),
+        ("gate_policy", POLICIES),
     ],
 )
 def test_description_lists_every_choice(name, choices):
@@ -55,19 +62,12 @@ def test_description_lists_every_choice(name, choices):
 def test_defaults_are_those_of_params_yaml():
     defaults = {name: field["defaultValue"] for name, field in FIELDS.items()}
     assert defaults["alpha"] == PARAMS["unlearn"]["alpha"]
-    assert defaults["epsilon"] == PARAMS["unlearn"]["epsilon"]
     assert defaults["num_steps"] == PARAMS["unlearn"]["num_steps"]
     assert defaults["seed"] == PARAMS["seed"]
     assert defaults["requests"] == ",".join(PARAMS["split"]["requests"])
     assert defaults["model"] == PARAMS["snapshot"]["source"]
     assert defaults["gate_policy"] == PARAMS["evaluate"]["policy"]
-
-
-def test_images_that_are_to_be_forgotten_are_shown_only_on_request_whatever_the_demo_does():
-    assert PARAMS["evaluate"]["show_forget_images"]  # the demo's digits are public
-    assert FIELDS["show_forget_images"]["defaultValue"] is False
-    assert check()["evaluate"]["show_forget_images"] is False
-    assert check({"show_forget_images": True})["evaluate"]["show_forget_images"] is True
+    assert defaults["accelerator_count"] == "0"  # runs on a cluster without accelerators
 
 
 def test_the_model_is_described_as_what_the_snapshot_takes():
@@ -75,54 +75,81 @@ def test_the_model_is_described_as_what_the_snapshot_takes():
     assert "URI" not in FIELDS["model"]["description"]
 
 
-def test_defaults_run_on_a_cluster_without_accelerators():
-    assert FIELDS["accelerator_count"]["defaultValue"] == "0"
-    assert FIELDS["node_selector"]["defaultValue"] == {}
-    assert FIELDS["tolerations"]["defaultValue"] == []
+def test_the_page_of_the_form_is_made_from_the_compiled_pipeline():
+    page = (ROOT / "docs/run_form.md").read_text()
+    assert page == form_page(SPEC, PARAMS), "stale; run: i2i-unlearn pipeline compile"
+    assert all(f"| `{name}` |" in page for name in [*FIELDS, *ClusterConfig.model_fields])
+    assert "None" not in page  # every key of the cluster has its sentence
 
 
 # --- the step `check` ---
 
-
-def good_form() -> dict:
-    """The default values, under the names of the config fields."""
-    pipeline = importlib.import_module("pipelines.unlearning")
-    defaults = {name: field["defaultValue"] for name, field in FIELDS.items()}
-    renamed = {"model": "source", "model_sha256": "sha256", "gate_policy": "policy", "reference": "kind"}
-    renamed |= {"train_job_nodes": "nodes", "train_job_gpus": "gpus_per_node"}
-    renamed |= {"train_job_queue": "queue", "train_job_priority": "priority"}
-    form = {renamed.get(name, name): value for name, value in defaults.items()}
-    wanted = set().union(*pipeline.ON_FORM.values()) - {"num_processes"}  # made of accelerator_count
-    return {name: form[name] for name in wanted}
+FORM = {
+    **{"split.requests": "digit-3", "split.erased": "", "snapshot.source": "nowhere", "register.model_name": "digits"},
+    **{"unlearn.objective": "encoder_l2", "unlearn.alpha": "0.25", "unlearn.num_steps": "150"},
+    **{"operator": "center_hole", "evaluate.policy": next(iter(POLICIES)), "reference.kind": "retrain"},
+    **{"register.experiment": "tests", "seed": "0"},
+}
 
 
-def check(changes: dict | None = None, *, promote: str = "never", accelerator_count: str = "0") -> dict:
-    sections = copy.deepcopy(importlib.import_module("pipelines.unlearning").SETTINGS)
-    return check_form(good_form() | (changes or {}), sections, promote=promote, accelerator_count=accelerator_count)
+def check(
+    changes: dict[str, Any] | None = None, *, params: dict[str, Any] | None = None, **more: Any
+) -> dict[str, dict[str, Any]]:
+    """The step `check`, with keys of the section `cluster` or others changed when compiling."""
+    made = compiled({**PARAMS, **{key: {**PARAMS[key], **value} for key, value in (params or {}).items()}}, STAGES)
+    given = {"promote": "never", "accelerator_count": "0", "policies": list(POLICIES), **more}
+    return check_form({**FORM, **(changes or {})}, made, **given)
 
 
-def test_the_default_form_is_right_and_comes_back_as_the_settings_that_every_stage_uses():
-    used = check({"alpha": 0.5, "num_steps": 7.0, "requests": "a-1, b-2", "erased": ""})
-    assert used["unlearn"]["alpha"] == 0.5
-    assert used["unlearn"]["num_steps"] == 7
-    assert used["split"]["requests"] == ["a-1", "b-2"]
-    assert used["split"]["erased"] == []
+def test_the_pipeline_hands_the_check_the_keys_that_this_test_does():
+    (task,) = [
+        component["dag"]["tasks"]["check"]
+        for component in SPEC["components"].values()
+        if "check" in component.get("dag", {}).get("tasks", {})
+    ]
+    given = task["inputs"]["parameters"]
+    assert set(given["form"]["runtimeValue"]["constant"]) == set(FORM)
+    assert set(given["params"]["runtimeValue"]["constant"]) == set(compiled(PARAMS, STAGES))
+
+
+def test_every_stage_builds_its_config_from_its_section_of_the_settings_though_numbers_came_as_text():
+    used = check({"unlearn.alpha": "0.5", "unlearn.num_steps": "7.0", "split.requests": "a-1, b-2", "seed": "3"})
+    assert set(used) == set(STAGES)
+    for stage in STAGES:
+        more = {"policies": POLICIES} if stage == "evaluate" else {}
+        config = CONFIGS[stage](**used[stage], **more)
+        assert config.model_dump(mode="json", exclude={"policies"}) == used[stage]
+        assert getattr(config, "seed", 3) == 3
+    assert (used["unlearn"]["alpha"], used["unlearn"]["num_steps"]) == (0.5, 7)
+    assert (used["split"]["requests"], used["split"]["erased"]) == (["a-1", "b-2"], [])
     assert used["reference"]["num_steps"] == PARAMS["pretrain"]["num_steps"]  # the form's num_steps is unlearn's
     assert "policies" not in used["evaluate"]
+
+
+def test_device_and_checkpoints_are_those_of_the_cluster_in_every_stage():
+    used = check(params={"cluster": {"device": "auto", "checkpoint_uri": "s3://bucket/checkpoints"}})
+    for stage in ("unlearn", "reference"):
+        assert used[stage]["device"] == "auto"
+        assert used[stage]["checkpoint_uri"] == "s3://bucket/checkpoints"
+    assert used["evaluate"]["device"] == "auto"
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_forget_images_are_shown_as_params_yaml_said_when_compiling(shown):
+    assert check(params={"evaluate": {"show_forget_images": shown}})["evaluate"]["show_forget_images"] is shown
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"objective": "encoder_l3"}, ["objective='encoder_l3'", "encoder_l2"]),
+        ({"unlearn.objective": "encoder_l3"}, ["objective='encoder_l3'", "encoder_l2"]),
         ({"operator": "hole"}, ["operator='hole'", "center_hole"]),
-        ({"policy": "loud"}, ["gate_policy='loud'", "forgotten"]),
-        ({"kind": "maybe"}, ["reference.kind='maybe'", "retrain"]),
-        ({"alpha": -1.0}, ["unlearn.alpha=-1.0"]),
-        ({"epsilon": 1.5}, ["unlearn.epsilon=1.5"]),
-        ({"num_steps": 0}, ["unlearn.num_steps=0"]),
-        ({"keep_fraction": 1.5}, ["keep_fraction=1.5"]),
-        ({"device": "tpu"}, ["device='tpu'"]),
+        ({"evaluate.policy": "loud"}, ["gate_policy='loud'", *POLICIES]),
+        ({"reference.kind": "maybe"}, ["reference.kind='maybe'", "retrain"]),
+        ({"unlearn.alpha": "-1.0"}, ["unlearn.alpha='-1.0'"]),
+        ({"unlearn.num_steps": "0"}, ["unlearn.num_steps='0'"]),
+        ({"seed": "much"}, ["seed='much'"]),
+        ({"unlearn.objective": "heldout_like"}, ["heldout_like", "split.unseen_target_fraction"]),
     ],
 )
 def test_a_wrong_field_is_named_with_what_was_found_and_what_to_do(changes, words):
@@ -132,48 +159,74 @@ def test_a_wrong_field_is_named_with_what_was_found_and_what_to_do(changes, word
     assert "\n" not in str(caught.value)
 
 
-def test_all_faults_come_at_once():
-    with pytest.raises(UserError, match="alpha.*objective.*promote"):
-        check({"alpha": -1.0, "objective": "none"}, promote="always")
+def test_all_faults_come_at_once_and_each_once():
+    with pytest.raises(UserError) as caught:
+        check({"unlearn.alpha": "-1", "unlearn.objective": "none", "seed": "x"}, promote="always")
+    told = str(caught.value)
+    assert all(word in told for word in ("alpha", "objective='none'", "promote='always'"))
+    assert told.count("seed='x'") == 1
 
 
-def test_an_accelerator_that_would_stand_idle_is_refused():
-    with pytest.raises(UserError, match="set device to cuda"):
-        check(accelerator_count="1")
-    assert check({"device": "cuda"}, accelerator_count="1")["unlearn"]["device"] == "cuda"
+@pytest.mark.parametrize("key", ["device", "train_job_nodes", "accelerator_type"])
+def test_a_wrong_key_of_the_cluster_is_told_when_compiling(key):
+    with pytest.raises(UserError, match=f"cluster.{key}=\\['tpu'\\]"):
+        check(params={"cluster": {key: ["tpu"]}})
 
 
-def test_a_count_that_is_no_number_is_refused():
-    with pytest.raises(UserError, match="accelerator_count='one'"):
-        check(accelerator_count="one")
+# --- accelerators and nodes ---
 
 
-def test_numbers_may_come_as_text():
-    used = check({"alpha": "2.5", "num_steps": "12.0"})
-    assert math.isclose(used["unlearn"]["alpha"], 2.5)
-    assert used["unlearn"]["num_steps"] == 12
+@pytest.mark.parametrize(
+    ("count", "cluster", "words"),
+    [
+        ("one", {}, ["accelerator_count='one'", "use 0 for none"]),
+        ("1", {"device": "cpu"}, ["accelerator_count=1", "cluster.device=cpu", "auto", "compile"]),
+        ("3", {"device": "auto"}, ["unlearn.batch_size=32", "3 processes (accelerator_count=3)"]),
+        ("0", {"train_job_nodes": 2, "device": "cpu"}, ["cluster.train_job_gpus=1", "cluster.device=cpu", "compile"]),
+        (
+            "0",
+            {"train_job_nodes": 3, "train_job_gpus": 2, "device": "auto"},
+            ["unlearn.batch_size=32", "6 processes", "cluster.train_job_nodes=3", "cluster.train_job_gpus=2"],
+        ),
+    ],
+)
+def test_hardware_that_nothing_could_use_is_refused_before_the_split(count, cluster, words):
+    with pytest.raises(UserError) as caught:
+        check(params={"cluster": cluster}, accelerator_count=count)
+    assert all(word in str(caught.value) for word in words)
 
 
-def test_the_step_check_is_given_every_field_that_a_stage_uses():
-    pipeline = importlib.import_module("pipelines.unlearning")
-    parameters = set(inspect.signature(pipeline.check.python_func).parameters)
-    made_of_it = {"num_processes": "accelerator_count", "nodes": "train_job_nodes", "gpus_per_node": "train_job_gpus"}
-    made_of_it |= {"queue": "train_job_queue", "priority": "train_job_priority"}
-    assert {made_of_it.get(name, name) for name in set().union(*pipeline.ON_FORM.values())} <= parameters
+@pytest.mark.parametrize(
+    ("count", "cluster", "processes"),
+    [
+        ("0", {}, 1),
+        ("2", {"device": "cuda"}, 2),
+        ("0", {"train_job_nodes": 2, "train_job_gpus": 0}, 2),
+        ("0", {"train_job_nodes": 2, "train_job_gpus": 2, "device": "auto"}, 4),
+    ],
+)
+def test_what_is_recorded_is_what_trains(count, cluster, processes):
+    used = check(params={"cluster": cluster}, accelerator_count=count)
+    assert used["unlearn"]["num_processes"] == used["reference"]["num_processes"] == processes
 
 
-# --- training on several nodes ---
+# --- the model's digest ---
 
 
-def test_nodes_that_cannot_share_the_batch_are_refused_before_the_split():
-    with pytest.raises(UserError, match=r"unlearn\.batch_size=32 is not a multiple of the TrainJob's 6 processes"):
-        check({"nodes": 3, "gpus_per_node": 2, "device": "auto"})
+def test_the_digest_of_a_model_that_is_here_is_handed_on(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    assert check({"snapshot.source": str(tmp_path)})["snapshot"]["sha256"] == digest_folder(tmp_path)
 
 
-def test_gpus_of_nodes_that_would_stand_idle_are_refused():
-    with pytest.raises(UserError, match="train_job_gpus=1 but device=cpu would leave them idle; set device to auto"):
-        check({"nodes": 2, "gpus_per_node": 1, "device": "cpu"})
-    used = check({"nodes": 2, "gpus_per_node": 0})
-    assert used["train_job"]["nodes"] == 2
-    # What is recorded is what trained: evidence compares the digests of both.
-    assert used["unlearn"]["num_processes"] == used["reference"]["num_processes"] == 2
+@pytest.mark.parametrize("model", ["nowhere", "models:/nothing/1", "models:/nothing@champion"])
+def test_a_model_that_is_not_here_is_left_to_the_snapshot(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    assert check({"snapshot.source": model})["snapshot"]["sha256"] == ""
+
+
+def test_the_digest_of_params_yaml_is_that_of_its_own_model_alone(tmp_path):
+    expected = {"snapshot": {"source": str(tmp_path), "sha256": "e" * 64}}
+    with pytest.raises(UserError) as caught:
+        check({"snapshot.source": str(tmp_path)}, params=expected)
+    assert all(word in str(caught.value) for word in ("snapshot.sha256", "e" * 64, str(tmp_path)))
+    assert check({"snapshot.source": "nowhere"}, params=expected)["snapshot"]["sha256"] == ""

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from i2i_unlearn.config.sections import load_params
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pipelines/unlearning.yaml"
 SPEC, PLATFORM = yaml.safe_load_all(PACKAGE.read_text())
 EXECUTORS = SPEC["deploymentSpec"]["executors"]
 KUBERNETES = PLATFORM["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+CLUSTER = load_params(ROOT / "params.yaml")["cluster"]
 DVC_STAGES = {"snapshot", "split", "unlearn", "reference", "evaluate"}
 
 COMPILE_WITHOUT = """
@@ -156,14 +159,14 @@ def test_a_long_step_is_tried_again_with_growing_pauses(name):
 
 
 @pytest.mark.parametrize("name", ["unlearn", "reference", "evaluate"])
-def test_hardware_comes_from_the_form(name):
+def test_counts_come_from_the_form_and_the_kind_of_hardware_from_the_cluster(name):
     resources = EXECUTORS[f"exec-{name}"]["container"]["resources"]
     assert "accelerator_count" in resources["accelerator"]["resourceCount"]
-    assert "accelerator_type" in resources["accelerator"]["resourceType"]
     assert "memory" in resources["resourceMemoryLimit"]
+    assert resources["accelerator"]["resourceType"] == CLUSTER["accelerator_type"]
     pod = KUBERNETES[f"exec-{name}"]
-    assert "node_selector" in pod["nodeSelector"]["nodeSelectorJson"]["componentInputParameter"]
-    assert "tolerations" in pod["tolerations"][0]["tolerationJson"]["componentInputParameter"]
+    assert pod["nodeSelector"]["nodeSelectorJson"]["runtimeValue"]["constant"] == CLUSTER["node_selector"]
+    assert pod["tolerations"][0]["tolerationJson"]["runtimeValue"]["constant"] == CLUSTER["tolerations"]
 
 
 @pytest.mark.parametrize("name", ["check", "snapshot", "split", "register", "evidence", "promote", "final-state"])
@@ -172,16 +175,20 @@ def test_steps_that_do_not_compute_ask_for_no_accelerator(name):
 
 
 def test_every_step_that_reads_a_path_of_the_form_has_the_volume_as_working_directory():
-    mounted = {name for name, pod in KUBERNETES.items() if [m["mountPath"] for m in pod["pvcMount"]] == ["/workspace"]}
+    mounts = {name: [(m["mountPath"], m["constant"]) for m in pod["pvcMount"]] for name, pod in KUBERNETES.items()}
+    mounted = {name for name, found in mounts.items() if found == [("/workspace", CLUSTER["volume_claim"])]}
     assert mounted == {f"exec-{name}" for name in tasks() if f"exec-{name}" in EXECUTORS} - {"exec-final-state"}
 
 
 def test_only_split_and_evidence_see_a_key_and_a_missing_secret_does_not_hang_the_pod():
     holders = {name: pod["secretAsVolume"] for name, pod in KUBERNETES.items() if "secretAsVolume" in pod}
-    mounted = {name: [(mount["mountPath"], mount["optional"]) for mount in mounts] for name, mounts in holders.items()}
+    mounted = {
+        name: [(mount["secretName"], mount["mountPath"], mount["optional"]) for mount in mounts]
+        for name, mounts in holders.items()
+    }
     assert mounted == {
-        "exec-split": [("/workspace/.secrets", True)],
-        "exec-evidence": [("/workspace/.secrets/evidence", True)],
+        "exec-split": [(CLUSTER["hmac_key_secret"], "/workspace/.secrets", True)],
+        "exec-evidence": [(CLUSTER["evidence_key_secret"], "/workspace/.secrets/evidence", True)],
     }
 
 

@@ -29,11 +29,10 @@ def test_committed_yaml_is_what_the_sources_compile_to_on_a_machine_without_torc
     assert out.read_text() == PACKAGE.read_text(), "stale; run: i2i-unlearn pipeline compile"
 
 
-def test_form_and_constants_together_are_the_settings_of_promotion():
+def test_the_constants_are_the_settings_of_promotion():
     constants = TASK["inputs"]["parameters"]["settings"]["runtimeValue"]["constant"]
-    config = PromoteConfig(ledger=FIELDS["ledger"]["defaultValue"], **constants)
-    assert config == PromoteConfig.from_params(load_params(ROOT / "params.yaml"))
-    assert all(FIELDS[name]["description"] for name in FIELDS)
+    assert PromoteConfig(**constants["promote"]) == PromoteConfig.from_params(load_params(ROOT / "params.yaml"))
+    assert list(FIELDS) == ["model_name"]
 
 
 def test_it_never_comes_from_the_cache_and_finds_the_record_on_the_volume():
@@ -48,7 +47,7 @@ def test_a_run_fails_with_the_finding_when_the_alias_was_moved_by_hand(tmp_path,
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.chdir(tmp_path)
     package = Path(shutil.copy(PACKAGE, tmp_path / "registry_check.yaml"))
-    params = ["model_name=painter", f"ledger={tmp_path}/promotions.jsonl"]
+    params = ["model_name=painter"]
     folder = run_package(package, params, tmp_path / "runs")
     assert "| champion |  |" in (folder / "registry-check/checked").read_text()
     client = MlflowClient()

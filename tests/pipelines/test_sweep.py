@@ -52,7 +52,7 @@ def test_split_reference_and_teacher_are_made_once_and_every_point_waits_for_the
 
 
 def test_the_loop_goes_over_the_points_that_the_check_returns_a_few_at_a_time():
-    assert LOOP["parameterIterator"]["items"] == {"inputParameter": "pipelinechannel--check-sweep-Output"}
+    assert LOOP["parameterIterator"]["items"] == {"inputParameter": "pipelinechannel--check-sweep-points"}
     assert LOOP["iteratorPolicy"] == {"parallelismLimit": PARAMS["sweep"]["num_workers"]}
     inputs = SPEC["components"]["comp-for-loop-1"]["inputDefinitions"]["parameters"]
     assert inputs[LOOP["parameterIterator"]["itemInput"]] == {"parameterType": "STRUCT"}
@@ -61,7 +61,7 @@ def test_the_loop_goes_over_the_points_that_the_check_returns_a_few_at_a_time():
 def test_the_loop_takes_no_other_parameter_from_a_step():
     # kfp.local 2.17 would put the loop's item in its place.
     from_steps = [name for name, given in LOOP["inputs"]["parameters"].items() if "taskOutputParameter" in given]
-    assert from_steps == ["pipelinechannel--check-sweep-Output"]
+    assert from_steps == ["pipelinechannel--check-sweep-points"]
 
 
 def test_pareto_takes_the_collected_evaluations():
@@ -103,18 +103,9 @@ def test_every_step_has_the_volume_and_only_split_the_key():
 # --- the form ---
 
 
-@pytest.mark.parametrize("name", FIELDS)
-def test_field_has_a_plain_name_a_description_and_a_default(name):
-    assert name.isidentifier()
-    assert name == name.lower()
-    assert len(FIELDS[name]["description"].split()) >= 6
-    assert FIELDS[name]["description"].rstrip().endswith(".")
-    assert "defaultValue" in FIELDS[name]
-
-
 def test_fields_that_both_pipelines_have_mean_the_same():
     other = form_fields(next(yaml.safe_load_all((ROOT / "pipelines/unlearning.yaml").read_text())))
-    for name in ("images", "requests", "erased", "model", "keep_fraction", "operator", "seed", "volume_claim"):
+    for name in ("images", "requests", "erased", "model", "operator", "seed"):
         assert FIELDS[name] == other[name]
 
 
@@ -128,22 +119,30 @@ def test_defaults_are_those_of_params_yaml():
     assert all(name in FIELDS["operator"]["description"] for name in OPERATORS)
 
 
-def check(**changes):
-    sys.path.insert(0, str(ROOT))
-    from pipelines.sweep import SETTINGS
-
-    renamed = {"model": "source", "model_sha256": "sha256", "gate_policy": "policy", "reference": "kind"}
-    form = {renamed.get(name, name): field["defaultValue"] for name, field in FIELDS.items()}
-    accelerator_count = changes.pop("accelerator_count", "0")
-    return check_sweep_form({**form, **changes}, SETTINGS, accelerator_count=accelerator_count)
+def check(cluster=None, accelerator_count="0", **changes):
+    """The step `check-sweep` with the default form, some of its fields changed."""
+    given = TASKS["check-sweep"]["inputs"]["parameters"]
+    constants = {name: given[name]["runtimeValue"]["constant"] for name in ("form", "params", "policies")}
+    names = {place: re.search(r"channel--(\w+)", value)[1] for place, value in constants["form"].items()}
+    values = {name: field["defaultValue"] for name, field in FIELDS.items()} | changes
+    form = {place: str(values[name]) for place, name in names.items()}
+    params = {**constants["params"], "cluster": {**constants["params"]["cluster"], **(cluster or {})}}
+    return check_sweep_form(form, params, accelerator_count=accelerator_count, policies=constants["policies"])
 
 
 def test_the_check_returns_the_product_of_the_two_fields():
-    assert check(objectives="encoder_l2, epsilon_constraint", alphas="0.1, 1", epsilons="0.5") == [
-        {"objective": "encoder_l2", "alpha": 0.1},
-        {"objective": "encoder_l2", "alpha": 1.0},
-        {"objective": "epsilon_constraint", "epsilon": 0.5},
+    settings, points = check(objectives="encoder_l2, epsilon_constraint", alphas="0.1, 1", epsilons="0.5")
+    compiled = settings["unlearn"]
+    assert [{key: point["unlearn"][key] for key in ("objective", "alpha", "epsilon")} for point in points] == [
+        {"objective": "encoder_l2", "alpha": 0.1, "epsilon": compiled["epsilon"]},
+        {"objective": "encoder_l2", "alpha": 1.0, "epsilon": compiled["epsilon"]},
+        {"objective": "epsilon_constraint", "alpha": compiled["alpha"], "epsilon": 0.5},
     ]
+
+
+def test_a_sweep_makes_no_train_job_whatever_the_cluster_says():
+    settings, _ = check()
+    assert settings["cluster"]["train_job_nodes"] == 0
 
 
 @pytest.mark.parametrize(
@@ -153,9 +152,9 @@ def test_the_check_returns_the_product_of_the_two_fields():
         ({"alphas": "-1"}, ["sweep.alphas.0='-1'"]),
         ({"alphas": ""}, ["sweep.alphas"]),
         ({"epsilons": "0.5, 3"}, ["sweep.epsilons.1='3'"]),
-        ({"operator": "hole", "policy": "loud"}, ["operator='hole'", "gate_policy='loud'"]),
-        ({"num_steps": 0, "objectives": "x"}, ["unlearn.num_steps=0", "objectives='x'"]),
-        ({"accelerator_count": "1"}, ["set device to cuda"]),
+        ({"operator": "hole", "gate_policy": "loud"}, ["operator='hole'", "gate_policy='loud'"]),
+        ({"num_steps": 0, "objectives": "x"}, ["unlearn.num_steps='0'", "objectives='x'"]),
+        ({"accelerator_count": "1"}, ["accelerator_count=1", "cluster.device=cpu"]),
         ({"objectives": "heldout_like"}, ["heldout_like", "split.unseen_target_fraction"]),
     ],
 )
@@ -166,22 +165,17 @@ def test_a_wrong_field_is_named_before_anything_is_computed(changes, words):
     assert "\n" not in str(caught.value)
 
 
-def test_settings_that_came_through_the_compiled_file_have_the_digests_of_those_of_the_command():
-    compiled = BODY["sweep-point"]["inputs"]["parameters"]["settings"]["runtimeValue"]["constant"]
+def test_settings_that_came_through_the_form_have_the_digests_of_those_of_the_command():
     policies = read_policies(ROOT / "mlflow/policies")
     ours = {
         "unlearn": UnlearnConfig.from_params(PARAMS).model_dump(mode="json"),
         "evaluate": EvaluateConfig.from_params(PARAMS, policies=policies).model_dump(mode="json"),
     }
-    handed = ("num_steps", "operator", "keep_fraction", "device", "seed", "checkpoint_uri")
-    other = {
-        "policy": FIELDS["gate_policy"]["defaultValue"],
-        "num_processes": FIELDS["accelerator_count"]["defaultValue"],
-    }
-    form = {**other, **{name: FIELDS[name]["defaultValue"] for name in handed}}
-    point = {"objective": "encoder_l2", "alpha": 1}
-    for one, another in zip(point_configs(point, form, compiled), point_configs(point, {}, ours), strict=True):
-        assert one.digest() == another.digest()
+    constants = BODY["sweep-point"]["inputs"]["parameters"]["policies"]["runtimeValue"]["constant"]
+    _, (point,) = check(objectives="encoder_l2", alphas="1")
+    here = UnlearnConfig(**point["unlearn"]), EvaluateConfig(**point["evaluate"], policies=constants)
+    for one, other in zip(here, point_configs({"objective": "encoder_l2", "alpha": 1}, {}, ours), strict=True):
+        assert one.digest() == other.digest()
 
 
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path):

@@ -12,6 +12,7 @@ app = typer.Typer(
     help="The Kubeflow pipeline: compile it, run it on this machine, or on a cluster.", no_args_is_help=True
 )
 
+FORM_PAGE = Path("docs/run_form.md")
 REPORTS = {"report": "evaluate/evaluation/report.html", "page": "pareto/table/pareto.html"}
 """The pages to look at first, below a run's folder."""
 
@@ -47,8 +48,11 @@ def compile_(
 ) -> None:
     """Compile the pipelines, with the defaults of params.yaml, to the YAML that Kubeflow takes.
 
+    In a checkout, docs/run_form.md follows.
+
     Example: i2i-unlearn pipeline compile --pipeline sweep --out sweep.yaml
     """
+    from i2i_unlearn.pipeline.compiled import write_form_page
     from i2i_unlearn.pipeline.local.runner import compile_pipeline
 
     asked = [pipeline] if pipeline else [Pipeline.unlearning] if out else list(Pipeline)
@@ -56,6 +60,9 @@ def compile_(
         path = out or Path(f"pipelines/{name}.yaml")
         compile_pipeline(path, Path.cwd(), name)
         typer.echo(f"wrote {path}")
+    if not out and Pipeline.unlearning in asked and FORM_PAGE.is_file():
+        write_form_page(FORM_PAGE, DEFAULT_PACKAGE, Path("params.yaml"))
+        typer.echo(f"wrote {FORM_PAGE}")
 
 
 @app.command("run")

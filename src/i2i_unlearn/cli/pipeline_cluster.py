@@ -60,7 +60,7 @@ def submit(
     )
     if estimate:
         from i2i_unlearn.config.sections import load_params
-        from i2i_unlearn.pipeline.estimate import of_package
+        from i2i_unlearn.pipeline.cost import of_package
 
         params = load_params(PARAMS) if PARAMS.is_file() else None
         for line in of_package(runner.read_package(package), order.arguments, params):

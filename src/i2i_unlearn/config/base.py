@@ -71,6 +71,8 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     section: ClassVar[str]
+    shared_keys: ClassVar[tuple[str, ...]] = SHARED_KEYS
+    """Keys that are taken from above the sections and that the section itself must not have."""
     not_in_digest: ClassVar[frozenset[str]] = frozenset({"checkpoint_uri"})
     """Fields that change where or how fast, never what."""
 
@@ -78,19 +80,19 @@ class StageConfig(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise UserError(_all_faults(self.section, error)) from None
+            raise UserError(_all_faults(self.section, self.shared_keys, error)) from None
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any], **more: Any) -> Self:
         """Build from the content of params.yaml: the section, the shared keys this class has, and `more`."""
-        shared = {key: params[key] for key in SHARED_KEYS if key in cls.model_fields and key in params}
+        shared = {key: params[key] for key in cls.shared_keys if key in cls.model_fields and key in params}
         return cls._from_section(params, {**shared, **more})
 
     @classmethod
     def _from_section(cls, params: Mapping[str, Any], given: Mapping[str, Any]) -> Self:
         """Build from the section and from what is `given` outside it, which the section must not say again."""
         section = _section(params, cls.section)
-        again = [key for key in section if key in given or key in SHARED_KEYS]
+        again = [key for key in section if key in given or key in cls.shared_keys]
         faults = [f"{cls.section}.{key} is set outside this section; remove it here" for key in again]
         try:
             config = cls(**{str(key): value for key, value in section.items() if key not in again}, **given)
@@ -119,11 +121,11 @@ def _section(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return section
 
 
-def _all_faults(section: str, error: ValidationError) -> str:
+def _all_faults(section: str, shared_keys: tuple[str, ...], error: ValidationError) -> str:
     faults = []
     for fault in error.errors():
         key = ".".join(str(part) for part in fault["loc"])
-        name = key if key in SHARED_KEYS else f"{section}.{key}"
+        name = key if key in shared_keys else f"{section}.{key}"
         if fault["type"] == "missing":
             faults.append(f"{name} is missing; add it")
         elif fault["type"] == "extra_forbidden":

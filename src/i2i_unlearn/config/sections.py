@@ -239,33 +239,60 @@ class ReferenceConfig(SharedTrainingConfig):
         return cls._from_section(params, {**recipe, **more})
 
 
-class TrainJobConfig(StageConfig):
-    """Section `train_job`: training on several nodes (cluster/train_job.py)."""
+class ClusterConfig(StageConfig):
+    """Section `cluster`: what a cluster fixes once. It is read when a pipeline is compiled."""
 
-    section = "train_job"
-    nodes: NonNegativeInt
-    """0 = the step itself trains."""
-    gpus_per_node: NonNegativeInt
-    """A process each; 0 = one process a node, on its CPU."""
+    model_config = ConfigDict(use_attribute_docstrings=True)  # docs/run_form.md is made from them
+    section = "cluster"
+    shared_keys = ()
+    checkpoint_uri: str
+    """Folder or URI for checkpoints, so that a retried step resumes where it stopped. It must outlive the pod."""
+    requests_folder: str
+    """Folder that holds the forget requests, one YAML file each, as `i2i-unlearn request add` writes them."""
+    device: Literal["auto", "cpu", "cuda"]
+    """Where to compute. auto is cuda where there is a GPU."""
     accelerator_type: str
-    """Kubernetes' resource name of a GPU."""
-    cpus_per_node: str
-    memory_per_node: str
-    runtime: str
-    """ClusterTrainingRuntime."""
-    queue: str
-    """Kueue's LocalQueue; empty = none."""
-    priority: str
-    """Kueue's WorkloadPriorityClass; empty = none."""
-    deadline_minutes: Positive
-    """From the job's creation, waiting in the queue included."""
-    folder: str
-    """On the volume that steps and nodes mount."""
+    """Kubernetes resource name of the accelerators that the form's `accelerator_count` and train_job_gpus ask for."""
+    node_selector: dict[str, str]
+    """Labels that a node must have to run the steps that compute, for example {gpu: a100}. Empty for any node."""
+    tolerations: list[dict[str, Any]]
+    """Kubernetes tolerations of these steps, for example [{key: nvidia.com/gpu, operator: Exists}]."""
+    volume_claim: str
+    """Name of the PersistentVolumeClaim mounted as the working directory of every step. Relative paths are paths on it.
+    It must exist (ReadWriteMany where the cluster has several nodes)."""
+    hmac_key_secret: str
+    """Name of the Secret whose entry hmac.key holds the key for pseudonymous image ids, as `i2i-unlearn data key` makes
+    it. Without that Secret, split asks for the key and stops."""
+    evidence_key_secret: str
+    """Name of the Secret whose entry private.pem holds the key that signs evidence, as `i2i-unlearn keys create` makes
+    it. Without that Secret, no evidence is made, and the step says so."""
+    mlflow_tracking_uri: str
+    """Address of the MLflow server, for example http://mlflow.mlflow:5000, without a password: it is recorded. Empty
+    for the one that the environment variable MLFLOW_TRACKING_URI names."""
+    train_job_nodes: NonNegativeInt
+    """Number of nodes of a Kubeflow TrainJob that does the work of unlearn and reference while those steps wait for it.
+    0 lets the steps themselves train."""
+    train_job_gpus: NonNegativeInt
+    """Number of accelerators per node, one process each. 0 starts one process per node, on its CPU."""
+    train_job_queue: str
+    """Name of the Kueue LocalQueue that admits the TrainJob. Empty for none."""
+    train_job_priority: str
+    """Name of the Kueue WorkloadPriorityClass of the TrainJob. Empty for none."""
+    train_job_cpus: str
+    """CPUs per node."""
+    train_job_memory: str
+    """Memory per node."""
+    train_job_runtime: str
+    """Name of the ClusterTrainingRuntime, as k8s/overlays/gpu has it."""
+    train_job_deadline_minutes: Positive
+    """Minutes from the creation of the TrainJob after which it is stopped. Waiting in the queue counts."""
+    train_job_folder: str
+    """Folder on the volume where the steps and the nodes exchange files."""
 
     @property
     def num_processes(self) -> int:
-        """On all nodes."""
-        return self.nodes * max(self.gpus_per_node, 1)
+        """On all nodes of the TrainJob; 0 where there is none."""
+        return self.train_job_nodes * max(self.train_job_gpus, 1)
 
 
 class AuditSettings(BaseModel):
@@ -403,13 +430,13 @@ CONFIGS: dict[str, type[StageConfig]] = {
         SnapshotConfig,
         UnlearnConfig,
         ReferenceConfig,
-        TrainJobConfig,
         EvaluateConfig,
         SweepConfig,
         RegisterConfig,
         PromoteConfig,
         CompleteConfig,
         GuardConfig,
+        ClusterConfig,
     )
 }
 

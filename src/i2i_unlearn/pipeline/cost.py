@@ -5,19 +5,44 @@
     time          = operations / speed, between the two speeds of `Device`
     memory        = weights (student, teacher) + gradients + Adam's two moments + what is kept for the way back + caches
 
-Loading images, starting, checkpoints and evaluation come on top. An estimate: a factor of two either way is usual.
+Operations and kept memory are counted while a model passes two images; nothing is timed. Loading images, starting,
+checkpoints and evaluation come on top. An estimate: a factor of two either way is usual.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from i2i_unlearn.method.adapters import LORA
+from i2i_unlearn.method.objectives import make_objective
+from i2i_unlearn.method.objectives.base import Settings
+from i2i_unlearn.models import family_named, load_architecture
+from i2i_unlearn.models.operators import Operator, make_operator
+from i2i_unlearn.models.randomness import generator_for
+from i2i_unlearn.pipeline.form import AllSettings, read_form
+from i2i_unlearn.pipeline.local.runner import form_fields
+from i2i_unlearn.support.errors import UserError
 
 FLOAT = 4
 """Bytes of a weight. Half precision is autocast: weights, gradients and moments stay float32."""
 GIB = 2**30
+NUM = 2
+"""Images passed to count. One alone would take other paths through some layers."""
+UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+"""Of Kubernetes' quantities."""
+_FIELD = re.compile(r"\{\{\$\.inputs\.parameters\['pipelinechannel--(\w+)'\]\}\}")
+"""A field of the run form, where a compiled package hands it to a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Of one model (counting.py)."""
+    """Of one model."""
 
     image_size: tuple[int, int]
     """(height, width), pixels."""
@@ -153,3 +178,153 @@ def _time(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def count(model: Any, operator: Operator, *, whole: bool) -> Counts:
+    """Count an encoder pass (as unlearning trains it), or the family's whole training loss.
+
+    `model` is an ImageToImage; it keeps its weights, and its gradients are cleared.
+    """
+    generator = torch.Generator().manual_seed(0)
+    height, width = model.image_size
+    images_BCHW = torch.rand(NUM, model.num_channels, height, width, generator=generator) * 2 - 1
+    visible_BHW = operator.draw(NUM, height, width, generator)
+    trained = [one for one in model.parameters() if one.requires_grad]
+    if not whole:
+        trained = [parameter for _, parameter in model.encoder_parameters()]
+
+    def loss() -> Tensor:
+        if whole:
+            total: Tensor = model.training_loss(images_BCHW, visible_BHW, generator=generator).mean()
+            return total
+        embedding = model.encode(images_BCHW, visible_BHW, model.draw(NUM, generator))
+        return torch.stack([one.square().mean() for one in embedding.maps]).sum()
+
+    ours = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in ours:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with FlopCounterMode(display=False) as forward:  # with gradients: its book of modules does not work without
+        loss()
+    with (
+        FlopCounterMode(display=False) as both,
+        torch.enable_grad(),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
+        loss().backward()
+    for parameter in model.parameters():
+        parameter.grad = None
+    return Counts(
+        image_size=(height, width),
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        num_trained=sum(parameter.numel() for parameter in trained),
+        forward_flops=forward.get_total_flops() / NUM,
+        training_flops=both.get_total_flops() / NUM,
+        kept_bytes=sum(kept.values()) / NUM,
+    )
+
+
+def of_package(spec: Mapping[str, Any], arguments: Mapping[str, Any], params: Mapping[str, Any] | None) -> list[str]:
+    """Lines for people about `unlearn` and `reference` with these arguments of the run form.
+
+    The model is the one that the field `model` names, if it is a folder here; otherwise one as `params`, the content of
+    params.yaml, describes it.
+
+    Raises:
+        UserError: neither is here, the form has faults, or the package has no step `check`.
+    """
+    form: dict[str, Any] = {name: field.get("defaultValue") for name, field in form_fields(spec).items()}
+    form |= arguments
+    settings = _settings(spec, form)
+    unlearning, reference = settings["unlearn"], settings["reference"]
+    model, described = _model(settings["snapshot"]["source"], params)
+    operator = make_operator(unlearning["operator"], unlearning["keep_fraction"], unlearning["operator_patch_size"])
+    device = _device(settings["cluster"], form["accelerator_count"])
+    lines = [
+        f"an estimate, not a measurement (speed: {device.source}), for {described}, {_pixels(model)}",
+        *_of_training("unlearn", count(model, operator, whole=_whole(unlearning)), unlearning, device, form["memory"]),
+    ]
+    if reference["kind"] == "retrain":
+        counts = count(model, operator, whole=True)
+        lines += _of_training("reference", counts, reference, device, form["memory"])
+    return [*lines, "loading, evaluation and the other steps come on top"]
+
+
+def _settings(spec: Mapping[str, Any], form: Mapping[str, Any]) -> AllSettings:
+    """What the step `check` of the package would return for this form."""
+    tasks = [component.get("dag", {}).get("tasks", {}).get("check") for component in spec["components"].values()]
+    task = next(filter(None, tasks), None)
+    if task is None:
+        raise UserError("--estimate is for pipelines/unlearning.yaml: this package has no step `check`")
+    given = task["inputs"]["parameters"]
+    constants = {name: given[name]["runtimeValue"]["constant"] for name in ("form", "params", "policies")}
+    values = {place: form[_FIELD.sub(r"\1", field)] for place, field in constants.pop("form").items()}
+    return read_form(values, accelerator_count=form["accelerator_count"], promote=form["promote"], **constants)
+
+
+def _whole(settings: Mapping[str, Any]) -> bool:
+    """Whether all weights are trained, or the encoder's alone."""
+    scope: Any = "encoder" if settings["scope"] == LORA else settings["scope"]
+    chosen = Settings(alpha=settings["alpha"], scope=scope, epsilon=settings["epsilon"])
+    return make_objective(settings["objective"], chosen).scope == "all"
+
+
+def _of_training(stage: str, counts: Counts, settings: Mapping[str, Any], device: Device, memory: str) -> list[str]:
+    training = Training(
+        num_steps=settings["num_steps"],
+        batch_size=settings["batch_size"],
+        num_sets=2 if stage == "unlearn" else 1,
+        num_models=2,
+        cache_bytes=settings.get("cache_bytes", 0),
+        num_processes=settings["num_processes"],
+    )
+    found = estimate(counts, training, device)
+    lines, limit = told(stage, training, found, device), quantity(memory)
+    if device is CPU and limit is not None and found.bytes > limit:
+        lines.append(f"{stage}: more than the field memory allows ({size(limit)}); raise it")
+    return lines
+
+
+def _device(cluster: Mapping[str, Any], accelerator_count: str) -> Device:
+    """Where it is computed; with `auto` on what the pods are given."""
+    if cluster["device"] != "auto":
+        return CPU if cluster["device"] == "cpu" else GPU
+    gpus = cluster["train_job_gpus"] if cluster["train_job_nodes"] else int(accelerator_count)
+    return GPU if gpus else CPU
+
+
+def quantity(text: str) -> float | None:
+    """Bytes of a quantity of Kubernetes such as 4Gi; None if it is none."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([kMGT]?i?)", text.strip())
+    return float(found[1]) * UNITS[found[2]] if found and found[2] in UNITS else None
+
+
+def _model(named: str, params: Mapping[str, Any] | None) -> tuple[Any, str]:
+    generator = generator_for(0, "estimate")
+    if (Path(named) / "config.json").is_file():
+        return load_architecture(named, generator=generator), named
+    if params is None:
+        raise UserError(
+            f"--estimate: {named} is no model directory here, and there is no params.yaml whose section pretrain "
+            "describes one; run this in the project's folder, or name a directory with --param model=FOLDER"
+        )
+    recipe = params["pretrain"]
+    family = family_named(recipe["family"], params.get("model", ""))
+    model = family.create(
+        recipe["architecture"],
+        image_size=recipe["image_size"],
+        num_channels=recipe["num_channels"],
+        generator=generator,
+    )
+    return model, f"a model as section pretrain of params.yaml has it ({recipe['family']}; {named} is not here)"
+
+
+def _pixels(model: Any) -> str:
+    height, width = model.image_size
+    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    return f"{height} x {width} px, {millions:.1f} million weights"

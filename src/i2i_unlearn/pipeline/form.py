@@ -1,167 +1,179 @@
-"""Checks a run form as a whole, before the first image is read: the pipeline's first step."""
+"""The run form: turns it into the settings of every step, before the first image is read.
 
-from collections.abc import Iterable, Mapping
+A form is laid over the compiled params.yaml: each field has the key of the value that it replaces (`unlearn.alpha`).
+What comes out is one dict with a section per stage, from which every step builds its own config.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from i2i_unlearn.config.base import StageConfig
-from i2i_unlearn.config.sections import (
-    CONFIGS,
-    EvaluateConfig,
-    SharedTrainingConfig,
-    SplitConfig,
-    SweepConfig,
-    TrainJobConfig,
-    UnlearnConfig,
-)
+from i2i_unlearn.config.sections import ClusterConfig, EvaluateConfig, SplitConfig, SweepConfig, UnlearnConfig
 from i2i_unlearn.data.split.manifest import UNSEEN_TARGET
 from i2i_unlearn.evaluation.audits.table import check_audits
 from i2i_unlearn.method.objectives import OBJECTIVES, make_objective
 from i2i_unlearn.method.objectives.base import Settings
 from i2i_unlearn.models.operators import OPERATORS
+from i2i_unlearn.pipeline.compiled import STAGES, SWEEP_STAGES, build_configs, refuse
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.sweeps.points import points_of
+from i2i_unlearn.support.files import digest_file, digest_folder
+from i2i_unlearn.sweeps.points import point_configs, points_of
 
 PROMOTE_CHOICES = ("never", "on pass")
+AllSettings = dict[str, dict[str, Any]]
 
 
-def check_form(
-    form: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]], *, promote: str, accelerator_count: str
-) -> dict[str, dict[str, Any]]:
-    """Build the config of every stage in `sections` from its settings and the form's fields, and check the choices.
+def check_form(form: Mapping[str, Any], params: Mapping[str, Any], **more: Any) -> AllSettings:
+    """`read_form`, and the digest of the model as it is now, which the step `snapshot` then expects.
+
+    Raises:
+        UserError: the form has faults, or the model is not the one whose digest params.yaml holds.
+    """
+    settings = read_form(form, params, **more)
+    settings["snapshot"]["sha256"] = _model_sha256(settings["snapshot"], params["snapshot"])
+    return settings
+
+
+def read_form(
+    form: Mapping[str, Any],
+    params: Mapping[str, Any],
+    *,
+    accelerator_count: str,
+    policies: Iterable[str],
+    promote: str = PROMOTE_CHOICES[0],
+    stages: Sequence[str] = STAGES,
+) -> AllSettings:
+    """Check the form as a whole; return the settings of every stage in `stages`: what the run's record logs.
 
     Args:
-        form: The form's fields under the names they have in the config classes.
-        sections: The compiled settings of each stage; they win over a field of the same name (`reference` trains by
-            the recipe of `pretrain`, whose num_steps is not the form's).
-        promote: One of PROMOTE_CHOICES.
+        form: Values by the key that they replace in params.yaml (`unlearn.alpha`, `seed`). Numbers may be text.
+        params: As `compiled.compiled` made it.
         accelerator_count: Whole number as text, as Kubernetes takes it.
-
-    Returns:
-        Every stage's settings as they will be used, but for the policies' contents: what the run's record logs.
+        policies: Names of the policies. Their contents are not among the settings.
+        promote: One of PROMOTE_CHOICES.
+        stages: Sections that the steps of the pipeline read.
 
     Raises:
         UserError: all faults of the form in one line.
     """
-    policies = sections["evaluate"]["policies"]
-    configs, config_faults = _build({**form, **_processes(accelerator_count)}, sections)
-    faults = [
-        *config_faults,
-        *_choice_fault("objective", form["objective"], OBJECTIVES),
-        *_choice_fault("operator", form["operator"], OPERATORS),
-        *_choice_fault("gate_policy", form["policy"], policies),
-        *_choice_fault("promote", promote, PROMOTE_CHOICES),
-        *_accelerator_faults(accelerator_count, form["device"]),
-        *_train_job_faults(configs),
-        *_audit_faults(configs),
-    ]
-    if faults:
-        raise UserError("; ".join(dict.fromkeys(faults)))  # a shared field is wrong in several stages: say it once
-    used = {config.section: config.model_dump(mode="json", exclude={"policies"}) for config in configs}
-    for config in configs:
-        if isinstance(config, TrainJobConfig) and config.nodes:
-            for stage in ("unlearn", "reference"):
-                used[stage]["num_processes"] = config.num_processes
+    found, faults = build_configs(_laid_over(params, form), stages)
+    objectives, field = [str(form.get("unlearn.objective"))], "objective"
+    if "sweep" in stages:
+        objectives, field = getattr(found.get("sweep"), "objectives", []), "objectives"
+    refuse(
+        [
+            *faults,
+            *(fault for name in objectives for fault in _objective_faults(field, name, found)),
+            *_choice_faults("operator", form["operator"], OPERATORS),
+            *_choice_faults("gate_policy", form["evaluate.policy"], policies),
+            *_choice_faults("promote", promote, PROMOTE_CHOICES),
+            *_hardware_faults(found, accelerator_count),
+            *_audit_faults(found),
+        ]
+    )
+    used = {name: config.model_dump(mode="json", exclude={"policies"}) for name, config in found.items()}
+    for stage in ("unlearn", "reference"):
+        used[stage]["num_processes"] = _processes(found["cluster"], accelerator_count)[0]
     return used
 
 
 def check_sweep_form(
-    form: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]], *, accelerator_count: str
-) -> list[dict[str, Any]]:
-    """Check a sweep's form; return its points, each as what it changes of section `unlearn`.
-
-    Args:
-        form: The form's fields under the names they have in the config classes.
-        sections: The compiled settings of each stage, `sweep` among them.
-        accelerator_count: Whole number as text, as Kubernetes takes it.
-
-    Raises:
-        UserError: all faults of the form in one line.
-    """
-    configs, faults = _build({**form, **_processes(accelerator_count), "show_forget_images": False}, sections)
-    found = {config.section: config for config in configs}
-    sweep = found.get("sweep")
-    points = points_of(sweep) if isinstance(sweep, SweepConfig) else []
-    for objective in dict.fromkeys(point.objective for point in points):
-        faults += _choice_fault("objectives", objective, OBJECTIVES) or _needs_faults(objective, found)
-    faults += [
-        *_choice_fault("operator", form["operator"], OPERATORS),
-        *_choice_fault("gate_policy", form["policy"], sections["evaluate"]["policies"]),
-        *_accelerator_faults(accelerator_count, form["device"]),
+    form: Mapping[str, Any], params: Mapping[str, Any], *, accelerator_count: str, policies: Iterable[str]
+) -> tuple[AllSettings, list[AllSettings]]:
+    """Check a sweep's form as `check_form` does; return the settings, and those of unlearn and evaluate per point."""
+    given: dict[str, Any] = {"accelerator_count": accelerator_count, "policies": policies, "stages": SWEEP_STAGES}
+    settings = check_form(form, params, **given)
+    whole = {**settings, "evaluate": {**settings["evaluate"], "policies": {}}}
+    points = points_of(SweepConfig(**settings["sweep"]))
+    return settings, [
+        {
+            config.section: config.model_dump(mode="json", exclude={"policies"})
+            for config in point_configs(point.changes, {}, whole)
+        }
+        for point in points
     ]
-    if faults:
-        raise UserError("; ".join(dict.fromkeys(faults)))
-    return [point.changes for point in points]
 
 
-def _needs_faults(objective: str, found: Mapping[str, StageConfig]) -> list[str]:
-    """One that needs images which the split does not set aside would stop its points, hours into the sweep."""
-    split, unlearn = found.get("split"), found.get("unlearn")
-    if not isinstance(split, SplitConfig) or not isinstance(unlearn, UnlearnConfig):
-        return []
-    settings = Settings(alpha=unlearn.alpha, epsilon=unlearn.epsilon, first_phase=unlearn.first_phase)
-    if UNSEEN_TARGET in make_objective(objective, settings).needs and not split.unseen_target_fraction:
-        return [
-            f"the objective {objective} needs images set aside; set split.unseen_target_fraction above 0 and compile"
-        ]
-    return []
+def _laid_over(params: Mapping[str, Any], form: Mapping[str, Any]) -> dict[str, Any]:
+    result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in params.items()}
+    for place, value in form.items():
+        section, _, key = place.rpartition(".")
+        (result[section] if section else result)[key] = value
+    return result
 
 
-def _build(form: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]]) -> tuple[list[StageConfig], list[str]]:
-    """The config of each stage whose settings are right, and the faults of the others."""
-    configs, faults = [], []
-    for name, settings in sections.items():
-        config = CONFIGS[name]
-        fields = {field: form[field] for field in config.model_fields if field in form and field not in settings}
-        try:
-            configs.append(config(**fields, **settings))
-        except UserError as error:
-            faults.append(str(error))
-    return configs, faults
-
-
-def _choice_fault(field: str, value: str, choices: Iterable[str]) -> list[str]:
+def _choice_faults(field: str, value: str, choices: Iterable[str]) -> list[str]:
     known = list(choices)
     return [] if value in known else [f"{field}={value!r} is not known; choose one of: {', '.join(known)}"]
 
 
-def _audit_faults(configs: Iterable[StageConfig]) -> list[str]:
+def _objective_faults(field: str, objective: str, found: Mapping[str, StageConfig]) -> list[str]:
+    """One that needs images which the split does not set aside would stop the run after the split."""
+    split, unlearn = found.get("split"), found.get("unlearn")
+    if objective not in OBJECTIVES or not isinstance(split, SplitConfig) or not isinstance(unlearn, UnlearnConfig):
+        return _choice_faults(field, objective, OBJECTIVES)
+    settings = Settings(alpha=unlearn.alpha, epsilon=unlearn.epsilon, first_phase=unlearn.first_phase)
+    if UNSEEN_TARGET in make_objective(objective, settings).needs and not split.unseen_target_fraction:
+        return [f"the objective {objective} needs images set aside; set split.unseen_target_fraction above 0, compile"]
+    return []
+
+
+def _processes(cluster: StageConfig | None, accelerator_count: str) -> tuple[int, str]:
+    """How many processes share each batch, and what says so."""
+    if isinstance(cluster, ClusterConfig) and cluster.num_processes:
+        nodes, gpus = cluster.train_job_nodes, cluster.train_job_gpus
+        return cluster.num_processes, f"cluster.train_job_nodes={nodes}, cluster.train_job_gpus={gpus}"
+    count = int(accelerator_count) if accelerator_count.isdecimal() else 1
+    return max(count, 1), f"accelerator_count={accelerator_count}"
+
+
+def _hardware_faults(found: Mapping[str, StageConfig], accelerator_count: str) -> Iterator[str]:
+    """A batch that cannot be shared, and accelerators that nothing would use."""
+    if not accelerator_count.isdecimal():
+        yield f"accelerator_count={accelerator_count!r} is not a whole number; use 0 for none"
+    cluster = found.get("cluster")
+    number, said = _processes(cluster, accelerator_count)
+    for stage in ("unlearn", "reference"):
+        batch_size = getattr(found.get(stage), "batch_size", number)
+        if batch_size % number:
+            yield f"{stage}.batch_size={batch_size} is not a multiple of {number} processes ({said}); change one"
+    if not isinstance(cluster, ClusterConfig) or cluster.device != "cpu":
+        return
+    remedy = "cluster.device=cpu leaves them idle; set it to auto in params.yaml and compile"
+    if accelerator_count.isdecimal() and int(accelerator_count):
+        yield f"accelerator_count={accelerator_count}, but {remedy}, or set accelerator_count to 0"
+    if cluster.train_job_nodes and cluster.train_job_gpus:
+        yield f"cluster.train_job_gpus={cluster.train_job_gpus}, but {remedy}, or set train_job_gpus to 0"
+
+
+def _audit_faults(found: Mapping[str, StageConfig]) -> list[str]:
     try:
-        for config in configs:
-            if isinstance(config, EvaluateConfig):
-                check_audits(config.audits.run)
+        if isinstance(evaluate := found.get("evaluate"), EvaluateConfig):
+            check_audits(evaluate.audits.run)
     except UserError as error:
         return [str(error)]
     return []
 
 
-def _train_job_faults(configs: Iterable[StageConfig]) -> list[str]:
-    """The nodes share the batch instead of the step's accelerators; a fault of theirs would show after the split."""
-    found = {config.section: config for config in configs}
-    job = found.get("train_job")
-    if not isinstance(job, TrainJobConfig) or not job.nodes:
-        return []
-    faults = []
-    for config in found.values():
-        if isinstance(config, SharedTrainingConfig) and config.batch_size % job.num_processes:
-            faults.append(
-                f"{config.section}.batch_size={config.batch_size} is not a multiple of the TrainJob's"
-                f" {job.num_processes} processes; change train_job_nodes or train_job_gpus"
-            )
-        if isinstance(config, SharedTrainingConfig) and config.device == "cpu" and job.gpus_per_node:
-            faults.append(
-                f"train_job_gpus={job.gpus_per_node} but device=cpu would leave them idle; set device to auto"
-            )
-    return faults
+def _model_sha256(snapshot: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    """Empty where it cannot be told yet. What params.yaml expects is about its own model, not about another one."""
+    source, expected = snapshot["source"], snapshot["sha256"] if snapshot["source"] == before["source"] else ""
+    found = _digest_of(source)
+    if expected and found and expected != found:
+        raise UserError(f"snapshot.sha256={expected}, but {source} has {found}; fetch the model again or correct it")
+    return found or expected
 
 
-def _processes(accelerator_count: str) -> dict[str, int]:
-    """One process for each accelerator; what is no number is told by `_accelerator_faults`."""
-    return {"num_processes": int(accelerator_count) if accelerator_count.isdecimal() else 1}
+def _digest_of(source: str) -> str:
+    name, _, number = source.removeprefix("models:/").partition("/")
+    if source.startswith("models:"):
+        from i2i_unlearn.registry import tracking  # imports mlflow
 
-
-def _accelerator_faults(count: str, device: str) -> list[str]:
-    if not count.isdecimal():
-        return [f"accelerator_count={count!r} is not a whole number; use 0 for none"]
-    if int(count) and device == "cpu":
-        return [f"accelerator_count={count} but device=cpu would leave it idle; set device to cuda"]
-    return []
+        try:
+            with tracking.connect() as server:
+                return server.version(name, number).tags.get("model_sha256", "") if number.isdecimal() else ""
+        except UserError:  # `snapshot` says why
+            return ""
+    path = Path(source)
+    return digest_folder(path) if path.is_dir() else digest_file(path) if path.is_file() else ""

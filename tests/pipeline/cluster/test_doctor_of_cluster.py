@@ -9,7 +9,7 @@ from kubernetes import client
 
 from i2i_unlearn.cli.doctor_checks import kubeflow as of_kubeflow
 from i2i_unlearn.cli.doctor_checks.kubernetes_namespace import GPU, SECRETS, VOLUME
-from i2i_unlearn.pipeline.local.runner import form_fields, read_package
+from i2i_unlearn.config.sections import load_params
 from tests.pipeline.cluster.http_stub import Reply
 from tests.pipeline.cluster.kfp_stub import ROOT, KubeflowStub
 from tests.pipeline.cluster.kubernetes_stub import KubernetesStub
@@ -232,7 +232,7 @@ def test_what_the_package_uses_is_told_and_doubted_where_the_server_is_older():
         "conditions",
         "a last step after a failure",
         "retries",
-        "secrets from a field",
+        "secrets, which may be missing",
         "memory from a field",
     ):
         assert words in line.found
@@ -242,11 +242,11 @@ def test_what_the_package_uses_is_told_and_doubted_where_the_server_is_older():
     assert of_kubeflow.features(ROOT / "none.yaml", "ok").state == "warn"
 
 
-def test_the_secrets_asked_for_are_those_of_the_run_form_and_of_k8s():
-    fields = form_fields(read_package(ROOT / "pipelines/unlearning.yaml"))
-    assert {fields[name]["defaultValue"] for name in ("hmac_key_secret", "evidence_key_secret")} <= set(SECRETS)
-    assert fields["volume_claim"]["defaultValue"] == VOLUME
-    assert fields["accelerator_type"]["defaultValue"] == GPU
+def test_the_secrets_asked_for_are_those_of_the_cluster_section_and_of_k8s():
+    cluster = load_params(ROOT / "params.yaml")["cluster"]
+    assert {cluster[name] for name in ("hmac_key_secret", "evidence_key_secret")} <= set(SECRETS)
+    assert cluster["volume_claim"] == VOLUME
+    assert cluster["accelerator_type"] == GPU
     text = (ROOT / "k8s/base/mlflow/deployment.yaml").read_text()
     named = set(re.findall(r"secretKeyRef: \{name: ([\w-]+), key: ([\w-]+)\}", text))
     assert named <= {(secret, entry) for secret, (entries, _, _) in SECRETS.items() for entry in entries}

@@ -25,8 +25,6 @@ def test_submitting_starts_the_package_with_typed_parameters_and_tells_where_to_
         "--param",
         "num_steps=20",
         "--param",
-        'node_selector={"gpu": "a100"}',
-        "--param",
         "promote=on pass",
         "--name",
         "ticket 42",
@@ -40,7 +38,7 @@ def test_submitting_starts_the_package_with_typed_parameters_and_tells_where_to_
     assert run.display_name == "ticket 42"
     assert run.service_account == "i2i-unlearn-runner"
     given = run.runtime_config.parameters
-    assert given == {"alpha": 0.5, "num_steps": 20, "node_selector": {"gpu": "a100"}, "promote": "on pass"}
+    assert given == {"alpha": 0.5, "num_steps": 20, "promote": "on pass"}
     documents = list(yaml.safe_load_all(PACKAGE.read_text()))
     assert run.pipeline_spec["pipeline_spec"] == documents[0]
     assert run.pipeline_spec["platform_spec"] == documents[1]  # volumes and secrets

@@ -16,7 +16,7 @@ import torch
 from kubernetes import client
 from safetensors.torch import load_file
 
-from i2i_unlearn.config.sections import TrainJobConfig
+from i2i_unlearn.config.sections import ClusterConfig, load_params
 from i2i_unlearn.pipeline.cluster import train_job
 from i2i_unlearn.support.errors import Diverged, UserError
 from i2i_unlearn.support.files import digest_folder
@@ -38,13 +38,11 @@ def trainer(monkeypatch, tmp_path) -> Iterator[TrainerStub]:
         stub.close()
 
 
-def job_config(**changes) -> TrainJobConfig:
-    given = {
-        **{"nodes": 2, "gpus_per_node": 0, "accelerator_type": "nvidia.com/gpu", "cpus_per_node": "1"},
-        **{"memory_per_node": "2Gi", "runtime": "i2i-unlearn", "queue": "", "priority": ""},
-        **{"deadline_minutes": 5.0, "folder": "artifacts/train-jobs"},
-    }
-    return TrainJobConfig(**{**given, **changes})
+def cluster(**changes) -> ClusterConfig:
+    """Section `cluster` with a small TrainJob; `changes` are keys without `train_job_`."""
+    small = {"nodes": 2, "gpus": 0, "cpus": "1", "memory": "2Gi", "deadline_minutes": 5.0, **changes}
+    params = load_params(Path(__file__).parents[3] / "params.yaml")
+    return ClusterConfig(**params["cluster"] | {f"train_job_{key}": value for key, value in small.items()})
 
 
 @pytest.fixture
@@ -54,7 +52,7 @@ def unlearn(taught):
     def call(out, *, job=None, stream=None, run_id="run-1", **settings):
         config = taught.config("unlearn", **{"num_steps": STEPS, **settings})
         where = (taught.images, taught.splits, taught.teacher, out)
-        return train_job.run("unlearn", *where, config, job or job_config(), run_id=run_id, stream=stream)
+        return train_job.run("unlearn", *where, config, job or cluster(), run_id=run_id, stream=stream)
 
     return call
 
@@ -69,7 +67,7 @@ def test_two_nodes_unlearn_as_one_process_does_and_the_step_hears_them(trainer, 
     rows = []
     summary = unlearn("out", stream=rows.append)
     heard = capfd.readouterr().err
-    unlearn("alone", job=job_config(nodes=0))
+    unlearn("alone", job=cluster(nodes=0))
     assert distance("out/model", "alone/model") < 1e-3 * distance("alone/model", taught.teacher)
     assert summary["steps"] == STEPS
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
@@ -94,9 +92,7 @@ def test_the_job_says_what_kueue_and_the_runtime_need(trainer, unlearn, monkeypa
     monkeypatch.setenv("HOSTNAME", "step-pod")
     trainer.pods.append(client.V1Pod(metadata=client.V1ObjectMeta(name="step-pod", uid="u-1", labels={})))
     trainer.runs_nodes = False
-    job = job_config(
-        nodes=3, gpus_per_node=4, queue="team", priority="urgent", deadline_minutes=90, memory_per_node="9Gi"
-    )
+    job = cluster(nodes=3, gpus=4, queue="team", priority="urgent", deadline_minutes=90, memory="9Gi")
     stop_after(trainer, "Failed")
     with pytest.raises(UserError, match=r"TrainJob unlearn-\w+ failed: no room"):
         unlearn("out", job=job, batch_size=24)
@@ -164,8 +160,8 @@ def test_a_finished_job_whose_step_was_killed_is_taken_as_it_is(trainer, taught,
 
 def test_a_job_that_takes_too_long_is_removed(trainer, unlearn):
     trainer.runs_nodes = False
-    with pytest.raises(UserError, match="did not end in 0.01 minutes, waiting included; raise train_job.deadline_min"):
-        unlearn("out", job=job_config(deadline_minutes=0.01))
+    with pytest.raises(UserError, match=r"did not end in 0.01 minutes.*cluster\.train_job_deadline_minutes"):
+        unlearn("out", job=cluster(deadline_minutes=0.01))
     assert not trainer.train_jobs
     assert not Path("out").exists()
 
@@ -228,9 +224,9 @@ def test_a_refused_job_is_one_line(trainer, unlearn, monkeypatch, status, words)
 STEP = """
 import json, sys
 from i2i_unlearn.pipeline.cluster import train_job
-from i2i_unlearn.config import TrainJobConfig, UnlearnConfig
+from i2i_unlearn.config import ClusterConfig, load_params, UnlearnConfig
 told = json.loads(sys.argv[1])
-settings = UnlearnConfig(**told["config"]), TrainJobConfig(**told["job"])
+settings = UnlearnConfig(**told["config"]), ClusterConfig(**told["job"])
 train_job.run("unlearn", *told["where"], *settings, run_id="run-1")
 """
 
@@ -240,7 +236,7 @@ def a_step(taught):
     told = {
         "where": [taught.images, str(taught.splits), str(taught.teacher), "out"],
         "config": taught.config("unlearn", num_steps=STEPS).model_dump(mode="json"),
-        "job": job_config().model_dump(mode="json"),
+        "job": cluster().model_dump(mode="json"),
     }
     return subprocess.Popen([sys.executable, "-c", STEP, json.dumps(told)], env=os.environ)
 
@@ -258,5 +254,5 @@ def test_cancelling_the_step_deletes_the_job(trainer, taught):
 def test_no_nodes_is_the_stage_itself(taught, tmp_path):
     config = taught.config("unlearn", num_steps=STEPS)
     where = (taught.images, taught.splits, taught.teacher)
-    train_job.run("unlearn", *where, tmp_path / "out", config, job_config(nodes=0))
+    train_job.run("unlearn", *where, tmp_path / "out", config, cluster(nodes=0))
     assert (tmp_path / "out/model/model.safetensors").is_file()

@@ -24,10 +24,10 @@ FEATURES = {
     "retryPolicy": "retries",
     "resourceMemoryLimit": "memory from a field",
     "resourceCount": "accelerators from a field",
-    "pvcNameParameter": "volumes from a field",
-    "secretNameParameter": "secrets from a field, which may be missing",
-    "nodeSelectorJson": "node selectors from a field",
-    "tolerationJson": "tolerations from a field",
+    "pvcNameParameter": "volumes",
+    "secretNameParameter": "secrets, which may be missing",
+    "nodeSelectorJson": "node selectors",
+    "tolerationJson": "tolerations",
     "emptyDirMounts": "shared memory and temporary folders",
 }
 """Words of a compiled package (specification and platform), and what of the backend each asks for."""

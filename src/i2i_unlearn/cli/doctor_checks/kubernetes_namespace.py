@@ -116,7 +116,7 @@ def volume(kubernetes: "Kubernetes") -> Iterator[Line]:
             return
         if error.status != 404:
             raise
-        advice = "kubectl apply -k k8s/overlays/prod, or name another in the field volume_claim"
+        advice = "kubectl apply -k k8s/overlays/prod, or set cluster.volume_claim in params.yaml and compile"
         yield Line(name, "fail", f"is not in namespace {kubernetes.namespace}", advice)
         return
     modes = ", ".join(claim.spec.access_modes or [])

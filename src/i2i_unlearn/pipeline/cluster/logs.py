@@ -12,7 +12,7 @@ import urllib3
 
 from i2i_unlearn.pipeline.cluster.kubernetes_api import Kubernetes
 from i2i_unlearn.pipeline.cluster.rest import Refused, Unreachable
-from i2i_unlearn.pipeline.whole_lines import whole_lines
+from i2i_unlearn.pipeline.lines import whole_lines
 from i2i_unlearn.support.errors import UserError
 
 RUN_LABEL = "pipeline/runid"

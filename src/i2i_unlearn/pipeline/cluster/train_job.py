@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 import urllib3
 
-from i2i_unlearn.config.sections import ReferenceConfig, TrainJobConfig, UnlearnConfig
+from i2i_unlearn.config.sections import ClusterConfig, ReferenceConfig, UnlearnConfig
 from i2i_unlearn.pipeline.cluster.kubernetes_api import Kubernetes, connect
 from i2i_unlearn.pipeline.cluster.rest import Refused, Unreachable
 from i2i_unlearn.stages import reference, unlearn
@@ -51,7 +51,7 @@ def run(
     teacher: str | Path,
     out: str | Path,
     config: UnlearnConfig | ReferenceConfig,
-    job: TrainJobConfig,
+    job: ClusterConfig,
     *,
     run_id: str = "",
     stream: Stream | None = None,
@@ -64,21 +64,21 @@ def run(
         splits: folder that holds manifest.parquet.
         teacher: model directory.
         out: as the stage writes it.
-        config: its settings; `num_processes` is then the number of processes on all nodes.
-        job: `nodes` 0 = here.
+        config: its settings; on nodes, `num_processes` is replaced by the number of processes on all of them.
+        job: `train_job_nodes` 0 = here.
         run_id: of the pipeline's run; part of the TrainJob's name.
         stream: receives each logged row.
 
     Raises:
         UserError: what the stage raises; the job failed, took too long, or was refused; Kubernetes cannot be reached.
     """
-    if not job.nodes:
+    if not job.train_job_nodes:
         return _run_here(stage, images, splits, teacher, out, config, stream)
     config = type(config)(**{**config.model_dump(), "num_processes": job.num_processes})
     if isinstance(config, ReferenceConfig) and config.kind == "none":
         return reference.run(images, splits, teacher, out, config)
     name = _name(stage, run_id, config.digest(), Path(splits), Path(teacher))
-    home = Path(job.folder) / name
+    home = Path(job.train_job_folder) / name
     if not (home / "out/summary.json").is_file():
         _prepare(home, stage, images, Path(splits), Path(teacher), config)
         with connect() as kubernetes:
@@ -114,19 +114,19 @@ def _prepare(home: Path, stage: str, images: str, splits: Path, teacher: Path, c
 
 
 def _manifest(
-    kubernetes: Kubernetes, name: str, stage: str, home: Path, job: TrainJobConfig, run_id: str
+    kubernetes: Kubernetes, name: str, stage: str, home: Path, job: ClusterConfig, run_id: str
 ) -> dict[str, Any]:
     """The TrainJob, as Kubeflow Trainer v2 reads it."""
     labels = {
         "app.kubernetes.io/name": "i2i-unlearn",
         "app.kubernetes.io/component": stage,
         "i2i-unlearn-run": run_id,
-        "kueue.x-k8s.io/queue-name": job.queue,
-        "kueue.x-k8s.io/priority-class": job.priority,
+        "kueue.x-k8s.io/queue-name": job.train_job_queue,
+        "kueue.x-k8s.io/priority-class": job.train_job_priority,
     }
-    resources = {"cpu": job.cpus_per_node, "memory": job.memory_per_node}
-    if job.gpus_per_node:
-        resources[job.accelerator_type] = str(job.gpus_per_node)
+    resources = {"cpu": job.train_job_cpus, "memory": job.train_job_memory}
+    if job.train_job_gpus:
+        resources[job.accelerator_type] = str(job.train_job_gpus)
     return {
         "apiVersion": f"{TRAIN_JOBS['group']}/{TRAIN_JOBS['version']}",
         "kind": "TrainJob",
@@ -137,13 +137,17 @@ def _manifest(
             "ownerReferences": _owner(kubernetes),
         },
         "spec": {
-            "runtimeRef": {"apiGroup": TRAIN_JOBS["group"], "kind": "ClusterTrainingRuntime", "name": job.runtime},
-            "activeDeadlineSeconds": round(job.deadline_minutes * 60),
+            "runtimeRef": {
+                "apiGroup": TRAIN_JOBS["group"],
+                "kind": "ClusterTrainingRuntime",
+                "name": job.train_job_runtime,
+            },
+            "activeDeadlineSeconds": round(job.train_job_deadline_minutes * 60),
             "trainer": {
                 "command": ["torchrun"],
                 "args": ["-m", WORKER, str(home / "job.json")],
-                "numNodes": job.nodes,
-                "numProcPerNode": max(job.gpus_per_node, 1),
+                "numNodes": job.train_job_nodes,
+                "numProcPerNode": max(job.train_job_gpus, 1),
                 "resourcesPerNode": {"requests": resources, "limits": resources},
             },
         },
@@ -163,14 +167,14 @@ def _carry_out(
     manifest: Mapping[str, Any],
     home: Path,
     stream: Stream | None,
-    job: TrainJobConfig,
+    job: ClusterConfig,
 ) -> None:
     """Start the job or find it, show what its first node says, and wait until it is complete; then remove it."""
     watched = _Watched(kubernetes, manifest, home, stream)
     with _stopped_by_sigterm():
         try:
             watched.start()
-            watched.wait(job.deadline_minutes)
+            watched.wait(job.train_job_deadline_minutes)
         except BaseException as error:
             # Failed, refused or stopped: what is begun anew begins with a job of its own. Where Kubernetes gave no
             # answer, the job may go on without us, and a retried step finds it.
@@ -244,7 +248,7 @@ class _Watched:
             if age.total_seconds() > deadline_minutes * 60:
                 raise UserError(
                     f"TrainJob {self._name} did not end in {deadline_minutes:g} minutes, waiting included; raise"
-                    " train_job.deadline_minutes and run again to go on"
+                    " cluster.train_job_deadline_minutes, compile and run again to go on"
                 )
             time.sleep(POLL_S)
 

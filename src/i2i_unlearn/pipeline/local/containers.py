@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from i2i_unlearn.pipeline.whole_lines import whole_lines
+from i2i_unlearn.pipeline.lines import whole_lines
 from i2i_unlearn.support.errors import UserError
 
 KILLED = 137

@@ -208,12 +208,14 @@ def gpus_of(spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> int:
     count = str(form.get("accelerator_count", "0")).strip()
     if not count.isdecimal() or not int(count):
         return 0
-    kind = form.get("accelerator_type", NVIDIA)
-    if kind != NVIDIA:
-        raise UserError(
-            f"accelerator_type={kind!r}: --runner docker gives its containers {NVIDIA} alone; set accelerator_count=0, "
-            "or use --runner subprocess"
-        )
+    containers = [executor.get("container", {}) for executor in spec["deploymentSpec"]["executors"].values()]
+    for container in containers:
+        kind = container.get("resources", {}).get("accelerator", {}).get("resourceType", NVIDIA)
+        if kind != NVIDIA:
+            raise UserError(
+                f"cluster.accelerator_type={kind!r}: --runner docker provides {NVIDIA} only; set accelerator_count=0, "
+                "or use --runner subprocess"
+            )
     return int(count)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from i2i_unlearn.pipeline.whole_lines import whole_lines
+from i2i_unlearn.pipeline.lines import whole_lines
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
