@@ -46,7 +46,8 @@ def on_accelerators(*steps: dsl.PipelineTask, count: Any, memory: Any) -> None:
         # kfp 2.17 hands resource parameters to the step but not to the exit handler's DAG around it; this does.
         step.register_pipeline_channels([count, memory])
         step.set_accelerator_type(CLUSTER.accelerator_type).set_accelerator_limit(count).set_memory_limit(memory)
-        kubernetes.add_node_selector_json(step, CLUSTER.node_selector)
+        for label, value in CLUSTER.node_selector.items():
+            kubernetes.add_node_selector(step, label, value)
         kubernetes.add_toleration_json(step, CLUSTER.tolerations)
         # A container's /dev/shm has 64 MiB, too little where several processes exchange gradients. kfp 2.17 takes the
         # size as a constant; what is used of it counts as the step's memory.

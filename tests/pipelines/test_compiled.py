@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,7 @@ class Missing(MetaPathFinder):
             raise ModuleNotFoundError(f"{name} is not on this machine")
 
 sys.meta_path.insert(0, Missing())
-from i2i_unlearn.cli import app
+from i2i_unlearn.cli.main import app
 app(["pipeline", "compile", "--out", sys.argv[1]])
 """
 
@@ -52,13 +53,28 @@ def test_committed_yaml_is_what_the_sources_compile_to_on_a_machine_without_torc
     assert out.read_text() == PACKAGE.read_text(), "stale; run: i2i-unlearn pipeline compile"
 
 
-def test_another_image_can_be_compiled_in(tmp_path):
-    out = tmp_path / "unlearning.yaml"
+def test_image_and_cluster_are_compiled_in(tmp_path):
+    cluster = {
+        **{"node_selector": {"gpu": "a100"}, "tolerations": [{"key": "gpu", "operator": "Exists"}]},
+        **{"accelerator_type": "amd.com/gpu", "volume_claim": "of-team-a", "device": "auto"},
+    }
+    for name in ("components", "pipelines", "mlflow"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    params = load_params(ROOT / "params.yaml")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({**params, "cluster": {**params["cluster"], **cluster}}))
     environment = {**os.environ, "I2I_UNLEARN_IMAGE": "registry.example/unlearn:7"}
-    subprocess.run([sys.executable, "-c", COMPILE_WITHOUT, str(out)], cwd=ROOT, env=environment, check=True)
-    compiled = next(yaml.safe_load_all(out.read_text()))
-    images = {executor["container"]["image"] for executor in compiled["deploymentSpec"]["executors"].values()}
-    assert images == {"registry.example/unlearn:7"}
+    subprocess.run([sys.executable, "-c", COMPILE_WITHOUT, "out.yaml"], cwd=tmp_path, env=environment, check=True)
+    spec, platform = yaml.safe_load_all((tmp_path / "out.yaml").read_text())
+    executors = spec["deploymentSpec"]["executors"]
+    assert {one["container"]["image"] for one in executors.values()} == {"registry.example/unlearn:7"}
+    for name in ("unlearn", "reference", "evaluate"):
+        resources = executors[f"exec-{name}"]["container"]["resources"]
+        assert resources["accelerator"]["resourceType"] == "amd.com/gpu"
+        pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][f"exec-{name}"]
+        assert pod["nodeSelector"]["labels"] == cluster["node_selector"]
+        constants = [one["tolerationJson"]["runtimeValue"]["constant"] for one in pod["tolerations"]]
+        assert constants == cluster["tolerations"]
+        assert pod["pvcMount"][0]["constant"] == "of-team-a"
 
 
 # --- the order of the steps ---
@@ -159,14 +175,10 @@ def test_a_long_step_is_tried_again_with_growing_pauses(name):
 
 
 @pytest.mark.parametrize("name", ["unlearn", "reference", "evaluate"])
-def test_counts_come_from_the_form_and_the_kind_of_hardware_from_the_cluster(name):
+def test_accelerators_and_memory_are_counted_on_the_form(name):
     resources = EXECUTORS[f"exec-{name}"]["container"]["resources"]
     assert "accelerator_count" in resources["accelerator"]["resourceCount"]
     assert "memory" in resources["resourceMemoryLimit"]
-    assert resources["accelerator"]["resourceType"] == CLUSTER["accelerator_type"]
-    pod = KUBERNETES[f"exec-{name}"]
-    assert pod["nodeSelector"]["nodeSelectorJson"]["runtimeValue"]["constant"] == CLUSTER["node_selector"]
-    assert pod["tolerations"][0]["tolerationJson"]["runtimeValue"]["constant"] == CLUSTER["tolerations"]
 
 
 @pytest.mark.parametrize("name", ["check", "snapshot", "split", "register", "evidence", "promote", "final-state"])

@@ -48,7 +48,7 @@ def test_split_reference_and_teacher_are_made_once_and_every_point_waits_for_the
     assert set(BODY) == {"sweep-point"}
     assert set(LOOP["dependentTasks"]) == {"check-sweep", "snapshot", "split", "reference"}
     assert TASKS["pareto"]["dependentTasks"] == ["for-loop-1"]
-    assert TASKS["record-sweep"]["dependentTasks"] == ["pareto"]
+    assert "pareto" in TASKS["record-sweep"]["dependentTasks"]
 
 
 def test_the_loop_goes_over_the_points_that_the_check_returns_a_few_at_a_time():

@@ -153,7 +153,7 @@ def open_dvc(project: Path) -> Path:
 
 VERBS = """
 import shlex, sys
-from i2i_unlearn.cli import app
+from i2i_unlearn.cli.main import app
 for line in sys.argv[1:]:
     app(shlex.split(line), standalone_mode=False)
 """
