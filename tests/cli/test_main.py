@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from i2i_unlearn import __version__
 from i2i_unlearn.cli import main
@@ -54,6 +55,14 @@ def test_help_answers_in_under_half_a_second():
     command = [sys.executable, "-c", script, COMMAND, "--help"]
     seconds = [float(subprocess.run(command, capture_output=True, check=True, text=True).stdout) for _ in range(3)]
     assert min(seconds) < 0.5
+
+
+def test_help_lists_every_command_once_by_task_and_in_full():
+    group = typer.main.get_command(main.app)
+    assert sorted(name for names in main.TASKS.values() for name in names) == sorted(group.commands)
+    shown = CliRunner().invoke(main.app, ["--help"], terminal_width=80).output
+    assert [line.rstrip(":") for line in shown.splitlines() if line.rstrip(":") in main.TASKS] == list(main.TASKS)
+    assert "..." not in shown.partition("Requests:")[2].replace("holdout ...", "")
 
 
 def test_the_verbs_are_there():
@@ -120,7 +129,7 @@ def test_wrong_usage_is_2(command_line, tmp_path, arguments):
 
 def test_no_command_shows_the_help(command_line, tmp_path):
     ended = command_line(tmp_path)
-    assert "Commands:" in ended.out + ended.err
+    assert "Requests:" in ended.out + ended.err
     assert "Traceback" not in ended.err
 
 
@@ -264,7 +273,7 @@ def test_an_interrupted_run_says_how_to_go_on(command_line, folder, taught):
     arguments = ["pretrain", "--images", taught.images, "--out", "out"]
     ended = command_line(folder, *arguments, moment=moment)
     assert (ended.code, ended.out) == (130, "")
-    assert ended.err.splitlines()[-1] == "i2i-unlearn: stopped: run the same command again to go on"
+    assert ended.err.splitlines()[-1] == "i2i-unlearn: stopped: run the same command again to continue"
     assert "Traceback" not in ended.err
     assert not (folder / "out").exists()
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]

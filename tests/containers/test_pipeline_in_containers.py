@@ -250,7 +250,7 @@ def test_a_run_that_is_stopped_leaves_no_container(home, address, image, client,
     process.send_signal(number)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert told.splitlines()[-1] == "i2i-unlearn: stopped: run the same command again to go on"
+    assert told.splitlines()[-1] == "i2i-unlearn: stopped: run the same command again to continue"
     assert client.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True) == []
 
 

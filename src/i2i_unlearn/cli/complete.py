@@ -30,7 +30,7 @@ def complete(
     json: Json = False,
     params: Params = PARAMS,
 ) -> None:
-    """Complete images with a registered version or a model directory; run it again to continue after an interruption.
+    """Complete images with a registered version or model directory. Run it again to continue after an interruption.
 
     Example: i2i-unlearn complete --model models:/digits-inpainter@champion --in pictures --out completed
     """

@@ -19,7 +19,7 @@ ORIGINAL = Path("artifacts/original/model")
 
 @app.command()
 def demo() -> None:
-    """Run the whole job on the embedded digits: dvc repro, register, promote; then show the result.
+    """Run the whole job on the embedded digits and show the result. It is `dvc repro`, `register`, `registry promote`.
 
     Example: i2i-unlearn demo
     """

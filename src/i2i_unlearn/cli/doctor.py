@@ -24,7 +24,7 @@ def doctor(
     json: Json = False,
     package: Package = DEFAULT_PACKAGE,
 ) -> None:
-    """Check this machine and its services: ok, warn or fail per item, and what to do. Exit code 1 on any fail.
+    """Check this machine and its services. Prints ok, warn or fail per item, and what to do. Exit code 1 on any fail.
 
     Kubeflow Pipelines is checked if --host or KF_PIPELINES_ENDPOINT names it, Kubernetes with --cluster.
 

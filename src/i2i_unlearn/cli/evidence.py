@@ -26,7 +26,7 @@ from i2i_unlearn.cli.stages import (
     Unlearned,
 )
 
-app = typer.Typer(help="Evidence on an unlearned model that a third party can check offline.", no_args_is_help=True)
+app = typer.Typer(help="Signed evidence that a third party can check offline.", no_args_is_help=True)
 
 Bundle = Annotated[Path, typer.Argument(help="Folder written by `evidence create`, or a copy of it.")]
 

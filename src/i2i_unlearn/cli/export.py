@@ -22,7 +22,7 @@ def export(
     json: Json = False,
     params: Params = PARAMS,
 ) -> None:
-    """Write an unlearned model in the format of the published file that it was made from, for the original code.
+    """Write an unlearned model in its published format. The original code can then load it.
 
     Example: i2i-unlearn export --like mae_visualize_vit_base.pth --out mae_unlearned.pth
     """

@@ -8,9 +8,7 @@ import typer
 
 from i2i_unlearn.cli.kubeflow import DEFAULT_PACKAGE, Package, Param
 
-app = typer.Typer(
-    help="The Kubeflow pipeline: compile it, run it on this machine, or on a cluster.", no_args_is_help=True
-)
+app = typer.Typer(help="The Kubeflow pipeline: compile it, run it here or on a cluster.", no_args_is_help=True)
 
 FORM_PAGE = Path("docs/run_form.md")
 REPORTS = {"report": "evaluate/evaluation/report.html", "page": "pareto/table/pareto.html"}

@@ -24,7 +24,7 @@ from i2i_unlearn.cli.stages import (
 )
 
 app = typer.Typer(
-    help="Review pages: forget images and their completions, for some days and apart from the report.",
+    help="Review pages: forget images and how the models complete them.",
     no_args_is_help=True,
 )
 

@@ -85,7 +85,7 @@ def split(
 def pretrain(
     images: Images = IMAGES, out: Out = Path("artifacts/original"), json: Json = False, params: Params = PARAMS
 ) -> None:
-    """Train a small original model from scratch, for projects without a model of their own.
+    """Train a small original model from scratch. For projects without a model of their own.
 
     Example: i2i-unlearn pretrain --images data/images --out artifacts/original
     """
@@ -108,7 +108,7 @@ def snapshot(
     json: Json = False,
     params: Params = PARAMS,
 ) -> None:
-    """Freeze the model that is to forget (snapshot.source in params.yaml, or --from): the teacher.
+    """Freeze the model that is to forget: the teacher. It is snapshot.source of params.yaml, or --from.
 
     Example: i2i-unlearn snapshot --from mae_visualize_vit_base.pth --out artifacts/teacher
     """
@@ -153,7 +153,7 @@ def reference(
     json: Json = False,
     params: Params = PARAMS,
 ) -> None:
-    """Retrain the teacher's architecture without the forget set: the gold standard to compare with.
+    """Retrain the teacher's architecture without the forget set. It is the gold standard to compare with.
 
     Example: i2i-unlearn reference --splits artifacts/splits --teacher artifacts/teacher/model --out artifacts/reference
     """
@@ -180,7 +180,7 @@ def evaluate(
     json: Json = False,
     params: Params = PARAMS,
 ) -> None:
-    """Score teacher, unlearned model and reference, judge by the policies, write the report.
+    """Score the models, judge by the policies, write the report.
 
     Example: i2i-unlearn evaluate --unlearned artifacts/unlearned --reference artifacts/reference
     """
@@ -218,7 +218,7 @@ def register(
     json: Json = False,
     params: Params = PARAMS,
 ) -> None:
-    """Register the unlearned model in MLflow with its lineage; alias `candidate` only if the gate passed.
+    """Register the unlearned model in MLflow with its lineage. It gets the alias `candidate` only if the gate passed.
 
     Example: i2i-unlearn register --original artifacts/original/model && i2i-unlearn register
     """

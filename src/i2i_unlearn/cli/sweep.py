@@ -46,7 +46,7 @@ def sweep(
     json: Json = False,
     params: Params = PARAMS,
 ) -> None:
-    """Unlearn and evaluate every objective with every alpha (or epsilon); show forgetting against retention.
+    """Unlearn and evaluate with many settings; compare the results. Tries every objective with every alpha or epsilon.
 
     Example: i2i-unlearn sweep --objectives encoder_l2,max_loss --alphas 0.1,0.25,1 --workers 2
     """
@@ -74,7 +74,7 @@ def pareto(
     json: Json = False,
     params: Params = PARAMS,
 ) -> None:
-    """Show forgetting against retention of finished points, without computing any.
+    """Compare finished points of sweeps without computing any.
 
     Example: i2i-unlearn pareto artifacts/sweep/points/*
     """
