@@ -8,6 +8,7 @@ import sys
 import pytest
 import yaml
 
+from i2i_unlearn.support import files
 from tests.conftest import ROOT
 
 OFFLINE = """
@@ -53,8 +54,9 @@ def test_create_verify_and_show_from_the_shell(command_line, world, tmp_path):
     assert checked.out.startswith("e: sound, signed by the key ")
     assert "- that no other copy of the model" in checked.out
     assert f"signature of the weights in {world.model}" in checked.out
-    shown = command_line(tmp_path, "evidence", "show", "e")
+    shown = command_line(tmp_path, "evidence", "show", "e", COLUMNS="40")
     assert (shown.code, shown.err) == (0, "")
+    assert files.digest_folder(world.model) in shown.out  # whole, whatever the width
     assert shown.out.startswith("gate ")
     assert "withdrawn-1" in shown.out.splitlines()[0]
     assert "Read, not checked" in shown.out

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,7 @@ def demo() -> None:
         create_key(str(KEY_FILE))
     reproduced = _reproduce()
     registered, version_lines = _register_and_promote(params)
-    for line in (*result_lines(Path.cwd()), *version_lines, f"Report: {EVALUATION / 'report.html'}"):
-        typer.echo(line)
+    typer.echo("\n".join(("", *last_screen(Path.cwd(), version_lines))))
     if not (reproduced or registered):
         typer.echo("Nothing to do: everything was up to date.")
 
@@ -81,11 +80,14 @@ def _register_and_promote(params: dict[str, Any]) -> tuple[bool, list[str]]:
     return changed, [f"MLflow: {config.model_name} version {version['version']}, {alias}", *refused]
 
 
-def result_lines(project: Path) -> Iterator[str]:
-    """What was forgotten, the table of the three models, and the verdicts of a project whose stages have all run."""
+def last_screen(project: Path, version_lines: Iterable[str]) -> Iterator[str]:
+    """What was forgotten, the three models, the verdicts, the version and where the report is: 24 lines at most."""
     from i2i_unlearn.report.table import summary_lines
     from i2i_unlearn.support.files import read_json
 
     split, found = read_json(project / SPLITS / "summary.json"), project / EVALUATION
-    yield f"\nForgotten: {split['num_forget']:,} of {split['num_images']:,} images (request {split['requests']})"
+    yield f"Forgotten: {split['num_forget']:,} of {split['num_images']:,} images (request {split['requests']})"
     yield from summary_lines(read_json(found / "metrics.json"), read_json(found / "verdicts.json"))
+    yield ""
+    yield from version_lines
+    yield f"Report: {EVALUATION / 'report.html'}"
