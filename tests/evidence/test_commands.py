@@ -11,6 +11,7 @@ import yaml
 from i2i_unlearn.support import files
 from tests.conftest import ROOT
 
+POLICIES = ROOT / "mlflow/policies"
 OFFLINE = """
 import socket, sys
 sys.modules["mlflow"] = None  # as if it were not installed
@@ -29,6 +30,13 @@ def run(command_line, tmp_path):
     return lambda *words: command_line(tmp_path, "evidence", *words)
 
 
+def made_of(world):
+    """Options of `evidence create` that name what evidence is made of."""
+    folders = world.inputs()
+    folders = {key: folders[key] for key in ("evaluation", "unlearned", "teacher", "splits", "requests")}
+    return [word for key, value in folders.items() for word in (f"--{key}", value)] + ["--policies", POLICIES]
+
+
 def one_line(ended):
     assert ended.code == 1
     assert ended.out == ""
@@ -37,15 +45,12 @@ def one_line(ended):
 
 
 def test_create_verify_and_show_from_the_shell(command_line, world, tmp_path):
-    project = world.project
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(world.params(), sort_keys=False))
     assert command_line(tmp_path, "keys", "create", "--out", "keys", I2I_UNLEARN_KEY_PASSPHRASE="a secret").code == 0
     (tmp_path / "passphrase").write_text("a secret\n")
     made = command_line(
         *(tmp_path, "evidence", "create", "--key", "keys/private.pem", "--passphrase-file", "passphrase", "--out", "e"),
-        *("--evaluation", project.artifact("evaluation"), "--unlearned", project.artifact("unlearned")),
-        *("--teacher", project.teacher, "--splits", project.splits, "--requests", project.requests),
-        *("--policies", ROOT / "mlflow/policies", "--image", "registry/i2i-unlearn:1"),
+        *(*made_of(world), "--image", "registry/i2i-unlearn:1"),
     )
     assert (made.code, made.err) == (0, "")
     assert "a secret" not in made.out
@@ -136,15 +141,7 @@ def test_an_envelope_that_is_none_is_a_broken_link(world, with_weights, copied, 
 
 
 def test_keys_and_folders_that_cannot_be_used_are_told_in_a_line(world, with_weights, run, tmp_path):
-    create = (
-        "create",
-        "--out",
-        tmp_path / "out",
-        "--params",
-        tmp_path / "params.yaml",
-        "--policies",
-        ROOT / "mlflow/policies",
-    )
+    create = ("create", "--out", tmp_path / "out", "--params", tmp_path / "params.yaml", "--policies", POLICIES)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(world.params()))
     private = world.keys / "ecdsa/private.pem"
     cases = [
@@ -161,13 +158,10 @@ def test_keys_and_folders_that_cannot_be_used_are_told_in_a_line(world, with_wei
 
 
 def test_a_run_that_is_killed_leaves_no_half_bundle(command_line, world, tmp_path):
-    project = world.project
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(world.params(), sort_keys=False))
     words = (
         *("evidence", "create", "--key", world.keys / "ecdsa/private.pem", "--out", "e"),
-        *("--evaluation", project.artifact("evaluation"), "--unlearned", project.artifact("unlearned")),
-        *("--teacher", project.teacher, "--splits", project.splits, "--requests", project.requests),
-        *("--policies", ROOT / "mlflow/policies"),
+        *made_of(world),
     )
     killed = command_line(tmp_path, *words, moment={"event": "open", "contains": "evidence.json"})
     assert killed.code == -9

@@ -176,8 +176,6 @@ def linked(path):
     ("harm", "words"),
     [
         (lambda folder: (folder / "splits/manifest.parquet").write_bytes(b"PAR1"), "the split manifest is damaged"),
-        (lambda folder: (folder / "evaluation/verdicts.json").unlink(), "no such file"),
-        (lambda folder: (folder / "evaluation/metrics.json").write_text("{"), "not valid JSON"),
         (
             lambda folder: (folder / "unlearned/model/config.json").write_text("{}\n"),
             "another version of the unlearned model",

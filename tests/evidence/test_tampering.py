@@ -56,7 +56,7 @@ def bundle(request, world, with_weights, copied, tmp_path):
     return world.bundle(tmp_path / "bundle", "ed25519", with_weights=True), world.keys / "ed25519/public.pem"
 
 
-def test_any_changed_byte_is_found(bundle):
+def test_a_bundle_is_sound_until_any_byte_is_changed(bundle):
     folder, key = bundle
     assert verify(folder, key).broken == []
     for name, place, change in flips(folder, seed=1):

@@ -12,13 +12,13 @@ from tests.registry.world import OPERATOR, Folders, Registered, make_folders, ma
 
 
 @pytest.fixture(autouse=True)
-def _in_mlflow_home(mlflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_mlflow_home(mlflow_home, tmp_path, monkeypatch) -> None:
     use_store(mlflow_home, monkeypatch)
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def teacher(tmp_path_factory) -> Path:
     """Model directory of the original."""
     return make_model(tmp_path_factory.mktemp("teacher") / "model", seed=0)
 
@@ -33,19 +33,19 @@ def config() -> RegisterConfig:
 
 
 @pytest.fixture
-def promote_config(tmp_path: Path) -> PromoteConfig:
+def promote_config(tmp_path) -> PromoteConfig:
     return PromoteConfig(
         ledger=str(tmp_path / "promotions.jsonl"), notify_url="", notify_command=[], notify_timeout_s=10
     )
 
 
 @pytest.fixture
-def folders(tmp_path: Path, teacher: Path) -> Folders:
+def folders(tmp_path, teacher) -> Folders:
     return make_folders(tmp_path / "artifacts", teacher)
 
 
 @pytest.fixture(scope="session")
-def template(mlflow_home: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def template(mlflow_home, teacher, tmp_path_factory) -> str:
     """Name of a model with both versions, registered by the stages; tests copy it."""
     config = RegisterConfig(model_name="template", experiment="tests", **OPERATOR)
     with pytest.MonkeyPatch.context() as patch:
@@ -56,7 +56,7 @@ def template(mlflow_home: Path, teacher: Path, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
-def registered(template: str, config: RegisterConfig) -> Registered:
+def registered(template, config) -> Registered:
     """Both versions under a name of the test's own; the files are shared, so leave them alone."""
     client = MlflowClient()
     client.create_registered_model(config.model_name)

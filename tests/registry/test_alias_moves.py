@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from i2i_unlearn.config.sections import PromoteConfig
 from i2i_unlearn.registry import alias_moves, check, history, ledger, tracking
 from i2i_unlearn.stages import promote
 from i2i_unlearn.support.errors import GateRefused, UserError
-from tests.registry.world import Registered, write_params
+from tests.registry.world import write_params
 from tests.says import says
 
 PROMOTE = """
@@ -44,7 +43,7 @@ main()
 
 
 @pytest.fixture
-def params(registered: Registered, promote_config: PromoteConfig, tmp_path: Path) -> Path:
+def params(registered, promote_config, tmp_path) -> Path:
     """params.yaml of the registered model."""
     return write_params(tmp_path, registered.config, promote_config)
 
@@ -64,7 +63,7 @@ def start(folder: Path, when: str, *arguments: str, count: int = 1) -> subproces
     ("when", "champion", "outcome"), [("before the alias", "1", "void"), ("after the alias", "2", "done")]
 )
 def test_a_promotion_that_was_killed_is_settled_by_the_next_run(
-    params: Path, registered: Registered, promote_config: PromoteConfig, when: str, champion: str, outcome: str
+    params, registered, promote_config, when, champion, outcome
 ):
     process = start(params.parent, when, "--by", "Ada")
     process.communicate()
@@ -87,21 +86,7 @@ def test_a_promotion_that_was_killed_is_settled_by_the_next_run(
 
 
 @pytest.mark.slow
-def test_the_check_settles_too_and_finds_nothing_wrong(
-    params: Path, registered: Registered, promote_config: PromoteConfig
-):
-    start(params.parent, "after the alias").communicate()
-    checked = check.check(promote_config, registered.name)
-    assert checked.findings == ()
-    assert "the move to version 2 that was interrupted" in checked.settled
-    assert checked.settled.endswith("took place")
-    assert check.check(promote_config, registered.name).settled == ""
-
-
-@pytest.mark.slow
-def test_of_two_promotions_at_once_one_wins_and_the_other_is_told_what_it_lost_to(
-    params: Path, registered: Registered, promote_config: PromoteConfig
-):
+def test_of_two_promotions_at_once_one_wins_and_the_other_is_told_what_it_lost_to(params, registered, promote_config):
     third = registered.copy("2")
     names = {"2": "Ada", third: "Bob"}
     processes = {
@@ -120,9 +105,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told_what_it_lost_t
     assert move.version == winner
 
 
-def test_who_is_overtaken_with_another_record_right_after_the_move_is_told(
-    registered: Registered, promote_config: PromoteConfig, monkeypatch: pytest.MonkeyPatch
-):
+def test_who_is_overtaken_with_another_record_right_after_the_move_is_told(registered, promote_config, monkeypatch):
     third = registered.copy("2")
     set_alias = tracking.Server.set_alias
 
@@ -138,7 +121,7 @@ def test_who_is_overtaken_with_another_record_right_after_the_move_is_told(
 
 
 def test_a_connection_lost_while_the_alias_moves_leaves_an_intent_that_is_settled_later(
-    registered: Registered, promote_config: PromoteConfig, monkeypatch: pytest.MonkeyPatch
+    registered, promote_config, monkeypatch
 ):
     import requests
 
@@ -158,9 +141,7 @@ def test_a_connection_lost_while_the_alias_moves_leaves_an_intent_that_is_settle
 
 
 @pytest.mark.parametrize(("moved", "outcome"), [(False, "void"), (True, "done")])
-def test_what_ended_between_intent_and_done_is_settled(
-    registered: Registered, promote_config: PromoteConfig, moved: bool, outcome: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_what_ended_between_intent_and_done_is_settled(registered, promote_config, moved, outcome, monkeypatch):
     set_alias = tracking.Server.set_alias
 
     def and_end(*words: Any) -> None:
@@ -172,20 +153,15 @@ def test_what_ended_between_intent_and_done_is_settled(
         patch.setattr(tracking.Server, "set_alias", and_end)
         with pytest.raises(KeyboardInterrupt):
             promote.run(promote_config, registered.config)
+    records = ledger.read(promote_config.ledger)
+    assert history.open_intent(records, registered.name) == records[0]
+    with tracking.connect() as server:
+        assert alias_moves.settle(promote_config.ledger, server, "another-model") == ""  # its move is left alone
     checked = check.check(promote_config, registered.name)
+    assert "the move to version 2 that was interrupted" in checked.settled
+    assert checked.settled.endswith("took place" if moved else "did not take place (champion is version 1)")
+    assert check.check(promote_config, registered.name).settled == ""
     assert checked.findings == ()
     assert checked.champion == checked.recorded == ("2" if moved else "1")
     (_, told), *others = history.outcomes(ledger.read(promote_config.ledger))
     assert (told, others) == (f"{outcome}, found later", [])
-
-
-@pytest.mark.slow
-def test_promotions_of_other_models_in_the_same_record_are_left_alone(
-    params: Path, registered: Registered, promote_config: PromoteConfig
-):
-    start(params.parent, "before the alias").communicate()
-    with tracking.connect() as server:
-        assert alias_moves.settle(promote_config.ledger, server, "another-model") == ""
-    records = ledger.read(promote_config.ledger)
-    assert history.open_intent(records, "another-model") is None
-    assert history.open_intent(records, registered.name) == records[0]

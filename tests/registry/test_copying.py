@@ -1,37 +1,27 @@
 """From one registry to another: the same bytes, the same evaluation, and where they came from."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from mlflow import MlflowClient, pyfunc
 from typer.testing import CliRunner
 
 from i2i_unlearn.cli.main import app
-from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
 from i2i_unlearn.registry import check, history, ledger, tracking
 from i2i_unlearn.stages import promote, register
 from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.test_tracking import completed_by, images
-from tests.registry.world import Folders, Registered, write_params
+from tests.registry.world import Registered, write_params
 from tests.says import says
 
 
 @pytest.fixture(scope="session")
-def production(tmp_path_factory: pytest.TempPathFactory) -> str:
+def production(tmp_path_factory) -> str:
     """A second registry."""
     return f"sqlite:///{tmp_path_factory.mktemp('production')}/mlflow.db"
 
 
 def test_a_version_is_copied_checked_and_promoted_in_the_other_registry(
-    teacher: Path,
-    folders: Folders,
-    config: RegisterConfig,
-    promote_config: PromoteConfig,
-    production: str,
-    mlflow_home: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    teacher, folders, config, promote_config, production, mlflow_home, tmp_path, monkeypatch
 ):
     here = f"sqlite:///{mlflow_home}/mlflow.db"
     register.run_original(teacher, config)
@@ -69,9 +59,7 @@ def test_a_version_is_copied_checked_and_promoted_in_the_other_registry(
     assert check.check(promote_config, config.model_name).findings == ()
 
 
-def test_what_was_changed_at_the_origin_is_not_copied(
-    registered: Registered, promote_config: PromoteConfig, production: str, mlflow_home: Path
-):
+def test_what_was_changed_at_the_origin_is_not_copied(registered, promote_config, production, mlflow_home):
     registered.tag("2", model_sha256="0" * 64)
     with says(GateRefused, "version 2 at the origin", "weights"):
         promote.run(promote_config, registered.config, origin=f"sqlite:///{mlflow_home}/mlflow.db", target=production)
@@ -80,19 +68,19 @@ def test_what_was_changed_at_the_origin_is_not_copied(
 
 
 def test_what_does_not_come_from_the_champion_there_is_refused_there(
-    registered: Registered, promote_config: PromoteConfig, production: str, mlflow_home: Path
+    registered, promote_config, production, mlflow_home
 ):
     with says(GateRefused, "no champion", "register --original", "copy it"):
         promote.run(promote_config, registered.config, origin=f"sqlite:///{mlflow_home}/mlflow.db", target=production)
 
 
 @pytest.mark.parametrize("how", [{"origin": "sqlite:///a.db"}, {"target": "sqlite:///a.db"}])
-def test_both_addresses_are_needed(config: RegisterConfig, promote_config: PromoteConfig, how: dict[str, str]):
+def test_both_addresses_are_needed(config, promote_config, how):
     with says(UserError, "--from and --to"):
         promote.run(promote_config, config, **how)
 
 
-def test_the_environment_is_as_before(config: RegisterConfig, production: str, monkeypatch: pytest.MonkeyPatch):
+def test_the_environment_is_as_before(config, production, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///before.db")
     with tracking.connect(production) as server:
         assert server.uri == production

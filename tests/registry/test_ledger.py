@@ -17,30 +17,30 @@ def append(path: Path, **record: object) -> dict[str, object]:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path) -> Path:
     path = tmp_path / "promotions.jsonl"
     for number in range(3):
         append(path, version=str(number))
     return path
 
 
-def test_nothing_promoted_is_an_empty_record(tmp_path: Path):
+def test_nothing_promoted_is_an_empty_record(tmp_path):
     assert ledger.read(tmp_path / "promotions.jsonl") == []
 
 
-def test_records_come_back_in_order_with_time_and_schema_version(path: Path):
+def test_records_come_back_in_order_with_time_and_schema_version(path):
     records = ledger.read(path)
     assert [record["version"] for record in records] == ["0", "1", "2"]
     assert all(record["schema_version"] == 2 and record["time"].endswith("+00:00") for record in records)
 
 
-def test_appending_leaves_earlier_bytes_as_they_are(path: Path):
+def test_appending_leaves_earlier_bytes_as_they_are(path):
     before = path.read_bytes()
     append(path, version="3")
     assert path.read_bytes().startswith(before)
 
 
-def test_each_line_holds_the_digest_of_the_line_before(path: Path):
+def test_each_line_holds_the_digest_of_the_line_before(path):
     lines = path.read_bytes().splitlines()
     claimed = [json.loads(line)["previous_sha256"] for line in lines]
     assert claimed == ["", *(hashlib.sha256(line).hexdigest() for line in lines[:-1])]
@@ -59,7 +59,7 @@ def test_each_line_holds_the_digest_of_the_line_before(path: Path):
     ],
     ids=["changed", "removed", "beginning cut off", "swapped", "added by hand", "garbage", "torn"],
 )
-def test_tampering_shows_and_stops_the_next_promotion(path: Path, damage, found: str):
+def test_tampering_shows_and_stops_the_next_promotion(path, damage, found):
     path.write_bytes(b"".join(damage(path.read_bytes().splitlines(keepends=True))))
     damaged = path.read_bytes()
     with pytest.raises(UserError, match=found):
@@ -70,20 +70,20 @@ def test_tampering_shows_and_stops_the_next_promotion(path: Path, damage, found:
 
 
 @pytest.mark.parametrize("version", [1, 3])
-def test_a_record_of_another_program_is_refused(tmp_path: Path, version: int):
+def test_a_record_of_another_program_is_refused(tmp_path, version):
     path = tmp_path / "promotions.jsonl"
     path.write_text(f'{{"schema_version": {version}, "previous_sha256": ""}}\n')
     with says(UserError, "promotions.jsonl", "line 1", f"schema_version {version}", "2", "i2i-unlearn"):
         ledger.read(path)
 
 
-def test_writers_at_the_same_time_wait_for_each_other(path: Path):
+def test_writers_at_the_same_time_wait_for_each_other(path):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: append(path, version=str(number)), range(3, 40)))
     assert sorted(int(record["version"]) for record in ledger.read(path)) == list(range(40))
 
 
-def test_full_disk_adds_nothing(path: Path):
+def test_full_disk_adds_nothing(path):
     before = path.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, hard))
@@ -95,7 +95,7 @@ def test_full_disk_adds_nothing(path: Path):
     assert path.read_bytes() == before
 
 
-def test_a_folder_that_is_not_there_is_told_in_one_line(tmp_path: Path):
+def test_a_folder_that_is_not_there_is_told_in_one_line(tmp_path):
     with says(UserError, "promotions.jsonl", "cannot be written", "promote.ledger"):
         append(tmp_path / "no" / "promotions.jsonl", version="0")
 
@@ -103,13 +103,13 @@ def test_a_folder_that_is_not_there_is_told_in_one_line(tmp_path: Path):
 # --- verify ---
 
 
-def test_verify_tells_the_number_of_lines_and_the_newest_ones_digest(path: Path):
+def test_verify_tells_the_number_of_lines_and_the_newest_ones_digest(path):
     newest = hashlib.sha256(path.read_bytes().splitlines()[-1]).hexdigest()
     assert ledger.verify(path) == (3, newest)
     assert ledger.verify(path.parent / "none.jsonl") == (0, "")
 
 
-def test_a_kept_digest_finds_what_was_cut_off_or_rewritten(path: Path):
+def test_a_kept_digest_finds_what_was_cut_off_or_rewritten(path):
     _, kept = ledger.verify(path)
     append(path, version="3")
     assert ledger.verify(path, kept)[0] == 4  # the record may grow

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,6 @@ import yaml
 from typer.testing import CliRunner
 
 from i2i_unlearn.cli import main
-from i2i_unlearn.config.sections import RegisterConfig
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.importers.embedded import stored_png
 from i2i_unlearn.data.split.codes import hmac_id
@@ -46,7 +44,7 @@ def with_roles(folders: Folders, roles: list[str], requests: tuple[str, ...], er
 
 
 @pytest.fixture
-def chain(teacher: Path, config: RegisterConfig, tmp_path: Path) -> Registered:
+def chain(teacher, config, tmp_path) -> Registered:
     """Version 1 the original, 2 forgot cat-1, 3 (from 2) forgot dog-1; version 2 was evaluated for another split."""
     register.run_original(teacher, config)
     second = make_folders(tmp_path / "second", teacher, requests=("cats",))
@@ -64,7 +62,7 @@ def of(chain: Registered, *ids: str) -> dict[str, dict[str, int]]:
     return {touch.version: touch.counts for touch in touches}
 
 
-def test_a_version_is_followed_back_to_the_original(chain: Registered):
+def test_a_version_is_followed_back_to_the_original(chain):
     with tracking.connect() as server:
         node = lineage.of_version(server, chain.name, "3")
     assert (node.version, node.requests, node.erased) == ("3", ["dogs"], ["cats"])
@@ -76,19 +74,19 @@ def test_a_version_is_followed_back_to_the_original(chain: Registered):
     assert node.manifest_sha256 == tags["manifest_sha256"]
 
 
-def test_an_image_is_followed_to_all_versions(chain: Registered):
+def test_an_image_is_followed_to_all_versions(chain):
     assert of(chain, "cat-1") == {"1": {"knows": 1}, "2": {"unlearned": 1}, "3": {"unlearned earlier": 1}}
     assert of(chain, "dog-1") == {"1": {"knows": 1}, "2": {"knows": 1}, "3": {"unlearned": 1}}
     assert of(chain, "held-out") == {number: {"never trained on": 1} for number in "123"}
     assert of(chain, "cat-1", "cat-2")["2"] == {"unlearned": 1, "knows": 1}
 
 
-def test_an_image_of_no_manifest_is_told_apart_from_another_key(chain: Registered):
+def test_an_image_of_no_manifest_is_told_apart_from_another_key(chain):
     with says(UserError, "none of the 2 split manifests", chain.name, "key"):
         of(chain, "nobody")
 
 
-def test_a_teacher_that_was_changed_by_hand_is_told(chain: Registered):
+def test_a_teacher_that_was_changed_by_hand_is_told(chain):
     chain.tag("2", teacher_version="3")
     with tracking.connect() as server:
         node = lineage.of_version(server, chain.name, "3")
@@ -98,7 +96,7 @@ def test_a_teacher_that_was_changed_by_hand_is_told(chain: Registered):
         assert "no version '9'" in lineage.of_version(server, chain.name, "2").teacher_note
 
 
-def test_a_person_and_a_label_are_followed_by_their_images(chain: Registered, params_with, tmp_path):
+def test_a_person_and_a_label_are_followed_by_their_images(chain, params_with, tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params_with(register={"model_name": chain.name})))
     (tmp_path / "key").write_text(KEY.hex())
     people = {"cat-1": "anna", "cat-2": "ben", "dog-1": "anna", "held-out": None}
@@ -122,7 +120,7 @@ def test_a_person_and_a_label_are_followed_by_their_images(chain: Registered, pa
         relations("--subject", "nobody")
 
 
-def test_the_command_prints_tree_table_and_json(chain: Registered, params_with, tmp_path, monkeypatch):
+def test_the_command_prints_tree_table_and_json(chain, params_with, tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params_with(register={"model_name": chain.name})))
     (tmp_path / "key").write_text(KEY.hex())
 

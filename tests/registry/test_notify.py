@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,6 @@ from i2i_unlearn.registry.notify import notify
 from i2i_unlearn.stages import promote
 from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.servers import free_port
-from tests.registry.world import Registered
 
 
 class Hook(ThreadingHTTPServer):
@@ -61,7 +59,7 @@ def with_hook(config: PromoteConfig, **changes: object) -> PromoteConfig:
     return PromoteConfig(**{**config.model_dump(), **changes})
 
 
-def test_every_decision_is_posted(registered: Registered, promote_config: PromoteConfig, hook: Hook):
+def test_every_decision_is_posted(registered, promote_config, hook):
     config = with_hook(promote_config, notify_url=hook.address())
     registered.tag("2", gate="fail")
     with pytest.raises(GateRefused):
@@ -85,9 +83,7 @@ def test_every_decision_is_posted(registered: Registered, promote_config: Promot
     assert (moved["version"], moved["recorded"]) == ("2", "1")
 
 
-def test_a_command_gets_the_same_on_stdin_and_its_arguments_as_they_are(
-    promote_config: PromoteConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-):
+def test_a_command_gets_the_same_on_stdin_and_its_arguments_as_they_are(promote_config, tmp_path, capfd):
     program = tmp_path / "tell me.py"
     program.write_text(
         f"#!{sys.executable}\nimport sys\nopen(sys.argv[1], 'w').write(sys.stdin.read()); print('word')\n"
@@ -102,14 +98,12 @@ def test_a_command_gets_the_same_on_stdin_and_its_arguments_as_they_are(
     assert captured.out + captured.err == ""
 
 
-def test_a_path_alone_is_a_command(promote_config: PromoteConfig):
+def test_a_path_alone_is_a_command(promote_config):
     assert with_hook(promote_config, notify_command="/bin/true").notify_command == ["/bin/true"]
     assert with_hook(promote_config, notify_command="").notify_command == []
 
 
-def test_what_fails_is_one_line_without_a_secret_and_the_decision_stands(
-    registered: Registered, promote_config: PromoteConfig, hook: Hook, capsys: pytest.CaptureFixture[str]
-):
+def test_what_fails_is_one_line_without_a_secret_and_the_decision_stands(registered, promote_config, hook, capsys):
     hook.code = 500
     url = hook.address("/services/SECRET-PATH?token=SECRET-TOKEN", login="user:SECRET-WORD@")
     config = with_hook(promote_config, notify_url=url, notify_command=["/bin/false", "SECRET-ARGUMENT"])
@@ -125,9 +119,7 @@ def test_what_fails_is_one_line_without_a_secret_and_the_decision_stands(
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:PORT/SECRET", "http://user:SECRET@127.0.0.1:PORT/x"])
-def test_nobody_there_is_told_without_a_secret(
-    promote_config: PromoteConfig, url: str, capsys: pytest.CaptureFixture[str]
-):
+def test_nobody_there_is_told_without_a_secret(promote_config, url, capsys):
     notify(with_hook(promote_config, notify_url=url.replace("PORT", str(free_port()))), "promoted", {})
     told = capsys.readouterr().err
     assert "cannot be reached" in told
@@ -135,9 +127,7 @@ def test_nobody_there_is_told_without_a_secret(
     assert told.count("\n") == 1
 
 
-def test_who_does_not_answer_in_time_is_not_waited_for(
-    promote_config: PromoteConfig, hook: Hook, capsys: pytest.CaptureFixture[str]
-):
+def test_who_does_not_answer_in_time_is_not_waited_for(promote_config, hook, capsys):
     hook.wait_s = 3
     begin = time.monotonic()
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -149,17 +139,13 @@ def test_who_does_not_answer_in_time_is_not_waited_for(
     assert "did not finish within 0.5 s and was stopped" in told
 
 
-def test_the_variable_takes_the_place_of_the_setting(
-    promote_config: PromoteConfig, hook: Hook, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_variable_takes_the_place_of_the_setting(promote_config, hook, monkeypatch):
     monkeypatch.setenv("I2I_UNLEARN_NOTIFY_URL", hook.address("/secret"))
     notify(with_hook(promote_config, notify_url="http://127.0.0.1:9/"), "promoted", {})
     assert [path for path, _ in hook.seen] == ["/secret"]
 
 
-def test_an_address_of_another_kind_is_refused_without_repeating_it(
-    promote_config: PromoteConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_an_address_of_another_kind_is_refused_without_repeating_it(promote_config, monkeypatch, capsys):
     with pytest.raises(UserError, match="must begin with http") as told:
         with_hook(promote_config, notify_url="file:///etc/SECRET")
     assert "SECRET" not in str(told.value)

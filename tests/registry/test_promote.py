@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
+from i2i_unlearn.config.sections import PromoteConfig
 from i2i_unlearn.data.filing import Champion
 from i2i_unlearn.registry import history, ledger, tracking
 from i2i_unlearn.registry.requests import find_champion
@@ -23,7 +23,7 @@ def done(config: PromoteConfig) -> list[history.Record]:
 
 
 @pytest.fixture
-def refused(registered: Registered, promote_config: PromoteConfig):
+def refused(registered, promote_config):
     """Promote, expect a refusal that says `why`, and see that nothing has changed."""
 
     def refused(*why: str, **how: object) -> None:
@@ -36,7 +36,7 @@ def refused(registered: Registered, promote_config: PromoteConfig):
     return refused
 
 
-def test_the_candidate_becomes_champion_and_the_record_says_so(registered: Registered, promote_config: PromoteConfig):
+def test_the_candidate_becomes_champion_and_the_record_says_so(registered, promote_config):
     facts = promote.run(promote_config, registered.config, by="Ada", reason="request digit-3")
     assert (facts["version"], facts["outcome"], facts["replaced"]) == ("2", "promoted", "1")
     assert registered.alias("champion") == "2"
@@ -49,9 +49,7 @@ def test_the_candidate_becomes_champion_and_the_record_says_so(registered: Regis
     assert record["accepted_undecided"] is False
 
 
-def test_promoting_the_champion_again_says_so_and_records_nothing(
-    registered: Registered, promote_config: PromoteConfig
-):
+def test_promoting_the_champion_again_says_so_and_records_nothing(registered, promote_config):
     promote.run(promote_config, registered.config)
     for version in (None, "2"):
         facts = promote.run(promote_config, registered.config, version=version)
@@ -60,9 +58,7 @@ def test_promoting_the_champion_again_says_so_and_records_nothing(
     assert len(done(promote_config)) == 1
 
 
-def test_a_newer_version_that_failed_is_mentioned_beside_the_present_champion(
-    registered: Registered, promote_config: PromoteConfig
-):
+def test_a_newer_version_that_failed_is_mentioned_beside_the_present_champion(registered, promote_config):
     promote.run(promote_config, registered.config)
     registered.copy("2", gate="fail")
     assert "version 3 is not promoted (gate fail)" in promote.run(promote_config, registered.config)["message"]
@@ -85,57 +81,55 @@ FAILED, UNDECIDED = {"gate": "fail"}, {"gate": "undecided"}
         ),
     ],
 )
-def test_what_speaks_against_a_version_is_refused(registered: Registered, refused, tags, how, why):
+def test_what_speaks_against_a_version_is_refused(registered, refused, tags, how, why):
     registered.tag("2", **tags)
     refused(*why, **how)
 
 
-def test_no_candidate_is_refused_with_the_newest_versions_gate(registered: Registered, refused):
+def test_no_candidate_is_refused_with_the_newest_versions_gate(registered, refused):
     registered.drop_alias("candidate")
     registered.tag("2", gate="fail")
     refused("no candidate", "version 2", "gate fail")
 
 
-def test_what_the_champion_has_forgotten_must_stay_forgotten(registered: Registered, refused):
+def test_what_the_champion_has_forgotten_must_stay_forgotten(registered, refused):
     registered.tag("1", requests="digit-5", erased="digit-7")
     registered.tag("2", requests="digit-3", erased="digit-7")
     refused("version 2", "digit-5", "version 1", "split.erased")
 
 
-def test_no_champion_is_refused_with_the_command_that_makes_one(registered: Registered, refused):
+def test_no_champion_is_refused_with_the_command_that_makes_one(registered, refused):
     registered.drop_alias("champion")
     refused("no champion", "i2i-unlearn register --original")
 
 
 @pytest.mark.parametrize(("by", "reason"), [("", ""), ("Ada", " "), ("", "holdout is small")])
-def test_accepting_the_undecided_needs_a_name_and_a_reason(
-    registered: Registered, promote_config: PromoteConfig, by: str, reason: str
-):
+def test_accepting_the_undecided_needs_a_name_and_a_reason(registered, promote_config, by, reason):
     with says(UserError, "--by NAME", "--reason TEXT"):
         promote.run(promote_config, registered.config, accept_undecided=True, by=by, reason=reason)
 
 
-def test_the_original_is_refused_once_another_is_champion(registered: Registered, promote_config: PromoteConfig):
+def test_the_original_is_refused_once_another_is_champion(registered, promote_config):
     promote.run(promote_config, registered.config)
     with says(GateRefused, "version 1", "not evaluated", "original"):
         promote.run(promote_config, registered.config, version="1")
     assert registered.alias("champion") == "2"
 
 
-def test_a_version_of_before_the_present_champion_is_refused(registered: Registered, promote_config: PromoteConfig):
+def test_a_version_of_before_the_present_champion_is_refused(registered, promote_config):
     third = registered.copy("2")
     promote.run(promote_config, registered.config, version="2")
     with says(GateRefused, "from version 1", "champion is version 2"):
         promote.run(promote_config, registered.config, version=third)
 
 
-def test_unknown_versions_are_told_with_those_that_exist(registered: Registered, promote_config: PromoteConfig):
+def test_unknown_versions_are_told_with_those_that_exist(registered, promote_config):
     for version in ("9", "latest", "1.0"):
         with says(UserError, f"'{version}'", "1, 2"):
             promote.run(promote_config, registered.config, version=version)
 
 
-def test_a_model_nobody_registered_is_told(config: RegisterConfig, promote_config: PromoteConfig):
+def test_a_model_nobody_registered_is_told(config, promote_config):
     with says(UserError, config.model_name, "no version", "i2i-unlearn register"):
         promote.run(promote_config, config)
 
@@ -149,14 +143,12 @@ def test_a_model_nobody_registered_is_told(config: RegisterConfig, promote_confi
         ("manifest_sha256", "its split manifest in MLflow"),
     ],
 )
-def test_a_tag_that_was_changed_by_hand_is_refused(registered: Registered, refused, tag: str, why: str):
+def test_a_tag_that_was_changed_by_hand_is_refused(registered, refused, tag, why):
     registered.tag("2", **{tag: "0" * 64})
     refused("version 2", why, "differs")
 
 
-def test_a_gate_that_was_set_to_pass_by_hand_is_refused(
-    teacher: Path, folders: Folders, config: RegisterConfig, promote_config: PromoteConfig
-):
+def test_a_gate_that_was_set_to_pass_by_hand_is_refused(teacher, folders, config, promote_config):
     register.run_original(teacher, config)
     register.run(*folders.evaluate("fail").inputs, config)
     Registered(config).tag("2", gate="pass")
@@ -165,7 +157,7 @@ def test_a_gate_that_was_set_to_pass_by_hand_is_refused(
 
 
 @pytest.fixture
-def own(mlflow_home: Path, teacher: Path, tmp_path: Path, config: RegisterConfig) -> tuple[Registered, Path, Path]:
+def own(mlflow_home, teacher, tmp_path, config) -> tuple[Registered, Path, Path]:
     """Versions whose files no other test uses: and the folders of version 2's files and of its run's artifacts."""
     register.run_original(teacher, config)
     facts = register.run(*make_folders(tmp_path / "own", teacher, seed=17).inputs, config)
@@ -174,7 +166,7 @@ def own(mlflow_home: Path, teacher: Path, tmp_path: Path, config: RegisterConfig
     return registered, artifacts / "models" / model_id / "artifacts", artifacts / facts["run_id"] / "artifacts"
 
 
-def test_one_changed_byte_anywhere_is_refused(own: tuple[Registered, Path, Path], promote_config: PromoteConfig):
+def test_one_changed_byte_anywhere_is_refused(own, promote_config):
     registered, version, run = own
     places = {
         version / "artifacts/model/model.safetensors": "its weights",
@@ -196,7 +188,7 @@ def test_one_changed_byte_anywhere_is_refused(own: tuple[Registered, Path, Path]
 
 
 def test_damaged_files_are_repaired_by_deleting_the_version_and_registering_again(
-    own: tuple[Registered, Path, Path], tmp_path: Path, teacher: Path, promote_config: PromoteConfig
+    own, tmp_path, teacher, promote_config
 ):
     from mlflow import MlflowClient
 
@@ -208,9 +200,7 @@ def test_damaged_files_are_repaired_by_deleting_the_version_and_registering_agai
     assert promote.run(promote_config, registered.config)["version"] == "3"
 
 
-def test_folders_at_hand_must_be_what_was_registered(
-    registered: Registered, promote_config: PromoteConfig, refused, tmp_path: Path, teacher: Path
-):
+def test_folders_at_hand_must_be_what_was_registered(registered, promote_config, refused, tmp_path, teacher):
     same = make_folders(tmp_path / "same", teacher)
     other = make_folders(tmp_path / "other", teacher, seed=5)
     refused("other/unlearned", "version 2", "register it", unlearned=other.root / "unlearned")
@@ -220,9 +210,7 @@ def test_folders_at_hand_must_be_what_was_registered(
     assert facts["outcome"] == "promoted"
 
 
-def test_whoever_comes_second_is_told_what_they_lost_to(
-    registered: Registered, promote_config: PromoteConfig, monkeypatch: pytest.MonkeyPatch
-):
+def test_whoever_comes_second_is_told_what_they_lost_to(registered, promote_config, monkeypatch):
     third = registered.copy("2")
     download = tracking.Server.download
 
@@ -237,9 +225,7 @@ def test_whoever_comes_second_is_told_what_they_lost_to(
     assert ledger.read(promote_config.ledger) == []
 
 
-def test_an_alias_taken_away_meanwhile_is_refused(
-    registered: Registered, promote_config: PromoteConfig, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_alias_taken_away_meanwhile_is_refused(registered, promote_config, monkeypatch):
     digest_folder = files.digest_folder
 
     def somebody_takes_it_away(folder: Path) -> str:
@@ -252,7 +238,7 @@ def test_an_alias_taken_away_meanwhile_is_refused(
     assert registered.alias("champion") is None
 
 
-def test_nothing_is_promoted_without_a_record(registered: Registered, promote_config: PromoteConfig, tmp_path: Path):
+def test_nothing_is_promoted_without_a_record(registered, promote_config, tmp_path):
     damaged = tmp_path / "promotions.jsonl"
     damaged.write_text("no json\n")
     with says(UserError, "promotions.jsonl", "line 1", "JSON"):
@@ -263,7 +249,7 @@ def test_nothing_is_promoted_without_a_record(registered: Registered, promote_co
 
 
 def test_an_undecided_version_is_promoted_by_a_named_person_and_that_is_recorded(
-    teacher: Path, folders: Folders, config: RegisterConfig, promote_config: PromoteConfig
+    teacher, folders, config, promote_config
 ):
     register.run_original(teacher, config)
     register.run(*folders.evaluate("undecided").inputs, config)
@@ -275,9 +261,7 @@ def test_an_undecided_version_is_promoted_by_a_named_person_and_that_is_recorded
     assert (record["accepted_undecided"], record["by"], record["reason"]) == (True, "Ada", "holdout is small")
 
 
-def test_a_second_request_follows_the_first(
-    teacher: Path, folders: Folders, tmp_path: Path, config: RegisterConfig, promote_config: PromoteConfig
-):
+def test_a_second_request_follows_the_first(teacher, folders, tmp_path, config, promote_config):
     register.run_original(teacher, config)
     register.run(*folders.inputs, config)
     promote.run(promote_config, config)
@@ -290,7 +274,7 @@ def test_a_second_request_follows_the_first(
 
 
 def test_the_teacher_as_if_it_were_unlearned_is_registered_as_failed_and_never_promoted(
-    teacher: Path, folders: Folders, config: RegisterConfig, promote_config: PromoteConfig
+    teacher, folders, config, promote_config
 ):
     register.run_original(teacher, config)
     shutil.rmtree(folders.model)

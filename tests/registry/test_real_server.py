@@ -3,13 +3,12 @@
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 import pytest
 from mlflow import MlflowClient, pyfunc
 
-from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, SnapshotConfig
+from i2i_unlearn.config.sections import RegisterConfig, SnapshotConfig
 from i2i_unlearn.registry import tracking
 from i2i_unlearn.registry.requests import find_champion
 from i2i_unlearn.stages import promote, register, snapshot
@@ -18,7 +17,7 @@ from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.sweeps import record, table
 from tests.registry.servers import CutConnection, free_port, mlflow_server, object_store, postgres
 from tests.registry.test_tracking import completed_by, images
-from tests.registry.world import Folders, Registered, make_folders
+from tests.registry.world import Registered, make_folders
 from tests.says import says
 from tests.sweeps.point_folders import write_point
 
@@ -26,14 +25,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def plain(tmp_path_factory) -> Iterator[str]:
     """A server with sqlite behind it and its artifacts on disk."""
     with mlflow_server(tmp_path_factory.mktemp("plain")) as uri:
         yield uri
 
 
 @pytest.fixture(params=["file", "server", "server with s3", "server with postgres", "postgres"], scope="module")
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def place(request, tmp_path_factory) -> Iterator[dict[str, str]]:
     """The environment that says where MLflow is."""
     folder = tmp_path_factory.mktemp("place")
     with ExitStack() as stack:
@@ -54,13 +53,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_a_model_lives_through_everything_wherever_mlflow_is(
-    place: dict[str, str],
-    teacher: Path,
-    folders: Folders,
-    tmp_path: Path,
-    config: RegisterConfig,
-    promote_config: PromoteConfig,
-    monkeypatch: pytest.MonkeyPatch,
+    place, teacher, folders, tmp_path, config, promote_config, monkeypatch
 ):
     for key, value in place.items():
         monkeypatch.setenv(key, value)
@@ -105,7 +98,7 @@ def test_a_model_lives_through_everything_wherever_mlflow_is(
 
 
 @pytest.fixture
-def cut(plain: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[CutConnection]:
+def cut(plain, monkeypatch) -> Iterator[CutConnection]:
     """MLflow is reached through a connection that can be cut."""
     proxy = CutConnection(plain)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.address)
@@ -136,7 +129,7 @@ def of_its_own(config: RegisterConfig, name: object) -> RegisterConfig:
 
 
 @pytest.fixture
-def requests_made(cut: CutConnection, folders: Folders, config: RegisterConfig) -> dict[str, int]:
+def requests_made(cut, folders, config) -> dict[str, int]:
     """Of one registration, every kind of request and the number of the first of its kind."""
     own = of_its_own(config, f"{config.model_name}-count")
     cut.reset()
@@ -160,9 +153,7 @@ def some_of(requests_made: dict[str, int], fate: str, *, first: int) -> list[int
 
 
 @pytest.mark.parametrize("fate", ["before", "after"])
-def test_one_lost_request_or_answer_anywhere_is_made_good(
-    cut: CutConnection, requests_made: dict[str, int], folders: Folders, config: RegisterConfig, fate: str
-):
+def test_one_lost_request_or_answer_anywhere_is_made_good(cut, requests_made, folders, config, fate):
     for number in some_of(requests_made, fate, first=0):
         own = of_its_own(config, f"{fate}-{number}")
         cut.reset({number: fate})
@@ -172,12 +163,7 @@ def test_one_lost_request_or_answer_anywhere_is_made_good(
 
 @pytest.mark.parametrize("fate", ["before", "after"])
 def test_a_server_that_is_gone_from_any_request_on_is_one_line_and_the_same_command_goes_on(
-    cut: CutConnection,
-    requests_made: dict[str, int],
-    folders: Folders,
-    config: RegisterConfig,
-    fate: str,
-    monkeypatch: pytest.MonkeyPatch,
+    cut, requests_made, folders, config, fate, monkeypatch
 ):
     for number in some_of(requests_made, fate, first=1):
         own = of_its_own(config, f"gone-{fate}-{number}")
@@ -195,9 +181,7 @@ def test_a_server_that_is_gone_from_any_request_on_is_one_line_and_the_same_comm
 # --- who may, and over what line ---
 
 
-def test_a_server_that_asks_for_a_name_gets_it_and_refuses_others(
-    tmp_path: Path, teacher: Path, config: RegisterConfig, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_server_that_asks_for_a_name_gets_it_and_refuses_others(tmp_path, teacher, config, monkeypatch):
     (tmp_path / "auth.ini").write_text(
         "[mlflow]\ndefault_permission = READ\n"
         f"database_uri = sqlite:///{tmp_path}/auth.db\nadmin_username = admin\nadmin_password = a-long-pass-word\n"
@@ -218,9 +202,7 @@ def test_a_server_that_asks_for_a_name_gets_it_and_refuses_others(
         assert find_champion(config.model_name).sha256 == files.digest_folder(teacher)
 
 
-def test_a_server_behind_tls_is_trusted_by_its_authority_alone(
-    tmp_path: Path, teacher: Path, config: RegisterConfig, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_server_behind_tls_is_trusted_by_its_authority_alone(tmp_path, teacher, config, monkeypatch):
     import trustme
 
     authority = trustme.CA()
@@ -253,7 +235,7 @@ def test_a_server_behind_tls_is_trusted_by_its_authority_alone(
 # --- what is missing ---
 
 
-def test_a_database_server_that_is_down_is_one_line_after_a_few_seconds(monkeypatch: pytest.MonkeyPatch, capsys):
+def test_a_database_server_that_is_down_is_one_line_after_a_few_seconds(monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql+psycopg2://user:secret@127.0.0.1:{free_port()}/mlflow")
     with pytest.raises(UserError, match=r"database at postgresql.*://127.* cannot be reached") as told:
         find_champion("any")
@@ -261,7 +243,7 @@ def test_a_database_server_that_is_down_is_one_line_after_a_few_seconds(monkeypa
 
 
 def test_an_object_store_that_is_gone_is_one_line_and_registering_goes_on_when_it_is_back(
-    tmp_path: Path, folders: Folders, config: RegisterConfig, monkeypatch: pytest.MonkeyPatch
+    tmp_path, folders, config, monkeypatch
 ):
     with object_store("models") as environment, ExitStack() as stack:
         for key, value in environment.items():

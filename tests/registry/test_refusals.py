@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
 from i2i_unlearn.evaluation.gate import judge
 from i2i_unlearn.evaluation.policy import parse_policy
 from i2i_unlearn.registry import actor
@@ -15,7 +14,7 @@ from tests.registry.world import Folders, Registered
 from tests.says import says
 
 
-def test_all_reasons_are_told_and_not_the_first_alone(registered: Registered, promote_config: PromoteConfig):
+def test_all_reasons_are_told_and_not_the_first_alone(registered, promote_config):
     registered.tag("1", requests="digit-5")
     registered.tag("2", gate="fail", teacher_sha256="a" * 64, saved_sha256="0" * 64)
     for dry_run in (True, False):
@@ -32,7 +31,7 @@ def test_all_reasons_are_told_and_not_the_first_alone(registered: Registered, pr
     assert not Path(promote_config.ledger).exists()
 
 
-def test_a_dry_run_says_what_would_happen_and_writes_nothing(registered: Registered, promote_config: PromoteConfig):
+def test_a_dry_run_says_what_would_happen_and_writes_nothing(registered, promote_config):
     facts = promote.run(promote_config, registered.config, dry_run=True)
     assert (facts["outcome"], facts["version"], facts["replaced"]) == ("would be promoted", "2", "1")
     assert registered.alias("champion") == "1"
@@ -64,9 +63,7 @@ def test_a_policy_may_ask_for_two_persons_and_the_verdict_says_so():
     assert judge({}, parse_policy("p", {**content, "two_person": True})).as_dict()["two_person"] is True
 
 
-def test_who_registered_may_not_promote_where_the_policy_asks_for_two(
-    teacher: Path, folders: Folders, config: RegisterConfig, promote_config: PromoteConfig
-):
+def test_who_registered_may_not_promote_where_the_policy_asks_for_two(teacher, folders, config, promote_config):
     register.run_original(teacher, config)
     register.run(*by_two(folders).inputs, config, by="Ada  Lovelace")
     assert Registered(config).tags("2")["registered_by"] == "Ada Lovelace"
@@ -77,9 +74,7 @@ def test_who_registered_may_not_promote_where_the_policy_asks_for_two(
     assert promote.run(promote_config, config, by="Bob")["outcome"] == "promoted"
 
 
-def test_who_registered_a_further_evaluation_is_a_registrar_too(
-    teacher: Path, folders: Folders, config: RegisterConfig, promote_config: PromoteConfig
-):
+def test_who_registered_a_further_evaluation_is_a_registrar_too(teacher, folders, config, promote_config):
     register.run_original(teacher, config)
     register.run(*folders.evaluate(psnr=9.0).inputs, config, by="Ada")
     register.run(*by_two(folders.evaluate()).inputs, config, by="Bob")
@@ -90,13 +85,7 @@ def test_who_registered_a_further_evaluation_is_a_registrar_too(
     assert promote.run(promote_config, config, by="Eve")["outcome"] == "promoted"
 
 
-def test_another_name_for_the_same_account_does_not_help(
-    teacher: Path,
-    folders: Folders,
-    config: RegisterConfig,
-    promote_config: PromoteConfig,
-    monkeypatch: pytest.MonkeyPatch,
-):
+def test_another_name_for_the_same_account_does_not_help(teacher, folders, config, promote_config, monkeypatch):
     register.run_original(teacher, config)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada@example.org")
     register.run(*by_two(folders).inputs, config, by="Ada")
@@ -106,9 +95,7 @@ def test_another_name_for_the_same_account_does_not_help(
     assert promote.run(promote_config, config, by="Bob")["outcome"] == "promoted"
 
 
-def test_a_registrar_whose_name_was_deleted_is_nobody(
-    teacher: Path, folders: Folders, config: RegisterConfig, promote_config: PromoteConfig
-):
+def test_a_registrar_whose_name_was_deleted_is_nobody(teacher, folders, config, promote_config):
     from mlflow import MlflowClient
 
     register.run_original(teacher, config)
@@ -118,12 +105,12 @@ def test_a_registrar_whose_name_was_deleted_is_nobody(
         promote.run(promote_config, config, by="Bob")
 
 
-def test_without_the_rule_one_person_may_do_both(registered: Registered, promote_config: PromoteConfig):
+def test_without_the_rule_one_person_may_do_both(registered, promote_config):
     registered.tag("2", registered_by="Ada")
     assert promote.run(promote_config, registered.config, by="Ada")["outcome"] == "promoted"
 
 
-def test_the_name_comes_from_the_first_place_that_has_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_the_name_comes_from_the_first_place_that_has_one(monkeypatch, tmp_path):
     for name in ("HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")

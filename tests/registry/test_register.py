@@ -12,7 +12,7 @@ from i2i_unlearn.registry.requests import find_champion
 from i2i_unlearn.stages import register
 from i2i_unlearn.support import files, git
 from i2i_unlearn.support.errors import UserError
-from tests.registry.world import FORGET_IMAGE, SAMPLE_ID, SUBJECT, Folders, Registered, make_folders, make_model
+from tests.registry.world import FORGET_IMAGE, SAMPLE_ID, SUBJECT, Registered, make_folders, make_model
 
 
 def runs_of(config: RegisterConfig) -> list[Run]:
@@ -23,7 +23,7 @@ def runs_of(config: RegisterConfig) -> list[Run]:
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
+def repository(tmp_path) -> Path:
     """A git repository with data.dvc."""
     (tmp_path / "data.dvc").write_text("outs:\n- md5: 0123456789abcdef.dir\n  path: data\n")
     for words in (
@@ -35,7 +35,7 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_version_carries_its_whole_lineage(teacher: Path, repository: Path, config: RegisterConfig):
+def test_the_version_carries_its_whole_lineage(teacher, repository, config):
     register.run_original(teacher, config, repository=repository)
     folders = make_folders(repository / "artifacts", teacher, requests=("digit-3", "digit-5"), erased=("digit-7",))
     facts = register.run(*folders.inputs, config, repository=repository, kfp_run_id="kfp-1", by="Ada")
@@ -64,14 +64,14 @@ def test_the_version_carries_its_whole_lineage(teacher: Path, repository: Path, 
     assert Registered(config).alias("champion") == "1"
 
 
-def test_changed_tracked_files_make_the_commit_dirty(repository: Path, tmp_path: Path):
+def test_changed_tracked_files_make_the_commit_dirty(repository, tmp_path):
     clean = git.git_commit(repository)
     (repository / "data.dvc").write_text("changed")
     assert git.git_commit(repository) == f"{clean}-dirty"
     assert len(clean) == 40
 
 
-def test_code_and_data_that_are_not_known_are_left_out(tmp_path: Path):
+def test_code_and_data_that_are_not_known_are_left_out(tmp_path):
     assert git.git_commit(tmp_path / "nowhere") == ""
     assert git.data_md5(tmp_path) == ""
     (tmp_path / "data.dvc").write_text("outs: []\n")
@@ -79,7 +79,7 @@ def test_code_and_data_that_are_not_known_are_left_out(tmp_path: Path):
         git.data_md5(tmp_path)
 
 
-def test_the_run_holds_numbers_settings_curves_and_report(folders: Folders, config: RegisterConfig):
+def test_the_run_holds_numbers_settings_curves_and_report(folders, config):
     params = {"seed": 0, "split": {"requests": ["digit-3"]}, "unlearn": {"alpha": 2.0, "objective": "encoder_l2"}}
     facts = register.run(*folders.inputs, config, params=params)
     client = MlflowClient()
@@ -104,7 +104,7 @@ def test_the_run_holds_numbers_settings_curves_and_report(folders: Folders, conf
     assert json.loads(dataset.dataset.profile) == {"num_rows": 4, "forget": 1, "retain": 3}
 
 
-def test_the_numbers_belong_to_the_logged_model(folders: Folders, config: RegisterConfig):
+def test_the_numbers_belong_to_the_logged_model(folders, config):
     register.run(*folders.inputs, config)
     with tracking.connect() as server:
         model_id = server.version(config.model_name, "1").logged.id
@@ -114,7 +114,7 @@ def test_the_numbers_belong_to_the_logged_model(folders: Folders, config: Regist
     assert model.params["operator"] == "half_left"
 
 
-def test_registering_the_same_again_changes_nothing_and_says_so(folders: Folders, config: RegisterConfig):
+def test_registering_the_same_again_changes_nothing_and_says_so(folders, config):
     first = register.run(*folders.inputs, config)
     again = register.run(*folders.inputs, config)
     assert (again["version"], again["run_id"], again["registered"]) == (first["version"], first["run_id"], "already")
@@ -122,9 +122,7 @@ def test_registering_the_same_again_changes_nothing_and_says_so(folders: Folders
     assert len(runs_of(config)) == 1
 
 
-def test_the_same_weights_evaluated_anew_are_the_same_version_and_a_second_run(
-    folders: Folders, config: RegisterConfig
-):
+def test_the_same_weights_evaluated_anew_are_the_same_version_and_a_second_run(folders, config):
     first = register.run(*folders.inputs, config)
     worse = register.run(*folders.evaluate("fail", psnr=9.9).inputs, config)
     assert (worse["version"], worse["gate"], worse["alias"]) == (first["version"], "fail", "")
@@ -136,7 +134,7 @@ def test_the_same_weights_evaluated_anew_are_the_same_version_and_a_second_run(
     assert len(runs_of(config)) == 2
 
 
-def test_other_weights_are_another_version(folders: Folders, teacher: Path, tmp_path: Path, config: RegisterConfig):
+def test_other_weights_are_another_version(folders, teacher, tmp_path, config):
     register.run(*folders.inputs, config)
     other = make_folders(tmp_path / "other", teacher, seed=9).evaluate("undecided")
     facts = register.run(*other.inputs, config)
@@ -144,9 +142,7 @@ def test_other_weights_are_another_version(folders: Folders, teacher: Path, tmp_
     assert Registered(config).alias("candidate") == "1"
 
 
-def test_a_killed_registration_goes_on_where_it_was(
-    folders: Folders, config: RegisterConfig, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_killed_registration_goes_on_where_it_was(folders, config, monkeypatch):
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -166,9 +162,7 @@ def test_a_killed_registration_goes_on_where_it_was(
     assert len(models) == 1
 
 
-def test_a_run_that_kubeflow_opened_is_filled_and_left_open(
-    folders: Folders, config: RegisterConfig, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_run_that_kubeflow_opened_is_filled_and_left_open(folders, config, monkeypatch):
     client = MlflowClient()
     run = client.create_run(client.create_experiment(f"kubeflow-{config.model_name}"))
     monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
@@ -185,7 +179,7 @@ def test_a_run_that_kubeflow_opened_is_filled_and_left_open(
     assert sorted(point.step for point in curve) == [1, 2, 3]
 
 
-def test_the_original_becomes_champion_once(teacher: Path, tmp_path: Path, config: RegisterConfig):
+def test_the_original_becomes_champion_once(teacher, tmp_path, config):
     first = register.run_original(teacher, config)
     again = register.run_original(teacher, config)
     assert (first["version"], first["alias"], first["registered"]) == ("1", "champion", "new")
@@ -196,9 +190,7 @@ def test_the_original_becomes_champion_once(teacher: Path, tmp_path: Path, confi
     assert Registered(config).alias("champion") == "1"
 
 
-def test_the_original_has_the_bytes_that_snapshot_gives_the_teacher(
-    teacher: Path, tmp_path: Path, config: RegisterConfig
-):
+def test_the_original_has_the_bytes_that_snapshot_gives_the_teacher(teacher, tmp_path, config):
     from i2i_unlearn.config.sections import SnapshotConfig
     from i2i_unlearn.stages import snapshot
 
@@ -253,7 +245,7 @@ def test_the_original_has_the_bytes_that_snapshot_gives_the_teacher(
         *("another stage", "empty metrics", "no models", "verdicts that are a list", "no verdicts"),
     ],
 )
-def test_folders_that_do_not_belong_together_are_told(tmp_path: Path, config: RegisterConfig, break_it, told: str):
+def test_folders_that_do_not_belong_together_are_told(tmp_path, config, break_it, told):
     folders = make_folders(tmp_path / "artifacts", make_model(tmp_path / "teacher", seed=0))
     break_it(folders)
     with pytest.raises(UserError, match=told):
@@ -262,29 +254,27 @@ def test_folders_that_do_not_belong_together_are_told(tmp_path: Path, config: Re
         assert server.versions(config.model_name) == []
 
 
-def test_an_unlearned_model_of_another_teacher_is_told(folders: Folders, config: RegisterConfig):
+def test_an_unlearned_model_of_another_teacher_is_told(folders, config):
     summary = folders.root / "unlearned/summary.json"
     files.write_json(summary, {**files.read_json(summary), "teacher_sha256": "b" * 64})
     with pytest.raises(UserError, match=r"unlearned: made with another version of the teacher \(bbbbbbbbbbbb\)"):
         register.run(*folders.inputs, config)
 
 
-def test_the_card_is_the_versions_description(folders: Folders, config: RegisterConfig):
+def test_the_card_is_the_versions_description(folders, config):
     facts = register.run(*folders.inputs, config, card_template="{{ model_name }} {{ tags.gate }} {{ sentence }}")
     version = MlflowClient().get_model_version(config.model_name, facts["version"])
     assert version.description == f"{config.model_name} pass A sentence."
 
 
-def test_a_card_template_that_is_not_valid_is_told_before_anything_is_registered(
-    folders: Folders, config: RegisterConfig
-):
+def test_a_card_template_that_is_not_valid_is_told_before_anything_is_registered(folders, config):
     with pytest.raises(UserError, match="model card's template is not valid"):
         register.run(*folders.inputs, config, card_template="{{ model_name ")
     with tracking.connect() as server:
         assert server.versions(config.model_name) == []
 
 
-def test_the_projects_own_card_fits_both_kinds(folders: Folders, teacher: Path, config: RegisterConfig):
+def test_the_projects_own_card_fits_both_kinds(folders, teacher, config):
     template = Path(__file__).parents[2].joinpath("mlflow/model_card.md.j2").read_text()
     register.run_original(teacher, config, card_template=template)
     register.run(*folders.inputs, config, card_template=template)
@@ -296,9 +286,7 @@ def test_the_projects_own_card_fits_both_kinds(folders: Folders, teacher: Path, 
     assert "{" not in original + unlearned
 
 
-def test_mlflow_holds_no_sample_id_no_subject_and_no_forget_image(
-    mlflow_home: Path, folders: Folders, config: RegisterConfig
-):
+def test_mlflow_holds_no_sample_id_no_subject_and_no_forget_image(mlflow_home, folders, config):
     (folders.root / "evaluation" / "review.html").write_text(f"{SAMPLE_ID} {SUBJECT}")  # stays where it is
     facts = register.run(*folders.inputs, config)
     artifacts = mlflow_home / "mlflow-artifacts" / facts["run_id"]

@@ -40,7 +40,7 @@ LINE = {
 
 
 @pytest.fixture
-def audited(folders: Folders) -> Folders:
+def audited(folders) -> Folders:
     """The evaluation with audits, a line of the gate and the picture sheet."""
     evaluation = folders.root / "evaluation"
     metrics, verdicts = (files.read_json(evaluation / name) for name in ("metrics.json", "verdicts.json"))
@@ -68,7 +68,7 @@ def load(name: str, run_id: str, config: RegisterConfig):
     return mlflow.load_table(f"tables/{name}.json", run_ids=[run_id])
 
 
-def test_tables_come_back_row_by_row(audited: Folders, config: RegisterConfig):
+def test_tables_come_back_row_by_row(audited, config):
     run_id = register.run(*audited.inputs, config)["run_id"]
     scores = load("scores", run_id, config)
     assert list(scores.columns) == ["model", "set", "metric", "value", "low", "high", "num_images"]
@@ -86,7 +86,7 @@ def test_tables_come_back_row_by_row(audited: Folders, config: RegisterConfig):
     assert (check["policy"], check["decides"], check["outcome"], check["value"]) == ("forgotten", True, "pass", -1.5)
 
 
-def test_only_an_audit_that_tells_something_has_metrics_and_every_one_a_tag(audited: Folders, config: RegisterConfig):
+def test_only_an_audit_that_tells_something_has_metrics_and_every_one_a_tag(audited, config):
     run = MlflowClient().get_run(register.run(*audited.inputs, config)["run_id"])
     assert {key: value for key, value in run.data.metrics.items() if key.startswith("audits/")} == {
         f"audits/membership/{model}/auc_loss{end}": pytest.approx(value + shift)
@@ -100,7 +100,7 @@ def test_only_an_audit_that_tells_something_has_metrics_and_every_one_a_tag(audi
     }
 
 
-def test_plots_are_files_of_their_own_that_need_no_page(audited: Folders, config: RegisterConfig, tmp_path: Path):
+def test_plots_are_files_of_their_own_that_need_no_page(audited, config, tmp_path):
     run_id = register.run(*audited.inputs, config)["run_id"]
     folder = Path(MlflowClient().download_artifacts(run_id, "plots", str(tmp_path)))
     assert {path.name for path in folder.iterdir()} == {"loss.svg", "scores.svg", "membership_roc.svg"}
@@ -109,16 +109,14 @@ def test_plots_are_files_of_their_own_that_need_no_page(audited: Folders, config
         assert ElementTree.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
 
 
-def test_the_picture_sheet_is_among_the_images(audited: Folders, config: RegisterConfig, tmp_path: Path):
+def test_the_picture_sheet_is_among_the_images(audited, config, tmp_path):
     run_id = register.run(*audited.inputs, config)["run_id"]
     (full,) = [path for path in images_of(run_id) if path.endswith(".png")]
     shown = Image.open(MlflowClient().download_artifacts(run_id, full, str(tmp_path)))
     assert np.asarray(shown).tolist() == np.arange(64).reshape(8, 8).tolist()
 
 
-def test_what_a_killed_registration_left_is_not_logged_twice(
-    audited: Folders, config: RegisterConfig, monkeypatch: pytest.MonkeyPatch
-):
+def test_what_a_killed_registration_left_is_not_logged_twice(audited, config, monkeypatch):
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -131,7 +129,7 @@ def test_what_a_killed_registration_left_is_not_logged_twice(
     assert len(images_of(run_id)) == 2  # as it is, and small
 
 
-def test_a_table_whose_tag_was_lost_is_found_again(audited: Folders, config: RegisterConfig):
+def test_a_table_whose_tag_was_lost_is_found_again(audited, config):
     run_id = register.run(*audited.inputs, config)["run_id"]
     client = MlflowClient()
     client.delete_tag(run_id, "mlflow.loggedArtifacts")

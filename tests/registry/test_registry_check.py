@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from i2i_unlearn.cli.main import app
-from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
+from i2i_unlearn.config.sections import PromoteConfig
 from i2i_unlearn.registry import check, ledger, tracking
 from i2i_unlearn.stages import promote
 from i2i_unlearn.support.errors import GateRefused, UserError
@@ -19,7 +19,7 @@ def findings(config: PromoteConfig, registered: Registered) -> tuple[str, ...]:
     return check.check(config, registered.name).findings
 
 
-def test_nothing_is_found_before_and_after_a_promotion(registered: Registered, promote_config: PromoteConfig):
+def test_nothing_is_found_before_and_after_a_promotion(registered, promote_config):
     assert findings(promote_config, registered) == ()
     promote.run(promote_config, registered.config)
     checked = check.check(promote_config, registered.name)
@@ -27,9 +27,7 @@ def test_nothing_is_found_before_and_after_a_promotion(registered: Registered, p
     assert checked.head_sha256 == ledger.verify(promote_config.ledger)[1]
 
 
-def test_an_alias_that_was_moved_by_hand_is_found_with_who_promoted_what(
-    registered: Registered, promote_config: PromoteConfig
-):
+def test_an_alias_that_was_moved_by_hand_is_found_with_who_promoted_what(registered, promote_config):
     promote.run(promote_config, registered.config, by="Ada")
     registered.set_alias("champion", "1")
     (finding,) = findings(promote_config, registered)
@@ -41,16 +39,14 @@ def test_an_alias_that_was_moved_by_hand_is_found_with_who_promoted_what(
         check.run(promote_config, registered.name)
 
 
-def test_before_any_promotion_the_original_is_champion_and_nothing_else(
-    registered: Registered, promote_config: PromoteConfig
-):
+def test_before_any_promotion_the_original_is_champion_and_nothing_else(registered, promote_config):
     registered.set_alias("champion", "2")
     (finding,) = findings(promote_config, registered)
     assert "champion in MLflow is version 2, but the promotion record says version 1 (the original" in finding
     assert not Path(promote_config.ledger).exists()
 
 
-def test_an_alias_that_was_taken_away_is_found(registered: Registered, promote_config: PromoteConfig):
+def test_an_alias_that_was_taken_away_is_found(registered, promote_config):
     with tracking.connect() as server:
         server.drop_alias(registered.name, "champion")
     (finding,) = findings(promote_config, registered)
@@ -65,20 +61,18 @@ def test_an_alias_that_was_taken_away_is_found(registered: Registered, promote_c
         ("gate", "fail", "its gate in MLflow"),
     ],
 )
-def test_a_tag_that_was_changed_by_hand_is_found(
-    registered: Registered, promote_config: PromoteConfig, tag: str, value: str, found: str
-):
+def test_a_tag_that_was_changed_by_hand_is_found(registered, promote_config, tag, value, found):
     promote.run(promote_config, registered.config)
     registered.tag("2", **{tag: value})
     assert any(finding.startswith(f"champion version 2: {found}") for finding in findings(promote_config, registered))
 
 
-def test_a_model_nobody_registered_has_no_findings(config: RegisterConfig, promote_config: PromoteConfig):
+def test_a_model_nobody_registered_has_no_findings(config, promote_config):
     checked = check.check(promote_config, config.model_name)
     assert (checked.champion, checked.recorded, checked.findings) == ("", "", ())
 
 
-def test_a_damaged_record_is_an_error_and_not_a_finding(registered: Registered, promote_config: PromoteConfig):
+def test_a_damaged_record_is_an_error_and_not_a_finding(registered, promote_config):
     promote.run(promote_config, registered.config)
     path = Path(promote_config.ledger)
     path.write_text(path.read_text().replace('"intent"', '"INTENT"'))
@@ -90,7 +84,7 @@ def test_a_damaged_record_is_an_error_and_not_a_finding(registered: Registered, 
 
 
 @pytest.fixture
-def params(registered: Registered, promote_config: PromoteConfig, tmp_path: Path) -> Path:
+def params(registered, promote_config, tmp_path) -> Path:
     """params.yaml of the registered model, in the working directory."""
     return write_params(tmp_path, registered.config, promote_config)
 
@@ -102,7 +96,7 @@ def invoke(*words: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_the_commands_promote_show_verify_check_and_roll_back(params: Path, registered: Registered):
+def test_the_commands_promote_show_verify_check_and_roll_back(params, registered):
     code, told = invoke("promote", "--dry-run")
     assert (code, "would become champion in place of version 1; nothing was changed" in told) == (0, True)
     assert invoke("ledger", "show") == (0, "nothing was promoted yet\n")

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from i2i_unlearn.config.sections import PromoteConfig
 from i2i_unlearn.registry import history, ledger, rollback, tracking
 from i2i_unlearn.stages import promote
 from i2i_unlearn.support.errors import GateRefused, UserError
@@ -15,7 +14,7 @@ WHO = {"by": "Ada", "reason": "seams"}
 
 
 @pytest.fixture
-def third(registered: Registered, promote_config: PromoteConfig) -> Registered:
+def third(registered, promote_config) -> Registered:
     """Versions 1, 2 and 3 were champion in this order; 3 forgot the same as 2, better."""
     promote.run(promote_config, registered.config)
     registered.copy("2", kind="again")
@@ -26,7 +25,7 @@ def third(registered: Registered, promote_config: PromoteConfig) -> Registered:
     return registered
 
 
-def test_back_to_the_champion_before_by_the_record(third: Registered, promote_config: PromoteConfig):
+def test_back_to_the_champion_before_by_the_record(third, promote_config):
     facts = rollback.run(promote_config, third.config, **WHO)
     told = tuple(facts[key] for key in ("version", "outcome", "replaced", "knows_again"))
     assert told == ("2", "rolled back", "3", "")
@@ -36,15 +35,13 @@ def test_back_to_the_champion_before_by_the_record(third: Registered, promote_co
     assert (last.record["by"], last.record["reason"], last.record["forced"]) == ("Ada", "seams", False)
 
 
-def test_a_second_rollback_goes_further_back_and_not_forward_again(third: Registered, promote_config: PromoteConfig):
+def test_a_second_rollback_goes_further_back_and_not_forward_again(third, promote_config):
     rollback.run(promote_config, third.config, **WHO)
     with says(GateRefused, "version 1", "digit-3"):
         rollback.run(promote_config, third.config, **WHO)
 
 
-def test_what_was_erased_stays_erased_unless_a_person_forces_it_and_that_is_kept(
-    registered: Registered, promote_config: PromoteConfig
-):
+def test_what_was_erased_stays_erased_unless_a_person_forces_it_and_that_is_kept(registered, promote_config):
     promote.run(promote_config, registered.config)
     with says(GateRefused, "version 1", "digit-3", "--force --by NAME --reason TEXT"):
         rollback.run(promote_config, registered.config, **WHO)
@@ -59,15 +56,13 @@ def test_what_was_erased_stays_erased_unless_a_person_forces_it_and_that_is_kept
 
 
 @pytest.mark.parametrize("who", [{"by": "Ada", "reason": " "}, {"by": "", "reason": "seams"}])
-def test_a_rollback_needs_a_name_and_a_reason(third: Registered, promote_config: PromoteConfig, who: dict[str, str]):
+def test_a_rollback_needs_a_name_and_a_reason(third, promote_config, who):
     with says(UserError, "--by NAME", "--reason TEXT"):
         rollback.run(promote_config, third.config, **who)
     assert third.alias("champion") == "3"
 
 
-def test_a_version_that_never_was_champion_is_refused_with_all_reasons(
-    third: Registered, promote_config: PromoteConfig
-):
+def test_a_version_that_never_was_champion_is_refused_with_all_reasons(third, promote_config):
     fourth = third.copy("2", requests="digit-9", model_sha256="0" * 64)
     with pytest.raises(GateRefused) as told:
         rollback.run(promote_config, third.config, version=fourth, **WHO)
@@ -78,9 +73,7 @@ def test_a_version_that_never_was_champion_is_refused_with_all_reasons(
     assert "its weights in MLflow" in damaged[0]
 
 
-def test_after_a_move_by_hand_what_the_record_knows_as_forgotten_still_counts(
-    registered: Registered, promote_config: PromoteConfig
-):
+def test_after_a_move_by_hand_what_the_record_knows_as_forgotten_still_counts(registered, promote_config):
     promote.run(promote_config, registered.config)
     registered.set_alias("champion", "1")
     with says(UserError, "promotion record", "before version 1", "--version N"):
@@ -89,7 +82,7 @@ def test_after_a_move_by_hand_what_the_record_knows_as_forgotten_still_counts(
     assert registered.alias("champion") == "2"
 
 
-def test_a_dry_run_changes_nothing(third: Registered, promote_config: PromoteConfig):
+def test_a_dry_run_changes_nothing(third, promote_config):
     before = Path(promote_config.ledger).read_bytes()
     facts = rollback.run(promote_config, third.config, **WHO, dry_run=True)
     assert facts["outcome"] == "would be rolled back"

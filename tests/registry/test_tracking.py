@@ -10,7 +10,6 @@ import torch
 from mlflow import pyfunc
 from mlflow.exceptions import MlflowException
 
-from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.pixels import to_float, to_uint8
@@ -21,7 +20,7 @@ from i2i_unlearn.stages import promote, register
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
 from tests.registry.servers import free_port
-from tests.registry.world import SIZE, Folders, Registered
+from tests.registry.world import SIZE
 from tests.says import says
 
 COMPLETE = """
@@ -67,7 +66,7 @@ def complete_elsewhere(uri: str, folder: Path) -> tuple[np.ndarray, str]:
 
 
 def test_the_champion_completes_images_bit_for_bit_as_the_model_does(
-    teacher: Path, folders: Folders, config: RegisterConfig, promote_config: PromoteConfig, tmp_path: Path
+    teacher, folders, config, promote_config, tmp_path
 ):
     register.run_original(teacher, config)
     register.run(*folders.inputs, config)
@@ -83,7 +82,7 @@ def test_the_champion_completes_images_bit_for_bit_as_the_model_does(
     assert "/code/i2i_unlearn/" in package  # the package came with the version, not from the installation
 
 
-def test_images_of_another_size_and_numbers_that_are_no_pixels_are_refused(registered: Registered):
+def test_images_of_another_size_and_numbers_that_are_no_pixels_are_refused(registered):
     model = pyfunc.load_model(f"models:/{registered.name}/2")
     with pytest.raises(MlflowException, match=r"images of shape \(1, 9, 8, 1\) were sent; the model takes"):
         model.predict(np.zeros((1, SIZE + 1, SIZE, 1), dtype=np.uint8))
@@ -91,7 +90,7 @@ def test_images_of_another_size_and_numbers_that_are_no_pixels_are_refused(regis
         model.predict(np.full((1, SIZE, SIZE, 1), 0.5))
 
 
-def test_nothing_in_a_version_is_pickled(registered: Registered, tmp_path: Path):
+def test_nothing_in_a_version_is_pickled(registered, tmp_path):
     with tracking.connect() as server:
         saved = server.download(registered.version("2"), tmp_path)
     names = {path.relative_to(saved).as_posix() for path in saved.rglob("*") if path.is_file()}
@@ -104,11 +103,11 @@ def test_nothing_in_a_version_is_pickled(registered: Registered, tmp_path: Path)
     assert all("==" in line and "+" not in line for line in requirements)
 
 
-def test_nobody_is_champion_of_a_model_that_was_never_registered(config: RegisterConfig):
+def test_nobody_is_champion_of_a_model_that_was_never_registered(config):
     assert find_champion(config.model_name) is None
 
 
-def test_the_champion_is_told_with_all_requests_it_has_forgotten(registered: Registered):
+def test_the_champion_is_told_with_all_requests_it_has_forgotten(registered):
     assert find_champion(registered.name).requests == ()
     registered.tag("2", requests="digit-5,digit-3", erased="digit-3,digit-7")
     registered.set_alias("champion", "2")
@@ -118,7 +117,7 @@ def test_the_champion_is_told_with_all_requests_it_has_forgotten(registered: Reg
     assert champion.requests == ("digit-3", "digit-5", "digit-7")
 
 
-def test_a_fetched_version_has_the_registered_bytes(registered: Registered, teacher: Path, tmp_path: Path):
+def test_a_fetched_version_has_the_registered_bytes(registered, teacher, tmp_path):
     tracking.fetch_version(f"models:/{registered.name}/1", tmp_path / "model")
     assert files.digest_folder(tmp_path / "model") == files.digest_folder(teacher)
 
@@ -127,14 +126,12 @@ def test_a_fetched_version_has_the_registered_bytes(registered: Registered, teac
     "uri",
     ["models:/NAME@champion", "models:/NAME/latest", "models:/NAME", "models:/NAME/1/x", "models:/m-123", "NAME/1", ""],
 )
-def test_what_names_no_version_is_refused(registered: Registered, tmp_path: Path, uri: str):
+def test_what_names_no_version_is_refused(registered, tmp_path, uri):
     with says(UserError, "names no version", "models:/NAME/NUMBER"):
         tracking.fetch_version(uri.replace("NAME", registered.name), tmp_path / "model")
 
 
-def test_fetching_what_was_changed_in_mlflow_is_refused_and_leaves_the_earlier_output(
-    registered: Registered, tmp_path: Path
-):
+def test_fetching_what_was_changed_in_mlflow_is_refused_and_leaves_the_earlier_output(registered, tmp_path):
     tracking.fetch_version(f"models:/{registered.name}/1", tmp_path / "model")
     before = files.digest_folder(tmp_path / "model")
     registered.tag("1", model_sha256="0" * 64)
@@ -143,7 +140,7 @@ def test_fetching_what_was_changed_in_mlflow_is_refused_and_leaves_the_earlier_o
     assert files.digest_folder(tmp_path / "model") == before
 
 
-def test_fetching_a_version_that_does_not_exist_tells_which_do(registered: Registered, tmp_path: Path):
+def test_fetching_a_version_that_does_not_exist_tells_which_do(registered, tmp_path):
     with pytest.raises(UserError, match=r"has no version '7'; registered are: 1, 2"):
         tracking.fetch_version(f"models:/{registered.name}/7", tmp_path / "model")
 
@@ -160,13 +157,11 @@ def test_long_curves_are_thinned_and_keep_their_ends():
 
 
 @pytest.mark.parametrize(("tag", "ids"), [("", []), ("a", ["a"]), ("a,b", ["a", "b"])])
-def test_ids_in_a_tag(tag: str, ids: list[str]):
+def test_ids_in_a_tag(tag, ids):
     assert tracking.names(tag) == ids
 
 
-def test_a_server_that_is_down_is_one_line_after_a_few_seconds(
-    folders: Folders, config: RegisterConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_a_server_that_is_down_is_one_line_after_a_few_seconds(folders, config, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{free_port()}")
     begin = time.monotonic()
     with pytest.raises(UserError, match="cannot be reached .* start the server or correct MLFLOW_TRACKING_URI") as told:
@@ -186,7 +181,7 @@ def test_no_run_to_attach_to_means_no_stream():
     assert tracking.attached_stream() is None
 
 
-def test_a_fresh_folder_gets_its_own_database_in_silence(tmp_path: Path):
+def test_a_fresh_folder_gets_its_own_database_in_silence(tmp_path):
     code = "from i2i_unlearn.registry import tracking\nwith tracking.connect() as server: print(server.versions('x'))"
     env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     done = subprocess.run(

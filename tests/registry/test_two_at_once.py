@@ -6,14 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Barrier
 
 import pytest
 from mlflow import MlflowClient, pyfunc
 from mlflow.entities import Dataset, DatasetInput, LoggedModelInput, Param, RunTag
 
-from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
 from i2i_unlearn.registry import check
 from i2i_unlearn.registry.tracking.client import Client
 from i2i_unlearn.registry.tracking.entities import Logged
@@ -23,7 +21,6 @@ from i2i_unlearn.stages import promote, register
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
 from tests.registry.servers import mlflow_server
-from tests.registry.world import Folders
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -31,26 +28,19 @@ BEGAN_LATER = "another process, which began later, is registering the same model
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def first(tmp_path_factory) -> Iterator[str]:
     with mlflow_server(tmp_path_factory.mktemp("first")) as uri:
         yield uri
 
 
 @pytest.fixture(scope="module")
-def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def second(tmp_path_factory) -> Iterator[str]:
     with mlflow_server(tmp_path_factory.mktemp("second")) as uri:
         yield uri
 
 
 def test_a_version_goes_from_one_server_to_another_and_is_champion_there_alone(
-    first: str,
-    second: str,
-    teacher: Path,
-    folders: Folders,
-    config: RegisterConfig,
-    promote_config: PromoteConfig,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    first, second, teacher, folders, config, promote_config, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", first)
     register.run_original(teacher, config)
@@ -84,9 +74,7 @@ print(json.dumps(facts), flush=True)
 """
 
 
-def test_two_registrations_of_the_same_at_once_make_one_version(
-    first: str, teacher: Path, folders: Folders, config: RegisterConfig, monkeypatch: pytest.MonkeyPatch
-):
+def test_two_registrations_of_the_same_at_once_make_one_version(first, teacher, folders, config, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", first)
     register.run_original(teacher, config)
     told = json.dumps({"inputs": [str(path) for path in folders.inputs], "config": config.model_dump(mode="json")})
@@ -143,7 +131,7 @@ COUNTS: dict[str, Callable[[Client, str, str], int]] = {
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_what_two_write_at_the_same_moment_is_there_and_no_error(first: str, name: str):
+def test_what_two_write_at_the_same_moment_is_there_and_no_error(first, name):
     """MLflow's own client fails in a third of these rounds, or more (alias, data set)."""
     client = Client(first, first)
     experiment_id = client.create_experiment(f"collisions {name}")
@@ -168,7 +156,7 @@ def test_what_two_write_at_the_same_moment_is_there_and_no_error(first: str, nam
         assert COUNTS[name](client, run_id, about) == (50 if name in ("parameters", "tags") else 1)
 
 
-def test_a_model_that_another_registration_deleted_makes_no_version(first: str):
+def test_a_model_that_another_registration_deleted_makes_no_version(first):
     """As if the other had found it unfinished in the moment before it was finished."""
     client = Client(first, first)
     server = Server(client, first)
@@ -182,9 +170,7 @@ def test_a_model_that_another_registration_deleted_makes_no_version(first: str):
     assert server.versions("deleted") == []
 
 
-def test_a_model_that_is_deleted_while_it_is_uploaded_is_told_then(
-    first: str, folders: Folders, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_model_that_is_deleted_while_it_is_uploaded_is_told_then(first, folders, monkeypatch):
     client = Client(first, first)
     run_id = client.create_run(client.create_experiment("deleted meanwhile")).info.run_id
     upload = client.log_model_artifacts

@@ -36,16 +36,8 @@ def plain_files(folder: Path) -> tuple[list[str], list[str]]:
     return sorted(plain), sorted(other)
 
 
-def describe(folder: Path, names: Iterable[str]) -> tuple[File, ...]:
-    """Digest and size of files below `folder`."""
-    return tuple(
-        File.model_construct(name=name, sha256=files.digest_file(folder / name), size=(folder / name).stat().st_size)
-        for name in names
-    )
-
-
 def describe_all(folder: Path) -> tuple[File, ...]:
-    """As `describe`, of all files.
+    """Digest and size of all files below `folder`.
 
     Raises:
         UserError: something there is neither file nor folder, so a copy would differ.
@@ -53,7 +45,10 @@ def describe_all(folder: Path) -> tuple[File, ...]:
     plain, other = plain_files(folder)
     if other:
         raise UserError(f"{folder}: {other[0]} is a link or not a plain file; copy the folder with `cp -rL`")
-    return describe(folder, plain)
+    return tuple(
+        File.model_construct(name=name, sha256=files.digest_file(folder / name), size=(folder / name).stat().st_size)
+        for name in plain
+    )
 
 
 def printable(text: str) -> str:
