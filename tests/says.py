@@ -7,11 +7,12 @@ import pytest
 
 
 @contextmanager
-def says(kind: type[BaseException], *words: str) -> Iterator[None]:
-    """Expect an error of this kind that says all of `words`, in this order."""
+def says(kind: type[BaseException], *words: str) -> Iterator[pytest.ExceptionInfo[BaseException]]:
+    """Expect an error of this kind and of one line that says all of `words`, in this order."""
     with pytest.raises(kind) as told:
-        yield
+        yield told
     rest = str(told.value)
+    assert "\n" not in rest
     for word in words:
         assert word in rest, f"{told.value!s} does not say {word!r} (after the words before it)"
         rest = rest.partition(word)[2]

@@ -89,7 +89,7 @@ def test_broken_images_stop_the_import_otherwise(call, pets):
 def test_a_key_is_made_once(call, tmp_path):
     assert call("key")[0].startswith("wrote .secrets/hmac.key; keep it secret, and keep it")
     assert stat.S_IMODE((tmp_path / ".secrets/hmac.key").stat().st_mode) == 0o600
-    with pytest.raises(UserError, match="a key exists already and is kept"):
+    with pytest.raises(UserError, match="already exists and is kept"):
         call("key")
 
 

@@ -245,7 +245,7 @@ def test_all_faults_of_the_parameters_are_told_in_one_line(run, folder, taught, 
 @pytest.mark.parametrize("stage", ["split", "pretrain", "unlearn", "reference"])
 def test_missing_images_are_told_with_the_command_that_brings_them(run, stage):
     line = refused(run(stage, images="data/images"))
-    assert "data/images: no image shard (*.parquet) found; bring the demo's with `i2i-unlearn data embedded" in line
+    assert "data/images: no image shard (*.parquet) found; write the demo's with `i2i-unlearn data embedded" in line
 
 
 @pytest.mark.parametrize("stage", ["unlearn", "reference"])

@@ -8,6 +8,7 @@ from i2i_unlearn.data.filing import Champion, Workspace, file_request
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.request import make_request, read_request, write_request
 from i2i_unlearn.support.errors import UserError
+from tests.says import says
 
 ROOT = Path(__file__).parents[2]
 PARAMS = (ROOT / "params.yaml").read_text().replace("[digit-3]", "[first]")
@@ -118,48 +119,43 @@ def test_an_ids_file_is_copied_beside_the_request(workspace, tmp_path):
 def test_an_ids_file_with_repeats_is_refused_and_nothing_is_changed(workspace, tmp_path):
     (tmp_path / "mine.txt").write_text("id-1\nid-2\n\nid-2\nid-3\nid-1\n")
     before = contents(workspace)
-    with pytest.raises(UserError, match=r"2 of 5 sample ids repeat an earlier one \(the first is entry 3: 'id-2'\)"):
+    with says(UserError, "2 of 5 sample ids repeat", "entry 3", "'id-2'"):
         file_request(request(ids_file="second.ids.txt"), workspace, None, ids_file=tmp_path / "mine.txt")
     assert contents(workspace) == before
 
 
 REFUSED = {
-    "matches nothing": (request(labels=["zebra"]), None, "label 'zebra' matches no image; labels found: a, b, c"),
-    "matches everything": (request(labels=["a", "b", "c"]), None, "selects all 60 images; nothing would be retained"),
-    "leaves nothing to train on": (request(labels=["b", "c"]), None, "select every training image that is left"),
-    "exists": (request("first"), None, "this request exists already and is kept; choose another id"),
+    "matches nothing": (request(labels=["zebra"]), None, ("label 'zebra' matches no image", "a, b, c")),
+    "matches everything": (request(labels=["a", "b", "c"]), None, ("all 60 images", "narrow the selector")),
+    "leaves nothing to train on": (request(labels=["b", "c"]), None, ("every training image", "narrow the selectors")),
+    "exists": (request("first"), None, ("first.yaml", "already exists", "choose another id")),
     "id used by the champion": (
         request("old"),
         champion("old"),
-        "request id 'old' is used already .params.yaml or the promoted model names it.",
+        ("'old' is already in use", "params.yaml", "promoted model", "choose another id"),
     ),
     "only what is erased": (
         request(labels=["a"]),
         champion("first"),
-        "selects 20 images, but none that was trained on and is not erased already",
+        ("selects 20 images", "erased already", "split.requests"),
     ),
-    "a forgotten request without its file": (
-        request(),
-        champion("lost"),
-        "lost.yaml: no such forget request",
-    ),
+    "a forgotten request without its file": (request(), champion("lost"), ("lost.yaml", "request add")),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_refused_request_changes_nothing(workspace, case):
-    given, champion, fault = REFUSED[case]
+    given, champion, key_words = REFUSED[case]
     before = contents(workspace)
-    with pytest.raises(UserError, match=fault) as caught:
+    with says(UserError, *key_words):
         file_request(given, workspace, champion)
-    assert "\n" not in str(caught.value)
     assert contents(workspace) == before
 
 
 def test_wrong_params_change_nothing(workspace):
     workspace.params.write_text(PARAMS.replace("proxy_fraction: 0.0", "proxy_fraction: many"))
     before = contents(workspace)
-    with pytest.raises(UserError, match="split.proxy_fraction='many'"):
+    with says(UserError, "split.proxy_fraction='many'"):
         file_request(request(), workspace, None)
     assert contents(workspace) == before
 
@@ -175,7 +171,7 @@ def test_a_failing_write_of_params_takes_the_request_back(workspace, tmp_path, m
         return whole(path)
 
     monkeypatch.setattr(filing, "atomic_file", full_disk)
-    with pytest.raises(UserError, match="the disk is full"):
+    with says(UserError, "the disk is full"):
         file_request(request(ids_file="second.ids.txt"), workspace, None, ids_file=tmp_path / "mine.txt")
     assert contents(workspace) == before
 
@@ -183,13 +179,13 @@ def test_a_failing_write_of_params_takes_the_request_back(workspace, tmp_path, m
 def test_a_failing_command_takes_everything_back(workspace, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # no git repository, no DVC project
     before = contents(workspace)
-    with pytest.raises(UserError, match="`dvc add .*` failed and everything is as before: .*not inside of a DVC rep"):
+    with says(UserError, "`dvc add", "nothing was changed", "not inside of a DVC rep"):
         file_request(request(), workspace, None, commit=True)
     assert contents(workspace) == before
 
 
 def test_a_missing_program_is_told(monkeypatch):
-    with pytest.raises(UserError, match="`no-such-program` is not installed; install it, or run without --commit"):
+    with says(UserError, "`no-such-program` is not installed", "--commit"):
         commit_steps.run_all([["no-such-program", "add"]])
 
 

@@ -145,14 +145,14 @@ def test_what_is_wrong_is_one_line_with_status_400(ask: Ask):
             "inputs": [png(images[0]), png(np.zeros((9, 9), dtype=np.uint8))]
         },
         f"image 1: is 9000 x 9000 pixels (height x width); the model takes {SIZE} x {SIZE}": {"inputs": [bomb]},
-        "image 1: is a colour picture; the model takes grey ones": {"inputs": [png(images[0].repeat(3, axis=2))]},
+        "image 1: is a colour picture; send a grey one": {"inputs": [png(images[0].repeat(3, axis=2))]},
         f"images of shape (1, 4, 8, 1) were sent; the model takes (images, {SIZE}, {SIZE}, 1)": {
             "inputs": images[:, :4].tolist()
         },
-        "the images hold numbers that are no pixels; send whole numbers from 0 to 255": {
+        "the images hold numbers that are not pixels; send whole numbers from 0 to 255": {
             "inputs": (images.astype(int) + 256).tolist()
         },
-        "columns picture were sent; send `image` and, if wished, `visible`": {"inputs": {"picture": ["x"]}},
+        "columns picture were sent; send `image` and optionally `visible`": {"inputs": {"picture": ["x"]}},
         "keep_fraction=2.0 must lie between 0 and 1": {"inputs": images.tolist(), "params": {"keep_fraction": 2.0}},
     }
     for line, body in lines.items():

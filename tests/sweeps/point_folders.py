@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from i2i_unlearn.evaluation.findings import FINDINGS_VERSION
 from i2i_unlearn.support import files
 
 
@@ -56,7 +57,7 @@ def write_point(
         differences["unlearned-reference"] = psnr({"forget": forgetting - reference})
         closeness = {"forget": {"reference_psnr_db": score(11.0 + forgetting)}}
     metrics = {
-        "schema_version": 1,
+        "schema_version": FINDINGS_VERSION,
         "operator": "center_hole",
         "keep_fraction": 0.75,
         "extractor": "efficientnet_lite0",
@@ -70,10 +71,10 @@ def write_point(
         "cost": {"unlearn_s": 12.3},
     }
     files.write_json(folder / "evaluation/metrics.json", metrics)
-    verdict = {"policy": "forgotten", "outcome": outcome, "lines": []}
-    other = {"policy": "as_unseen", "outcome": "fail", "lines": []}
-    verdicts = {"schema_version": 1, "deciding": "forgotten", "verdicts": {"forgotten": verdict, "as_unseen": other}}
-    files.write_json(folder / "evaluation/verdicts.json", {**verdicts, "sentence": ""})
+    outcomes = {"forgotten": outcome, "as_unseen": "fail"}
+    judged = {name: {"policy": name, "outcome": found, "lines": []} for name, found in outcomes.items()}
+    verdicts = {"schema_version": FINDINGS_VERSION, "deciding": "forgotten", "verdicts": judged, "sentence": ""}
+    files.write_json(folder / "evaluation/verdicts.json", verdicts)
     return folder
 
 

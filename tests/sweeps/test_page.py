@@ -40,14 +40,14 @@ def test_every_point_and_both_landmarks_are_in_the_table_with_numbers_and_fronts
     head, original, reference, first, second, beaten, diverged = rows(page)
     assert head[:3] == ["Point", "Front", "Forget set (dB)"]
     assert original[:3] == ["Original", "", "0.00"]
-    assert reference[:3] == ["Reference", "", "−2.00 −2.05 to −1.95"]
+    assert reference[:3] == ["Retrained", "", "−2.00 −2.05 to −1.95"]
     assert first[:4] == [
         "encoder_l2 alpha 0.1",
-        "forgetting most, like unseen",
+        "forgetting most, as unseen",
         "−0.50 −0.55 to −0.45",
         "−0.05 −0.10 to 0.00",
     ]
-    assert second[:3] == ["encoder_l2 alpha 0.25", "forgetting most, like unseen", "−1.90 −1.95 to −1.85"]
+    assert second[:3] == ["encoder_l2 alpha 0.25", "forgetting most, as unseen", "−1.90 −1.95 to −1.85"]
     assert second[-2:] == ["✓ Passed as_unseen failed", "12.3 s"]
     assert beaten[:2] == ["max_loss alpha 0.25", ""]
     assert diverged[:3] == ["max_loss alpha 9", "", "–"]
@@ -98,7 +98,7 @@ def test_the_plot_is_announced_and_follows_the_colours_of_the_page(folders):
 
 def test_the_plot_marks_original_and_reference_and_names_values_and_outcomes(folders):
     words = re.findall(r"<text[^>]*>([^<]+)</text>", pareto_plot(tabulate(folders)))
-    assert {"Original", "Reference", "encoder_l2", "max_loss", "front", "0.1 ✗", "0.25 ✓", "0.25 ?"} <= set(words)
+    assert {"Original", "Retrained", "encoder_l2", "max_loss", "front", "0.1 ✗", "0.25 ✓", "0.25 ?"} <= set(words)
     assert not [word for word in words if word.startswith("9")]  # diverged: it has no place
 
 

@@ -7,6 +7,7 @@ from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.sweeps import record
 from i2i_unlearn.sweeps import table as pareto
 from tests.registry.world import use_store
+from tests.says import says
 from tests.sweeps.point_folders import write_point
 
 
@@ -54,7 +55,7 @@ def test_a_sweep_is_a_run_and_every_point_a_nested_run_with_its_settings_and_num
     assert run.data.params["unlearn.alpha"] == "1.0"
     assert (run.data.metrics["forgetting_db"], run.data.metrics["forgetting_db_low"]) == (-3.0, -3.05)
     assert (run.data.metrics["retention_db"], run.data.metrics["gap_db"]) == (-0.3, -1.0)
-    assert (run.data.tags["gate"], run.data.tags["front"]) == ("pass", "forgetting most, like unseen")
+    assert (run.data.tags["gate"], run.data.tags["front"]) == ("pass", "forgetting most, as unseen")
     assert run.info.status == parent.info.status == "FINISHED"
 
 
@@ -80,7 +81,7 @@ def test_recording_again_changes_nothing(client, swept, experiment):
 def test_a_wider_sweep_adds_runs_and_corrects_the_front(client, swept, experiment):
     first = record.run(swept("a", (1.0, -3.0)), experiment)
     _, before = runs(client, experiment)
-    assert before["encoder_l2 alpha 1"].data.tags["front"] == "forgetting most, like unseen"
+    assert before["encoder_l2 alpha 1"].data.tags["front"] == "forgetting most, as unseen"
     second = record.run(swept("b", (1.0, -3.0), (0.5, -2.0)), experiment)
     (parent,), after = runs(client, experiment)
     assert first["run_id"] == second["run_id"] == parent.info.run_id
@@ -101,5 +102,5 @@ def test_points_are_nested_in_the_run_that_kubeflow_opened(client, swept, experi
 
 
 def test_a_folder_without_a_table_is_refused(client, tmp_path):
-    with pytest.raises(UserError, match=r"points\.json: no such file"):
+    with says(UserError, "points.json: no such file"):
         record.run(tmp_path, "sweeps")

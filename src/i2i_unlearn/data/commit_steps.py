@@ -1,4 +1,4 @@
-"""The DVC and git commands that version a request, printed for the user or run for them."""
+"""The DVC and git commands that put a request under version control: printed for the user, or run for them."""
 
 import shlex
 import subprocess
@@ -23,13 +23,13 @@ def commands(request_id: str, requests: Path, params: Path) -> list[list[str]]:
 
 
 def dvc_files(requests: Path) -> tuple[Path, Path]:
-    """What `dvc add` of the data folder writes: its pointer and, the first time, the .gitignore beside it."""
+    """What `dvc add` of the data folder writes: its pointer and, the first time, the .gitignore next to it."""
     tracked = requests.parent
     return tracked.with_name(f"{tracked.name}.dvc"), tracked.with_name(".gitignore")
 
 
 def as_line(command: list[str]) -> str:
-    """A command as one types it."""
+    """A command as typed in a shell."""
     return shlex.join(command)
 
 
@@ -45,19 +45,19 @@ def run_all(steps: list[list[str]]) -> None:
         except FileNotFoundError:
             raise UserError(f"`{step[0]}` is not installed; install it, or run without --commit") from None
         if done.returncode != 0:
-            said = " ".join((done.stderr or done.stdout).split()) or "it said nothing"
-            raise UserError(f"`{as_line(step)}` failed and everything is as before: {said[-500:]}")
+            said = " ".join((done.stderr or done.stdout).split()) or "it printed nothing"
+            raise UserError(f"`{as_line(step)}` failed, nothing was changed: {said[-500:]}")
 
 
 def _program(name: str) -> str:
-    """DVC lies in the environment's bin folder, which need not be on the PATH."""
-    beside = Path(sys.executable).with_name(name)
-    return str(beside) if beside.exists() else name
+    """DVC is in the environment's bin folder, which may not be on the PATH."""
+    installed = Path(sys.executable).with_name(name)
+    return str(installed) if installed.exists() else name
 
 
 @contextmanager
 def unstaged_on_error(steps: list[list[str]]) -> Iterator[None]:
-    """On any failure take out of git's index what the `git add` among `steps` may have put there."""
+    """On any failure, unstage what the `git add` among `steps` may have staged."""
     try:
         yield
     except BaseException:  # also when the user presses Ctrl-C

@@ -37,16 +37,16 @@ class Filed:
 
     num_selected: int
     moved: tuple[str, ...]
-    """Ids that went from split.requests to split.erased."""
+    """Ids that moved from split.requests to split.erased."""
     source: str
-    """New snapshot.source; empty = it stays."""
+    """New snapshot.source; empty = unchanged."""
     steps: list[list[str]]
-    """The commands that version the request."""
+    """The commands that put the request under version control."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """Where things lie."""
+    """Where images, requests and settings are."""
 
     images: str
     requests: Path
@@ -63,22 +63,22 @@ def file_request(
 ) -> Filed:
     """Check `request` against the images, write it, and make it active in params.yaml.
 
-    What the champion has forgotten already becomes `erased`, and the champion becomes the next teacher.
+    What the champion has already forgotten becomes `erased`, and the champion becomes the next teacher.
 
     Args:
-        request: the request. If it has an ids file, `request.selector.ids_file` is the name it gets beside the request.
-        workspace: where things lie.
+        request: the request; `request.selector.ids_file` is the name of the ids file's copy, if there is one.
+        workspace: where images, requests and settings are.
         champion: the promoted version; None if there is none.
-        ids_file: copied beside the request.
-        commit: also run the commands that version the request, from the current folder.
+        ids_file: copied next to the request.
+        commit: also run the commands that put the request under version control, from the current folder.
 
     Raises:
         UserError: the request exists, repeats an entry, selects nothing, everything, or only what is erased,
-            params.yaml cannot be changed, or a command failed. Nothing is changed then.
+            params.yaml cannot be changed, or a command failed. Then nothing is changed.
     """
     path = workspace.requests / f"{request.id}.yaml"
     if path.exists():
-        raise UserError(f"{path}: this request exists already and is kept; choose another id")
+        raise UserError(f"{path}: this request already exists and is kept; choose another id")
     request = with_ids(request, read_ids(ids_file)) if ids_file else request
     _check_no_repeats(request)
     params = load_params(workspace.params)
@@ -99,7 +99,7 @@ def file_request(
 
 
 def _check_no_repeats(request: ForgetRequest) -> None:
-    """A repeat is a slip of whoever made the list; the entry that should stand there would not be forgotten."""
+    """A repeat is a slip in the list; the entry that was meant would not be forgotten."""
     for column, values in request.selector.wanted().items():
         first: dict[str, int] = {}
         repeats = [place for place, value in enumerate(values) if first.setdefault(value, place) != place]
@@ -116,7 +116,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _touched(request: ForgetRequest, workspace: Workspace) -> list[Path]:
-    """The files that filing `request` writes, those of DVC included."""
+    """The files that filing `request` writes, including DVC's."""
     names = [f"{request.id}.yaml", request.selector.ids_file]
     requests = [workspace.requests / name for name in names if name]
     return [workspace.params, *requests, *commit_steps.dvc_files(workspace.requests)]
@@ -124,7 +124,7 @@ def _touched(request: ForgetRequest, workspace: Workspace) -> list[Path]:
 
 @contextmanager
 def restored_on_error(*paths: Path) -> Iterator[None]:
-    """On any failure the files get their old content back; those that were not there are removed."""
+    """On any failure the files get their old content back; new ones are removed."""
     before = {path: path.read_bytes() if path.exists() else None for path in paths}
     try:
         yield
@@ -147,12 +147,12 @@ class _Plan:
 def _plan(new_id: str, config: SplitConfig, champion: Champion | None) -> _Plan:
     forgotten = list(champion.requests) if champion else []
     moved = tuple(id_ for id_ in config.requests if id_ in forgotten)
-    # A champion may know of requests that this params.yaml never held (another branch): they stay forgotten too.
+    # A champion may know of requests that this params.yaml never held (another branch); they stay forgotten too.
     erased = list(dict.fromkeys([*config.erased, *moved, *forgotten]))
     active = [id_ for id_ in config.requests if id_ not in moved]
     if new_id in (*active, *erased):
         raise UserError(
-            f"request id {new_id!r} is used already (params.yaml or the promoted model names it); choose another id"
+            f"request id {new_id!r} is already in use (params.yaml or the promoted model names it); choose another id"
         )
     return _Plan([*active, new_id], erased, moved)
 
@@ -162,12 +162,12 @@ def _replaced(params: dict[str, Any], plan: _Plan) -> dict[str, Any]:
 
 
 def _check(request: ForgetRequest, workspace: Workspace, config: SplitConfig) -> int:
-    """Split as it will be after filing; its errors are this request's."""
+    """Split as after filing; its errors are this request's."""
     index = read_index(workspace.images)
     selected = select(request, index)
     if selected.all():
         raise UserError(
-            f"forget request {request.id!r} selects all {len(index)} images; nothing would be retained: narrow the"
+            f"forget request {request.id!r} selects all {len(index)} images; nothing would be retained; narrow the"
             " selector"
         )
     others = [id_ for id_ in config.requests if id_ != request.id]
@@ -187,13 +187,13 @@ def changed_params(text: str, plan: _Plan, teacher: Mapping[str, str]) -> str:
     """params.yaml with other requests and teacher; comments, order and quotes stay."""
     yaml = YAML()
     yaml.preserve_quotes = True
-    yaml.width = 4096  # no line is broken anew
+    yaml.width = 4096  # wrap no line
     content = yaml.load(text)
     _replace_items(content["split"]["requests"], plan.requests)
     _replace_items(content["split"]["erased"], plan.erased)
     content["snapshot"].update(teacher)
     if teacher and content["snapshot"].get("checkpoint"):
-        content["snapshot"]["checkpoint"] = {}  # said of the file that the original came from
+        content["snapshot"]["checkpoint"] = {}  # described the file that the original came from
     buffer = io.StringIO()
     yaml.dump(content, buffer)
     return buffer.getvalue()

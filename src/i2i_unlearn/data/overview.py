@@ -1,4 +1,4 @@
-"""What is in a set of images: counts for the person who looks at it."""
+"""Counts of what a set of images holds."""
 
 import io
 from collections import Counter

@@ -1,6 +1,6 @@
-"""Forget requests: who asked when for which images to be forgotten; one YAML file each under data/forget/.
+"""Forget requests: who asked when for which images to be forgotten, one YAML file each under data/forget/.
 
-A request file never changes because of a run: its state follows from params.yaml and the registry.
+No run changes a request file: its state follows from params.yaml and the registry.
 """
 
 import datetime
@@ -18,7 +18,7 @@ from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_file
 
 NearDuplicates = Literal["include", "drop", "keep"]
-"""What becomes of near-copies of the images that a request selects (data/copies.py)."""
+"""What becomes of near-copies of the images that a request selects (split/near_copies.py)."""
 RequestId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
 
@@ -30,7 +30,7 @@ class Selector(BaseModel):
     subjects: tuple[str, ...] = ()
     sample_ids: tuple[str, ...] = ()
     ids_file: str = ""
-    """Name of a text file beside the request: one sample id a line."""
+    """Name of a text file next to the request: one sample id per line."""
     _ids_in_file: tuple[str, ...] = PrivateAttr(default=())
 
     @model_validator(mode="after")
@@ -38,7 +38,7 @@ class Selector(BaseModel):
         if not (self.labels or self.subjects or self.sample_ids or self.ids_file):
             raise ValueError("give at least one of labels, subjects, sample_ids, ids_file")
         if PurePath(self.ids_file).name != self.ids_file:
-            raise ValueError(f"ids_file {self.ids_file!r} must be the name of a file beside the request")
+            raise ValueError(f"ids_file {self.ids_file!r} must be the name of a file next to the request")
         return self
 
     def wanted(self) -> dict[str, tuple[str, ...]]:
@@ -51,18 +51,18 @@ class Selector(BaseModel):
 
 
 class Pause(BaseModel):
-    """Days on which the clock stands still, for example while the person's identity is checked."""
+    """Days on which the clock is stopped, for example while the person's identity is checked."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     since: datetime.date
     until: datetime.date | None = None
-    """First day on which the clock runs again; null = it stands still yet."""
+    """First day on which the clock runs again; null = it is still stopped."""
     reason: Annotated[str, StringConstraints(min_length=1)]
 
     @model_validator(mode="after")
     def _ends_after_it_began(self) -> Self:
         if self.until is not None and self.until <= self.since:
-            raise ValueError(f"until {self.until} must lie after since {self.since}")
+            raise ValueError(f"until {self.until} must be after since {self.since}")
         return self
 
 
@@ -74,28 +74,27 @@ class ForgetRequest(BaseModel):
     id: RequestId
     received: datetime.date
     due: datetime.date
-    """Last day to comply: one month after `received`, later only with a reason."""
+    """Last day to comply: at most one month after `received`, later only with `extension_reason`."""
     extension_reason: str = ""
     basis: str
     """Why the images must be forgotten, in the officer's words."""
     selector: Selector
     near_duplicates: NearDuplicates = "keep"
-    """Came after the first files of schema version 1: they lack it and mean what they meant, `keep`."""
     paused: tuple[Pause, ...] = ()
-    """In order, each after the one before; `due` does not count them, the deadline does. Came later, as the above."""
+    """In order of time, without overlap; they move the deadline, not `due`."""
     note: str = ""
 
     def paused_days(self, today: datetime.date) -> int:
-        """Days until `today` on which the clock stood still."""
+        """Days until `today` on which the clock was stopped."""
         ends = ((pause, min(pause.until or today, today)) for pause in self.paused)
         return sum(max((end - pause.since).days, 0) for pause, end in ends)
 
     def last_day(self, today: datetime.date) -> datetime.date:
-        """`due`, moved by the days until `today` on which the clock stood still."""
+        """`due`, moved by the days until `today` on which the clock was stopped."""
         return self.due + datetime.timedelta(days=self.paused_days(today))
 
     def is_paused(self, today: datetime.date) -> bool:
-        """Whether the clock stands still on this day."""
+        """Whether the clock is stopped on this day."""
         return any(pause.since <= today and (pause.until is None or today < pause.until) for pause in self.paused)
 
     @model_validator(mode="after")
@@ -112,14 +111,14 @@ class ForgetRequest(BaseModel):
     @model_validator(mode="after")
     def _due_is_lawful(self) -> Self:
         if self.due < self.received:
-            raise ValueError(f"due {self.due} lies before received {self.received}")
+            raise ValueError(f"due {self.due} is before received {self.received}")
         if self.due > one_month_after(self.received) and not self.extension_reason:
-            raise ValueError(f"due {self.due} is later than one month after {self.received}: give extension_reason")
+            raise ValueError(f"due {self.due} is later than one month after {self.received}; give extension_reason")
         return self
 
 
 def make_request(**values: Any) -> ForgetRequest:
-    """A request made by hand.
+    """A request from its entries.
 
     Raises:
         UserError: values are missing, unknown or wrong (all are listed).
@@ -178,27 +177,27 @@ def _faults(error: ValidationError) -> list[str]:
 
 
 def with_ids(request: ForgetRequest, ids: tuple[str, ...]) -> ForgetRequest:
-    """The request knowing what stands in its ids file."""
+    """The request with the content of its ids file."""
     selector = request.selector.model_copy()
     selector._ids_in_file = ids
     return request.model_copy(update={"selector": selector})
 
 
 def read_ids(path: Path) -> tuple[str, ...]:
-    """Sample ids of a text file, one a line; empty lines do not count.
+    """Sample ids of a text file, one per line; empty lines do not count.
 
     Raises:
-        UserError: the file is missing, is no text, or holds no id.
+        UserError: the file is missing, not text, or holds no id.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path}: the ids file cannot be read ({error}); it is a text file with one id a line"
+            f"{path}: the ids file cannot be read ({error}); it must be a text file with one id per line"
         ) from None
     ids = tuple(line.strip() for line in lines if line.strip())
     if not ids:
-        raise UserError(f"{path}: the ids file holds no sample id; write one id a line")
+        raise UserError(f"{path}: the ids file holds no sample id; write one id per line")
     return ids
 
 
@@ -236,38 +235,30 @@ def write_request(request: ForgetRequest, path: str | Path) -> None:
     """Write `request`, whole or not at all; equal requests give equal bytes.
 
     Raises:
-        UserError: the file exists: a request is never overwritten.
+        UserError: the file exists; a request is never overwritten.
     """
     path = Path(path)
     if path.exists():
-        raise UserError(f"{path}: this request exists already and is kept; choose another id")
+        raise UserError(f"{path}: this request already exists and is kept; choose another id")
     with atomic_file(path) as aside:
         aside.write_bytes(request_bytes(request))
 
 
 def request_bytes(request: ForgetRequest) -> bytes:
-    """The YAML of a request; empty entries are left out, and `near_duplicates` where it is `keep`."""
-    content = request.model_dump(mode="python")
-    content["selector"] = {key: list(v) if isinstance(v, tuple) else v for key, v in content["selector"].items() if v}
-    content = {
-        key: value
-        for key, value in content.items()
-        if value not in ("", ()) and (key, value) != ("near_duplicates", "keep")
-    }
-    if request.paused:
-        content["paused"] = [pause.model_dump(exclude_none=True) for pause in request.paused]
+    """The YAML of a request, without entries that have their default value."""
+    content = {"schema_version": request.schema_version, **request.model_dump(exclude_defaults=True)}
     text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=4096)
     return text.encode()
 
 
 def select(request: ForgetRequest, index: pd.DataFrame, *, strict: bool = True) -> NDArray[np.bool_]:
-    """True for each image of `index` that the request means.
+    """True for each image of `index` that the request selects.
 
     Args:
         request: a request that was read by `read_request`.
         index: columns label, subject, sample_id.
-        strict: every entry of the selector must match an image. Not for requests that were fulfilled: their images may
-            have left the data since.
+        strict: every entry of the selector must match an image. False for fulfilled requests, whose images may have
+            left the data since.
 
     Raises:
         UserError: an entry matches no image. The message counts entries and does not name subjects or ids.
@@ -291,5 +282,5 @@ def _no_match(column: str, missing: list[str], values: tuple[str, ...], index: p
     first = list(values).index(missing[0]) + 1
     return (
         f"{len(missing)} of {len(values)} {column.replace('_', ' ')}s match no image (the first is entry {first});"
-        " correct the selector, `i2i-unlearn data show` tells what is there"
+        " correct the selector; `i2i-unlearn data show` lists what there is"
     )

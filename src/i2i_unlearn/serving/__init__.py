@@ -1,1 +1,1 @@
-"""Completing images with a model that is done: what the registered version and the command `complete` share."""
+"""Using a finished model: the registered version, the command `complete`, export, and the similarity filter."""

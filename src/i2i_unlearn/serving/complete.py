@@ -1,9 +1,9 @@
-"""Complete many images with a model that is done. No step of the pipeline: somebody asks for it.
+"""Complete many images with a finished model: a command, not a step of the pipeline.
 
-Each completion is a PNG that appears whole or not at all. A run that was killed goes on where it was: the folder keeps
-in `made_from.json` what it was made from, and a run with anything else is refused. Images are completed in batches that
-are always cut alike, and each batch draws its own random numbers: the same inputs, settings and batch size give the
-same bytes, interrupted or not.
+Each completion is a PNG that appears whole or not at all. A killed run continues where it stopped: `made_from.json` in
+the folder says what the completions were made from, and a run with anything else is refused. Batches are always cut the
+same way, and each draws its own random numbers, so the same inputs, settings and batch size give the same bytes,
+interrupted or not.
 """
 
 import itertools
@@ -45,22 +45,22 @@ def run(
 ) -> Facts:
     """Complete the images that `images` names (serving/inputs.py) into the folder `out`.
 
-    Images of another size than the model's are scaled and cut as everywhere (data/decoding.py).
+    Images of another size than the model's are scaled and cropped (data/images/decoding.py).
 
     Args:
         model: a model directory, models:/NAME/NUMBER or models:/NAME@ALIAS.
         images: an image, a Parquet file, or a folder.
         out: output folder, outside of `images`.
-        config: section `complete`. What is hidden, and the seed, are a registered version's own where it has them.
-        asked: operator, keep_fraction or seed that overrule both.
+        config: section `complete`; a registered version's own operator and seed take precedence over it.
+        asked: operator, keep_fraction or seed that override both.
         image_column: column of Parquet files.
 
     Returns:
-        model, model_sha256, operator, keep_fraction, seed, num_images, num_completed (in this run), num_there (before).
+        model, model_sha256, operator, keep_fraction, seed, num_images, num_completed (by this run), num_there (before).
 
     Raises:
-        UserError: the model cannot be had, `out` holds completions of something else, or, in the end, some images could
-            not be read: all others are completed, and `unreadable.txt` lists these.
+        UserError: the model cannot be loaded, `out` holds completions of something else, or, at the end, some images
+            could not be read; then all others are completed, and `unreadable.txt` lists these.
     """
     inputs, out = find_inputs(images, image_column), Path(out)
     _check_apart(Path(images), out)
@@ -91,12 +91,12 @@ def _check_apart(images: Path, out: Path) -> None:
     inside = images.resolve()
     if inside == out.resolve() or inside in out.resolve().parents:
         raise UserError(
-            f"{out}: lies in the folder of the images, where completions would be taken for images; choose another"
+            f"{out}: is inside the folder of the images, where completions would be taken for images; choose another"
         )
 
 
 def _claim(out: Path, source: Source, inputs: Inputs, config: CompleteConfig) -> None:
-    """Make `out` the folder of this work, or go on in it; remove what a killed run left."""
+    """Make `out` the folder of this work, or continue in it; remove what a killed run left."""
     how = config.model_dump(mode="json", exclude={"device", "model"})
     made_from = {"schema_version": SCHEMA_VERSION, "model_sha256": source.sha256, **how, "inputs": inputs.digests()}
     path = out / MADE_FROM
@@ -106,7 +106,7 @@ def _claim(out: Path, source: Source, inputs: Inputs, config: CompleteConfig) ->
         if other:
             raise UserError(
                 f"{out}: holds completions of something else (differing: {', '.join(other)}); choose another folder, or"
-                " remove it to begin anew"
+                " remove it to start again"
             )
     elif out.exists() and any(out.iterdir()):
         raise UserError(f"{out}: is not empty and holds no completions; choose another folder")
@@ -131,7 +131,7 @@ class _Batches:
         self._out, self._completer, self._config = out, completer, config
 
     def complete(self, number: int, items: list[Item]) -> None:
-        """Complete what is missing of batch `number`; all of it is computed, for that decides what is drawn."""
+        """Complete what is missing of batch `number`; all of it is computed, since that decides what is drawn."""
         missing = [item for item in items if not (self._out / item.name).exists()]
         if not missing:
             return
@@ -167,5 +167,5 @@ def _list_unreadable(out: Path, unreadable: list[str], total: int) -> None:
         aside.write_text("".join(f"{line}\n" for line in unreadable), encoding="utf-8")
     raise UserError(
         f"{len(unreadable)} of {total} images could not be read, the others are completed; {path} lists them, the"
-        f" first: {unreadable[0]}"
+        f" first is {unreadable[0]}"
     )

@@ -1,4 +1,4 @@
-"""Fill hidden pixels: the one way in which a served version and the command `complete` do it.
+"""Fills hidden pixels, for served versions and the command `complete`.
 
 Shape letters: B batch, C channels, H, W pixels.
 """
@@ -16,7 +16,7 @@ from i2i_unlearn.models.operators import Operator
 from i2i_unlearn.models.pixels import to_float, to_uint8
 
 CHUNK = 100
-"""Images that a model sees at once: bounds memory, whatever the size of a request."""
+"""Images that a model sees at once; bounds memory for requests of any size."""
 
 Pixels = NDArray[np.uint8]
 Visible = NDArray[np.bool_]
@@ -24,7 +24,7 @@ Visible = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Completer:
-    """A model (models.base.ImageToImage) and what hides pixels from it where nothing else does."""
+    """A model (models.base.ImageToImage) and the operator that hides pixels where the caller gives no mask."""
 
     model: Any
     operator: Operator
@@ -36,7 +36,7 @@ class Completer:
         return visible
 
     def __call__(self, images_BHWC: Pixels, visible_BHW: Visible | None, generator: torch.Generator) -> Pixels:
-        """Complete uint8 images; visible pixels come back as given. Without masks, the operator draws them."""
+        """Complete uint8 images; visible pixels are returned unchanged. Without masks, the operator draws them."""
         chunks = [
             self._complete(images_BCHW, visible_BHW, generator)
             for images_BCHW, visible_BHW in self._chunks(images_BHWC, visible_BHW, generator)

@@ -15,10 +15,10 @@ from i2i_unlearn.training.run import Facts
 def run(model: str, teacher: str | Path, out: str | Path, config: SnapshotConfig, *, like: str = "") -> Facts:
     """Write the model (a directory or models:/NAME/VERSION) to the file `out`, in the layout of its original.
 
-    The original is `like`, or else the file that the summary beside `teacher` names, whose digest must be the same.
+    The original is `like`, or else the file that the summary next to `teacher` names, whose digest must match.
 
     Raises:
-        UserError: of no family or origin that has such a format, or the original is missing, another, or does not fit.
+        UserError: the model does not come from a published file, or that file is missing, changed, or does not fit.
     """
     with tempfile.TemporaryDirectory() as fetched:
         folder = Path(_local(model, fetched))
@@ -44,19 +44,19 @@ def _local(model: str, fetched: str) -> str:
 
 
 def _recorded(teacher: Path) -> Path:
-    """The published file that the teacher was made from, as `snapshot` wrote it down."""
+    """The published file that the teacher was made from, as `snapshot` recorded it."""
     summary = teacher.parent / "summary.json"
     if not summary.is_file():
-        raise UserError(f"{summary}: no such file; name the original file with --like, or the teacher with --teacher")
+        raise UserError(f"{summary}: no such file; give the original file with --like, or the teacher with --teacher")
     told = read_json(summary)
     source = str(told.get("source", ""))
     if not is_checkpoint(source):
         raise UserError(
-            f"{teacher}: was made from {source or 'something unknown'}, no published file, so it has no original "
-            "format; hand on the model directory itself, or name a published file with --like"
+            f"{teacher}: was made from {source or 'an unknown source'}, not from a published file, so there is no "
+            "original format to return to; if you have such a file, give it with --like"
         )
     if not Path(source).is_file():
-        raise UserError(f"{source}: no such file any more; name the original file with --like")
+        raise UserError(f"{source}: file no longer exists; give the original file with --like")
     if digest_file(source) != told.get("source_sha256"):
-        raise UserError(f"{source}: is another file than the teacher was made from; name the original with --like")
+        raise UserError(f"{source}: is not the file that the teacher was made from; give that one with --like")
     return Path(source)

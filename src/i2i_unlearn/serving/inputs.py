@@ -2,7 +2,7 @@
 
 input                        completion
 cats/tom.png                 cats/tom.png
-cats/tom.jpg                 cats/tom.jpg.png (tom.png may lie beside it)
+cats/tom.jpg                 cats/tom.jpg.png (next to it there may be a tom.png)
 row 7 of cats.parquet        cats/00000007.png
 """
 
@@ -59,26 +59,26 @@ class Inputs:
                 yield Item(row.where, (target / f"{number:08d}.png").as_posix(), row.read)
 
     def digests(self) -> list[list[str]]:
-        """Name and sha256 of each file; of one that cannot be read, the reason."""
+        """Name and sha256 of each file, or the reason why it cannot be read."""
         return [[path.relative_to(self.root).as_posix(), _digest(path)] for path in self.paths]
 
 
 def find_inputs(path: str | Path, image_column: str = "image") -> Inputs:
-    """The images that `path` names; hidden files do not count, every other file is taken for an image.
+    """The images that `path` names; hidden files are ignored, every other file counts as an image.
 
     Raises:
-        UserError: there is nothing, or two would give the same completion.
+        UserError: there is no file, or two would give the same completion.
     """
     path = Path(path)
     if path.is_file():
         return Inputs(path.parent, (path,), image_column)
     if not path.is_dir():
-        raise UserError(f"{path}: no such file or folder; name an image, a Parquet file or a folder of them")
+        raise UserError(f"{path}: no such file or folder; give an image, a Parquet file or a folder of them")
     below = (found for found in path.rglob("*") if found.is_file())
     shown = sorted(found for found in below if not _is_hidden(found.relative_to(path)))
     inputs = Inputs(path, tuple(shown), image_column)
     if not inputs.paths:
-        raise UserError(f"{path}: holds no file; name an image, a Parquet file or a folder of them")
+        raise UserError(f"{path}: holds no file; give an image, a Parquet file or a folder of them")
     _check_names(inputs)
     return inputs
 

@@ -1,13 +1,13 @@
-"""What a caller of the served model sends, and what goes back.
+"""What a caller of the served model sends, and what is returned.
 
-sent                                                           comes back
+sent                                                           returned
 numbers (B, H, W, C), 0-255                                    numbers of the same shape
 strings: PNG or JPEG files in base64                           records {"image": PNG in base64}
-columns `image` (either of these) and, if wished, `visible`    as `image` was sent
+columns `image` (either of these) and optionally `visible`     as `image` was sent
 
 `visible` is a mask for each image: numbers (H, W) or a picture in base64, white (or 1) = kept, black (or 0) = to be
-filled; null = as the operator hides. Sizes must be the model's: what is completed is what was sent, not a part of it.
-All that comes from outside is looked at here, before a model sees it.
+filled; null = the operator hides. Sizes must be the model's, so that all that was sent is completed. All input from
+outside is checked here, before a model sees it.
 Shape letters: B batch, C channels, H, W pixels.
 """
 
@@ -28,10 +28,10 @@ from i2i_unlearn.support.errors import UserError
 
 IMAGE, VISIBLE, REFUSED = "image", "visible", "refused"
 REFUSAL = "refused by the filter for pending forget requests"
-"""All that a caller learns of it: not which image it was near, nor how near."""
+"""All that a caller learns: not which image it resembled, nor how closely."""
 FORMATS = ("PNG", "JPEG")
-_BYTES_PER_PIXEL = 8  # an RGBA picture of 16 bits, not compressed
-_BYTES_BESIDE = 2**20  # colour profile, EXIF and the like
+_BYTES_PER_PIXEL = 8  # an uncompressed RGBA picture of 16 bits
+_BYTES_OF_METADATA = 2**20  # colour profile, EXIF and the like
 _WHITE = 128
 
 
@@ -41,22 +41,22 @@ class Asked:
 
     images_BHWC: NDArray[np.uint8]
     visible: list[NDArray[np.bool_] | None]
-    """A mask (H, W) for each image, True = kept; None where the operator shall draw it."""
+    """A mask (H, W) for each image, True = kept; None where the operator draws it."""
     encoded: bool
-    """Whether the images came as picture files, and go back so."""
+    """Whether the images came as picture files, and are returned as such."""
 
 
 def read_payload(data: Any, image_size: tuple[int, int], num_channels: int) -> Asked:
-    """Read what MLflow hands on of a request; `image_size` is (height, width).
+    """Read what MLflow passes on of a request; `image_size` is (height, width).
 
     Raises:
-        UserError: it is of no form that is known, or an image or mask is not what the model takes.
+        UserError: its form is not known, or an image or mask is not what the model takes.
     """
     columns = _columns(data)
     unknown = sorted(set(columns) - {IMAGE, VISIBLE})
     if IMAGE not in columns or unknown:
         raise UserError(
-            f"columns {', '.join(map(str, columns)) or 'none'} were sent; send `{IMAGE}` and, if wished, `{VISIBLE}`"
+            f"columns {', '.join(map(str, columns)) or 'none'} were sent; send `{IMAGE}` and optionally `{VISIBLE}`"
         )
     cells = columns[IMAGE]
     encoded = len(cells) > 0 and isinstance(cells[0], str)
@@ -67,15 +67,15 @@ def read_payload(data: Any, image_size: tuple[int, int], num_channels: int) -> A
         images_BHWC = _pixels(cells, (*image_size, num_channels))
     visible = [_mask(cell, f"mask {number}", image_size) for number, cell in _numbered(columns.get(VISIBLE, []))]
     if visible and len(visible) != len(images_BHWC):
-        raise UserError(f"{len(visible)} masks were sent for {len(images_BHWC)} images; send one for each, or null")
+        raise UserError(f"{len(visible)} masks were sent for {len(images_BHWC)} images; send one per image, or null")
     return Asked(images_BHWC, visible or [None] * len(images_BHWC), encoded)
 
 
 def answer(asked: Asked, completed_BHWC: NDArray[np.uint8], refused_B: NDArray[np.bool_] | None = None) -> Any:
-    """What goes back: arrays for arrays, records of picture files for picture files.
+    """What is returned: arrays for arrays, records of picture files for picture files.
 
-    With a filter (`refused_B`, True = refused), records say `refused` beside `image`, one of both null; of arrays,
-    those that are refused make the answer a list, with a record in their place.
+    With a filter (`refused_B`, True = refused), records have `refused` next to `image`, one of them null; of arrays,
+    refused ones make the answer a list, with a record in their place.
     """
     if refused_B is None:
         return _records(completed_BHWC) if asked.encoded else completed_BHWC
@@ -106,7 +106,7 @@ def _numbered(cells: Sequence[Any]) -> list[tuple[int, Any]]:
 
 
 def _columns(data: Any) -> dict[str, Any]:
-    """The columns of what was sent, whichever of MLflow's forms it has."""
+    """The columns of what was sent, in any of MLflow's forms."""
     if isinstance(data, pd.DataFrame):
         return {str(name): data[name].tolist() for name in data.columns}
     if isinstance(data, Mapping):
@@ -118,7 +118,7 @@ def _columns(data: Any) -> dict[str, Any]:
 
 
 def _as_sequence(cells: Any) -> Any:
-    """An array of numbers as it is, all else as a list."""
+    """An array of numbers as it is, everything else as a list."""
     array = cells if isinstance(cells, np.ndarray) else None
     if array is not None and array.ndim > 0 and array.dtype.kind in "buif":
         return array
@@ -138,7 +138,7 @@ def _pixels(cells: Any, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     if array.ndim != 4 or array.shape[1:] != shape:  # noqa: PLR2004  B, H, W, C
         raise UserError(f"images of shape ({_shape(array)}) were sent; the model takes (images, {_shape(shape)})")
     if not _is_whole(array, 255):
-        raise UserError("the images hold numbers that are no pixels; send whole numbers from 0 to 255")
+        raise UserError("the images hold numbers that are not pixels; send whole numbers from 0 to 255")
     return array.astype(np.uint8)
 
 
@@ -148,7 +148,7 @@ def _numbers(cells: Any, what: str, wanted: str) -> NDArray[Any]:
     except ValueError:
         array = np.empty(0, dtype=object)
     if array.dtype.kind not in "buif":
-        raise UserError(f"{what} are of different sizes or hold something else than numbers; send {wanted}")
+        raise UserError(f"{what} differ in size or do not hold numbers only; send {wanted}")
     return array
 
 
@@ -170,20 +170,20 @@ def _picture(cell: Any, name: str, image_size: tuple[int, int], num_channels: in
     found = len(picture.getbands())
     if found != num_channels:
         kinds = {1: "grey", 3: "colour"}
-        raise UserError(f"{name}: is a {kinds[found]} picture; the model takes {kinds[num_channels]} ones")
+        raise UserError(f"{name}: is a {kinds[found]} picture; send a {kinds[num_channels]} one")
     pixels = np.asarray(picture, dtype=np.uint8)
     return pixels[..., None] if num_channels == 1 else pixels
 
 
 def _open(cell: Any, name: str, image_size: tuple[int, int]) -> Image.Image:
-    """The picture in base64, looked at before it is unpacked: a small file may unpack to gigabytes."""
-    encoded = _from_base64(cell, name, _BYTES_PER_PIXEL * image_size[0] * image_size[1] + _BYTES_BESIDE)
+    """The picture in base64, its size checked before it is unpacked: a small file may unpack to gigabytes."""
+    encoded = _from_base64(cell, name, _BYTES_PER_PIXEL * image_size[0] * image_size[1] + _BYTES_OF_METADATA)
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as header:
             size = header.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise UserError(f"{name}: is neither PNG nor JPEG; send one of these in base64") from None
-    if size in (image_size, image_size[::-1]):  # upright or, by its EXIF, lying
+    if size in (image_size, image_size[::-1]):  # upright, or rotated by its EXIF
         try:
             picture = open_image(encoded, name=name)
         except UserError:
@@ -197,10 +197,12 @@ def _open(cell: Any, name: str, image_size: tuple[int, int]) -> Image.Image:
 
 def _from_base64(cell: Any, name: str, most: int) -> bytes:
     if not isinstance(cell, str):
-        raise UserError(f"{name}: is no text; send all images as PNG in base64, or all as numbers")
+        raise UserError(f"{name}: is not text; send all images as PNG in base64, or all as numbers")
     text = cell.partition("base64,")[2] if cell.startswith("data:") else cell
     if len(text) * 3 // 4 > most:
-        raise UserError(f"{name}: has more than {most} bytes, which no picture of the model's size needs")
+        raise UserError(
+            f"{name}: has more than {most} bytes, more than any picture of the model's size; send a smaller file"
+        )
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -211,7 +213,7 @@ def _from_base64(cell: Any, name: str, most: int) -> bytes:
 
 
 def _mask(cell: Any, name: str, image_size: tuple[int, int]) -> NDArray[np.bool_] | None:
-    if cell is None or (isinstance(cell, float) and np.isnan(cell)):  # pandas writes null so
+    if cell is None or (isinstance(cell, float) and np.isnan(cell)):  # pandas' null
         return None
     if isinstance(cell, str):
         kept: NDArray[np.bool_] = np.asarray(_open(cell, name, image_size).convert("L")) >= _WHITE

@@ -3,10 +3,10 @@
     images = numpy.uint8 (B, H, W, C)
     completed = mlflow.pyfunc.load_model("models:/NAME@champion").predict(images)
 
-Picture files in base64 and masks of one's own: serving/payload.py. The operator is the one that the version was
-registered with, unless `params` name another; its hidden pixels are filled, the others come back as given.
-Where I2I_UNLEARN_GUARD names a guard (guard/), items that it refuses come back as a refusal in place of an image.
-MLflow copies this file beside the weights and the package into its `code` folder.
+For picture files in base64 and the caller's own masks see serving/payload.py. The operator is the one that the version
+was registered with, unless `params` names another; hidden pixels are filled, the others are returned unchanged. Where
+I2I_UNLEARN_GUARD names a filter (guard/), what it refuses is returned as a refusal in place of an image. MLflow copies
+this file next to the weights and the package into its `code` folder.
 """
 
 from typing import Any
@@ -34,10 +34,10 @@ class Completion(PythonModel):
 
     # MLflow reads the hint of `model_input` and warns of those it does not know; it knows the bare numpy.ndarray.
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> Any:
-        """Complete images; the same ones give the same result, whatever was asked before.
+        """Complete images; the same images give the same result, whatever was asked before.
 
         Raises:
-            BadInput: something else was sent than images (or, in `params`, an operator) that the model takes.
+            BadInput: the images, or the operator in `params`, are not what the model takes.
         """
         try:
             asked = read_payload(model_input, self.model.image_size, self.model.num_channels)

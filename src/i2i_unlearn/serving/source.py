@@ -1,4 +1,4 @@
-"""Which model completes: a model directory, or a registered version with the settings that it was registered with."""
+"""The model that completes: a model directory, or a registered version with the settings it was registered with."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -19,10 +19,10 @@ _HOW = ("operator", "keep_fraction", "operator_patch_size", "seed")
 
 @dataclass(frozen=True)
 class Source:
-    """A model that is at hand."""
+    """A model on this machine."""
 
     name: str
-    """The directory, or models:/NAME/NUMBER: an alias is resolved once."""
+    """The directory, or models:/NAME/NUMBER: an alias is resolved only once."""
     directory: Path
     sha256: str
     """Digest of the directory."""
@@ -32,16 +32,16 @@ class Source:
 
 @contextmanager
 def opened(model: str) -> Iterator[Source]:
-    """Bring the model that `model` names: DIR, models:/NAME/NUMBER or models:/NAME@ALIAS.
+    """Fetch the model that `model` names: DIR, models:/NAME/NUMBER or models:/NAME@ALIAS.
 
     Raises:
-        UserError: it names none, it has other bytes than were registered, or MLflow cannot be reached.
+        UserError: there is no such model, its bytes are not those registered, or MLflow cannot be reached.
     """
     if not model.startswith("models:"):
         directory = Path(model)
         if not (directory / "config.json").is_file():
             raise UserError(
-                f"{model}: no model directory (it has no config.json); name one, models:/NAME/NUMBER or"
+                f"{model}: not a model directory (no config.json in it); give one, or models:/NAME/NUMBER or"
                 " models:/NAME@champion"
             )
         yield Source(model, directory, files.digest_folder(directory), {})
@@ -53,7 +53,7 @@ def opened(model: str) -> Iterator[Source]:
 def _registered(model: str, folder: Path) -> Source:
     asked = _URI.fullmatch(model)
     if asked is None:
-        raise UserError(f"{model}: names no version; write models:/NAME/NUMBER or models:/NAME@champion")
+        raise UserError(f"{model}: does not name a version; write models:/NAME/NUMBER or models:/NAME@champion")
     from i2i_unlearn.registry import tracking
 
     name, alias = asked["name"], asked["alias"]
@@ -64,9 +64,9 @@ def _registered(model: str, folder: Path) -> Source:
         saved = server.download(version, folder)
     uri, directory = f"models:/{name}/{version.number}", saved / tracking.MODEL_PATH
     if not (directory / "config.json").is_file():
-        raise UserError(f"{uri}: holds no model directory of ours; register it with `i2i-unlearn register`")
+        raise UserError(f"{uri}: does not hold a model directory; register it with `i2i-unlearn register`")
     sha256 = files.digest_folder(directory)
     if sha256 != version.tags.get("model_sha256"):
-        raise UserError(f"{uri}: its bytes are not those that were registered; register it again")
+        raise UserError(f"{uri}: its bytes differ from those registered; register it again")
     flavor = yaml.safe_load((saved / "MLmodel").read_text(encoding="utf-8"))["flavors"]["python_function"]
     return Source(uri, directory, sha256, {key: flavor["config"][key] for key in _HOW})

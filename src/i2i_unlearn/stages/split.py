@@ -1,4 +1,4 @@
-"""Stage `split`: resolve the forget requests to a role for every image (the rules: `data/roles.py`)."""
+"""Stage `split`: resolve the forget requests to a role for every image (the rules are in data/split/roles.py)."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def run(
         requests: folder of forget requests.
         out: folder of the outputs; replaced as a whole.
         config: section `split`.
-        hmac_key_file: key of the codes that stand for sample ids; None = as `data.identity.key_path` finds it.
+        hmac_key_file: key of the codes that stand for sample ids; None = as `codes.key_path` finds it.
 
     Raises:
         UserError: a request is missing or wrong, selects no training image or leaves none, or treats copies of the same
@@ -78,8 +78,8 @@ def _facts(manifest: SplitManifest, active: list[ForgetRequest], manifest_sha256
         "requests": ",".join(manifest.requests),
         "erased": ",".join(manifest.erased),
         "due": min(request.due for request in active).isoformat(),
-        "requests_received": ",".join(request.received.isoformat() for request in _sorted(active)),
-        "requests_due": ",".join(request.due.isoformat() for request in _sorted(active)),
+        "requests_received": ",".join(request.received.isoformat() for request in active),
+        "requests_due": ",".join(request.due.isoformat() for request in active),
         "selected_by": ",".join(_columns(active)),
         "image_digest": manifest.image_digest,
         "manifest_sha256": manifest_sha256,
@@ -87,7 +87,7 @@ def _facts(manifest: SplitManifest, active: list[ForgetRequest], manifest_sha256
 
 
 def _listed(copies: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """One line for each near-copy and request, `of_` = the image that it is a copy of."""
+    """One line per near-copy and request; `of_` marks the image that it is a copy of."""
     copy, anchor = (rows.iloc[copies[end]].reset_index(drop=True) for end in ("copy", "anchor"))
     measured = {name: copies[name].map("{:.3f}".format).replace("nan", "") for name in ("correlation", "cosine")}
     return pd.DataFrame(
@@ -101,15 +101,10 @@ def _listed(copies: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _sorted(requests: list[ForgetRequest]) -> list[ForgetRequest]:
-    """In the order of the manifest's ids."""
-    return sorted(requests, key=lambda request: request.id)
-
-
 def _copy_facts(
     copies: pd.DataFrame, active: list[ForgetRequest], erased: list[ForgetRequest], confirmed_by: str
 ) -> dict[str, float | str]:
-    """Images, not lines: a near-copy of what two requests mean counts once, and for the active one."""
+    """Counts images, not lines: a near-copy that concerns two requests counts once, for the active one."""
     of_active = copies["request"].isin([request.id for request in active])
     found = copies[of_active].drop_duplicates("copy")
     of_erased = set(copies.loc[~of_active, "copy"]) - set(found["copy"])
@@ -124,6 +119,6 @@ def _copy_facts(
 
 
 def _columns(active: list[ForgetRequest]) -> list[str]:
-    """By what the requests select: label, subject, sample_id."""
+    """What the requests select by: label, subject, sample_id."""
     selected = (request.selector.wanted() for request in active)
     return sorted({column for wanted in selected for column, values in wanted.items() if values})

@@ -1,1 +1,1 @@
-"""Many settings next to each other: points, table, front, page."""
+"""Many settings next to each other: points, Pareto front, table, page."""

@@ -1,7 +1,6 @@
-"""The Pareto front of points with costs. Pure; knows nothing of models.
+"""The Pareto front of points with costs: the points that no other point dominates.
 
-A point dominates another if it is at least as good in every cost and better in one. The front is what nobody dominates:
-who leaves it gains nothing for nothing.
+A point dominates another if it is at least as good in every cost and better in one.
 """
 
 import math
@@ -12,9 +11,9 @@ Costs = Sequence[float | None]
 
 
 def on_front(points: Sequence[Costs]) -> list[bool]:
-    """Whether each point is on the front, in the order given. Points of equal costs share its fate.
+    """Whether each point is on the front, in the order given. Points of equal costs are on it together or not at all.
 
-    A point that lacks a cost is not on the front and dominates nobody: nothing is known of it.
+    A point that lacks a cost is not on the front and dominates no other.
     """
     return [_is_known(mine) and not any(dominates(other, mine) for other in points) for mine in points]
 

@@ -1,4 +1,4 @@
-"""The page of a sweep: plot and table of its points. One HTML file that needs no network and shows no image."""
+"""The page of a sweep: plot and table of its points, in one HTML file without network access or photographs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _COLUMNS = {
     "forgetting": ("Forget set", "change of the hole PSNR on the images to be forgotten; lower = more forgotten"),
     "retain": ("Retain set", "change on the training images that are kept; 0 = as before"),
     "unseen": ("Unseen", "change on images never trained on; 0 = as before"),
-    "gap": ("Gap to reference", "forget set, unlearned less retrained; 0 = as if the images had never been seen"),
+    "gap": ("Gap to reference", "forget set, unlearned minus retrained; 0 = as if the images had never been seen"),
     "closeness": ("Like reference", "PSNR between unlearned and retrained outputs on the forget set; higher = alike"),
 }
 _OF_REFERENCE = ("gap", "closeness")
@@ -24,7 +24,7 @@ _SIGNS = {**words.OUTCOME_SIGNS, "diverged": "!"}
 
 @dataclass(frozen=True)
 class RowView:
-    """A line of the table, as text."""
+    """A row of the table, as text."""
 
     name: str
     cells: list[tuple[str, str]]
@@ -46,7 +46,7 @@ def render(table: Mapping[str, Any]) -> str:
         .get_template("pareto.html.j2")
         .render(
             style=Markup(asset("page.css")),
-            # No request can leave the page and no script can run on it.
+            # The page can neither send a request nor run a script.
             security="default-src 'none'; style-src 'unsafe-inline'",
             plot=Markup(pareto_plot(table)),  # made by matplotlib, which escapes the labels
             **_view(table),
@@ -133,7 +133,7 @@ def _counts(shared: Mapping[str, Any]) -> str:
 
 
 def _lineage(shared: Mapping[str, Any]) -> dict[str, str]:
-    """Label -> value: what all points were made from and have in common."""
+    """Label -> value: what all points have in common."""
     settings = {f"unlearn.{key}": words.plain_number(value) for key, value in shared["settings"].items()}
     digests = {
         "teacher model, sha256": shared["teacher_sha256"],

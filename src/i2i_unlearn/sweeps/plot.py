@@ -1,4 +1,4 @@
-"""The plot of a sweep: forgetting against retention, original and reference marked. An SVG that follows the page."""
+"""The plot of a sweep: forgetting against retention, original and reference marked. An SVG in the page's colours."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MARKERS = "oDs^vPX<>ph"
-_COLOURS = (*TERM_COLOURS[1:], TERM_COLOURS[0])  # the ink last: the landmarks are drawn in it
+_COLOURS = (*TERM_COLOURS[1:], TERM_COLOURS[0])  # the ink last, since the landmarks are drawn in it
 _MOST_LABELS = 40
-"""Beyond it the values beside the marks would lie over each other; they are in the table."""
+"""With more, the values next to the marks would overlap; they are in the table."""
 
 
 def pareto_plot(table: Mapping[str, Any]) -> str:
@@ -34,14 +34,14 @@ def pareto_plot(table: Mapping[str, Any]) -> str:
         axes.set_xlabel("change on the forget set (dB); further left = more forgotten")
         axes.set_ylabel("change on what is kept (dB); higher = better kept")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        return inline_svg(figure, "pareto", "Each point's retention against its forgetting, beside the original's")
+        return inline_svg(figure, "pareto", "Each point's retention against its forgetting, next to the original's")
 
 
 def _landmark(axes: "Axes", title: str, landmark: Mapping[str, Any]) -> None:
     x, y = landmark["forgetting"]["value"], landmark["retention"]["value"]
     axes.axvline(x, color=LINE, linewidth=1.0, zorder=0)
     axes.plot([x], [y], linestyle="none", marker="*", markersize=13, color=INK, zorder=4)
-    # To the left: the original is the rightmost of all, unless a point forgot nothing.
+    # To the left, since the original is the rightmost unless a point forgot nothing.
     style: dict[str, Any] = {"color": INK, "weight": "bold", "fontsize": 9, "ha": "right"}
     axes.annotate(title, (x, y), xytext=(-8, 6), textcoords="offset points", **style)
 
@@ -72,7 +72,7 @@ def _objective(axes: "Axes", objective: str, points: Sequence[Mapping[str, Any]]
                 markeredgewidth=1.5,
                 zorder=3,
             )
-    # One entry in the legend, filled, whichever of the two there are.
+    # One entry in the legend, always filled.
     axes.plot([], [], linestyle="none", marker=marker, markersize=8, color=colour, label=short_text(objective))
 
 

@@ -5,9 +5,9 @@
         evaluation/    as the stage `evaluate` writes it
         point.json     schema version 1; written last: what the point is, and what it was made from
 
-The key names all that decides the weights (settings, inputs, code), so a folder found under it is the point itself,
-whoever computed it and when. point.json also names what decides the evaluation: where that changed, the point is
-evaluated again and not trained again. Training that left the finite numbers is a result: point.json says so.
+The key covers all that decides the weights (settings, inputs, code), so a folder with it is the point, no matter who
+computed it and when. point.json also records what decides the evaluation: if that changed, the point is evaluated again
+but not trained again. Training that diverged is a result, recorded in point.json.
 """
 
 import hashlib
@@ -21,16 +21,14 @@ from i2i_unlearn.config.sections import EvaluateConfig, UnlearnConfig
 from i2i_unlearn.stages import evaluate, unlearn
 from i2i_unlearn.support.errors import Diverged
 from i2i_unlearn.support.files import digest_file, digest_folder, read_json, write_json
-from i2i_unlearn.sweeps.points import point_of
+from i2i_unlearn.sweeps.points import POINT, POINT_VERSION, point_of
 from i2i_unlearn.training.run import run_digest
 
-POINT = "point.json"
-SCHEMA_VERSION = 1
 LIGHT = (
-    "point.json",
+    POINT,
     *(f"evaluation/{name}" for name in ("metrics.json", "verdicts.json", "summary.json", "report.html")),
 )
-"""What a sweep's table and its record need of a point: everything but the weights."""
+"""What a sweep's table and its record need of a point: everything except the weights."""
 
 Facts = dict[str, float | str]
 
@@ -43,21 +41,21 @@ def run(
     folder: str | Path,
     configs: tuple[UnlearnConfig, EvaluateConfig],
 ) -> Facts:
-    """Unlearn and evaluate one point below `folder`, as far as that was not done before; return what it is.
+    """Unlearn and evaluate one point below `folder`, unless that was done before; return what it is.
 
     Args:
         images: URI of the image shards.
-        splits: folder that holds manifest.parquet.
+        splits: folder with manifest.parquet.
         teacher: model directory.
         reference: output folder of the stage `reference`; empty where there is none.
-        folder: where the sweep's points lie; other points in it are left alone.
+        folder: the sweep's points; other points in it are left alone.
         configs: sections `unlearn` and `evaluate` at this point (`sweep.point_configs`).
 
     Returns:
         point, folder, outcome (pass | fail | undecided | diverged), computed (new | already).
 
     Raises:
-        UserError: as `unlearn` and `evaluate`, but for training that diverges.
+        UserError: as `unlearn` and `evaluate`, except for training that diverges.
     """
     unlearn_config, evaluate_config = configs
     made_from = _inputs(Path(splits), Path(teacher), str(reference))
@@ -83,10 +81,10 @@ def run(
 
 
 def describe(config: UnlearnConfig) -> dict[str, Any]:
-    """What a point is: the content of point.json but for what it was made from."""
+    """What a point is: the content of point.json except what it was made from."""
     point = point_of(config.model_dump())
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": POINT_VERSION,
         "name": str(point),
         "objective": point.objective,
         "dial": point.dial,
@@ -97,9 +95,9 @@ def describe(config: UnlearnConfig) -> dict[str, Any]:
 
 
 def copy_light(home: str | Path, out: str | Path) -> None:
-    """Copy what a table and a record need of a point, in the same layout; `out` may be there."""
+    """Copy what a table and a record need of a point, in the same layout; `out` may exist."""
     for name in LIGHT:
-        if (Path(home) / name).is_file():  # a point that diverged has its point.json only
+        if (Path(home) / name).is_file():  # a point that diverged has only its point.json
             (Path(out) / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(Path(home) / name, Path(out) / name)
 

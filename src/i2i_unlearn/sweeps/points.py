@@ -1,4 +1,4 @@
-"""Which points a sweep has: objectives times the values of the dial that each of them has. Imports no torch."""
+"""Which points a sweep has: every objective with every value of its dial. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,10 +6,14 @@ from typing import Any
 
 from i2i_unlearn.config.sections import EvaluateConfig, SweepConfig, UnlearnConfig
 
+POINT, POINT_VERSION = "point.json", 1
+"""The file that describes a point, and its schema version."""
 ALPHA, EPSILON, NO_DIAL = "alpha", "epsilon", ""
+NAMED_BY = ("objective", ALPHA, EPSILON)
+"""Settings that a point is named by."""
 DIALS = {
-    "epsilon_constraint": EPSILON,  # its alpha has no meaning: the constraint takes its place
-    "retain_finetune": NO_DIAL,  # has no forget term that could be weighed
+    "epsilon_constraint": EPSILON,  # its alpha has no meaning, the constraint replaces it
+    "retain_finetune": NO_DIAL,  # has no forget term to weigh
 }
 """The setting that trades forgetting for retention, where it is not alpha."""
 
@@ -25,7 +29,7 @@ class Point:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """What differs from section `unlearn`; a run form sends points in this shape."""
+        """What differs from section `unlearn`; the run form sends points in this form."""
         return {"objective": self.objective} | ({self.dial: self.value} if self.dial else {})
 
     def __str__(self) -> str:
@@ -39,7 +43,7 @@ def dial_of(objective: str) -> str:
 
 
 def point_of(settings: Mapping[str, Any]) -> Point:
-    """The point that settings of section `unlearn` stand for."""
+    """The point that settings of section `unlearn` describe."""
     dial = dial_of(settings["objective"])
     return Point(settings["objective"], dial, float(settings[dial]) if dial else None)
 
@@ -56,8 +60,8 @@ def point_configs(
 ) -> tuple[UnlearnConfig, EvaluateConfig]:
     """Settings of the two stages of a point, from the form's fields and the compiled settings.
 
-    No sweep shows forget images: a point's report is looked at by more people than a decision's. No audit is made: each
-    attacks teacher and reference anew, which costs more than the point; the one that is chosen is audited later.
+    A sweep shows no forget images, since more people look at a point's report than at a decision's. It makes no audit,
+    since each attacks teacher and reference again, which costs more than the point; the chosen point is audited later.
     """
     fields = {**form, **point, "show_forget_images": False, "audits": {**settings["evaluate"]["audits"], "run": []}}
     unlearn = {key: fields[key] for key in UnlearnConfig.model_fields if key in fields}

@@ -1,12 +1,12 @@
 """Stage `record_sweep`: a sweep in MLflow, as a run with a nested run for each point.
 
-What counts as the same (recording again changes nothing):
+What counts as the same (recording it again changes nothing):
 
-    sweep   same split, teacher, reference, operator, evaluation and settings, but for those that a point is named by
-    point   same sweep, same weights, same settings: whichever door it came through
+    sweep   same split, teacher, reference, operator, evaluation and settings, except those that a point is named by
+    point   same sweep, weights and settings, computed by the command or the pipeline
 
-So a sweep that is widened gets further nested runs, and its page, table and the tags that tell the front become those
-of the wider one. Where Kubeflow's MLflow plugin opened a run (MLFLOW_RUN_ID), the points are nested in that run.
+A sweep that is widened gets further nested runs; its page, table and tags of the front become those of the wider one.
+If Kubeflow's MLflow plugin opened a run (MLFLOW_RUN_ID), the points are nested in it.
 """
 
 import math
@@ -18,10 +18,10 @@ from i2i_unlearn.evaluation.evaluated_model import digest
 from i2i_unlearn.registry import tracking
 from i2i_unlearn.support.files import read_json
 from i2i_unlearn.support.progress import progress
+from i2i_unlearn.sweeps.points import NAMED_BY
 from i2i_unlearn.sweeps.table import PAGE, POINTS, SCHEMA_VERSION, read_version
 
 _SCORES = ("forgetting", "retention", "retain", "unseen", "gap", "closeness")
-_OF_POINT = ("objective", "alpha", "epsilon")
 
 Facts = dict[str, float | str]
 
@@ -36,7 +36,7 @@ def run(pareto: str | Path, experiment: str) -> Facts:
     table = read_version(folder / POINTS, SCHEMA_VERSION, "pareto")
     summary = read_json(folder / "summary.json")
     shared = dict(table["shared"])
-    settings = {key: value for key, value in shared.pop("settings").items() if key not in _OF_POINT}
+    settings = {key: value for key, value in shared.pop("settings").items() if key not in NAMED_BY}
     about = {**shared, **{f"unlearn.{key}": value for key, value in settings.items()}}
     run_key = digest({"kind": "sweep", **{key: str(value) for key, value in about.items()}})
     new = False
@@ -55,7 +55,7 @@ def run(pareto: str | Path, experiment: str) -> Facts:
 
 
 def _log_point(server: tracking.Server, parent: tracking.Record, point: Mapping[str, Any]) -> bool:
-    """Log a point, or find it logged; True if it was new. Its place on the front may have changed: that is tagged."""
+    """Log a point unless it is logged already; True if it was new. Its place on the front is tagged again."""
     settings = {name: str(value) for name, value in point["settings"].items()}
     key = digest({"unlearned": point["unlearned_sha256"], **settings})
     record = server.child_record(parent, key, point["name"])
@@ -64,7 +64,7 @@ def _log_point(server: tracking.Server, parent: tracking.Record, point: Mapping[
         with record.writing(key):
             record.log_params({f"unlearn.{name}": value for name, value in point["settings"].items()})
             record.log_metrics(dict(_numbers(point)))
-    fronts = {"forgetting most": point["on_front"], "like unseen": point["on_reference_front"]}
+    fronts = {"forgetting most": point["on_front"], "as unseen": point["on_reference_front"]}
     record.tag(
         {
             "kind": "sweep point",

@@ -1,11 +1,11 @@
-"""Stage `sweep`: every point of a sweep, then its table and plot. Interrupted or widened, it computes what is missing.
+"""Stage `sweep`: every point of a sweep, then its table and plot. It computes only what is missing.
 
     <out>/points/    a folder for each point, as the stage `sweep_point` writes it; also those of earlier sweeps
     <out>/pareto/    the table and plot of this sweep's points, as the stage `pareto` writes them
-    <out>/workers/   what the worker processes print, where there are several
+    <out>/workers/   the output of the worker processes, if there are several
 
-A tiny model uses little more than one core, so points are computed side by side, each in one thread: the same bits,
-sooner.
+A tiny model uses little more than one core, so points are computed side by side, each in one thread, with the same bits
+as one after the other.
 """
 
 import json
@@ -40,20 +40,20 @@ def run(
     *,
     say: Say = lambda line: None,
 ) -> Facts:
-    """Compute the points that are not there yet, and write pareto/ under `out`; return the table's summary.
+    """Compute the missing points and write pareto/ under `out`; return the table's summary.
 
     Args:
         images: URI of the image shards.
-        splits: folder that holds manifest.parquet.
+        splits: folder with manifest.parquet.
         teacher: model directory.
         reference: output folder of the stage `reference`; empty where there is none.
         out: folder of the sweep; its points are kept.
         config: section `sweep`.
         settings: sections `unlearn` and `evaluate` as plain data; each point changes its own keys of them.
-        say: receives a line when a point is done.
+        say: gets a line for every finished point.
 
     Raises:
-        UserError: a setting or an input is wrong; the points that were finished stay.
+        UserError: a setting or an input is wrong; finished points are kept.
     """
     out = Path(out)
     points = points_of(config)
@@ -88,7 +88,7 @@ class _Told:
 
 
 def _side_by_side(jobs: Sequence[Mapping[str, Any]], num_workers: int, logs: Path, done: _Told) -> list[Facts]:
-    """Results in the order of the jobs. After a failure nobody begins another point, and it is raised in the end."""
+    """Results in the order of the jobs. After a failure no further point begins, and it is raised at the end."""
     logs.mkdir(parents=True, exist_ok=True)
     todo = deque(enumerate(jobs))
     results: dict[int, Facts] = {}
@@ -131,7 +131,7 @@ class _Worker:
         self._log: IO[str] = self._path.open("w")
         command = [sys.executable, "-m", sweep_worker.__name__]
         pipe = subprocess.PIPE
-        # One thread each; a number that the caller set is the caller's wish.
+        # One thread each, unless the caller set another number.
         environment = {"OMP_NUM_THREADS": "1", **os.environ}
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._log, text=True, env=environment)
         return self
@@ -140,7 +140,7 @@ class _Worker:
         """Compute a point.
 
         Raises:
-            UserError: the stage's own, or the process broke off.
+            UserError: the stage's own, or the process ended early.
         """
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
@@ -153,8 +153,8 @@ class _Worker:
             line = ""
         if not line:
             raise UserError(
-                f"a worker broke off at {job['point']}; {self._path} holds all that it printed. Run the same command "
-                "again to go on"
+                f"a worker ended early at {job['point']}; {self._path} holds its output; run the same command again "
+                "to continue"
             )
         answer = json.loads(line)
         if "error" in answer:
@@ -163,7 +163,7 @@ class _Worker:
         return facts
 
     def stop(self) -> None:
-        """End the process, in the middle of a point if need be; whoever waits for an answer gets an error."""
+        """End the process, even in the middle of a point; a waiting `ask` raises an error."""
         self._process.terminate()
 
     def __exit__(self, *_: object) -> None:

@@ -1,19 +1,18 @@
-"""Stage `pareto`: table and plot of a sweep: what each point forgot, what it kept, and which are worth having.
+"""Stage `pareto`: table and plot of a sweep: what each point forgot and kept, and which points are on the front.
 
 Numbers are changes of the hole PSNR in dB, as `evaluate` measured them on the same images for all points:
 
-    forgetting   unlearned less original on the forget set: more negative = more forgotten
-    retention    the worse of the two: unlearned less original on the retain set, and on unseen images
-    gap          unlearned less reference on the forget set: 0 = completed as by a model that never saw them
+    forgetting   unlearned minus original on the forget set; more negative = more forgotten
+    retention    the worse of two: unlearned minus original on the retain set, and on never-seen images
+    gap          unlearned minus reference on the forget set; 0 = completed as by a model that never saw them
 
 and the closeness to the reference's outputs on the forget set (reference_psnr_db, higher = behaves more like it).
 
-Two fronts, since it depends on the aim what is better: `forgetting most` compares (forgetting, -retention), and where
-there is a reference, `like unseen` compares (|gap|, -retention). points.json (schema version 1): shared (what all
+Two fronts, since the aim decides what is better: `forgetting most` compares (forgetting, -retention); with a reference,
+`as unseen` compares (|gap|, -retention). points.json (schema version 1): shared (what all
 points have in common), landmarks (original, reference), points (a row each, in the order given).
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,19 +22,17 @@ from i2i_unlearn.evaluation.findings_ import read_findings
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_folder, read_json, write_json
 from i2i_unlearn.sweeps.front import on_front
+from i2i_unlearn.sweeps.points import NAMED_BY, POINT, POINT_VERSION
 
 SCHEMA_VERSION = 1
 POINTS = "points.json"
 PAGE = "pareto.html"
-POINT_VERSION = 1
-"""Schema version of a point.json."""
 SHARED = ("operator", "keep_fraction", "extractor", "num_bootstrap", "seed", "manifest_sha256")
-"""Keys of metrics.json that all points must agree in: else they are not comparable."""
+"""Keys of metrics.json in which all points must agree to be comparable."""
 _CHANGE, _GAP, _OF_REFERENCE = (
     pair_name(*pair) for pair in (("unlearned", "teacher"), ("unlearned", "reference"), ("reference", "teacher"))
 )
 _PSNR, _CLOSENESS = "hole_psnr_db", "reference_psnr_db"
-_OF_POINT = ("objective", "alpha", "epsilon")
 
 Facts = dict[str, float | str]
 Score = dict[str, float | None]
@@ -60,7 +57,7 @@ def run(points: Sequence[str | Path], out: str | Path) -> Facts:
         "num_passed": sum(row["gate"] == "pass" for row in rows),
         "num_diverged": sum(bool(row["diverged"]) for row in rows),
         "forgetting_most": ", ".join(row["name"] for row in rows if row["on_front"]),
-        "like_unseen": ", ".join(row["name"] for row in rows if row["on_reference_front"]),
+        "as_unseen": ", ".join(row["name"] for row in rows if row["on_reference_front"]),
     }
     with atomic_folder(out) as aside:
         write_json(aside / POINTS, table)
@@ -72,18 +69,21 @@ def run(points: Sequence[str | Path], out: str | Path) -> Facts:
 def tabulate(points: Sequence[Path]) -> dict[str, Any]:
     """The content of points.json."""
     if not points:
-        raise UserError("there is no point to show; run `i2i-unlearn sweep`")
+        raise UserError("no point was given; compute some with `i2i-unlearn sweep`")
     read = [_read(folder) for folder in points]
     measured = [(point, metrics) for point, metrics, _ in read if metrics]
     if not measured:
-        raise UserError(f"training diverged at every point: {read[0][0]['diverged']}")
+        raise UserError(f"training diverged at every point ({read[0][0]['diverged']}); choose smaller values")
     shared = _shared(measured)
     rows = [_row(point, metrics, verdicts) for point, metrics, verdicts in read]
     varied = _varied([point["settings"] for point, _, _ in read])
-    front = on_front([(_value(row["forgetting"]), _negative(row["retention"])) for row in rows])
-    like = on_front([(_size(row["gap"]), _negative(row["retention"])) for row in rows])
-    for row, (point, _, _), is_on, is_like in zip(rows, read, front, like, strict=True):
-        row |= {"on_front": is_on, "on_reference_front": is_like, "name": _name(point, varied)}
+    values = [{key: row[key]["value"] for key in ("forgetting", "gap", "retention")} for row in rows]
+    lost = [None if one["retention"] is None else -one["retention"] for one in values]
+    distances = [None if one["gap"] is None else abs(one["gap"]) for one in values]
+    front = on_front([(one["forgetting"], loss) for one, loss in zip(values, lost, strict=True)])
+    reference_front = on_front(list(zip(distances, lost, strict=True)))
+    for row, (point, _, _), is_on, is_near in zip(rows, read, front, reference_front, strict=True):
+        row |= {"on_front": is_on, "on_reference_front": is_near, "name": _name(point, varied)}
     return {
         "schema_version": SCHEMA_VERSION,
         "shared": {**shared, "settings": _common(point["settings"] for point, _, _ in read)},
@@ -94,7 +94,7 @@ def tabulate(points: Sequence[Path]) -> dict[str, Any]:
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """point.json, metrics.json and verdicts.json of a point; the last two are empty where training diverged."""
-    point = read_version(folder / "point.json", POINT_VERSION, "sweep")
+    point = read_version(folder / POINT, POINT_VERSION, "sweep")
     if point["diverged"]:
         return point, {}, {}
     evaluation = folder / "evaluation"
@@ -111,20 +111,20 @@ def read_version(path: Path, version: int, verb: str) -> dict[str, Any]:
 
 
 def _shared(measured: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, Any]:
-    """What all points have in common; refuses points that were measured on other ground."""
-    found = [_ground(metrics) for _, metrics in measured]
-    for (point, _), ground in zip(measured, found, strict=True):
-        for key, value in ground.items():
+    """What all points have in common; refuses points that were measured differently."""
+    found = [_basis(metrics) for _, metrics in measured]
+    for (point, _), basis in zip(measured, found, strict=True):
+        for key, value in basis.items():
             if value != found[0][key]:
                 raise UserError(
                     f"the points {measured[0][0]['name']} and {point['name']} are not comparable: {key} is "
-                    f"{_short(found[0][key])} of the one and {_short(value)} of the other; compare points of one "
+                    f"{_short(found[0][key])} for the first and {_short(value)} for the second; compare points of one "
                     "split, teacher, reference, operator and evaluation"
                 )
     return found[0]
 
 
-def _ground(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _basis(metrics: Mapping[str, Any]) -> dict[str, Any]:
     models = {f"{name}_sha256": metrics["models"].get(name, "") for name in ("teacher", "reference")}
     counts = {f"num_{name}": chosen["num_scored"] for name, chosen in metrics["sets"].items()}
     return {**{key: metrics[key] for key in SHARED}, **models, **counts}
@@ -155,7 +155,7 @@ def _row(point: Mapping[str, Any], metrics: Mapping[str, Any], verdicts: Mapping
 
 
 def _landmarks(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Where original and reference stand among the points; reference is None where there is none."""
+    """Original and reference as points; reference is None if there is none."""
     nothing: Score = {"value": 0.0, "low": None, "high": None}
     retain, unseen = (
         _score(metrics, "differences", _OF_REFERENCE, name, _PSNR) for name in ("retain", "retain_holdout")
@@ -186,18 +186,6 @@ def _worse(retain: Score, unseen: Score) -> Score:
     return min(known, key=lambda score: score["value"] or 0.0, default=retain)
 
 
-def _value(score: Score) -> float | None:
-    return score["value"]
-
-
-def _negative(score: Score) -> float | None:
-    return None if score["value"] is None else -score["value"]
-
-
-def _size(score: Score) -> float | None:
-    return None if score["value"] is None else math.fabs(score["value"])
-
-
 def _common(settings: Any) -> dict[str, Any]:
     """Settings that are the same at every point."""
     first, *others = settings
@@ -205,10 +193,10 @@ def _common(settings: Any) -> dict[str, Any]:
 
 
 def _varied(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Settings that differ between points, but for those that every point is named by."""
-    return [key for key in settings[0] if key not in _OF_POINT and len({str(one.get(key)) for one in settings}) > 1]
+    """Settings that differ between points, except those that every point is named by."""
+    return [key for key in settings[0] if key not in NAMED_BY and len({str(one.get(key)) for one in settings}) > 1]
 
 
 def _name(point: Mapping[str, Any], varied: Sequence[str]) -> str:
-    """`encoder_l2 alpha 0.25`, and what else sets it apart from the others: `, num_steps 300`."""
+    """`encoder_l2 alpha 0.25`, and what else distinguishes it: `, num_steps 300`."""
     return ", ".join([point["name"], *(f"{key} {point['settings'].get(key)}" for key in varied)])

@@ -1,7 +1,7 @@
-"""A process that computes points of a sweep: `python -m i2i_unlearn.sweeps.worker`, a line of JSON in for a line out.
+"""A process that computes points of a sweep: `python -m i2i_unlearn.sweeps.worker`, one line of JSON in, one line out.
 
-It ends when its input ends, in the middle of a point if need be: a sweep that was killed leaves nobody computing behind
-its back. The point's checkpoint stays.
+It ends when its input ends, even in the middle of a point, so a killed sweep leaves no process behind. The point's
+checkpoint is kept.
 """
 
 import json
@@ -25,8 +25,8 @@ def compute(job: dict[str, Any]) -> dict[str, float | str]:
 
 def main() -> None:
     """Answer each line until there is none."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as in cli.py: workers share the cores
-    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as in cli/main.py, since workers share the cores
+    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is not an answer
     jobs: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     while True:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from i2i_unlearn.data.images.decoding import decode
 from i2i_unlearn.support.errors import UserError
+from tests.says import says
 
 
 def encoded(image, kind="PNG", **options):
@@ -124,21 +125,20 @@ def noise(kind):
         (b"no image at all", "cannot identify image file"),
         (noise("PNG")[:1000], "truncated"),
         (noise("JPEG")[:1000], "truncated"),
-        (noise("PNG")[:20], ""),
+        (noise("PNG")[:20], "("),
     ],
 )
 def test_a_damaged_image_is_named_with_the_reason(image, reason):
-    with pytest.raises(UserError, match=r"^a\.parquet row 3: the image cannot be decoded \(.*" + reason) as caught:
+    with says(UserError, "a.parquet row 3: ", "cannot be decoded", reason) as caught:
         decode(image, image_size=(8, 8), num_channels=3, name="a.parquet row 3")
     assert "BytesIO" not in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_floats_are_refused_because_their_range_is_not_known():
-    with pytest.raises(UserError, match="x: the image holds 32 bit floats of unknown range; save it with 8 or 16 bit"):
+    with says(UserError, "x: ", "32 bit floats", "8 or 16 bit"):
         decode(encoded(grey([0.5], dtype=np.float32), "TIFF"), image_size=(1, 1), num_channels=1, name="x")
 
 
 def test_integers_beyond_16_bit_are_refused():
-    with pytest.raises(UserError, match="x: the image holds integers from -1 to 70000; save it with 8 or 16 bit"):
+    with says(UserError, "x: ", "from -1 to 70000", "8 or 16 bit"):
         decode(encoded(grey([-1, 70000], dtype=np.int32), "TIFF"), image_size=(1, 2), num_channels=1, name="x")

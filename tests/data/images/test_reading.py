@@ -9,6 +9,7 @@ from i2i_unlearn.data.images.reading import iter_encoded, list_shards, load_pixe
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.importers.embedded import stored_png
 from i2i_unlearn.support.errors import UserError
+from tests.says import says
 
 
 def png(value, side=2):
@@ -71,21 +72,21 @@ def test_shards_may_lie_on_another_file_system(tmp_path, trailing):
 
 
 @pytest.mark.parametrize("folder", ["empty", "missing"])
-def test_missing_images_are_told_with_the_command_that_brings_them(tmp_path, folder):
+def test_missing_images_are_told_with_the_commands_that_fetch_them(tmp_path, folder):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no image shard.*i2i-unlearn data embedded digits --out data.*dvc pull"):
+    with says(UserError, folder, "no image shard", "i2i-unlearn data embedded digits --out data", "dvc pull"):
         read_index(str(tmp_path / folder))
 
 
 def test_an_unknown_kind_of_address_is_told():
-    with pytest.raises(UserError, match="^carrier-pigeon://images: this kind of address cannot be opened"):
+    with says(UserError, "carrier-pigeon://images: ", "cannot be opened"):
         read_index("carrier-pigeon://images")
 
 
 def test_duplicate_sample_ids_are_told_by_place_not_by_name(tmp_path):
     path = write(tmp_path, "a", [1, 2, 3])
     rewrite(path, sample_id=["x", "secret", "secret"])
-    with pytest.raises(UserError, match=r"a\.parquet row 1 and a\.parquet row 2 have the same sample id") as caught:
+    with says(UserError, "a.parquet row 1", "a.parquet row 2", "same sample id") as caught:
         read_index(str(tmp_path))
     assert "secret" not in str(caught.value)
 
@@ -94,27 +95,27 @@ def test_duplicate_sample_ids_are_told_by_place_not_by_name(tmp_path):
 def test_a_truncated_shard_is_named(tmp_path, keep):
     path = write(tmp_path, "a", [1, 2, 3])
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=r"shard a\.parquet is truncated or damaged \(.*\); bring the images again"):
+    with says(UserError, "shard a.parquet", "truncated or damaged", "dvc pull", "data import"):
         read_index(str(tmp_path))
 
 
 def test_a_parquet_file_of_another_layout_is_told_with_the_command_that_imports_it(tmp_path):
     pq.write_table(pa.table({"image": [b"1"], "label": ["a"]}), tmp_path / "a.parquet")
-    with pytest.raises(UserError, match="is no image shard .it has no column sample_id.*i2i-unlearn data import"):
+    with says(UserError, "a.parquet is not an image shard", "no column sample_id", "i2i-unlearn data import"):
         read_index(str(tmp_path))
 
 
-def test_a_shard_of_a_later_schema_version_is_refused(tmp_path):
+@pytest.mark.parametrize(("metadata", "found"), [({b"i2i_unlearn.image_shard": b"2"}, "2"), (None, "none")])
+def test_a_shard_of_another_schema_version_is_refused(tmp_path, metadata, found):
     path = write(tmp_path, "a", [1])
-    table = pq.read_table(path)
-    pq.write_table(table.replace_schema_metadata({b"i2i_unlearn.image_shard": b"2"}), path)
-    with pytest.raises(UserError, match="has schema version 2, this program reads 1; install a newer i2i-unlearn"):
+    pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
+    with says(UserError, "a.parquet", f"schema version {found}", "reads 1", "i2i-unlearn data import"):
         read_index(str(tmp_path))
 
 
 def test_an_unknown_source_split_is_told(tmp_path):
     rewrite(write(tmp_path, "a", [1]), source_split=["test"])
-    with pytest.raises(UserError, match="source_split 'test' is not known; it is one of train, val, unknown"):
+    with says(UserError, "source_split 'test'", "train, val, unknown"):
         read_index(str(tmp_path))
 
 
@@ -145,35 +146,30 @@ def test_encoded_images_come_as_they_were_stored(tmp_path):
     assert list(iter_encoded(str(tmp_path), rows(("a.parquet", 1), ("a.parquet", 0)))) == [png(20), png(10)]
 
 
-def test_an_image_that_does_not_match_its_digest_is_refused(tmp_path):
-    rewrite(write(tmp_path, "a", [1, 2]), image=[png(1), png(3)])
-    with pytest.raises(UserError, match=r"a\.parquet row 1 does not match its sha256, the shard is damaged; bring the"):
-        load(tmp_path, rows(("a.parquet", 0), ("a.parquet", 1)))
-
-
 def test_damage_inside_a_shard_is_found_when_pixels_are_read(tmp_path):
     path = write(tmp_path, "a", range(50))
     content = bytearray(path.read_bytes())
     at = content.find(png(25))
     content[at + 50] ^= 255
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"a\.parquet row 25 does not match its sha256"):
+    with says(UserError, "a.parquet row 25", "sha256", "dvc pull"):
         load(tmp_path, rows(*(("a.parquet", i) for i in range(50))))
 
 
-def test_a_row_that_is_not_there_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("place", "key_words"),
+    [
+        (("a.parquet", 1), ("a.parquet has no row 1", "i2i-unlearn split")),
+        (("b.parquet", 0), ("shard b.parquet is missing", "dvc pull")),
+    ],
+)
+def test_a_row_or_a_shard_that_is_gone_is_named(tmp_path, place, key_words):
     write(tmp_path, "a", [1])
-    with pytest.raises(UserError, match=r"a\.parquet has no row 1; the images have changed, run `i2i-unlearn split`"):
-        load(tmp_path, rows(("a.parquet", 1)))
-
-
-def test_a_shard_that_is_gone_is_named(tmp_path):
-    write(tmp_path, "a", [1])
-    with pytest.raises(UserError, match=r"shard b\.parquet is missing; bring the images again"):
-        load(tmp_path, rows(("b.parquet", 0)))
+    with says(UserError, *key_words):
+        load(tmp_path, rows(place))
 
 
 def test_a_broken_image_is_named_by_its_place(tmp_path):
     write_shards([Record("someone", "a", png(1)[:-25])], tmp_path, "a")
-    with pytest.raises(UserError, match=r"^a\.parquet row 0: the image cannot be decoded"):
+    with says(UserError, "a.parquet row 0: ", "cannot be decoded"):
         load(tmp_path, rows(("a.parquet", 0)))

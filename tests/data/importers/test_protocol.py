@@ -11,6 +11,7 @@ from i2i_unlearn.data.importers.run import ImportSettings, import_protocol
 from i2i_unlearn.data.importers.source import Candidate
 from i2i_unlearn.support.errors import UserError
 from tests.data.importers.published_sets import SYNSETS, write_imagenet, write_places365
+from tests.says import says
 
 PROTOCOL = {"forget_classes": 2, "retain_classes": 1, "images_per_class": 3, "heldout_per_class": 2}
 
@@ -60,12 +61,12 @@ def test_it_is_no_prefix_of_a_sorted_list():
 def test_classes_that_are_short_are_named_and_too_few_are_refused():
     few = [one for one in ALL if one.label != "b" or one.sample_id.endswith("0")]
     assert chosen(few, forget_classes=3, retain_classes=3).short == ["b"]
-    with pytest.raises(UserError, match="set: has 6 classes, and the protocol wants 5 to forget and 2 to retain"):
+    with says(UserError, "set: has 6 classes", "5 to forget and 2 to retain"):
         chosen(forget_classes=5, retain_classes=2)
 
 
 def test_a_set_without_splits_is_refused():
-    with pytest.raises(UserError, match="does not tell training from validation images"):
+    with says(UserError, "set: does not mark its training and validation images", "set/train and set/val"):
         chosen([candidate(label, "unknown", 0) for label in "abc"])
 
 
@@ -84,12 +85,12 @@ def test_a_published_set_is_imported_by_its_protocol(write, tmp_path):
 
 def test_a_preset_without_protocol_or_with_a_wrong_one_is_told(tmp_path):
     write_imagenet(tmp_path / "set", train=1, val=1)
-    for protocol, fault in (
-        (None, "preset 'mini' has no protocol"),
-        ({**PROTOCOL, "forget_classes": 0}, "preset 'mini', protocol.forget_classes: .*greater than 0"),
-        ({**PROTOCOL, "more": 1}, "preset 'mini', protocol.more: Extra inputs"),
+    for protocol, key_words in (
+        (None, ("'mini' has no protocol",)),
+        ({**PROTOCOL, "forget_classes": 0}, ("'mini'", "protocol.forget_classes", "greater than 0")),
+        ({**PROTOCOL, "more": 1}, ("'mini'", "protocol.more", "Extra inputs")),
     ):
-        with pytest.raises(UserError, match=fault):
+        with says(UserError, *key_words):
             import_protocol(tmp_path / "set", tmp_path, Preset("mini", "", {}, protocol), ImportSettings(), tell=print)
 
 
@@ -106,7 +107,5 @@ def test_the_commands_import_and_list_what_to_forget(command_line, tmp_path):
     shown = command_line(tmp_path, "preset", "show", "mini")
     assert yaml.safe_load(shown.out) == content
     ended = command_line(tmp_path, "data", "protocol", "mini", "nowhere")
-    assert (ended.code, ended.err) == (
-        1,
-        "i2i-unlearn: error: nowhere: no such folder; give the whole set as it is published\n",
-    )
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "nowhere: no such folder" in ended.err

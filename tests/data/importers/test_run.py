@@ -1,6 +1,5 @@
 import json
 import os
-import re
 import subprocess
 import sys
 import textwrap
@@ -15,6 +14,7 @@ from i2i_unlearn.data.importers.embedded import stored_png
 from i2i_unlearn.data.importers.parquet import Columns
 from i2i_unlearn.data.importers.run import ImportSettings, import_images
 from i2i_unlearn.support.errors import UserError
+from tests.says import says
 
 
 def png(value):
@@ -93,13 +93,13 @@ def test_hidden_files_do_not_count(bring, tmp_path):
 
 def test_a_folder_without_classes_is_told(bring, tmp_path):
     source = place(tmp_path / "flat", a=png(1))
-    with pytest.raises(UserError, match="holds no folder per class; expected .*/flat/CLASS/image.jpg"):
+    with says(UserError, "no folder per class", "flat/CLASS/image.jpg"):
         bring(source)
 
 
 def test_files_beside_the_class_folders_are_told(bring, tmp_path):
     source = place(tmp_path / "pets", cat__a=png(1), loose=png(2))
-    with pytest.raises(UserError, match=r"loose.png: lies in no class folder \(1 files do\); move it into one"):
+    with says(UserError, "loose.png", "no class folder", "move it"):
         bring(source)
 
 
@@ -117,7 +117,7 @@ def broken_pets(tmp_path):
 
 
 def test_all_broken_files_are_listed_and_nothing_is_imported(bring, tmp_path):
-    with pytest.raises(UserError, match=r"2 images are broken \(the first: .*/cat/b.png\); mend.*--skip-broken"):
+    with says(UserError, "2 images are broken", "/cat/b.png", "--skip-broken"):
         bring(broken_pets(tmp_path))
     assert [line.split(": ")[0].removeprefix(str(tmp_path)) for line in bring.told] == [
         "/pets/cat/b.png",
@@ -135,7 +135,7 @@ def test_the_others_are_imported_if_the_user_says_so(bring, tmp_path):
 def test_a_file_that_is_no_image_is_broken(bring, tmp_path):
     source = place(tmp_path / "pets", cat__a=png(1))
     (source / "cat/notes.txt").write_text("about cats")
-    with pytest.raises(UserError, match=r"1 images are broken \(the first: .*notes.txt"):
+    with says(UserError, "1 images are broken", "notes.txt"):
         bring(source)
 
 
@@ -208,16 +208,16 @@ def test_columns_may_have_other_names(bring, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("columns", "fault"),
+    ("columns", "key_words"),
     [
-        (Columns(), "has no column 'image'; columns found: img, n; name the right one with --image-column"),
-        (Columns(image="img", sample_id="key"), "has no column 'key'; .* --id-column"),
-        (Columns(image="img", label="fine"), "has no column 'fine'; .* --label-column"),
-        (Columns(image="n"), "column 'n' is of type int64; images must be encoded files"),
+        (Columns(), ("no column 'image'", "img, n", "--image-column")),
+        (Columns(image="img", sample_id="key"), ("no column 'key'", "--id-column")),
+        (Columns(image="img", label="fine"), ("no column 'fine'", "--label-column")),
+        (Columns(image="n"), ("column 'n'", "int64", "encoded files")),
     ],
 )
-def test_wrong_columns_are_told(bring, tmp_path, columns, fault):
-    with pytest.raises(UserError, match=fault):
+def test_wrong_columns_are_told(bring, tmp_path, columns, key_words):
+    with says(UserError, "x.parquet", *key_words):
         bring(table_file(tmp_path / "x.parquet", img=[png(1)], n=[1]), columns=columns)
 
 
@@ -225,26 +225,26 @@ def test_rows_without_bytes_are_broken(bring, tmp_path):
     images = pa.array([{"bytes": png(1), "path": "a"}, {"bytes": None, "path": "b"}, None])
     bring(table_file(tmp_path / "x.parquet", image=images), skip_broken=True)
     assert [line.partition("x.parquet ")[2] for line in bring.told] == [
-        "row 1: cannot be read (the table holds no bytes of it)",
-        "row 2: cannot be read (the table holds no bytes of it)",
+        "row 1: cannot be read (the table holds no bytes for it)",
+        "row 2: cannot be read (the table holds no bytes for it)",
     ]
 
 
 def test_a_truncated_parquet_file_is_told_and_nothing_is_written(bring, tmp_path):
     path = table_file(tmp_path / "x.parquet", image=[png(1)])
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(UserError, match=r"x\.parquet: not a whole Parquet file \(.*\); bring it again from its source"):
+    with says(UserError, "x.parquet", "damaged or not a Parquet file", "fetch it again"):
         bring(path)
 
 
 def test_an_unknown_split_in_a_column_is_told(bring, tmp_path):
     source = table_file(tmp_path / "x.parquet", image=[png(1)], source_split=["holdback"])
-    with pytest.raises(UserError, match="row 0: source split 'holdback' is not known; it is one of train"):
+    with says(UserError, "row 0", "'holdback'", "train"):
         bring(source)
 
 
 def test_duplicate_ids_of_a_table_are_told(bring, tmp_path):
-    with pytest.raises(UserError, match="sample id 'a' occurs twice"):
+    with says(UserError, "sample id 'a' occurs twice"):
         bring(table_file(tmp_path / "x.parquet", image=[png(1), png(2)], sample_id=["a", "a"]))
 
 
@@ -267,28 +267,28 @@ def test_the_same_source_twice_is_unchanged(bring, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "fault"),
+    ("settings", "key_words"),
     [
         *(
-            ({"name": name}, rf"shard name {re.escape(repr(name))} is not allowed: .*; choose one with --name")
+            ({"name": name}, (repr(name), "not allowed", "--name"))
             for name in ("a/b", "*", "a?", "[ab]", ".hidden", "..", "a b", "\u00e9", "a\n")
         ),
-        ({"source_split": "best"}, "source split 'best' is not known; choose one of: train"),
-        ({"layout": "parquet"}, r"no Parquet file \(\*.parquet\) found; name a file or a folder"),
+        ({"source_split": "best"}, ("'best'", "choose one of: train")),
+        ({"layout": "parquet"}, ("pets", "no Parquet file", "give a file")),
     ],
 )
-def test_wrong_settings_are_told(bring, tmp_path, settings, fault):
-    with pytest.raises(UserError, match=fault):
+def test_wrong_settings_are_told(bring, tmp_path, settings, key_words):
+    with says(UserError, *key_words):
         bring(place(tmp_path / "pets", cat__a=png(1)), **settings)
 
 
 def test_a_missing_source_is_told(bring, tmp_path):
-    with pytest.raises(UserError, match="nowhere: no such file or folder; give the images' folder or Parquet file"):
+    with says(UserError, "nowhere: no such file or folder"):
         bring(tmp_path / "nowhere")
 
 
 def test_a_file_is_no_folder_per_class(bring, tmp_path):
-    with pytest.raises(UserError, match="is a file; the layout folder needs a folder"):
+    with says(UserError, "x.parquet: is a file", "one folder per class"):
         bring(table_file(tmp_path / "x.parquet", image=[png(1)]), layout="folder")
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from i2i_unlearn.data.split.codes import create_key, hmac_id, key_path, load_key
 from i2i_unlearn.support.errors import UserError
+from tests.says import says
 
 
 def test_the_code_is_the_head_of_hmac_sha256():
@@ -29,7 +30,7 @@ def test_two_new_keys_differ(tmp_path):
 def test_an_existing_key_is_kept(tmp_path):
     path = create_key(str(tmp_path / "key"))
     before = path.read_bytes()
-    with pytest.raises(UserError, match="a key exists already and is kept; remove it first"):
+    with says(UserError, str(path), "already exists", "remove it first"):
         create_key(str(path))
     assert path.read_bytes() == before
 
@@ -43,7 +44,7 @@ def test_the_environment_names_the_file_unless_the_caller_does(tmp_path, monkeyp
 
 
 def test_a_missing_key_is_told_with_the_command_that_makes_one(tmp_path):
-    with pytest.raises(UserError, match="there is no key for sample ids; make one with `i2i-unlearn data key`"):
+    with says(UserError, f"{tmp_path / 'key'}: no key", "i2i-unlearn data key"):
         load_key(str(tmp_path / "key"))
 
 
@@ -52,5 +53,5 @@ def test_a_missing_key_is_told_with_the_command_that_makes_one(tmp_path):
 )
 def test_a_file_that_holds_no_key_is_refused(tmp_path, content, fault):
     (tmp_path / "key").write_text(content)
-    with pytest.raises(UserError, match=fault):
+    with says(UserError, str(tmp_path / "key"), fault):
         load_key(str(tmp_path / "key"))

@@ -13,6 +13,7 @@ from i2i_unlearn.data.split import near_copy_features, near_copy_search
 from i2i_unlearn.data.split.near_copy_search import Search, Thumbnails, near_copies
 from i2i_unlearn.data.split.picture_hash import thumbnail
 from i2i_unlearn.support.errors import UserError
+from tests.says import says
 
 SETTINGS = NearDuplicateSettings(search=True, hash_bits=10, correlation=0.98, cosine=0.0)
 
@@ -153,12 +154,12 @@ def test_features_confirm_a_copy_and_can_refuse_it(shards):
 
 def test_without_the_extractors_package_no_role_is_decided(shards, monkeypatch):
     monkeypatch.setattr(near_copy_features, "EXTRACTOR", "not-installed")
-    with pytest.raises(UserError, match=r"asks for not-installed .*; or set split\.near_duplicates\.cosine to 0"):
+    with says(UserError, "not-installed", "set split.near_duplicates.cosine to 0"):
         search(shards, cosine=0.5)(flags(4, 0, 1), flags(4, 2, 3))
     assert len(search(shards, cosine=0.0)(flags(4, 0, 1), flags(4, 2, 3))) == 1
 
 
 def test_a_damaged_image_is_told_by_place(tmp_path):
     write_shards([Record("secret", "a", b"no image", None, "train")], tmp_path, "s")
-    with pytest.raises(UserError, match=r"^s\.parquet row 0: the image cannot be decoded"):
+    with says(UserError, "s.parquet row 0: ", "cannot be decoded"):
         search(str(tmp_path))(flags(1, 0), flags(1))

@@ -1,15 +1,15 @@
-"""From an encoded image file to pixels: the one place where the odd kinds of images are dealt with.
+"""From an encoded image file to pixels: the one place that deals with unusual kinds of images.
 
-kind                            what becomes of it
-EXIF orientation                applied: the picture stands as the camera meant it
+kind                            becomes
+EXIF orientation                applied: the picture is upright
 transparency (RGBA, LA, ...)    laid over white
 palette, 1 bit                  their colours; 0 and 255
 16 bit (grey or colour)         the high byte: 65535 -> 255, 256 -> 1, 255 -> 0
 32 bit integers                 as 16 bit if they fit, else refused
 32 bit floats                   refused: their range is not known
 CMYK, YCbCr, LAB, HSV           to RGB by Pillow's formulas, colour profiles are not applied
-colour where grey is wanted     luma .299 R + .587 G + .114 B
-grey where colour is wanted     three equal channels
+colour for a grey model         luma .299 R + .587 G + .114 B
+grey for a colour model         three equal channels
 several frames                  the first one
 another size                    shorter side scaled (bicubic, antialiased), the middle cut out
 """
@@ -25,7 +25,7 @@ from PIL import Image, ImageOps
 
 from i2i_unlearn.support.errors import UserError
 
-# What Pillow raises on damaged files, seen with its own tests' broken images.
+# What Pillow raises on damaged files, found with the broken images of its own tests.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError, IndexError)
 _TO_RGB = frozenset({"CMYK", "YCbCr", "LAB", "HSV", "RGBX"})
 
@@ -71,22 +71,22 @@ def decode(encoded: bytes, *, image_size: tuple[int, int], num_channels: int, na
 
 
 def open_image(encoded: bytes, *, name: str) -> Image.Image:
-    """The whole picture, upright, 8 bit, mode L or RGB, in its own size.
+    """The whole picture, upright, 8 bit, mode L or RGB, in its original size.
 
     Raises:
         UserError: as `decode`.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata is no damage
+            warnings.simplefilter("ignore")  # odd metadata is not damage
             with Image.open(io.BytesIO(encoded)) as image:
                 image.load()
                 upright = ImageOps.exif_transpose(image)
     except _DAMAGE as error:
         reason = " ".join(str(error).split()).replace("<_io.BytesIO object at ", "<").partition("<")[0].strip()
         raise UserError(
-            f"{name}: the image cannot be decoded ({reason or type(error).__name__}); mend or remove it at its source"
-            " and import again"
+            f"{name}: the image cannot be decoded ({reason or type(error).__name__});"
+            " repair or remove the file and import again"
         ) from None
     return _eight_bit(upright, name)
 

@@ -1,6 +1,6 @@
 """Which images are trained on and which are held out: decided by the bytes of an image, before any request.
 
-So that a new request never retrains the original, nothing here knows of requests.
+Nothing here depends on requests, so a new request never changes what the original was trained on.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ HOLDOUT = "holdout"
 def training_part(index: pd.DataFrame, *, holdout_fraction: float, seed: int) -> NDArray[np.object_]:
     """`train` or `holdout` for each image of `index` (columns source_split, sha256).
 
-    The source's own split decides where it is known (train; val is held out), else a draw from the image's bytes:
-    adding or removing images moves no other image. An image of which a copy is trained on is no holdout, so all copies
-    are `train`.
+    The source's own split decides where it is known (train is trained on, val is held out), otherwise a draw from the
+    image's bytes, so adding or removing images moves no other image. If one copy of an image is trained on, all its
+    copies are `train`.
     """
     source = index["source_split"].to_numpy(dtype=object)
     held_out = draws(index, "holdout", seed) < holdout_fraction
@@ -28,7 +28,7 @@ def training_part(index: pd.DataFrame, *, holdout_fraction: float, seed: int) ->
 
 
 def draws(index: pd.DataFrame, purpose: str, seed: int) -> NDArray[np.float64]:
-    """One number in [0, 1) for each image, a function of its bytes, `purpose` and `seed` alone.
+    """One number in [0, 1) per image, a function of its bytes, `purpose` and `seed` only.
 
     Draws for two purposes are independent of each other.
     """

@@ -1,6 +1,6 @@
-"""The one layout that image data have here, and how a file of it is opened: never without being checked.
+"""The layout of image shards, and how one is opened: never without a check.
 
-A shard is a Parquet file with the columns of `SCHEMA`; images stay encoded as they came.
+A shard is a Parquet file with the columns of `SCHEMA`; images stay encoded as they were imported.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,14 +29,14 @@ SCHEMA = pa.schema(
     ],
     metadata={VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
-BRING_AGAIN = "bring the images again (`dvc pull --force`, or import them anew)"
+FETCH_AGAIN = "fetch the images again (`dvc pull --force`, or `i2i-unlearn data import`)"
 
 
 def filesystem_of(images: str) -> tuple[Any, str]:
     """The file system of a URI, and the path there.
 
     Raises:
-        UserError: this kind of address cannot be opened.
+        UserError: addresses of this kind cannot be opened.
     """
     try:
         return fsspec.core.url_to_fs(str(images))  # type: ignore[no-any-return]
@@ -49,13 +49,13 @@ def open_shard(images: str, shard: str) -> Iterator[pq.ParquetFile]:
     """Open the shard `shard` of the folder `images`.
 
     Raises:
-        UserError: it is missing, damaged, or is no shard of this version.
+        UserError: it is missing, damaged, or not a shard of this schema version.
     """
     filesystem, root = filesystem_of(images)
     try:
         handle = filesystem.open(f"{root.rstrip('/')}/{shard}", "rb")
     except FileNotFoundError:
-        raise UserError(f"{images}: shard {shard} is missing; {BRING_AGAIN}") from None
+        raise UserError(f"{images}: shard {shard} is missing; {FETCH_AGAIN}") from None
     with handle:
         file = read_from(images, shard, partial(pq.ParquetFile, handle))
         _check_schema(images, shard, file.schema_arrow)
@@ -72,19 +72,19 @@ def read_from(images: str, shard: str, read: Callable[[], Any]) -> Any:
         return read()
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition(". ")[0]
-        raise UserError(f"{images}: shard {shard} is truncated or damaged ({reason}); {BRING_AGAIN}") from None
+        raise UserError(f"{images}: shard {shard} is truncated or damaged ({reason}); {FETCH_AGAIN}") from None
 
 
 def _check_schema(images: str, shard: str, schema: pa.Schema) -> None:
     missing = [name for name in SCHEMA.names if name not in schema.names]
     if missing:
         raise UserError(
-            f"{images}: {shard} is no image shard (it has no column {', '.join(missing)}); make one of it with"
-            " `i2i-unlearn data import`"
+            f"{images}: {shard} is not an image shard (it has no column {', '.join(missing)});"
+            " convert it with `i2i-unlearn data import`"
         )
-    version = (schema.metadata or {}).get(VERSION_KEY, b"1").decode()
+    version = (schema.metadata or {}).get(VERSION_KEY, b"none").decode()
     if version != str(SCHEMA_VERSION):
         raise UserError(
-            f"{images}: {shard} has schema version {version}, this program reads {SCHEMA_VERSION}; install a newer"
-            " i2i-unlearn"
+            f"{images}: {shard} has schema version {version}, this program reads {SCHEMA_VERSION}; import the images"
+            " again with `i2i-unlearn data import`, or use the i2i-unlearn that wrote it"
         )

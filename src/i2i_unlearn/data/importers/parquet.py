@@ -1,7 +1,7 @@
-"""Records from Parquet files of any origin, among them those of Hugging Face data sets.
+"""Records from Parquet files of any origin, including Hugging Face data sets.
 
-ours           taken from                             filled, if missing, with
-image          column of bytes or struct{bytes, path} (nothing: an error)
+ours           taken from                             if missing
+image          column of bytes or struct{bytes, path} an error
 sample_id      column                                 NAME/file/row number
 label          column; class names of Hugging Face    unlabelled
 subject        column                                 null
@@ -39,7 +39,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class _Table:
-    """One foreign file and what was found out about it."""
+    """One foreign file and what is known about it."""
 
     path: Path
     columns: Columns
@@ -58,26 +58,26 @@ def parquet_files(source: Path) -> list[Path]:
     """
     files = [source] if source.is_file() else sorted(source.rglob("*.parquet"))
     if not files:
-        raise UserError(f"{source}: no Parquet file (*.parquet) found; name a file or a folder that holds some")
+        raise UserError(f"{source}: no Parquet file (*.parquet) found; give a file, or a folder of such files")
     return files
 
 
 def count_rows(source: Path) -> int:
-    """Number of images that `read_parquet` will offer."""
+    """Number of images that `read_parquet` yields."""
     return sum(_open(path).metadata.num_rows for path in parquet_files(source))
 
 
 def read_parquet(source: Path, *, name: str, source_split: SourceSplit | None, columns: Columns) -> Iterator[Candidate]:
-    """Offer the rows of the Parquet files in order. Memory holds one batch (and what pyarrow keeps of a row group).
+    """The rows of the Parquet files in order. Memory holds one batch (and what pyarrow keeps of a row group).
 
     Args:
         source: a file or a folder.
-        name: name of the shard; part of made-up sample ids.
-        source_split: overrules column and file name.
-        columns: names of the columns. Those that differ from ours were given by the user and must be there.
+        name: name of the shard; part of generated sample ids.
+        source_split: overrides column and file name.
+        columns: names of the columns. Those that differ from ours were given by the user and must exist.
 
     Raises:
-        UserError: a file is damaged, or lacks the image column or one that was asked for.
+        UserError: a file is damaged, or lacks the image column or one that the user named.
     """
     for path in parquet_files(source):
         file = _open(path)
@@ -97,7 +97,7 @@ def _open(path: Path) -> pq.ParquetFile:
 
 
 def _batches(file: pq.ParquetFile, table: _Table) -> Iterator[pa.RecordBatch]:
-    """Row group by row group: one iterator over the whole file would hold all of it in the end."""
+    """Row group by row group: one iterator over the whole file would end up holding all of it."""
     for group in range(file.num_row_groups):
         batches = file.iter_batches(ROWS_PER_BATCH, row_groups=[group], columns=sorted(table.present))
         while (batch := _next(batches, table.path)) is not None:
@@ -113,7 +113,7 @@ def _next(batches: Iterator[pa.RecordBatch], path: Path) -> pa.RecordBatch | Non
 
 def _damaged(path: Path, error: Exception) -> UserError:
     reason = str(error).partition(". ")[0]
-    return UserError(f"{path}: not a whole Parquet file ({reason}); bring it again from its source")
+    return UserError(f"{path}: damaged or not a Parquet file ({reason}); fetch it again from its source")
 
 
 def _examine(path: Path, file: pq.ParquetFile, name: str, source_split: SourceSplit | None, columns: Columns) -> _Table:
@@ -123,7 +123,7 @@ def _examine(path: Path, file: pq.ParquetFile, name: str, source_split: SourceSp
         asked_for = ours == "image" or theirs != ours
         if asked_for and theirs not in schema.names:
             raise UserError(
-                f"{path}: has no column {theirs!r}; columns found: {', '.join(schema.names)}; name the right one with"
+                f"{path}: has no column {theirs!r}; columns found: {', '.join(schema.names)}; give the right one with"
                 f" --{ours.replace('_', '-').replace('sample-id', 'id')}-column"
             )
     _check_image_type(path, schema.field(columns.image))
@@ -195,5 +195,5 @@ def _split(value: Any, table: _Table, where: str) -> SourceSplit:
 def _image_bytes(value: Any) -> bytes:
     encoded = value.get("bytes") if isinstance(value, dict) else value
     if encoded is None:
-        raise ValueError("the table holds no bytes of it")
+        raise ValueError("the table holds no bytes for it")
     return bytes(encoded)

@@ -1,4 +1,4 @@
-"""Records from Places-365 as it is published: file lists beside folders of images.
+"""Records from Places-365 as it is published: file lists next to folders of images.
 
     categories_places365.txt           /a/airfield 0
     places365_train_standard.txt       /a/airfield/00000001.jpg 0          (or places365_train_challenge.txt)
@@ -32,7 +32,7 @@ _LISTS: tuple[tuple[str, SourceSplit, tuple[str, ...]], ...] = (
     ),
     ("places365_val.txt", "val", ("val_256", "val_large")),
 )
-"""Name, split, and the folders in which its images may lie."""
+"""Name, split, and the possible folders of its images."""
 
 
 @dataclass(frozen=True)
@@ -43,25 +43,25 @@ class _List:
 
 
 def is_places365(source: Path) -> bool:
-    """Whether `source` lies as Places-365 does."""
+    """Whether `source` has the layout of Places-365."""
     return (source / CATEGORIES).is_file()
 
 
 def count_listed(source: Path) -> int:
-    """Number of images that `read_places365` will offer."""
+    """Number of images that `read_places365` yields."""
     return sum(1 for found in _lists(source) for _ in _rows(found.path))
 
 
 def read_places365(source: Path, *, name: str, source_split: SourceSplit | None) -> Iterator[Candidate]:
-    """Offer the listed images in the lists' order; sample ids are `name`/train|val/file.
+    """The listed images in the lists' order; sample ids are `name`/train|val/file.
 
     Args:
-        source: folder of the lists and the images' folders.
+        source: folder with the lists and the images' folders.
         name: name of the shard.
-        source_split: overrules what the lists say.
+        source_split: overrides the lists.
 
     Raises:
-        UserError: there is no list, its images' folder is missing, or a line is no file and number of a category.
+        UserError: there is no list, its images' folder is missing, or a line is not a file and a category's number.
     """
     labels = _labels(source / CATEGORIES)
     for found in _lists(source):
@@ -72,7 +72,9 @@ def read_places365(source: Path, *, name: str, source_split: SourceSplit | None)
                 )
             relative = PurePosixPath(file.lstrip("/"))
             if ".." in relative.parts:
-                raise UserError(f"{found.path}, line {number}: {file} leaves the folder of the images; fetch it again")
+                raise UserError(
+                    f"{found.path}, line {number}: {file} is outside the folder of the images; fetch the list again"
+                )
             path = found.images / relative
             yield Candidate(
                 where=str(path),
@@ -90,11 +92,11 @@ def _lists(source: Path) -> list[_List]:
             continue
         places = [source / folder for folder in folders if (source / folder).is_dir()]
         if not places:
-            raise UserError(f"{source}: {name} is there, but none of {', '.join(folders)}; unpack its images beside it")
+            raise UserError(f"{source}: {name} exists, but none of {', '.join(folders)}; unpack its images next to it")
         found.append(_List(source / name, split, places[0]))
     if not found:
         names = ", ".join(name for name, *_ in _LISTS)
-        raise UserError(f"{source}: holds no list of images ({names}); unpack the file lists of Places-365 there")
+        raise UserError(f"{source}: has no list of images ({names}); unpack the file lists of Places-365 there")
     return found
 
 
@@ -104,16 +106,16 @@ def _labels(path: Path) -> dict[int, str]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str, int]]:
-    """Number of each line that is not empty, its image's file, and the number of its category."""
+    """Of each line that is not empty: its number, its image's file, and the number of its category."""
     with path.open("rb") as lines:
         for number, read in enumerate(lines, start=1):
             try:
                 line = read.decode().strip()
             except UnicodeDecodeError:
-                raise UserError(f"{path}, line {number}: is no text in UTF-8; fetch the list again") from None
+                raise UserError(f"{path}, line {number}: is not UTF-8 text; fetch the list again") from None
             if not line:
                 continue
             file, _, category = line.rpartition(" ")
             if not file or not category.isdecimal():
-                raise UserError(f"{path}, line {number}: {line!r} is no file and number; fetch the list again")
+                raise UserError(f"{path}, line {number}: {line!r} is not a file and a number; fetch the list again")
             yield number, file, int(category)

@@ -1,7 +1,7 @@
-"""The data of a published experiment: so many classes to forget, so many to retain, so many images of each.
+"""The data of a published experiment: how many classes to forget and to retain, and how many images of each.
 
-Which classes and images is decided by the sha256 of their names, so that it is the same everywhere, does not hang on
-the order of files, and no prefix of a sorted list is taken.
+Classes and images are chosen by the sha256 of their names: the choice is the same everywhere, independent of the order
+of files, and not a prefix of a sorted list.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ class Protocol(BaseModel):
     forget_classes: PositiveInt
     retain_classes: PositiveInt
     images_per_class: PositiveInt
-    """Most training images of each class."""
+    """Maximum number of training images of each class."""
     heldout_per_class: PositiveInt
-    """Most validation images of each class: they are scored, and never trained on."""
+    """Maximum number of validation images of each class; they are scored, and never trained on."""
 
 
 @dataclass
 class Chosen:
-    """What a protocol takes of a source."""
+    """What a protocol takes from a source."""
 
     forget: list[str]
     """Labels, sorted."""
@@ -45,13 +45,13 @@ def choose(candidates: Callable[[], Iterable[Candidate]], protocol: Protocol, so
     """Classes and images of a source that can be read twice; no image is opened.
 
     Raises:
-        UserError: the source has fewer classes, or does not tell training from validation images.
+        UserError: the source has too few classes, or does not mark its training and validation images.
     """
     labels = sorted({candidate.label for candidate in candidates()}, key=_order)
     wanted = protocol.forget_classes + protocol.retain_classes
     if len(labels) < wanted:
         raise UserError(
-            f"{source}: has {len(labels)} classes, and the protocol wants {protocol.forget_classes} to forget and "
+            f"{source}: has {len(labels)} classes, but the protocol needs {protocol.forget_classes} to forget and "
             f"{protocol.retain_classes} to retain; give the whole set, or lower the numbers in the preset's protocol"
         )
     taken = frozenset(labels[:wanted])
@@ -65,12 +65,12 @@ def choose(candidates: Callable[[], Iterable[Candidate]], protocol: Protocol, so
 def _images(
     candidates: Iterable[Candidate], labels: frozenset[str], most: Mapping[str, int], source: str
 ) -> tuple[frozenset[str], Mapping[tuple[str, str], int]]:
-    """Ids of the first images of each class and split by the order of digests, and how many there are of each."""
+    """Ids of the first images of each class and split in the order of digests, and how many there are of each."""
     first: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
     for candidate in candidates:
         if candidate.source_split not in most:
             raise UserError(
-                f"{source}: does not tell training from validation images; expected {source}/train and {source}/val"
+                f"{source}: does not mark its training and validation images; expected {source}/train and {source}/val"
             )
         if candidate.label in labels:
             kept = first[candidate.label, candidate.source_split]

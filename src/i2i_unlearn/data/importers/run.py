@@ -1,7 +1,7 @@
-"""Bring foreign images into shards, streaming: one row group is in memory, however many images there are.
+"""Imports foreign images into shards, streaming: one row group is in memory, however many images there are.
 
-Every image is decoded once. What cannot be decoded is told, one line each; the import then fails, or goes on without
-them if the user said so.
+Every image is decoded once. Each one that cannot be decoded is reported in one line; the import then fails, or, with
+`skip_broken`, continues without it.
 """
 
 import re
@@ -59,7 +59,7 @@ class ImportSettings:
     """auto: a folder with the lists of Places-365 is `places365`, one with Parquet files or a Parquet file is
     `parquet`, any other folder is `folder`."""
     source_split: str = ""
-    """Overrules what the source says; empty = as the source says."""
+    """Overrides the source's own; empty = as the source says."""
     columns: Columns = field(default_factory=Columns)
     skip_broken: bool = False
     only: frozenset[str] | None = None
@@ -75,15 +75,15 @@ def import_images(
         source: a folder of class folders, a Parquet file, or a folder of Parquet files.
         out: the data folder.
         settings: how to read the source.
-        tell: is given one line for every broken image.
+        tell: gets one line for every broken image.
 
     Raises:
         UserError: the name is not allowed, the source is missing or of another layout, an image is broken (unless
-            `skip_broken`), a sample id occurs twice, or the shard exists with other content. Nothing is written then.
+            `skip_broken`), a sample id occurs twice, or the shard exists with other content. Then nothing is written.
     """
     source = Path(source)
     if not source.exists():
-        raise UserError(f"{source}: no such file or folder; give the images' folder or Parquet file")
+        raise UserError(f"{source}: no such file or folder; give the folder or Parquet file of the images")
     name = settings.name or source.resolve().stem
     if not _SHARD_NAME.fullmatch(name):
         raise UserError(
@@ -114,7 +114,7 @@ def import_protocol(
     protocol = _protocol(preset)
     source = Path(source)
     if not source.is_dir():
-        raise UserError(f"{source}: no such folder; give the whole set as it is published")
+        raise UserError(f"{source}: no such folder; give the whole set as it was published")
     settings = replace(settings, name=settings.name or source.resolve().stem)
     chosen = choose(lambda: open_source(source, settings.name, settings)[0], protocol, str(source))
     imported = import_images(source, out, replace(settings, only=chosen.ids), tell=tell)
@@ -125,7 +125,9 @@ def import_protocol(
 
 def _protocol(preset: Preset) -> Protocol:
     if preset.protocol is None:
-        raise UserError(f"preset {preset.name!r} has no protocol: it repeats no published experiment; choose another")
+        raise UserError(
+            f"preset {preset.name!r} has no protocol, since it repeats no published experiment; choose another"
+        )
     try:
         return Protocol.model_validate(preset.protocol)
     except ValidationError as error:
@@ -135,10 +137,10 @@ def _protocol(preset: Preset) -> Protocol:
 
 
 def open_source(source: Path, name: str, settings: ImportSettings) -> tuple[Iterator[Candidate], int]:
-    """The images of a source, unopened, and how many there are.
+    """The images of a source, not yet read, and their number.
 
     Raises:
-        UserError: it is of another layout.
+        UserError: it has another layout.
     """
     split = _source_split(settings.source_split)
     if settings.layout == "places365" or (settings.layout == "auto" and is_places365(source)):
@@ -148,7 +150,7 @@ def open_source(source: Path, name: str, settings: ImportSettings) -> tuple[Iter
     if settings.layout == "parquet" or (settings.layout == "auto" and _holds_parquet(source)):
         return read_parquet(source, name=name, source_split=split, columns=settings.columns), count_rows(source)
     if source.is_file():
-        raise UserError(f"{source}: is a file; the layout folder needs a folder that holds one folder per class")
+        raise UserError(f"{source}: is a file; the layout `folder` needs a folder with one folder per class")
     return read_folder(source, name=name, source_split=split), count_files(source)
 
 
@@ -168,7 +170,7 @@ def _whole_ones(candidates: Iterator[Candidate], broken: _Broken, advance: Calla
         try:
             encoded = candidate.read()
             open_image(encoded, name=candidate.where)
-            (candidate.sample_id + candidate.label).encode()  # a file's name may be no text
+            (candidate.sample_id + candidate.label).encode()  # a file name may not be text
         except (OSError, ValueError) as error:
             broken.add(candidate.where, f"{candidate.where}: cannot be read ({error})")
         except UserError as error:
@@ -178,10 +180,10 @@ def _whole_ones(candidates: Iterator[Candidate], broken: _Broken, advance: Calla
 
 
 def _fail_if_broken(records: Iterator[Record], broken: _Broken) -> Iterator[Record]:
-    """Look at all images first, so that one run tells every broken one."""
+    """Read all images first, so that one run reports every broken one."""
     yield from records
     if broken.count:
         raise UserError(
-            f"{broken.count} images are broken (the first: {broken.first}); mend or remove them, or import the others"
-            " with --skip-broken"
+            f"{broken.count} images are broken (the first: {broken.first}); repair or remove them, or import the"
+            " others with --skip-broken"
         )

@@ -1,11 +1,11 @@
-"""What a reader of a foreign layout offers to the importer, and the words such layouts use for their splits."""
+"""What a reader of a foreign layout yields to the importer, and the names that such layouts use for their splits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from i2i_unlearn.data.images.layout import SourceSplit
 
-# What is not trained on by convention is held out here.
+# What is not trained on by convention is held out.
 SPLIT_WORDS: dict[str, SourceSplit] = {
     "train": "train",
     "training": "train",

@@ -1,4 +1,4 @@
-"""Keyed names for samples: what leaves the data folder names an image by a code that only the key's owner can match."""
+"""Keyed codes for sample ids: outside the data folder, an image has a code that only the key's owner can match."""
 
 import hashlib
 import hmac
@@ -14,7 +14,7 @@ _KEY_BYTES = 32
 
 
 def key_path(path: str | None = None) -> Path:
-    """Where the key lies: `path`, else what I2I_UNLEARN_HMAC_KEY_FILE names, else .secrets/hmac.key."""
+    """The key's file: `path`, else what I2I_UNLEARN_HMAC_KEY_FILE names, else .secrets/hmac.key."""
     return Path(path or os.environ.get(KEY_FILE_VARIABLE) or DEFAULT_KEY_FILE)
 
 
@@ -28,10 +28,10 @@ def load_key(path: str | None = None) -> bytes:
     try:
         key = bytes.fromhex(file.read_text(encoding="ascii").strip())
     except FileNotFoundError:
-        raise UserError(f"{file}: there is no key for sample ids; make one with `i2i-unlearn data key`") from None
+        raise UserError(f"{file}: no key for sample ids; make one with `i2i-unlearn data key`") from None
     except (ValueError, OSError) as error:
         raise UserError(
-            f"{file}: the key for sample ids cannot be read ({error}); it is 64 hexadecimal digits"
+            f"{file}: the key for sample ids cannot be read ({error}); it must be 64 hexadecimal digits"
         ) from None
     if len(key) < _KEY_BYTES:
         raise UserError(
@@ -42,10 +42,10 @@ def load_key(path: str | None = None) -> bytes:
 
 
 def create_key(path: str | None = None) -> Path:
-    """Write a new random key that only its owner can read (file mode 600, a new folder 700); return its path.
+    """Write a new random key (file mode 600, a new folder 700); return its path.
 
     Raises:
-        UserError: the file exists; another key would give all samples other names.
+        UserError: the file exists; another key would give every sample another code.
     """
     file = key_path(path)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def create_key(path: str | None = None) -> Path:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise UserError(
-            f"{file}: a key exists already and is kept; remove it first if all names are to change"
+            f"{file}: a key already exists and is kept; remove it first if all codes are to change"
         ) from None
     with os.fdopen(descriptor, "w") as handle:
         handle.write(secrets.token_hex(_KEY_BYTES) + "\n")

@@ -1,8 +1,7 @@
-"""Can held-out images stand for single forget images? Only if both show the same kinds of things.
+"""Can held-out images be compared with single forget images? Only if both show the same kinds of things.
 
-An attack that tells forget images from never-trained ones must not find what they show. Images that somebody picks one
-by one may all be of one class or one person: then held-out images differ from them in more than not having been trained
-on.
+An attack that tells forget images from never-seen ones must not succeed by what they show. Images picked one by one may
+all be of one class or one person; then held-out images differ from them in more than not having been trained on.
 """
 
 import numpy as np
@@ -11,15 +10,15 @@ from numpy.typing import NDArray
 from scipy import stats
 
 LEAST_P = 0.01
-"""Of the test that both have the same mix of labels; a fair draw is refused once in a hundred times."""
+"""p-value of the test that both have the same mix of labels; one fair draw in a hundred is refused."""
 MOST_OF_SUBJECT = 0.1
 """Largest share of the forget images that one subject may have."""
 
 
 def are_alike(index: pd.DataFrame, is_forgotten: NDArray[np.bool_], is_held_out: NDArray[np.bool_]) -> bool:
-    """Whether forget images are such as a draw from the held-out images' kinds would give.
+    """Whether the forget images could be a random draw from the same kinds as the held-out images.
 
-    `index` has the columns label and subject; the flags have one entry a row. False where one of the sets is empty.
+    `index` has the columns label and subject; the flags have one entry per row. False where one of the sets is empty.
     """
     if not is_forgotten.any() or not is_held_out.any():
         return False

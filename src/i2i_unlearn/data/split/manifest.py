@@ -1,6 +1,6 @@
 """The split manifest: one row per image with its role, the audit record of what was forgotten.
 
-It goes from step to step and into the registry, so it names images by shard and row number and by keyed codes; sample
+It is passed between steps and logged to the registry, so it names images by shard, row number and keyed code; sample
 ids, subjects and digests of single images stay in the shards.
 """
 
@@ -51,7 +51,7 @@ class SplitManifest:
     rows: pd.DataFrame
     """Columns shard, row, part (train or holdout), role, hmac_id; in the order of the images' index."""
     fingerprints: dict[str, str]
-    """For each shard the digest of its ids and image digests: a manifest of other images is recognised."""
+    """For each shard the digest of its ids and image digests, by which a manifest of other images is recognised."""
     requests: tuple[str, ...]
     """Ids of the active requests, sorted."""
     erased: tuple[str, ...]
@@ -108,10 +108,10 @@ def write_manifest(manifest: SplitManifest, path: str | Path) -> None:
 
 
 def read_manifest(path: str | Path, images: str | None = None) -> SplitManifest:
-    """Read a split manifest; with `images`, also check that it was made of these images.
+    """Read a split manifest; with `images`, also check that it was made from these images.
 
     Raises:
-        UserError: the file is missing, damaged or of another version, or the images differ.
+        UserError: the file is missing, damaged or of another schema version, or the images differ.
     """
     path = Path(path)
     with _as_user_error(path):
@@ -119,7 +119,7 @@ def read_manifest(path: str | Path, images: str | None = None) -> SplitManifest:
     facts = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
     if facts.get("schema_version") != SCHEMA_VERSION:
         raise UserError(
-            f"{path}: split manifest of schema version {facts.get('schema_version')}, this program reads"
+            f"{path}: has schema version {facts.get('schema_version')}, this program reads"
             f" {SCHEMA_VERSION}; run `i2i-unlearn split` again"
         )
     manifest = SplitManifest(
@@ -139,7 +139,7 @@ def _as_user_error(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise UserError(f"{path}: no split manifest there; make it with `i2i-unlearn split`") from None
+        raise UserError(f"{path}: no split manifest; make it with `i2i-unlearn split`") from None
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition(". ")[0]
         raise UserError(f"{path}: the split manifest is damaged ({reason}); run `i2i-unlearn split` again") from None
@@ -153,6 +153,6 @@ def _check_images(path: Path, manifest: SplitManifest, found: dict[str, str], im
     )
     if changed:
         raise UserError(
-            f"{path}: made of other images than those in {images} (differing: {', '.join(changed[:5])}); run"
+            f"{path}: made from other images than those in {images} (differing: {', '.join(changed[:5])}); run"
             " `i2i-unlearn split` again"
         )

@@ -1,16 +1,15 @@
 """What becomes of near-copies of images that are to be forgotten.
 
-Each request has a word for its near-copies, erased requests too: what was forgotten must not come back by a copy.
+Each request says it with `near_duplicates`, erased requests too, so that forgotten images do not return as copies:
 
     include   as if the request had named them: forgotten with the rest
-    drop      role `dropped`: no model is trained on them (the reference neither) and none is judged by them
-    keep      they stay what they are and are listed; also where a request says nothing. A request is a record: what an
-              old one means must not change, and copies may show persons who asked for nothing
+    drop      role `dropped`: no model is trained on them (not even the reference) and none is evaluated on them
+    keep      they keep their role and are listed; the default, since copies may show people who asked for nothing
 
-Where two requests mean the same image, the stricter word holds: include before drop before keep.
-Whatever the word, a held-out image that is a near-copy of one that was trained on (or the other way round) is `dropped`
-if a request means one of the two: it no longer stands for images that the model never saw.
-Images of equal bytes are near-copies without any search; under `keep` they are an error (data/roles.py).
+If two requests concern the same image, the stricter setting applies: include before drop before keep. Whatever the
+setting, a held-out image with a near-copy that was trained on is `dropped` if a request selects one of the two: it is
+no longer a never-seen image. Images of equal bytes are near-copies without a search; under `keep` they are an error
+(roles.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +24,7 @@ from i2i_unlearn.data.request import ForgetRequest
 
 Flags = NDArray[np.bool_]
 FindPairs = Callable[[Flags, Flags], pd.DataFrame]
-"""Images that are anchors, images that may be copies -> pairs: anchor, copy, hash_bits, correlation, cosine."""
+"""Flags of the anchors, flags of possible copies -> pairs: anchor, copy, hash_bits, correlation, cosine."""
 
 PAIR = ["anchor", "copy", "hash_bits", "correlation", "cosine"]
 INCLUDED, DROPPED, KEPT = "included", "dropped", "kept"
@@ -43,17 +42,17 @@ class Selection:
 
 @dataclass(frozen=True)
 class Settled:
-    """What the words come to; one entry per image, but `pairs`."""
+    """What the requests' settings amount to; one entry per image, except `pairs`."""
 
     forget: Flags
     erase: Flags
     drop: Flags
     pairs: pd.DataFrame
-    """As `PAIR`, and request (a number of the selections): the best pair of each copy and request."""
+    """Columns `PAIR` and request (its number among the selections): the best pair of each copy and request."""
 
 
 def settle(index: pd.DataFrame, part: NDArray[np.object_], selections: Sequence[Selection], find: FindPairs) -> Settled:
-    """Find the near-copies of what `selections` name, and follow the words of their requests.
+    """Find the near-copies of the selected images and do with them what the requests say.
 
     Args:
         index: column sha256.
@@ -64,10 +63,10 @@ def settle(index: pd.DataFrame, part: NDArray[np.object_], selections: Sequence[
     named, erased, trained = _any(selections, len(index)), _erased(selections, len(index)), part == TRAIN
     pairs = pd.concat([_exact(index, named, selections), find(named, ~named | (~trained & ~erased))])
     pairs = pairs.drop_duplicates(["anchor", "copy"])[PAIR].astype({"anchor": int, "copy": int})
-    # Among images that are named, one that was trained on matters to one that was not, and nothing else.
+    # Between two named images only a pair of a trained and a held-out one matters.
     anchor, copy = pairs["anchor"].to_numpy(), pairs["copy"].to_numpy()
     pairs = pairs[~named[copy] | (trained[anchor] & ~trained[copy])]
-    forget, erase, drop = _by_word(pairs, selections, named)
+    forget, erase, drop = _by_setting(pairs, selections, named)
     leaves = _no_longer_unseen(pairs, trained) & ~erased
     listed = _best(_both_ways(pairs, trained, leaves), selections)
     return Settled(forget & ~erase & ~leaves, erase & ~leaves, leaves | (drop & ~forget & ~erase), listed)
@@ -85,17 +84,17 @@ def _erased(selections: Sequence[Selection], num_images: int) -> Flags:
 
 
 def _exact(index: pd.DataFrame, named: Flags, selections: Sequence[Selection]) -> pd.DataFrame:
-    """Pairs of equal bytes, of the requests that have a word for them."""
-    willing = _any([one for one in selections if one.request.near_duplicates != "keep"], len(index))
+    """Pairs of equal bytes, for requests that do not keep near-copies."""
+    settled = _any([one for one in selections if one.request.near_duplicates != "keep"], len(index))
     numbered = pd.DataFrame({"number": np.arange(len(index)), "sha256": index["sha256"].to_numpy()})
-    both = numbered[willing].merge(numbered[~named], on="sha256")
+    both = numbered[settled].merge(numbered[~named], on="sha256")
     return pd.DataFrame(
         {"anchor": both["number_x"], "copy": both["number_y"], "hash_bits": 0, "correlation": 1.0, "cosine": 1.0}
     )
 
 
-def _by_word(pairs: pd.DataFrame, selections: Sequence[Selection], named: Flags) -> tuple[Flags, Flags, Flags]:
-    """Images to forget, to erase and to drop beside those that are named."""
+def _by_setting(pairs: pd.DataFrame, selections: Sequence[Selection], named: Flags) -> tuple[Flags, Flags, Flags]:
+    """Images to forget, to erase and to drop in addition to the named ones."""
     forget, erase, drop = (np.zeros(len(named), dtype=bool) for _ in range(3))
     for selection in selections:
         copies = pairs.loc[selection.selected[pairs["anchor"].to_numpy()], "copy"].to_numpy()
@@ -116,15 +115,15 @@ def _no_longer_unseen(pairs: pd.DataFrame, trained: Flags) -> Flags:
 
 
 def _both_ways(pairs: pd.DataFrame, trained: Flags, leaves: Flags) -> pd.DataFrame:
-    """The pairs, and those turned round whose anchor leaves the holdout because of the copy."""
+    """The pairs, and the reverse of those whose anchor leaves the holdout because of the copy."""
     because = leaves[pairs["anchor"].to_numpy()] & trained[pairs["copy"].to_numpy()]
-    turned = pairs[because].rename(columns={"anchor": "copy", "copy": "anchor"})
-    both: pd.DataFrame = pd.concat([pairs.assign(named="anchor"), turned.assign(named="copy")], ignore_index=True)
+    reverse = pairs[because].rename(columns={"anchor": "copy", "copy": "anchor"})
+    both: pd.DataFrame = pd.concat([pairs.assign(named="anchor"), reverse.assign(named="copy")], ignore_index=True)
     return both
 
 
 def _best(pairs: pd.DataFrame, selections: Sequence[Selection]) -> pd.DataFrame:
-    """For each request and each copy that it concerns the pair of the highest correlation."""
+    """For each request and each of its copies, the pair with the highest correlation."""
     parts = []
     for number, selection in enumerate(selections):
         end = np.where(pairs["named"] == "anchor", pairs["anchor"], pairs["copy"]).astype(int)

@@ -1,4 +1,4 @@
-"""The last look at near-copies: do a pretrained network's features agree that both show the same?"""
+"""The last check of near-copies: do the features of a pretrained network agree that both show the same?"""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from i2i_unlearn.data.split.picture_hash import Box
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.progress import progress
 
-if TYPE_CHECKING:  # importing torch takes seconds, and most splits have no pair to look at
+if TYPE_CHECKING:  # importing torch takes seconds, and most splits have no pair to compare
     from i2i_unlearn.models.extractors import Extractor
 
 EXTRACTOR = "efficientnet_lite0"
@@ -22,16 +22,16 @@ _BLOCK = 25
 
 
 def feature_cosines(images: str, index: pd.DataFrame, pairs: pd.DataFrame) -> NDArray[np.float64]:
-    """Cosine of the features of each pair: of the part of the anchor that the copy shows, and of the copy.
+    """Cosine of the features of each pair: of the copy, and of the part of the anchor that it shows.
 
     Args:
         images: URI of the image shards.
-        index: columns shard, row; `pairs` names images by their place in it.
-        pairs: as `near_copies` gives them.
+        index: columns shard, row; `pairs` names images by their position in it.
+        pairs: as `near_copies` returns them.
 
     Raises:
-        UserError: an image is damaged, or the extractor's package is not installed. Then nothing is decided without it:
-            the same settings would give other roles on another machine.
+        UserError: an image is damaged, or the extractor's package is not installed: deciding without it would give
+            other roles for the same settings on another machine.
     """
     import torch
 
@@ -42,7 +42,7 @@ def feature_cosines(images: str, index: pd.DataFrame, pairs: pd.DataFrame) -> ND
     except UserError as error:
         raise UserError(
             f"near-copies were found, and split.near_duplicates.cosine asks for {EXTRACTOR} to confirm them: {error};"
-            " or set split.near_duplicates.cosine to 0, then pixels alone decide"
+            " or set split.near_duplicates.cosine to 0 to decide by pixels alone"
         ) from None
     cosines: list[NDArray[np.float64]] = []
     with progress("comparing features", len(pairs)) as advance:

@@ -1,18 +1,18 @@
 """Near-copies of images that are to be forgotten: re-encoded, resized, brightened, slightly cropped, mirrored.
 
-A model that goes on learning a near-copy has not forgotten the image. Three looks, each at fewer pairs than the last:
+A model that still learns a near-copy has not forgotten the image. Three checks, each of fewer pairs than the last:
 
-    1. perceptual hash   candidates: the hash of the image, of crops of it or of their mirror images differs from the
-                         other's in few bits (picture_hash.py); packed bits, blocks of images
+    1. perceptual hash   candidates: the hash of the image, of its crops or of their mirror images differs from the
+                         other image's in few bits (picture_hash.py); packed bits, blocks of images
     2. pixels            the best correlation of the other's thumbnail with any of 126 crops of the image and their
-                         mirror images. It tells copies from look-alikes also where the pictures are tiny: two
-                         handwritten 3s reach 0.95, copies of one 0.98 and more
-    3. features          a veto (near_duplicate_features.py): smooth gradients correlate whatever they show. Alone,
-                         features cannot tell: those of two 3s are closer than those of a 3 and its JPEG
+                         mirror images. It separates copies from look-alikes even in tiny pictures: two handwritten 3s
+                         reach 0.95, copies of one 0.98 and more
+    3. features          a veto (near_copy_features.py): smooth gradients correlate whatever they show. Features alone
+                         do not suffice: those of two 3s are closer than those of a 3 and its JPEG
 
-The image may be the whole and the other a crop of it, not the other way round. A picture without structure (a blank
-page) has no near-copies, only exact ones: nothing tells it from another blank page. Copies of copies are not followed:
-chains of look-alikes would lead away from the request.
+The other image may be a crop of the first, not the reverse. A picture without structure (a blank page) has only exact
+copies, since nothing distinguishes it from another blank page. Copies of copies are not followed: chains of look-alikes
+would lead away from the request.
 
 Shape letters: N images, K versions of one (crops and mirror images), H, W pixels of a thumbnail.
 """
@@ -35,13 +35,13 @@ from i2i_unlearn.support.progress import progress
 Flags = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
 
-# Crops whose hashes are compared: a hash bears a shift of a pixel or two, so few will do.
+# Crops whose hashes are compared: a hash tolerates a shift of a pixel or two, so few suffice.
 _HASHED = boxes((0.94, 0.88), (0, 0.5, 1))
 # Crops whose pixels are compared; a line of 32 pixels shifts by 1 or 2 from one to the next.
 _ALIGNED = boxes((0.96, 0.93, 0.9, 0.87, 0.84), (0, 0.25, 0.5, 0.75, 1))
 # Standard deviation of a thumbnail, in grey levels of 255: flatter pictures correlate by noise and shade alone.
 _MIN_DEVIATION = 6.0
-# How much less the correlation may be before the alignment; of made copies one corner crop in a hundred loses more.
+# How much lower the correlation may be before alignment; of test copies one corner crop in a hundred loses more.
 _UNALIGNED = 0.18
 _BLOCK = 64
 
@@ -52,7 +52,7 @@ class Pair(NamedTuple):
     anchor: int
     copy: int
     hash_bits: int
-    """How many of the 64 differ."""
+    """How many of the 64 bits differ."""
     correlation: float
     box: Box
     """The part of the anchor that the copy shows."""
@@ -60,7 +60,7 @@ class Pair(NamedTuple):
 
 
 class Search:
-    """The search among the images of an index, as `data.copies.FindPairs`; notes what confirmed its pairs."""
+    """The search among the images of an index (a `near_copies.FindPairs`); records what confirmed its pairs."""
 
     def __init__(self, images: str, index: pd.DataFrame, settings: NearDuplicateSettings) -> None:
         """`images` is the URI of the image shards, `index` has the columns shard and row."""
@@ -68,10 +68,10 @@ class Search:
         self._images, self._index, self._settings = images, index, settings
 
     def __call__(self, anchors: Flags, others: Flags) -> pd.DataFrame:
-        """Pairs of an image of `anchors` and one of `others`: the columns of `Pair`, and cosine (NaN = not asked).
+        """Pairs of an image of `anchors` and one of `others`: the columns of `Pair`, and cosine (NaN = not computed).
 
         Raises:
-            UserError: an image is damaged, or features are asked for and their package is not installed.
+            UserError: an image is damaged, or features are required and their package is not installed.
         """
         pairs = near_copies(read_thumbnails(self._images, self._index), anchors, others, self._settings)
         pairs["cosine"] = np.nan
@@ -95,7 +95,7 @@ class Thumbnails:
 
 
 def read_thumbnails(images: str, index: pd.DataFrame) -> Thumbnails:
-    """Read every image of `index` (columns shard, row) once.
+    """Thumbnails of every image of `index` (columns shard, row), each read once.
 
     Raises:
         UserError: an image is damaged.
@@ -112,7 +112,7 @@ def read_thumbnails(images: str, index: pd.DataFrame) -> Thumbnails:
 def near_copies(seen: Thumbnails, anchors: Flags, others: Flags, settings: NearDuplicateSettings) -> pd.DataFrame:
     """Pairs of an image of `anchors` and a near-copy of it among `others`, confirmed by pixels.
 
-    One row per `Pair`, images by their number; sorted by anchor, then copy; no image is its own copy.
+    One row per `Pair`, sorted by anchor, then copy; images by number; no image is its own copy.
     """
     copies = np.flatnonzero(others & seen.has_structure)
     starts = np.flatnonzero(anchors & seen.has_structure)
@@ -128,7 +128,7 @@ def near_copies(seen: Thumbnails, anchors: Flags, others: Flags, settings: NearD
 def _candidates(
     seen: Thumbnails, anchors: Numbers, copies: Numbers, hashes_N: Hashes, settings: NearDuplicateSettings
 ) -> Iterator[tuple[int, Numbers, Numbers]]:
-    """For each anchor the images with a near hash and no hopeless correlation, and how many bits differ."""
+    """For each anchor the images with a similar hash and a sufficient correlation, and how many bits differ."""
     made = versions(seen.pictures_NHW[anchors], _HASHED)
     hashes_NK = hashes(made.reshape(-1, SIDE, SIDE)).reshape(len(anchors), -1)
     for anchor, versions_KHW, hashes_K in zip(anchors.tolist(), made, hashes_NK, strict=True):

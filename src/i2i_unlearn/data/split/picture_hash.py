@@ -1,8 +1,8 @@
 """Small grey versions of pictures, their perceptual hashes, and the crops and mirror images of them.
 
 The hash is pHash as the package imagehash computes it (Zauner, "Implementation and Benchmarking of Perceptual Image
-Hash Functions", 2010): the 8x8 lowest frequencies of a 32x32 grey picture, a bit each for being above their median.
-It is computed for all pictures at once here: one at a time costs ten times as much.
+Hash Functions", 2010): of the 8x8 lowest frequencies of a 32x32 grey picture, one bit each says whether it is above
+their median. Here it is computed for all pictures at once; one at a time takes ten times as long.
 
 Shape letters: N pictures, K versions of a picture, H, W pixels of a thumbnail (32x32).
 """
@@ -20,12 +20,12 @@ _FREQUENCIES = 8
 Thumbnails = NDArray[np.float32]
 Hashes = NDArray[np.uint64]
 Box = tuple[float, float, float]
-"""Share of height and width, and place from 0 (top, left) to 1 (bottom, right): (share, down, right)."""
+"""Share of height and width, and position from 0 (top, left) to 1 (bottom, right): (share, down, right)."""
 WHOLE: Box = (1.0, 0.0, 0.0)
 
 
 def boxes(shares: Sequence[float], places: Sequence[float]) -> list[Box]:
-    """The whole picture first, then each share at each pair of places."""
+    """The whole picture first, then each share at each pair of positions."""
     return [WHOLE, *((share, down, right) for share in shares for down in places for right in places)]
 
 
@@ -35,7 +35,7 @@ def thumbnail(picture: Image.Image) -> NDArray[np.uint8]:
 
 
 def hashes(pictures_NHW: NDArray[np.floating] | NDArray[np.uint8]) -> Hashes:
-    """One 64-bit hash (N) for each thumbnail; the number of differing bits of two is their distance."""
+    """One 64-bit hash (N) for each thumbnail; the distance of two is the number of differing bits."""
     lowest = dctn(pictures_NHW.astype(np.float32), axes=(1, 2))[:, :_FREQUENCIES, :_FREQUENCIES]
     flat = lowest.reshape(len(pictures_NHW), -1)
     bits = np.packbits(flat > np.median(flat, axis=1, keepdims=True), axis=1)
@@ -43,7 +43,7 @@ def hashes(pictures_NHW: NDArray[np.floating] | NDArray[np.uint8]) -> Hashes:
 
 
 def versions(pictures_NHW: NDArray[np.uint8], cut: Sequence[Box]) -> Thumbnails:
-    """Each box of each thumbnail at full size, as it stands and mirrored: (N, K, H, W), K = 2 * len(cut).
+    """Each box of each thumbnail at full size, upright and mirrored: (N, K, H, W), K = 2 * len(cut).
 
     Version 2 * k is box k, version 2 * k + 1 its mirror image.
     """
@@ -55,7 +55,7 @@ def versions(pictures_NHW: NDArray[np.uint8], cut: Sequence[Box]) -> Thumbnails:
 
 @lru_cache
 def _matrices(cut: tuple[Box, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What stretches the rows and the columns of each box, one matrix each."""
+    """The matrices that stretch the rows and the columns of each box."""
     rows = [_resampling(share, down) for share, down, _ in cut]
     columns = [_resampling(share, right).T for share, _, right in cut]
     return np.stack(rows), np.ascontiguousarray(np.stack(columns))
@@ -74,9 +74,9 @@ def _resampling(share: float, place: float) -> NDArray[np.float32]:
 
 
 def standardised(pictures: NDArray[np.floating] | NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Thumbnails (..., H, W) as vectors (..., H * W) of mean 0 and length 1: their product is the correlation.
+    """Thumbnails (..., H, W) as vectors (..., H * W) of mean 0 and length 1, whose product is the correlation.
 
-    A picture of one grey level becomes zeros: it correlates with nothing.
+    A picture of one grey level becomes zeros, which correlate with nothing.
     """
     flat = pictures.reshape(*pictures.shape[:-2], -1).astype(np.float32)
     flat = flat - flat.mean(axis=-1, keepdims=True)

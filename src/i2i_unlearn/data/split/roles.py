@@ -1,15 +1,15 @@
-"""Which image plays which role: the rules of the split, without files.
+"""Which image gets which role: the rules of the split, without files.
 
     selected by            trained on (part train)            held out (part holdout)
     a promoted request     erased                             erased
     an active request      forget                             forget_holdout
     none                   retain | proxy_retain | unused     retain_holdout | unseen_target
-    none, but a near-copy  by the request's word: as above, or dropped (data/copies.py)
+    none, but a near-copy  as its request says: as above, or dropped (near_copies.py)
 
-`unused` and `dropped` are not the same: what a cap left unused the reference is trained on, as the original was.
+`unused` is not `dropped`: the reference is trained on what a cap left unused, as the original was.
 
-Every choice is a function of the image's bytes and the seed, so adding images moves no other one (a cap moves at most
-one a class).
+Every choice is a function of the image's bytes and the seed, so adding images moves no other image (a cap moves at most
+one per class).
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Roles:
     part: Strings
     role: Strings
     copies: pd.DataFrame
-    """Near-copies: see `data.copies.Settled.pairs`, with request by id, its word, and what was done."""
+    """Near-copies: `near_copies.Settled.pairs`, with the request's id, its `near_duplicates`, and what was done."""
 
 
 def assign_roles(
@@ -50,17 +50,17 @@ def assign_roles(
     """Part and role of every image of `index`; `active` and `erased` are the requests that `config` names.
 
     Args:
-        index: as `read_index` gives it.
-        active: requests to be fulfilled.
-        erased: requests that were.
+        index: as `read_index` returns it.
+        active: requests to fulfil.
+        erased: fulfilled requests.
         config: section `split`.
         find: the search for near-copies; None = equal bytes alone.
 
     Raises:
         UserError: an active request selects no training image, together they leave none, copies of the same image are
-            treated differently, or a request has a word for near-copies that are not looked for.
+            treated differently, or a request decides over near-copies while the search is off.
     """
-    _check_words([*active, *erased], config)
+    _check_search([*active, *erased], config)
     part = training_part(index, holdout_fraction=config.holdout_fraction, seed=config.seed)
     gone = [Selection(request, select(request, index, strict=False), True) for request in erased]
     is_erased = np.zeros(len(index), dtype=bool)
@@ -74,10 +74,10 @@ def assign_roles(
     _check_copies(index, is_forgotten, is_erased, copies.drop)
     _check_left(asked, (part == TRAIN) & ~is_erased & ~copies.drop, is_forgotten)
     role = _roles(index, part, is_forgotten, is_erased, copies.drop, config)
-    return Roles(part, role, _told(copies.pairs, role, [*asked, *gone]))
+    return Roles(part, role, _listed(copies.pairs, role, [*asked, *gone]))
 
 
-def _check_words(requests: Sequence[ForgetRequest], config: SplitConfig) -> None:
+def _check_search(requests: Sequence[ForgetRequest], config: SplitConfig) -> None:
     if config.near_duplicates.search:
         return
     for request in requests:
@@ -100,8 +100,8 @@ def _forgotten(asked: Sequence[Selection], part: Strings, is_erased: Flags) -> F
         if not (selection.selected & usable).any():
             raise UserError(
                 f"forget request {selection.request.id!r} selects {int(selection.selected.sum())} images, but none that"
-                " was trained on and is not erased already; there is nothing to forget: correct its selector or take it"
-                " out of split.requests"
+                " was trained on and is not erased already, so there is nothing to forget; correct its selector or"
+                " remove it from split.requests"
             )
         total |= selection.selected & ~is_erased
     _check_left(asked, usable, total)
@@ -112,15 +112,12 @@ def _check_left(asked: Sequence[Selection], usable: Flags, is_forgotten: Flags) 
     if is_forgotten[usable].all():
         raise UserError(
             f"the forget requests {', '.join(one.request.id for one in asked)} select every training image that is"
-            f" left ({int(usable.sum())}); nothing would be retained: narrow the selectors"
+            f" left ({int(usable.sum())}), so nothing would be retained; narrow the selectors"
         )
 
 
 def _check_copies(index: pd.DataFrame, is_forgotten: Flags, is_erased: Flags, is_dropped: Flags) -> None:
-    """The same bytes under two ids must be selected alike: training on a copy of a forgotten image undoes it.
-
-    A copy that is dropped is not trained on.
-    """
+    """The same bytes under two ids must be treated alike, unless dropped: training on a copy undoes the forgetting."""
     index = index[~is_dropped]
     treatment = pd.Series(np.where(is_erased, 2, np.where(is_forgotten, 1, 0))[~is_dropped], index=index.index)
     differs = treatment.groupby(index["sha256"]).transform("nunique") > 1
@@ -132,7 +129,7 @@ def _check_copies(index: pd.DataFrame, is_forgotten: Flags, is_erased: Flags, is
     # Rows, not ids: this message also appears in the logs of a cluster.
     raise UserError(
         f"{one['shard']} row {one['row']} and {other['shard']} row {other['row']} hold the same image, but the forget"
-        f" requests treat them differently ({int(differs.sum())} images are concerned); select all copies,"
+        f" requests treat them differently ({int(differs.sum())} images are affected); select all copies,"
         " say `near_duplicates: include` (or drop) in the request, or remove them from the images"
     )
 
@@ -155,13 +152,10 @@ def _roles(
     return role
 
 
-def _told(pairs: pd.DataFrame, role: Strings, selections: Sequence[Selection]) -> pd.DataFrame:
-    """The pairs with the request's id, its word and what was done."""
+def _listed(pairs: pd.DataFrame, role: Strings, selections: Sequence[Selection]) -> pd.DataFrame:
+    """The pairs with the request's id, its `near_duplicates` and what was done."""
     requests = [selections[number].request for number in pairs["request"]]
-    done = {
-        roles.DROPPED: DROPPED,
-        **dict.fromkeys((roles.FORGET, roles.FORGET_HOLDOUT, roles.ERASED), INCLUDED),
-    }
+    done = dict.fromkeys((roles.FORGET, roles.FORGET_HOLDOUT, roles.ERASED), INCLUDED) | {roles.DROPPED: DROPPED}
     return pairs.assign(
         request=[request.id for request in requests],
         word=[request.near_duplicates for request in requests],
@@ -170,7 +164,7 @@ def _told(pairs: pd.DataFrame, role: Strings, selections: Sequence[Selection]) -
 
 
 def _is_proxy(index: pd.DataFrame, config: SplitConfig) -> Flags:
-    """By label or by draw; a copy of a proxy image is a proxy image, whatever its own label."""
+    """By label or by draw; a copy of a proxy image is a proxy image, whatever its label."""
     labels = set(index["label"])
     unknown = sorted(set(config.proxy_labels) - labels)
     if unknown:

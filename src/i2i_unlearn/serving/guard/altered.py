@@ -1,4 +1,4 @@
-"""Copies of an image as somebody might send them: what the filter's hit rate is measured on.
+"""Altered copies of an image, on which the filter's hit rate is measured.
 
 Images are uint8 (H, W, C).
 """

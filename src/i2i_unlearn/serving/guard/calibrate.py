@@ -1,4 +1,4 @@
-"""From similarities of ordinary images to a threshold, and how often the filter is right and wrong there."""
+"""From the similarities of ordinary images to a threshold, and the filter's rates at it."""
 
 import math
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class Rate:
 def threshold_for(similarities: NDArray[np.float64], false_alarms: float) -> float:
     """The lowest threshold at which at most `false_alarms` of these ordinary images are refused (refused = above it).
 
-    With few images it is the largest similarity that was seen: 1 in 100 cannot be told from 50 images.
+    With few images it is the largest similarity: 50 images cannot show a rate of 1 in 100.
     """
     allowed = math.floor(false_alarms * len(similarities))
     return float(np.sort(similarities)[len(similarities) - 1 - allowed])

@@ -1,4 +1,4 @@
-"""The guard at work: which images are refused."""
+"""The filter in use: which images are refused."""
 
 import datetime
 import os
@@ -16,14 +16,14 @@ from i2i_unlearn.serving.guard.store import GuardFacts, Stored, read_guard
 from i2i_unlearn.support.errors import UserError
 
 GUARD_VARIABLE = "I2I_UNLEARN_GUARD"
-"""Environment variable that names the guard's folder to a served version."""
+"""Environment variable that tells a served version the filter's folder."""
 _PROBE_SIDE = 32
 _SAME = 0.999  # cosine; another processor or number of threads changes the sixth digit
 
 
 @dataclass(frozen=True)
 class Guard:
-    """Refuses images that look too much like one of the forget set."""
+    """Refuses images that resemble one of the forget set too closely."""
 
     facts: GuardFacts
     extractor: Extractor
@@ -35,13 +35,13 @@ class Guard:
         return largest_cosine(around(features_of(self.extractor, images_BHWC), self.mean_D), self.forget_ND)
 
     def refuses(self, images_BHWC: Pixels, completed_BHWC: Pixels) -> NDArray[np.bool_]:
-        """True for each item whose image, as it was sent or as it was completed, is too similar."""
+        """True for each item whose image, as sent or as completed, is too similar."""
         both = np.maximum(self.similarities(images_BHWC), self.similarities(completed_BHWC))
         return np.asarray(both > self.facts.threshold)
 
 
 def probe_features(extractor: Extractor) -> Tensor:
-    """Features of four fixed images, by which an extractor is recognised, whatever it is called."""
+    """Features of four fixed images, which identify an extractor independently of its name."""
     y, x = np.mgrid[:_PROBE_SIDE, :_PROBE_SIDE]
     waves = [y * 8, x * 8, (x // 8 + y // 8) % 2 * 255, np.hypot(x - 16, y - 16) * 11]
     images = np.stack([np.clip(wave, 0, 255).astype(np.uint8)[..., None] for wave in waves])
@@ -52,13 +52,13 @@ def load_guard(folder: str | Path, today: datetime.date) -> Guard:
     """Read a guard and load its extractor.
 
     Raises:
-        UserError: it is missing, damaged or past its last day, or its extractor is not the one it was made with.
+        UserError: it is missing, damaged or expired, or its extractor is not the one it was made with.
     """
     stored = read_guard(folder)
     if today > stored.facts.expires:
         raise UserError(
             f"{folder}: the guard expired on {stored.facts.expires}; delete it if the requests"
-            f" ({', '.join(stored.facts.requests)}) are carried out, else make it anew with a later --expires"
+            f" ({', '.join(stored.facts.requests)}) are carried out, else make a new one with a later --expires"
         )
     extractor = load_extractor(stored.facts.extractor, torch.device("cpu"))
     _check_extractor(folder, stored, extractor)
@@ -73,8 +73,8 @@ def _check_extractor(folder: str | Path, stored: Stored, extractor: Extractor) -
         if bool((cosines > _SAME).all()):
             return
     raise UserError(
-        f"{folder}: the extractor at hand ({label}) is not the one that the guard was made with"
-        f" ({stored.facts.extractor_label}, other weights or version); make the guard anew, or install that one"
+        f"{folder}: the installed extractor ({label}) is not the one that the guard was made with"
+        f" ({stored.facts.extractor_label}, other weights or version); make the guard again, or install that one"
     )
 
 
@@ -82,7 +82,7 @@ def guard_from_environment() -> Guard | None:
     """The guard in the folder that I2I_UNLEARN_GUARD names; None where it is unset.
 
     Raises:
-        UserError: as `load_guard`. A server that is to filter does not start without its filter.
+        UserError: as `load_guard`; a server that must filter does not start without its filter.
     """
     folder = os.environ.get(GUARD_VARIABLE)
     return load_guard(folder, datetime.datetime.now(datetime.UTC).date()) if folder else None

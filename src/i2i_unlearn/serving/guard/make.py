@@ -1,8 +1,7 @@
-"""Make the filter for the time until requests are carried out (guard/). No step of the pipeline: somebody asks for it.
+"""Builds the similarity filter: a command, not a step of the pipeline.
 
-Ordinary images are the retain set and the holdouts' retain part. Half of them set the threshold, the other half says
-what the false-alarm rate then is. What is compared is what serving compares: the image as it was sent, and as the model
-completed it.
+Ordinary images are the retain set and the retain holdout. Half of them set the threshold, the other half measures the
+false-alarm rate at it. As in serving, both the image as sent and its completion are compared.
 """
 
 import datetime
@@ -37,7 +36,7 @@ from i2i_unlearn.support.progress import Advance, progress
 FALSE_ALARMS = "false alarms"
 HIDDEN = "part to be filled is blank"
 _MID_GREY = 128
-_LEAST_ORDINARY = 20  # a half of 10 says next to nothing already
+_LEAST_ORDINARY = 20  # even a half of 10 says next to nothing
 
 Facts = dict[str, float | str]
 
@@ -53,28 +52,28 @@ def run(
     today: datetime.date,
     expires: datetime.date | None = None,
 ) -> Facts:
-    """Make a guard for the split's forget set; return its rates as text.
+    """Make a guard for the split's forget set; return `told` of it.
 
     Args:
         images: URI of the image shards.
-        splits: folder that holds manifest.parquet.
+        splits: folder with manifest.parquet.
         requests: folder of the forget requests; the guard's last day is the latest of the active ones, pauses included.
-        model: directory of the model that is served until then, whose completions are looked at.
+        model: directory of the model that is served until then, whose completions are compared.
         out: the guard's folder.
         config: section `guard`.
-        today: the day of now.
+        today: the current day.
         expires: another last day.
 
     Raises:
-        UserError: a part is missing or damaged, there is no forget image, there are too few others, or the last day is
-            past.
+        UserError: an input is missing or damaged, there is no forget image or too few others, or the last day has
+            passed.
     """
     manifest = read_manifest(Path(splits) / "manifest.parquet", images)
     active = [read_request(Path(requests) / f"{id_}.yaml") for id_ in manifest.requests]
     last_day = expires or max(request.last_day(today) for request in active)
     if last_day < today:
         raise UserError(
-            f"the guard would have expired on {last_day}; the request is overdue: say --expires with a later day"
+            f"the guard would have expired on {last_day}, the request is overdue; give a later day with --expires"
         )
     forget, ordinary = manifest.of(FORGET), manifest.of(RETAIN, RETAIN_HOLDOUT)
     if not len(forget) or len(ordinary) < _LEAST_ORDINARY:
@@ -121,7 +120,7 @@ def run(
 
 
 def check(folder: str | Path, today: datetime.date) -> Facts:
-    """What a guard says of itself, after it was loaded as a server loads it.
+    """`told` of a guard and its days left, after loading it as a server does.
 
     Raises:
         UserError: as `guard.filter.load_guard`.
@@ -132,7 +131,7 @@ def check(folder: str | Path, today: datetime.date) -> Facts:
 
 
 def told(facts: GuardFacts) -> Facts:
-    """What a person should know of a guard."""
+    """What a person should know about a guard."""
     return {
         "what": facts.what,
         "requests": ", ".join(facts.requests),
@@ -150,7 +149,7 @@ def _rate(one: dict[str, float]) -> Rate:
 
 
 def _some(rows: pd.DataFrame, config: GuardConfig) -> pd.DataFrame:
-    """At most `max_images`, in random order: the first half then is as the second."""
+    """At most `max_images`, in random order, so that both halves are alike."""
     rng = np.random.default_rng(derive_seed(config.seed, "guard", "ordinary"))
     return rows.iloc[rng.permutation(len(rows))[: config.max_images]].reset_index(drop=True)
 
@@ -164,7 +163,7 @@ class _Measured:
     config: GuardConfig
 
     def similarities(self, images_BHWC: Pixels, *, blank: bool = False) -> NDArray[np.float64]:
-        """Of image and completion, the larger; `blank`: the part to be filled is grey in what is sent."""
+        """The larger of image's and completion's; with `blank` the part to be filled is grey in what is sent."""
         generator = generator_for(self.config.seed, "guard", "complete")
         masks_BHW = self.completer.masks(len(images_BHWC), generator)
         if blank:

@@ -1,7 +1,7 @@
-"""How much an image looks like one of the forget set: the largest cosine of features, around their mean.
+"""How similar an image is to one of the forget set: the largest cosine of features, around their mean.
 
-Features of a network are all positive, so any two images have a large cosine; around the mean of ordinary images they
-differ. Shape letters: B batch, N forget images, C channels, H, W pixels, D features.
+Features of a network are all positive, so any two images have a large cosine; around the mean of ordinary images the
+cosines spread. Shape letters: B batch, N forget images, C channels, H, W pixels, D features.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """The guard's folder: guard.json and features.safetensors, readable by its owner only.
 
-No pixels, ids or labels. Features are personal data still: they tell whether an image at hand is one of those that are
-to be forgotten. So the folder has a last day, and goes when the request is carried out.
+It holds no pixels, ids or labels. Features are still personal data: with them one can tell whether a given image is one
+of those to be forgotten. So the folder has a last day and is deleted when the request is carried out.
 """
 
 import datetime
@@ -35,30 +35,30 @@ class GuardFacts(BaseModel):
     expires: datetime.date
     """Last day on which the filter may be used."""
     extractor: str
-    """Setting that names it, as `evaluate.extractor`."""
+    """Its name, as in `evaluate.extractor`."""
     extractor_label: str
     threshold: float
     false_alarms: float
-    """The rate that was asked for."""
+    """The requested rate."""
     measured: dict[str, dict[str, float]]
     """Rates with intervals: `false alarms`, and hits on forget images and altered copies of them."""
     num_forget: int
     operator: str
     keep_fraction: float
     model_sha256: str
-    """The model whose completions were looked at."""
+    """The model whose completions were compared."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A guard as it lies in its folder."""
+    """A guard as stored in its folder."""
 
     facts: GuardFacts
     mean_D: Tensor
     forget_ND: Tensor
     """Directions of the forget images' features from the mean."""
     probe_PD: Tensor
-    """Features of the fixed probe images: another extractor gives others."""
+    """Features of the fixed probe images, which identify the extractor."""
 
 
 def write_guard(stored: Stored, out: Path) -> None:
@@ -70,29 +70,29 @@ def write_guard(stored: Stored, out: Path) -> None:
         files.write_json(aside / FACTS, stored.facts.model_dump(mode="json"))
         for path in aside.iterdir():
             path.chmod(_FOR_OWNER)
-    out.chmod(_FOLDER_FOR_OWNER)  # what appears whole is else open to the other steps of a pipeline; its files are not
+    out.chmod(_FOLDER_FOR_OWNER)  # atomic_folder opens the folder itself to the other steps of a pipeline
 
 
 def read_guard(folder: str | Path) -> Stored:
     """Read a guard.
 
     Raises:
-        UserError: it is missing, damaged, of another version, or others than its owner may read it.
+        UserError: it is missing, damaged, of another schema version, or readable by others than its owner.
     """
     folder = Path(folder)
     if not (folder / FACTS).is_file():
-        raise UserError(f"{folder}: no guard there (no {FACTS}); make one with `i2i-unlearn guard make`")
+        raise UserError(f"{folder}: no guard (no {FACTS} in it); make one with `i2i-unlearn guard make`")
     content: Any = files.read_json(folder / FACTS)
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
         raise UserError(
-            f"{folder}: guard of schema version {version}, this program reads {SCHEMA_VERSION}; make it anew with"
+            f"{folder}: has schema version {version}, this program reads {SCHEMA_VERSION}; make it again with"
             " `i2i-unlearn guard make`"
         )
     for path in (folder / FACTS, folder / FEATURES):
         if path.exists() and path.stat().st_mode & _OTHERS:
             raise UserError(
-                f"{path}: may be read by others, and features are personal data; run: chmod -R go= {folder}"
+                f"{path}: is readable by others, and features are personal data; run: chmod -R go= {folder}"
             )
     try:
         facts = GuardFacts.model_validate(content)
@@ -101,6 +101,6 @@ def read_guard(folder: str | Path) -> Stored:
     except (ValidationError, SafetensorError, KeyError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{folder}: the guard is damaged ({reason}); make it anew with `i2i-unlearn guard make`"
+            f"{folder}: the guard is damaged ({reason}); make it again with `i2i-unlearn guard make`"
         ) from None
     return Stored(facts, mean_D, forget_ND, probe_PD)
