@@ -111,6 +111,14 @@ def test_every_path_of_the_project_in_the_docs_exists(page):
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
+def test_every_module_that_the_architecture_walks_through_exists():
+    modules = re.findall(r"`(?!src/)([\w/]+/(?:\w+\.py)?)`", PAGES["docs/architecture.md"])
+    assert len(modules) > 30
+    assert [
+        path for path in modules if not ((ROOT / path).exists() or (ROOT / "src/i2i_unlearn" / path).exists())
+    ] == []
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_parameter_in_the_docs_is_one_of_params_yaml(page):
     params = load_params(ROOT / "params.yaml")
