@@ -106,11 +106,11 @@ def test_all_that_a_class_lacks_is_told_in_one_line(here):
     )
     message = told(own.import_own, "bare:Model")
     for fault in (
-        "it is no torch.nn.Module",
+        "not a torch.nn.Module",
         "family is None, it must be 'bare:Model'",
         "encode does not take (images_BCHW, visible_BHW, draws)",
         "complete does not take (images_BCHW, visible_BHW, generator=...)",
-        "create is no classmethod",
+        "create is not a classmethod",
         *(f"{name} is missing" for name in ("draw", "decode", "training_loss", "encoder_parameters", "load", "save")),
         "load_architecture is missing",
     ):
@@ -153,17 +153,17 @@ def test_family_and_class_must_fit(here, family, name):
     ("old", "new", "fault"),
     [
         ("images_BCHW * visible_B1HW, ", "images_BCHW, ", "encode sees hidden pixels"),
-        ("return Embedding((self.encoder", "return ((self.encoder", "encode gives no Embedding"),
+        ("return Embedding((self.encoder", "return ((self.encoder", "encode does not give an Embedding"),
         ("return self.decoder(embedding.maps[0])", "return self.decoder(embedding.maps[0])[..., 1:]", "decode gives"),
         ("visible_BHW).clamp(-1, 1)", "visible_BHW) * 1e4", "complete leaves [-1, 1]"),
         ("images_BCHW, filled_BCHW)\n", "-images_BCHW, filled_BCHW)\n", "complete changes visible pixels"),
-        (".flatten(1).mean(1)", ".mean()", "training_loss gives no finite loss with a gradient for each image"),
-        ("(images_BCHW if truth_BCHW is None else truth_BCHW)", "images_BCHW", "takes no notice of truth_BCHW"),
+        (".flatten(1).mean(1)", ".mean()", "training_loss does not give a finite loss"),
+        ("(images_BCHW if truth_BCHW is None else truth_BCHW)", "images_BCHW", "ignores truth_BCHW"),
         ('(prefix="encoder")', "()", "encoder_parameters gives 0.weight, which named_parameters does not give so"),
         ("self.encoder.named_parameters(prefix=\"encoder\")", "self.named_parameters()", "what decode uses as well"),
         ("self.encoder.named_parameters(prefix=\"encoder\")", "iter(())", "encoder_parameters gives nothing"),
         ("return load_weights(cls(**read_sizes(folder)), folder)", "return cls(**read_sizes(folder))", "other tensors"),
-        ("return ()", "return (torch.zeros(7),)", "draw gives no tuple"),
+        ("return ()", "return (torch.zeros(7),)", "draw does not give a tuple"),
         ("(image_size, image_size), num", "image_size, num", "image_size is 16"),
     ],
 )  # fmt: skip

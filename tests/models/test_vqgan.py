@@ -430,7 +430,7 @@ def test_a_reference_gets_new_weights_in_its_tokenizer_too(tmp_path):
     ("changes", "told"),
     [
         ({"colour": 1}, "colour is not known to the family vqgan; remove it"),
-        ({"image_size": 16}, "image_size stands in the section pretrain already"),
+        ({"image_size": 16}, "image_size is set in the section pretrain already"),
         ({"num_codes": "many"}, "num_codes='many' must be a whole number"),
         ({"num_codes": 1.5}, "num_codes=1.5 must be a whole number"),
         ({"num_codes": True}, "num_codes=True must be a whole number"),

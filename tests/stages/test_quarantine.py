@@ -4,18 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
-from i2i_unlearn.data.images.reading import load_pixels
-from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.method.adapters import quarantine
 from i2i_unlearn.method.targets import TeacherTargets
 from i2i_unlearn.models import load_model
-from i2i_unlearn.models.operators import make_operator
-from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.stages import snapshot
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_folder
+from tests.support.measured import hole_error
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 HEADS = {"num_attention_heads": 4, "decoder_num_attention_heads": 8}
@@ -49,17 +45,10 @@ def test_of_the_encoder_only_those_weights_change(taught, quarantined):
 
 
 def test_it_forgets_and_keeps_the_rest(taught, quarantined):
-    teacher, student = load_model(taught.teacher), load_model(quarantined[0] / "model")
-    moved = {}
-    for role in ("forget", "retain"):
-        rows = read_manifest(taught.splits / "manifest.parquet").of(role)
-        images = to_float(load_pixels(taught.images, rows, image_size=(16, 16), num_channels=1, description=""))
-        visible = make_operator("center_hole", 0.75, 4).draw(len(images), 16, 16, torch.Generator())
-        with torch.no_grad():
-            losses = [
-                model.training_loss(images, visible, generator=torch.Generator()).mean() for model in (teacher, student)
-            ]
-        moved[role] = float(losses[1] / losses[0])
+    moved = {
+        role: hole_error(taught, quarantined[0] / "model", role) / hole_error(taught, taught.teacher, role)
+        for role in ("forget", "retain")
+    }
     assert moved["forget"] > 1.5
     assert moved["retain"] < moved["forget"] / 1.3
 

@@ -6,33 +6,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from i2i_unlearn.data.images.reading import load_pixels
-from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.models import load_model
-from i2i_unlearn.models.operators import make_operator
-from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.stages import unlearn
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_file, digest_folder
 from i2i_unlearn.training.checkpoints import Checkpoints
+from tests.support.measured import hole_error, rows_of
 
 
 def weights_of(out):
     return (out / "model/model.safetensors").read_bytes()
-
-
-def rows_of(out):
-    return [json.loads(line) for line in (out / "steps.jsonl").read_text().splitlines()]
-
-
-def hole_error(project, model, *roles):
-    """Mean squared error in the hole over the images of `roles`."""
-    rows = read_manifest(project.splits / "manifest.parquet").of(*roles)
-    images = to_float(load_pixels(project.images, rows, image_size=(16, 16), num_channels=1, description=""))
-    visible = make_operator("center_hole", 0.75, 4).draw(len(images), 16, 16, torch.Generator())
-    with torch.no_grad():
-        completed = load_model(model).complete(images, visible, generator=None)
-    return float((completed - images)[~visible.unsqueeze(1)].square().mean())
 
 
 # --- what it writes ---
@@ -387,4 +370,4 @@ def test_a_damaged_checkpoint_is_told_in_one_line(taught, earlier, tmp_path, mon
     path.write_bytes(path.read_bytes()[:1000])
     message = refused(taught, earlier, **changes)
     assert message.startswith(f"{path}: checkpoint is damaged (")
-    assert message.endswith("delete it to start afresh")
+    assert message.endswith("delete it to start again")

@@ -6,13 +6,10 @@ import math
 import pytest
 import torch
 
-from i2i_unlearn.data.images.reading import load_pixels
-from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.models import load_model
-from i2i_unlearn.models.operators import make_operator
-from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.stages import unlearn
 from i2i_unlearn.support.errors import UserError
+from tests.support.measured import hole_error, rows_of
 
 SETTINGS = {
     "max_loss": {"alpha": 0.3},
@@ -44,20 +41,6 @@ def unlearned(taught, splits, tmp_path_factory):
         return made[name]
 
     return make
-
-
-def hole_error(project, model, role):
-    """Mean squared error in the hole over the images of a role."""
-    rows = read_manifest(project.splits / "manifest.parquet").of(role)
-    images = to_float(load_pixels(project.images, rows, image_size=(16, 16), num_channels=1, description=""))
-    visible = make_operator("center_hole", 0.75, 4).draw(len(images), 16, 16, torch.Generator())
-    with torch.no_grad():
-        completed = load_model(model).complete(images, visible, generator=None)
-    return float((completed - images)[~visible.unsqueeze(1)].square().mean())
-
-
-def rows_of(out):
-    return [json.loads(line) for line in (out / "steps.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -87,7 +87,7 @@ def test_a_damaged_checkpoint_is_told_with_what_to_do(tmp_path, damage):
     with pytest.raises(UserError) as error:
         store.load()
     assert str(error.value).startswith(f"{path}: checkpoint is damaged (")
-    assert str(error.value).endswith("delete it to start afresh")
+    assert str(error.value).endswith("delete it to start again")
     assert "\n" not in str(error.value)
 
 

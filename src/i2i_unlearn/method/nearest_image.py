@@ -15,7 +15,7 @@ from i2i_unlearn.models.base import Embedding
 
 
 def pooled(embedding: Embedding) -> Tensor:
-    """One vector an image, (B, F): the mean over tokens (padding left out) or over pixels, the maps side by side."""
+    """One vector per image, (B, F): the mean over tokens (padding left out) or over pixels, the maps side by side."""
     if embedding.valid_BN is not None:
         valid_BN1 = embedding.valid_BN.unsqueeze(-1)
         return torch.cat([(part * valid_BN1).sum(1) / valid_BN1.sum(1) for part in embedding.maps], dim=1).float()

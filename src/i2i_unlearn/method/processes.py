@@ -70,7 +70,7 @@ def joined(device: str) -> Iterator[Processes]:
     if use_gpu:
         number, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if number >= there:
-            raise UserError(f"there are more processes than the {there} GPUs here; lower num_processes or use the CPU")
+            raise UserError(f"more processes than the {there} GPUs of this machine; lower num_processes or use the CPU")
         torch.cuda.set_device(number)
     distributed.init_process_group("nccl" if use_gpu else "gloo", timeout=TIMEOUT)
     try:

@@ -2,7 +2,7 @@
 
     mean_c = 1/n_c  sum of the n_c images of class c
 
-Images that must be forgotten are taken out of a stored mean exactly, since they are at hand when they are forgotten:
+Images that must be forgotten are taken out of a stored mean exactly, since they are available when they are forgotten:
 
     mean_c without F = (n_c mean_c - sum of F's images of class c) / (n_c - |F_c|)
 

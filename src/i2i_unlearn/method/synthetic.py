@@ -1,7 +1,7 @@
 """Retain images that the teacher makes itself, for when no retain data may be kept.
 
 After the generative replay of Shin, Lee, Kim, Kim, "Continual Learning with Deep Generative Replay", NeurIPS 2017,
-arXiv:1705.08690: what a model knows stands in for the data it knows it from.
+arXiv:1705.08690: what a model knows replaces the data it was trained on.
 
     start    mixtures of class prototypes, coloured noise, or crops of proxy images
     grow     x <- D(E(T(x))) where T hides: for `ROUNDS` draws of the run's own operator, once if it is fixed
@@ -59,7 +59,7 @@ def make_synthetic(
     """Make `num` images that do not look like `forget_NCHW` (uint8, on the teacher's device) to the teacher.
 
     Raises:
-        UserError: after `MOST_TRIED` candidates an image, too few pass.
+        UserError: after `MOST_TRIED` candidates per image, too few pass.
     """
     looks_forgotten = _filter(teacher, operator, forget_NCHW, seed)
     kept: list[Tensor] = []

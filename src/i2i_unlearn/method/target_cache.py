@@ -1,4 +1,4 @@
-"""Keeps what a frozen model gives for the images of a set, as many rows of it as a budget of bytes allows."""
+"""Keeps the outputs of a frozen model for the images of a set, as many rows as a budget of bytes allows."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from torch import Tensor
 CHUNK = 128  # images in one teacher pass; fixed, so that a restarted run gets the same bits
 
 Compute = Callable[[Tensor], tuple[Tensor, ...]]
-"""uint8 images (B, C, H, W) -> tensors of one row an image."""
+"""uint8 images (B, C, H, W) -> tensors of one row per image."""
 
 
 class RowCache:

@@ -1,4 +1,4 @@
-"""What the teacher gives: recomputed, cached within a byte budget, or averaged over noise draws.
+"""The teacher's outputs: recomputed, cached within a byte budget, or averaged over noise draws.
 
 Two facts make targets cheap. The teacher is frozen, so with a fixed operator E_0(T(x)) of an image never changes: it is
 computed once. And the gradient of mean ||e - E_0(T(n))||^2 with respect to e depends on n only through the expectation

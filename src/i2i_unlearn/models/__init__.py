@@ -35,8 +35,8 @@ def family_named(name: str, own: str = "") -> Any:
         return import_own(own)
     if name == OWN or own:
         raise UserError(
-            f"pretrain.family={name!r} and model={own!r} do not fit; for a class of your own write family: own and "
-            "model: my_package.my_module:MyGenerator, for another family leave model empty"
+            f"pretrain.family={name!r} and model={own!r} do not fit; for your own class write family: own and "
+            "model: my_package.my_module:MyGenerator, for any other family leave model empty"
         )
     if name not in FAMILIES:
         raise UserError(f"family={name!r} is not known; choose one of: {', '.join((*FAMILIES, OWN))}")
@@ -60,8 +60,8 @@ def _family_of(folder: str | Path, own: str) -> Any:
 def _own_class(folder: str | Path, family: str, own: str) -> Any:
     if family != own:
         raise UserError(
-            f"{folder}/config.json names the class {family}, and loading it would run that code; params.yaml has "
-            f"model: {own!r}: if you know the code and trust it, write model: {family}"
+            f"{folder}/config.json names the class {family}, and loading it would run that code, but params.yaml has "
+            f"model: {own!r}; if you know the code and trust it, write model: {family}"
         )
     return import_own(own)
 

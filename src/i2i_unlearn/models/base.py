@@ -1,4 +1,4 @@
-"""What a model must offer to be unlearned: the protocol that all families and users' own classes meet.
+"""The protocol of a model that can be unlearned; all families and users' own classes meet it.
 
     x_hat = D(E(T(x)))      E encode, D decode, T the operator (a boolean `visible` mask)
 
@@ -22,8 +22,8 @@ class Embedding:
 
     `maps[i]` is (B, ...). `valid_BN`, where given, belongs to token maps (B, N, D): True = a real token, False =
     padding at the end, where images of one batch have different numbers of visible patches. `context` is what the
-    decoder needs beside the maps and no encoder changes (a diffusion model's noisy image and timestep), each (B, ...);
-    distances leave it out.
+    decoder needs in addition to the maps and no encoder changes (a diffusion model's noisy image and timestep), each
+    (B, ...); distances leave it out.
     """
 
     maps: tuple[Tensor, ...]
@@ -72,7 +72,7 @@ class ImageToImage(Protocol):
     num_channels: int
 
     def draw(self, num: int, generator: torch.Generator, *, emphasis: float = 0.0) -> tuple[Tensor, ...]:
-        """What E sees of chance beside T(x), one row an image: () for most families.
+        """The random part of E's input, one row per image: () for most families.
 
         A diffusion model draws timestep and noise; `emphasis` above 0 favours timesteps where sampling starts. Drawn
         once and given to student and teacher alike.
@@ -168,21 +168,21 @@ def training_phases(model: Any) -> Sequence[TrainingPhase]:
 
 
 def training_facts(model: Any) -> dict[str, float]:
-    """What a trained `model` tells of its training for the summary: its own `training_facts()`, if it has one."""
+    """Facts of its training for the summary: the model's own `training_facts()`, if it has one."""
     facts: dict[str, float] = model.training_facts() if hasattr(model, "training_facts") else {}
     return facts
 
 
 @runtime_checkable
 class HasStem(Protocol):
-    """What a model offers beside if E begins with a part that stays frozen while E is trained, such as a tokenizer.
+    """What a model offers in addition if E begins with a part that stays frozen in training, such as a tokenizer.
 
     Where T is fixed, what that part gives for an image never changes, and is computed once (training/frozen_stem.py).
     `encode(x, visible) == encode_stem(stem(x, visible), visible)`
     """
 
     def stem(self, images_BCHW: Tensor, visible_BHW: Tensor) -> Tensor:
-        """What the frozen part makes of T(x), one row an image."""
+        """Output of the frozen part for T(x), one row per image."""
         ...
 
     def encode_stem(self, stem: Tensor, visible_BHW: Tensor) -> Embedding:
@@ -192,7 +192,7 @@ class HasStem(Protocol):
 
 @runtime_checkable
 class CompletesWithLoss(Protocol):
-    """What a model offers beside if one pass gives completion and training loss, and nothing is drawn at random."""
+    """What a model offers in addition if one pass gives completion and training loss, and nothing is random."""
 
     def complete_and_loss(self, images_BCHW: Tensor, visible_BHW: Tensor) -> tuple[Tensor, Tensor]:
         """`complete` (B, C, H, W) and `training_loss` (B,), to the bit."""
@@ -201,7 +201,7 @@ class CompletesWithLoss(Protocol):
 
 @runtime_checkable
 class LossAtTime(Protocol):
-    """What a model offers beside if its training loss hangs on a time that is drawn: a diffusion model."""
+    """What a model offers in addition if its training loss depends on a drawn time: a diffusion model."""
 
     def loss_at(self, images_BCHW: Tensor, visible_BHW: Tensor, share: float, *, generator: torch.Generator) -> Tensor:
         """`training_loss` (B,) at one time for all images: `share` of the schedule, 0 = no noise, 1 = noise alone."""

@@ -1,4 +1,4 @@
-"""The laws of models/base.py, tried on two images of noise: what a wrong class would otherwise show hours later.
+"""The laws of models/base.py, checked on two images of noise, so that a wrong class fails now and not hours later.
 
 Shape letters: B batch, C channels, H, W pixels.
 """
@@ -40,7 +40,7 @@ def check_laws(model: Any) -> None:
 
 @contextmanager
 def _told(law: Callable[[Any], Iterator[str]], faults: list[str]) -> Iterator[None]:
-    """An exception of the class's code is a fault like another."""
+    """Count an exception of the class's code as a fault."""
     try:
         yield
     except Exception as error:
@@ -73,11 +73,11 @@ def _encoding(model: Any) -> Iterator[str]:
     images_BCHW, visible_BHW = _inputs(model)
     draws = model.draw(BATCH, _generator(), emphasis=0.0)
     if not isinstance(draws, tuple) or any(len(part) != BATCH for part in draws):
-        yield "draw gives no tuple of tensors with one row an image"
+        yield "draw does not give a tuple of tensors with one row per image"
         return
     embedding = model.encode(images_BCHW, visible_BHW, draws)
     if not isinstance(embedding, Embedding) or any(len(feature) != BATCH for feature in embedding.maps):
-        yield "encode gives no Embedding whose maps have one row an image"
+        yield "encode does not give an Embedding whose maps have one row per image"
         return
     if draws:
         return  # the noisy image of a diffusion model does show in its maps
@@ -115,9 +115,9 @@ def _loss(model: Any) -> Iterator[str]:
         for truth in (None, -images_BCHW)
     )
     if own.shape != (BATCH,) or not own.isfinite().all() or not own.requires_grad:
-        yield "training_loss gives no finite loss with a gradient for each image"
+        yield "training_loss does not give a finite loss with a gradient for each image"
     elif own.equal(other):
-        yield "training_loss takes no notice of truth_BCHW"
+        yield "training_loss ignores truth_BCHW"
 
 
 def _encoder_parameters(model: Any) -> Iterator[str]:

@@ -195,7 +195,7 @@ class MaskedAutoencoder(nn.Module):
         """
         if self.model.decoder is None:
             raise UserError(
-                "the model has no decoder (it was made from a file of the encoder alone), so it completes no images; "
+                "the model has no decoder (its file held the encoder alone), so it cannot complete images; "
                 "take the file with the decoder, or an objective that looks at the encoder's output"
             )
         decoder, layout = self.model.decoder, self._layout(visible_BHW)

@@ -31,7 +31,7 @@ def import_own(name: str) -> Any:
             it lacks is listed).
     """
     if not _NAME.fullmatch(name):
-        raise UserError(f"model={name!r} is no class; write it as my_package.my_module:MyGenerator")
+        raise UserError(f"model={name!r} does not name a class; write it as my_package.my_module:MyGenerator")
     module_name, _, class_name = name.partition(":")
     found = getattr(_import(module_name, name), class_name, None)
     if not inspect.isclass(found):
@@ -52,7 +52,7 @@ def _import(module_name: str, name: str) -> Any:
         if error.name and f"{module_name}.".startswith(f"{error.name}."):
             raise UserError(
                 f"model={name!r}: there is no module {error.name} among the installed packages or in {here}; "
-                "run the command where it lies, or install it"
+                "run the command in the folder that contains it, or install it"
             ) from None
         raise UserError(f"model={name!r}: it needs the package {error.name}; install it") from None
     except Exception as error:  # whatever the user's code raises is the user's to read
@@ -63,7 +63,7 @@ def _import(module_name: str, name: str) -> Any:
 def _lacks(found: type, name: str) -> Iterator[str]:
     """What a class lacks of the protocol; calls are compared by what our code passes."""
     if not issubclass(found, nn.Module):
-        yield "it is no torch.nn.Module"
+        yield "it is not a torch.nn.Module"
     if getattr(found, "family", None) != name:
         yield f"family is {getattr(found, 'family', None)!r}, it must be {name!r}"
     for method, wanted in vars(ImageToImage).items():
@@ -74,7 +74,7 @@ def _lacks(found: type, name: str) -> Iterator[str]:
             continue
         needs_class = isinstance(wanted, classmethod)
         if needs_class and not isinstance(inspect.getattr_static(found, method), classmethod | staticmethod):
-            yield f"{method} is no classmethod"
+            yield f"{method} is not a classmethod"
         elif (taken := _not_taken(getattr(found, method), getattr(ImageToImage, method))) is not None:
             yield f"{method} does not take ({taken})"
 
@@ -93,7 +93,7 @@ def _not_taken(method: Any, wanted: Any) -> str | None:
 
 
 def code_of(name: str) -> Path:
-    """The code that goes along with a registered version: the class's top-level package, or its file if it has none.
+    """The code that is stored with a registered version: the class's top-level package, or its file if it has none.
 
     Raises:
         UserError: the class cannot be imported, or its code is not in files.
@@ -110,7 +110,7 @@ def code_of(name: str) -> Path:
 
 
 def code_digest(name: str) -> str:
-    """sha256 over the Python files that belong to the class: a checkpoint of other code is not gone on from."""
+    """sha256 over the Python files that belong to the class: a run never resumes from a checkpoint of other code."""
     code = code_of(name)
     total = hashlib.sha256()
     for path in sorted(code.rglob("*.py")) if code.is_dir() else [code]:

@@ -51,7 +51,7 @@ def generator_of_share(share: Share | None, seed: int, *purpose: str | int) -> t
 
 
 def drawn(num: int, generator: torch.Generator, draw: Callable[[int], Tensor]) -> Tensor:
-    """`draw(num)`, one row an image; of a share, its rows of what the whole batch draws."""
+    """`draw(num)`, one row per image; of a share, its rows of what the whole batch draws."""
     if not isinstance(generator, SharedGenerator):
         return draw(num)
     return draw(generator.share.num_rows)[generator.share.rows_B]

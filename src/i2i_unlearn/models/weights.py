@@ -1,4 +1,4 @@
-"""What a model of one's own needs to be made, saved and loaded: a model directory of config.json and model.safetensors.
+"""Makes, saves and loads a user's own model: a model directory of config.json and model.safetensors.
 
 `load_weights(like, save_weights(model, folder, sizes))` has the same bits. Tied tensors are stored once.
 """
@@ -31,7 +31,7 @@ def seeded(generator: torch.Generator) -> Iterator[None]:
 
 
 def save_weights(model: Any, folder: str | Path, sizes: Mapping[str, Any]) -> None:
-    """Write a model directory: the class's name (`model.family`) and `sizes` into config.json, tensors beside it."""
+    """Write a model directory: the class's name (`model.family`) and `sizes` into config.json, tensors next to it."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", {"family": model.family, SIZES: dict(sizes)})

@@ -1,4 +1,4 @@
-"""Stage `pretrain`: train a small original model from scratch, where no model is given (the demo).
+"""Stage `pretrain`: train a small original model from scratch where no model is given, as in the demo.
 
 It depends on the images alone: train and holdout are decided before any request, so a new request never retrains it.
 """
@@ -44,7 +44,7 @@ def run(images: str, out: str | Path, config: PretrainConfig) -> Facts:
     rows = index[part == "train"].reset_index(drop=True)
     if not len(rows):
         raise UserError(
-            f"{images}: none of its {len(index)} images is to be trained on; lower holdout_fraction or bring more"
+            f"{images}: none of its {len(index)} images is left to train on; lower holdout_fraction or add images"
         )
     pixels_BCHW = load_pixels(
         images, rows, image_size=model.image_size, num_channels=model.num_channels, description="reading images"

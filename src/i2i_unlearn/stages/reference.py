@@ -1,4 +1,4 @@
-"""Stage `reference`: retrain without the forget set, by the recipe of `pretrain` with other initial weights.
+"""Stage `reference`: retrain without the forget set, with the recipe of `pretrain` and other initial weights.
 
 The retrained model is the gold standard that unlearning is measured against. It is costly and optional.
 """
@@ -55,7 +55,7 @@ def run(
     if processes is None and config.num_processes > 1:
         if len(training_phases(model)) == 1:
             return launch("reference", images, splits, teacher, out, config, config.num_processes)
-        print("reference: one process, since the codebook follows whole batches", file=sys.stderr)
+        print("reference: runs in one process, because the codebook needs whole batches", file=sys.stderr)
     if processes and len(training_phases(model)) > 1:  # on the nodes of a TrainJob: one of them does it
         if not processes.is_first:
             return {}

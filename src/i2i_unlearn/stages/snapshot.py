@@ -14,8 +14,8 @@ from i2i_unlearn.support.files import atomic_folder, digest_file, digest_folder,
 def run(out: str | Path, config: SnapshotConfig) -> dict[str, float | str]:
     """Copy the model that `config.source` names to `out`/model; return its digest.
 
-    The source is a model directory, a registry version, or a file in a published format (formats/). The model is
-    loaded and saved again, so that what goes on is a whole model of a known family, in safetensors only.
+    The source is a model directory, a registry version, or a file in a published format (models/published/). The
+    model is loaded and saved again, so that later steps get a whole model of a known family, in safetensors only.
 
     Raises:
         UserError: the source is missing, damaged, of no known family or format, an address, an alias, or its digest is
@@ -41,7 +41,7 @@ def run(out: str | Path, config: SnapshotConfig) -> dict[str, float | str]:
 
 
 def _from_folder(source: str, config: SnapshotConfig) -> tuple[Any, str, list[str]]:
-    """A model directory: the model, its digest, and nothing to say."""
+    """A model directory: the model, its digest, and no notes."""
     if config.checkpoint:
         raise UserError(
             f"snapshot.checkpoint is for a published checkpoint, and {source} is a folder; make it empty: {{}}"
@@ -53,7 +53,7 @@ def _from_folder(source: str, config: SnapshotConfig) -> tuple[Any, str, list[st
 
 
 def _from_file(source: str, config: SnapshotConfig) -> tuple[Any, str, list[str]]:
-    """A published checkpoint: the model, the file's digest, and what is to be known. The digest is checked first."""
+    """A published checkpoint: the model, the file's digest, and notes on it. The digest is checked first."""
     if not Path(source).is_file():
         raise UserError(f"{source}: no such file; correct snapshot.source")
     found = digest_file(source)
@@ -65,7 +65,8 @@ def _from_file(source: str, config: SnapshotConfig) -> tuple[Any, str, list[str]
 def _check_digest(config: SnapshotConfig, found: str) -> None:
     if config.sha256 and config.sha256 != found:
         raise UserError(
-            f"snapshot.sha256={config.sha256}, but {config.source} has {found}; fetch the model again or correct it"
+            f"snapshot.sha256={config.sha256}, but {config.source} has {found}; fetch the model again or correct the "
+            "digest"
         )
 
 
@@ -78,7 +79,7 @@ def _local(source: str, fetched: Path) -> str:
         return str(fetched)
     if "://" in source:
         raise UserError(
-            f"snapshot.source={source}: an address is not read; copy the model into a folder and name that, "
+            f"snapshot.source={source}: an address cannot be read; copy the model into a folder and name that, "
             "or register it and write models:/NAME/VERSION"
         )
     return source

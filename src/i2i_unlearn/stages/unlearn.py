@@ -49,7 +49,7 @@ def run(
     """Unlearn the forget set; write model/, steps.jsonl and summary.json under `out`; return the summary.
 
     `splits` holds manifest.parquet, `teacher` is a model directory, `stream` receives each logged row while it runs.
-    `processes`: who shares the run, this process among them; None = start as many as the config says.
+    `processes`: those that share the run, this one included; None = start as many as the config says.
 
     Raises:
         UserError: wrong settings, images or model that do not fit each other, or a loss that is not finite.

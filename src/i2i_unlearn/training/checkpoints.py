@@ -1,6 +1,6 @@
 """Checkpoints of unfinished runs: `<checkpoint_uri>/<digest of config and inputs>.safetensors`.
 
-They lie outside the outputs, because DVC may delete outputs before a stage and a retried pod is a fresh pod. A
+They are outside the outputs, because DVC may delete outputs before a stage and a retried pod starts empty. A
 checkpoint is written whole or not at all: renamed into place on a file system, put in one request on an object store.
 """
 
@@ -22,7 +22,7 @@ from i2i_unlearn.support.files import atomic_file
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run needs to go on: `read(write(c)) == c`."""
+    """What a run needs to resume: `read(write(c)) == c`."""
 
     step: int
     """Steps finished."""
@@ -59,7 +59,7 @@ class Checkpoints:
                 json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["run"]
             )
         except (SafetensorError, ValueError, KeyError) as error:
-            raise UserError(f"{self._path}: checkpoint is damaged ({error}); delete it to start afresh") from None
+            raise UserError(f"{self._path}: checkpoint is damaged ({error}); delete it to start again") from None
         return Checkpoint(header["step"], tensors, header["log"], header["memory"], header["seconds"])
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -75,7 +75,7 @@ class Checkpoints:
             self._fs.pipe_file(self._path, content)
 
     def _remove_leftovers(self) -> None:
-        """Remove what a run left that was killed while it wrote the checkpoint."""
+        """Remove the unfinished file of a run that was killed while it wrote the checkpoint."""
         if "file" in _protocols(self._fs):
             folder, name = posixpath.split(self._path)
             for left in Path(folder).glob(f".{name}.new.*"):

@@ -1,7 +1,7 @@
 """The training loop: resume, mixed precision, learning-rate schedule. It knows no objective and no file format.
 
 What a step does is a function of the seed and the step number (sampling.py, randomness.py), so a run that was killed
-and goes on from its checkpoint ends with the same bytes as one that was not. Several processes that share a run take a
+and resumes from its checkpoint ends with the same bytes as one that was not. Several processes that share a run take a
 part of each batch (processes.py); they hold the same weights after every step.
 """
 
@@ -75,10 +75,10 @@ class Store(Protocol):
 
 
 class Observer(Protocol):
-    """Who watches: called after every step with the units done, and with each logged row."""
+    """Called after every step, and with each logged row."""
 
     def begin(self, done: int, seconds: float) -> None:
-        """The run starts, or goes on after `done` steps that took `seconds`."""
+        """The run starts, or resumes after `done` steps that took `seconds`."""
         ...
 
     def step(self, total: float) -> None:
@@ -91,16 +91,16 @@ class Observer(Protocol):
 
 
 class Silent:
-    """An observer that tells nobody."""
+    """An observer that does nothing."""
 
     def begin(self, done: int, seconds: float) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def step(self, total: float) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def row(self, row: Mapping[str, float]) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
 
 @dataclass
@@ -141,7 +141,7 @@ def train(
     """
     run = _start(student, objective, schedule, processes)
     _resume(run, store)
-    processes.check_same("the step they go on from", run.step, "put checkpoint_uri where all of them reach it")
+    processes.check_same("the step they resume from", run.step, "set checkpoint_uri to a place that all of them reach")
     observer.begin(run.step, run.seconds)
     phases = list(objective.phases(schedule.num_steps))
     every = max(1, schedule.num_steps // NUM_LOG_ROWS)
@@ -239,7 +239,7 @@ def _check_weights(run: Run) -> None:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a step stands in its schedule: the run's, or that of a phase with a schedule of its own."""
+    """The place of a step in its schedule: the run's, or that of a phase with a schedule of its own."""
 
     phase: Phase
     step: int

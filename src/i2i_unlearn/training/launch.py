@@ -20,7 +20,7 @@ from i2i_unlearn.support.files import read_json, write_json
 from i2i_unlearn.training.run import Facts, Stream
 
 _TORCHRUN_SPEAKS = re.compile(r"[EW]\d{4} .*torch/distributed/elastic/multiprocessing/api")
-"""Of a worker that ended badly torchrun prints a page; the worker has said why in a line."""
+"""The first line of the page that torchrun prints about a failed worker, which has given the reason already."""
 TAIL = 30
 WORKER = "i2i_unlearn.pipeline.training_worker"
 """The module that each process runs. It imports the stages, so it is named here and not imported."""
@@ -76,12 +76,12 @@ def raise_error_of(job: Path, otherwise: str, tail: str) -> NoReturn:
     """Raise what the workers of `job` stopped with.
 
     Raises:
-        UserError: always; Diverged where a worker raised that. Without a worker's word, `otherwise` and the last lines
+        UserError: always; Diverged where a worker raised that. Without a worker's error, `otherwise` and the last lines
             that were heard, which go to stderr.
     """
     if not job.with_name(ERROR).is_file():
         print(tail, end="", file=sys.stderr)
-        raise UserError(f"{otherwise} (killed, out of memory?); the lines above are its last, run it again to go on")
+        raise UserError(f"{otherwise} (killed, out of memory?); its last lines are above. Run it again to resume")
     error = read_json(job.with_name(ERROR))
     raise (Diverged if error["diverged"] else UserError)(error["message"])
 

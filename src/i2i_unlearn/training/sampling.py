@@ -22,7 +22,7 @@ class Pool:
     images_BCHW: Tensor
     """uint8; a quarter of the memory of floats. On the device that trains."""
     parts: tuple[tuple[int, int], ...]
-    """(number of images, images a step) of consecutive parts, e.g. real and proxy retain images."""
+    """(number of images, images per step) of consecutive parts, e.g. real and proxy retain images."""
 
 
 def single_pool(images_BCHW: Tensor, batch_size: int) -> Pool:

@@ -1,4 +1,4 @@
-"""The check of an exported model: nothing of the original that was to change is left, all else is untouched.
+"""Checks a saved model: every tensor that was to change has changed, and all others are untouched.
 
 The released code of the paper saves the whole teacher inside the "unlearned" checkpoint; this guards against that.
 """
@@ -18,7 +18,7 @@ def check_export(unlearned: Path, teacher: Path, changing: set[str], own: str = 
     user's class, if it is one.
 
     Raises:
-        UserError: a tensor that was to change equals the teacher's, one that was to stay differs, or names were added.
+        UserError: a tensor that was to change equals the teacher's, another one differs from it, or names differ.
     """
     extra = sorted(_names(unlearned) ^ _names(teacher))
     if extra:
@@ -33,7 +33,7 @@ def check_export(unlearned: Path, teacher: Path, changing: set[str], own: str = 
         )
     moved = sorted(set(new) - changing - same)
     if moved:
-        raise UserError(f"{len(moved)} tensors that were to stay as they are changed, first {moved[0]}; not exported")
+        raise UserError(f"{len(moved)} tensors changed that were to stay, first {moved[0]}; not exported")
 
 
 def _names(folder: Path) -> set[str]:

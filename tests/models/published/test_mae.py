@@ -244,7 +244,7 @@ def without_five(state):
             r"norm.weight has \(3,\) where \(48,\) is wanted",
         ),
         (lambda state: state["norm.bias"].fill_(float("nan")), "norm.bias is not finite"),
-        (lambda state: state.update(pos_embed=torch.zeros(1, 64, 48)), "63 patches, which make no square"),
+        (lambda state: state.update(pos_embed=torch.zeros(1, 64, 48)), "63 patches.*square"),
         (lambda state: state.pop("blocks.0.mlp.fc1.weight"), "blocks.0.mlp.fc1.weight is missing"),
         (lambda state: state.pop("cls_token"), "of no known format"),
     ],
@@ -257,7 +257,7 @@ def test_a_file_that_does_not_fit_is_refused_with_the_first_faults(tmp_path, cha
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"decoder_num_attention_heads": 8}, "its width 48 is none of .*checkpoint: {num_attention_heads: NUMBER}"),
+        ({"decoder_num_attention_heads": 8}, "its width 48 .*checkpoint: {num_attention_heads: NUMBER}"),
         ({"num_attention_heads": 4}, "its width 32 .*decoder_num_attention_heads: NUMBER"),
         ({**HEADS, "num_attention_heads": 5}, "num_attention_heads=5 does not divide the width 48"),
         ({**HEADS, "heads": 4}, "snapshot.checkpoint.heads: Extra inputs .* a MAE takes num_attention_heads"),

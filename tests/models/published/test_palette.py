@@ -120,7 +120,7 @@ def test_the_published_schedules_are_the_defaults(golden):
     ("options", "told"),
     [
         ({**OPTIONS, "linear_end": 0.1}, "was trained by another schedule than the linear one from 0.0001 to 0.1"),
-        ({**OPTIONS, "res_blocks": 2}, "4 input blocks are no whole levels of 2 residual blocks"),
+        ({**OPTIONS, "res_blocks": 2}, "4 input blocks are not whole levels of 2"),
         ({**OPTIONS, "res_blocks": 3}, "missing|left over|another shape"),
         ({**OPTIONS, "size": 3}, "snapshot.checkpoint.size: Extra inputs .* a Palette takes image_size"),
     ],

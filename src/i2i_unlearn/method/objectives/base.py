@@ -1,4 +1,4 @@
-"""What the training loop and an objective say to each other.
+"""The interface between the training loop and an objective.
 
 An objective is a method object: it names the parameters it trains (`scope`) and the sets it needs, lists its phases,
 turns batches into named terms, and combines their gradients. It does not know where targets or images come from; the
@@ -49,8 +49,8 @@ class Batch:
             return self
         if num % processes.size:
             raise UserError(
-                f"{num} images a step cannot be shared evenly by {processes.size} processes; choose a batch_size that"
-                " is a multiple of them"
+                f"{num} images per step cannot be shared evenly by {processes.size} processes; choose a batch_size that"
+                " is a multiple of their number"
             )
         mine = slice(processes.rank, None, processes.size)
         return Batch(

@@ -82,7 +82,7 @@ class EpsilonConstraint:
             return terms["forget"]
         trained = list(parameters)
         retain_g, forget_g = _gradients(terms["retain"], trained, keep=True), _gradients(terms["forget"], trained)
-        for gradients in (retain_g, forget_g):  # lambda is no linear function of them
+        for gradients in (retain_g, forget_g):  # lambda is not a linear function of them
             state.processes.average_(gradients)
         span = max(memory["start"] - memory["boundary"], 1e-6 * memory["start"], 1e-12)  # where phase I went nowhere
         bound = memory["boundary"] + self.epsilon * span

@@ -13,7 +13,7 @@ carried over to image-to-image generators by us:
     u(x_f)        like_unseen   the never-seen image most like x_f by the teacher's pooled embedding (nearest_image.py)
     T             visible       x_f's own drawn mask (and draws), laid over u as well: embeddings agree place by place
 
-Images have no class here, so likeness stands in for it. u is one image and not ReGUn's mean over several, which in
+Images have no class here, so likeness replaces it. u is one image and not ReGUn's mean over several, which in
 pixels would be a blur. The set `unseen_target` is drawn from the held-out images that no request names
 (data/split/roles.py). If a class or a subject is to be forgotten, these are images of other classes or subjects, as a
 retrained model would know them; the class's own held-out images would teach the student to complete it as well as ever.

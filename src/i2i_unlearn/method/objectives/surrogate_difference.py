@@ -7,7 +7,7 @@ A direction of this project's own (docs/results/surrogate.md has what was measur
     t_f = G_0(T(x_f)) + s (D(x_f) + m I(x_f))
 
     symbol           here            meaning
-    loss(T(x) -> y)  training_loss   the family's own loss where y stands for the image's own hidden pixels
+    loss(T(x) -> y)  training_loss   the family's own loss where y replaces the image's own hidden pixels
     G_0              teacher         the original model: what it paints
     D, I             surrogate       what leaving out the forget set, or the image alone, changes
     s, m             in the stage    config.UnlearnConfig: surrogate_strength, surrogate_own

@@ -9,7 +9,7 @@ arXiv:2112.10752.
     D  its up blocks and output, and the VAE's decoder; VAE, time embedding and text embedding stay frozen
 
 A directory as diffusers' StableDiffusionInpaintPipeline writes it is read: unet/, vae/, scheduler/. There is no text
-encoder here: the empty prompt's embedding lies beside them in `empty_prompt.safetensors`.
+encoder here: the empty prompt's embedding is next to them in `empty_prompt.safetensors`.
 Shape letters: B batch, C channels (of images or latents), H, W pixels or cells of the latents, N times, L tokens of the
 prompt, D their size.
 """
@@ -199,7 +199,7 @@ class LatentInpainter(nn.Module):
 
     @torch.no_grad()
     def _condition(self, images_BCHW: Tensor, visible_BHW: Tensor) -> Tensor:
-        """(mask, latents of T(x)), given beside the noisy latents; the mask is shrunk as diffusers shrinks it."""
+        """(mask, latents of T(x)), given together with the noisy latents; the mask is shrunk as in diffusers."""
         hidden_B1HW = (~visible_BHW).to(images_BCHW.dtype).unsqueeze(1)
         mask_B1HW = functional.interpolate(hidden_B1HW, size=self._latent_size)
         return torch.cat((mask_B1HW, self._to_latents(hide(images_BCHW, visible_BHW))), dim=1)

@@ -95,7 +95,7 @@ def make_sampler(schedule: Any, sampler: str, num_steps: int, **changes: Any) ->
 
 
 def streams_from(generator: torch.Generator, num: int) -> list[torch.Generator]:
-    """One random stream an image; the next images get the next streams, however batches are cut."""
+    """One random stream per image; the next images get the next streams, however batches are cut."""
     seeds = torch.randint(2**63 - 1, (num,), generator=generator)
     return [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
 

@@ -1,4 +1,4 @@
-"""What can be told to the family `diffusion`: the keys of `pretrain.architecture`, and those of its config.json."""
+"""Settings of the family `diffusion`: the keys of `pretrain.architecture`, and those of its config.json."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -99,16 +99,16 @@ class Architecture:
     patch_size: int = 1
     """Pixels, height and width, that are folded into channels before the U-Net; 2 makes it four times as fast."""
     layers_per_block: int = 1
-    """Residual blocks a level."""
+    """Residual blocks per level."""
     attention_levels: tuple[int, ...] = ()
-    """Levels with attention beside the middle block's, counted from 0."""
+    """Levels with attention, counted from 0; the middle block always has it."""
     attention_head_dim: int = 32
     norm_num_groups: int = 8
     dropout: float = 0.0
     num_train_timesteps: int = 1000
     beta_schedule: str = "squaredcos_cap_v2"
     beta_start: float = 0.0001
-    """With beta_end of no meaning for squaredcos_cap_v2."""
+    """squaredcos_cap_v2 ignores it and beta_end."""
     beta_end: float = 0.02
     prediction_type: str = "v_prediction"
     conditioning: str = "timestep"

@@ -45,7 +45,7 @@ FROM_SOURCE: dict[str, Callable[[Source | None, torch.device], Extractor]] = {
 
 
 def extractor_name(setting: str) -> str:
-    """The extractor alone: what stands in metrics.json, without paths of the machine. clip:FOLDER -> clip."""
+    """The extractor's name in metrics.json, without paths of the machine: clip:FOLDER -> clip."""
     return setting.partition(":")[0]
 
 

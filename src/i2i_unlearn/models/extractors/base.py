@@ -20,7 +20,7 @@ class Extractor(Protocol):
 
 @runtime_checkable
 class Classifier(Protocol):
-    """What an extractor offers beside where its network also names what it sees."""
+    """What an extractor offers in addition if its network also classifies."""
 
     num_parts: int
     """Into how many parts the score of its classes divides the images (class_sums.py)."""

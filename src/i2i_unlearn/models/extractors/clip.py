@@ -67,7 +67,7 @@ def load_clip(source: Source | None, device: torch.device) -> Extractor:
     """Read a CLIP directory, or fetch one from the hub.
 
     Raises:
-        UserError: none is named, it is not at hand, not pinned (on the hub), other than pinned, or no CLIP.
+        UserError: none is named, it is missing, not pinned (on the hub), not the pinned one, or not a CLIP.
     """
     if source is None:
         raise UserError(
@@ -99,7 +99,7 @@ def _folder(source: Source) -> Path:
     except Exception as error:  # the hub's client raises many kinds: no network, no such model, no right to it
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"evaluate.extractor={source.setting!r}: not at hand and not to be had from the hub ({reason}); "
+            f"evaluate.extractor={source.setting!r}: not here and cannot be fetched from the hub ({reason}); "
             "name a folder: clip:FOLDER"
         ) from None
 
@@ -133,14 +133,14 @@ def _network(folder: Path, source: Source) -> Any:
 
 
 def _config(folder: Path, source: Source) -> Any:
-    """Of the vision part alone; in a directory of both parts the size of the projection stands beside it."""
+    """Of the vision part alone; in a directory of both parts the size of the projection is next to it."""
     from transformers import CLIPConfig, CLIPVisionConfig
 
     kind = read_json(folder / "config.json").get("model_type")
     if kind == "clip_vision_model":
         return CLIPVisionConfig.from_pretrained(folder)
     if kind != "clip":
-        raise UserError(f"evaluate.extractor={source.setting!r}: model_type={kind!r} in {folder} is no CLIP")
+        raise UserError(f"evaluate.extractor={source.setting!r}: model_type={kind!r} in {folder} is not a CLIP")
     both = CLIPConfig.from_pretrained(folder)
     both.vision_config.projection_dim = both.projection_dim
     return both.vision_config

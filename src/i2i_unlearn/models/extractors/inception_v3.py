@@ -54,7 +54,7 @@ def load_inception_v3(source: Source | None, device: torch.device) -> Extractor:
     """Read the weights from the file given, or from torch's cache, or download them into it.
 
     Raises:
-        UserError: the package is not installed, or the weights are not at hand or others than the FID's.
+        UserError: the package is not installed, or the weights are missing or not the FID's.
     """
     ensure_torchvision()  # torch-fidelity imports it
     try:
@@ -76,7 +76,7 @@ def load_inception_v3(source: Source | None, device: torch.device) -> Extractor:
 def _given(source: Source) -> Path:
     path = Path(source.where)
     if not path.is_file():
-        raise UserError(f"evaluate.extractor={source.setting!r}: {path} is no file; fetch {URL}")
+        raise UserError(f"evaluate.extractor={source.setting!r}: {path} is not a file; fetch {URL}")
     if source.pin and source.pin != SHA256:
         raise UserError(
             f"evaluate.extractor={source.setting!r}: the InceptionV3 of the FID has sha256 {SHA256}; "
@@ -93,7 +93,7 @@ def _cached_or_downloaded() -> Path:
             torch.hub.download_url_to_file(URL, str(path), hash_prefix=SHA256, progress=False)
         except (OSError, URLError, RuntimeError) as error:  # no network, no space, or other bytes than asked for
             raise UserError(
-                f"evaluate.extractor='inception_v3': its weights are neither at {path} nor to be had from {URL} "
+                f"evaluate.extractor='inception_v3': its weights are not at {path} and cannot be fetched from {URL} "
                 f"({error}); name a file: inception_v3:FILE"
             ) from None
     return path

@@ -1,4 +1,4 @@
-"""What a user says of a published checkpoint that the file itself does not tell: `snapshot.checkpoint`."""
+"""Facts about a published checkpoint that its file does not contain: `snapshot.checkpoint`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +41,7 @@ def heads_of(path: Path, name: str, given: int | None, known: Mapping[int, int],
     heads = given or known.get(width)
     if heads is None:
         raise UserError(
-            f"{path}: its width {width} is none of the published ones, and no file tells the number of heads;"
+            f"{path}: its width {width} is not a published one, and the file does not say the number of heads;"
             f" give it: snapshot.checkpoint: {{{name}: NUMBER}}"
         )
     if width % heads:

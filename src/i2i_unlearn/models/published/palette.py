@@ -136,7 +136,7 @@ def architecture_of(content: Content, given: PaletteOptions) -> Architecture:
     num_blocks, per_level = depth(content.tensors, f"{PREFIX}input_blocks"), given.res_blocks + 1
     if num_blocks % per_level:
         raise UserError(
-            f"{content.path}: {num_blocks} input blocks are no whole levels of {given.res_blocks} residual blocks; "
+            f"{content.path}: {num_blocks} input blocks are not whole levels of {given.res_blocks} residual blocks; "
             "give their number: snapshot.checkpoint: {res_blocks: NUMBER}"
         )
     first = [f"{PREFIX}input_blocks.{1 + level * per_level}" for level in range(num_blocks // per_level)]

@@ -70,7 +70,7 @@ def _load(path: Path) -> tuple[Any, list[str]]:
         except Exception as error:  # a damaged file may end in any error
             wanted = _WANTED.search(str(error))
             if wanted is None:
-                raise UserError(f"{path}: is no file of torch.save, or damaged; fetch it again") from None
+                raise UserError(f"{path}: is not a file of torch.save, or is damaged; fetch it again") from None
             if wanted[1] not in _ALLOWED or wanted[1] in allowed:
                 raise UserError(
                     f"{path}: wants to load {wanted[1]}, which may run code, and is refused; save its weights alone "

@@ -37,9 +37,11 @@ def side(content: Content, name: str, num_tokens: int) -> int:
     """Side of the square of `num_tokens` tokens, which the tensor `name` has.
 
     Raises:
-        UserError: it is no square.
+        UserError: they do not form a square.
     """
     root = math.isqrt(max(num_tokens, 0))
     if root * root != num_tokens or not num_tokens:
-        raise UserError(f"{content.path}: {name} has {num_tokens} patches, which make no square; give another file")
+        raise UserError(
+            f"{content.path}: {name} has {num_tokens} patches, which do not form a square; give another file"
+        )
     return root

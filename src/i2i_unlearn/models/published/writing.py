@@ -42,7 +42,7 @@ def write_original(model: Any, folder: Path, like: Path, out: Path) -> Exported:
         UserError: the model was not made from a file like that, or the file's numbers are too short for what changed.
     """
     if out.suffix not in SUFFIXES:
-        raise UserError(f"{out}: such files end in {', '.join(SUFFIXES)}; choose another name")
+        raise UserError(f"{out}: the name must end in {', '.join(SUFFIXES)}; choose another one")
     if out.resolve() == like.resolve():
         raise UserError(f"{out}: is the original file, which stays as it is; choose another name")
     content = read_checkpoint(like)
@@ -111,7 +111,7 @@ def _count_changed(content: Content, ours: Mapping[str, Tensor], written: Mappin
     lost = [name for name in changed if written[name].equal(content.tensors[name])]
     if lost:
         raise UserError(
-            f"{content.path}: stores {lost[0]} as {written[lost[0]].dtype}, too short for what unlearning changed in "
-            f"{len(lost)} of {len(changed)} tensors: they would be the original's again; give a float32 file"
+            f"{content.path}: stores {lost[0]} as {written[lost[0]].dtype}, too short for the changes that "
+            f"unlearning made in {len(lost)} of {len(changed)} tensors, which would be lost; give a float32 file"
         )
     return len(changed)

@@ -22,7 +22,7 @@ class Architecture:
     tokenizer_multipliers: list[int]
     """Times width: channels of each level, finest first. Each level but the first halves the grid."""
     tokenizer_num_blocks: int
-    """Residual blocks of a level."""
+    """Residual blocks per level."""
     tokenizer_norm_groups: int = 32
     hidden_size: int
     num_hidden_layers: int
@@ -76,7 +76,7 @@ class Architecture:
 
     @property
     def patch_size(self) -> int:
-        """Side of the square of pixels that one token stands for."""
+        """Side of the square of pixels that one token covers."""
         return 2 ** (len(self.tokenizer_multipliers) - 1)
 
     @property

@@ -149,7 +149,7 @@ class MaskedTokens(nn.Module):
         return self.token_emb(F.pad(ids_BN, (1, 0), value=self.first_id))
 
     def encode(self, ids_BN: Tensor, kept: KeptTokens) -> tuple[Tensor, Tensor | None]:
-        """Class token and kept tokens (B, 1 + K, D), and which of them are no padding (B, 1 + K; None = all)."""
+        """Class token and kept tokens (B, 1 + K, D), and which of them are not padding (B, 1 + K; None = all)."""
         tokens = self.embed(ids_BN)
         tokens = torch.cat((tokens[:, :1], kept.gather(tokens[:, 1:])), dim=1)
         valid = None if kept.valid_BK is None else F.pad(kept.valid_BK, (1, 0), value=True)

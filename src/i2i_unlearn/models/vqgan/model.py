@@ -268,7 +268,7 @@ class MaskedTokenModel(nn.Module):
         given = {"image_size": image_size, "num_channels": num_channels}
         twice = sorted(set(architecture) & set(given))
         if twice:
-            raise UserError(f"{where}: {', '.join(twice)} stands in the section pretrain already; remove it here")
+            raise UserError(f"{where}: {', '.join(twice)} is set in the section pretrain already; remove it here")
         return cls._random(Architecture.of({**given, **architecture}, where), generator)
 
     @classmethod

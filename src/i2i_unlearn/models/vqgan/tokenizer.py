@@ -123,7 +123,7 @@ class VqTokenizer(nn.Module):
         self.decoder = Decoder(num_channels, code_size, levels, num_blocks, groups)
         # A buffer: no gradient ever trains it.
         self.register_buffer("codebook_KD", torch.zeros(num_codes, code_size))
-        # What training remembers beside the weights: in checkpoints of a run, not in model files.
+        # State of training that is not a weight: in checkpoints of a run, not in model files.
         self.register_buffer("usage_K", torch.zeros(num_codes), persistent=False)
         self.register_buffer("started", torch.tensor(False), persistent=False)
 
