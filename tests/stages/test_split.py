@@ -1,63 +1,21 @@
 import json
 
-import pandas as pd
 import pytest
 
-from i2i_unlearn.config.sections import SplitConfig
-from i2i_unlearn.data.images.reading import read_index
-from i2i_unlearn.data.images.shards import Record, write_shards
-from i2i_unlearn.data.request import make_request, write_request
+from i2i_unlearn.data.images.shards import Record
 from i2i_unlearn.data.split.codes import create_key, hmac_id, load_key
-from i2i_unlearn.data.split.manifest import ROLES, read_manifest
-from i2i_unlearn.stages import split
+from i2i_unlearn.data.split.manifest import ROLES
 from i2i_unlearn.support.errors import UserError
 from tests.says import says
+from tests.stages.split_world import SplitWorld
 
-SETTINGS = {
-    "seed": 0,
-    "holdout_fraction": 0.3,
-    "requests": ["cats"],
-    "erased": [],
-    "proxy_labels": [],
-    "proxy_fraction": 0.0,
-    "unseen_target_fraction": 0.0,
-    "retain_cap_per_class": 0,
-    # Most images here are no pictures; near-copies: test_split_near_duplicates.py.
-    "near_duplicates": {"search": False, "hash_bits": 10, "correlation": 0.98, "cosine": 0.5},
-}
-
-
-def config(**changes):
-    return SplitConfig(**{**SETTINGS, **changes})
-
-
-class World:
-    """Images and requests of one test, and what the split makes of them."""
-
-    def __init__(self, root):
-        self.root = root
-        self.key = str(create_key(str(root / "key")))
-
-    def images(self, *records, name="s"):
-        write_shards(records, self.root / "images", name)
-
-    def request(self, id_, **selector):
-        given = {"received": "2026-01-10", "due": "2026-02-10", "basis": "asked"}
-        write_request(make_request(id=id_, selector=selector, **given), self.root / f"forget/{id_}.yaml")
-
-    def split(self, **changes):
-        root = self.root
-        self.facts = split.run(
-            str(root / "images"), str(root / "forget"), root / "splits", config(**changes), hmac_key_file=self.key
-        )
-        self.manifest = read_manifest(root / "splits/manifest.parquet", str(root / "images"))
-        index = read_index(str(root / "images"))
-        return pd.Series(self.manifest.rows["role"].to_numpy(), index=index["sample_id"])
+# Most images here are no pictures; near-copies: test_split_near_duplicates.py.
+NO_SEARCH = {"search": False, "hash_bits": 10, "correlation": 0.98, "cosine": 0.5}
 
 
 @pytest.fixture
 def world(tmp_path):
-    return World(tmp_path)
+    return SplitWorld(tmp_path, requests=["cats"], near_duplicates=NO_SEARCH)
 
 
 def image(number, label, part="unknown", subject=None, content=None):

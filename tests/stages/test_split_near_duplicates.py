@@ -1,36 +1,19 @@
 """What becomes of near-copies of forget images."""
 
-import csv
 import io
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from i2i_unlearn.config.sections import SplitConfig
-from i2i_unlearn.data.images.reading import read_index
-from i2i_unlearn.data.images.shards import Record, write_shards
-from i2i_unlearn.data.request import make_request, write_request
-from i2i_unlearn.data.split.codes import create_key, hmac_id, load_key
-from i2i_unlearn.data.split.manifest import read_manifest
-from i2i_unlearn.stages import split
+from i2i_unlearn.data.images.shards import Record
+from i2i_unlearn.data.split.codes import hmac_id, load_key
 from i2i_unlearn.support.errors import UserError
 from tests.says import says
+from tests.stages.split_world import SplitWorld
 
 SEARCH = {"search": True, "hash_bits": 10, "correlation": 0.98, "cosine": 0.0}
-SETTINGS = {
-    "seed": 0,
-    "holdout_fraction": 0.3,
-    "requests": ["anna"],
-    "erased": [],
-    "proxy_labels": [],
-    "proxy_fraction": 0.0,
-    "unseen_target_fraction": 0.0,
-    "retain_cap_per_class": 0,
-    "near_duplicates": SEARCH,
-}
 
 
 def picture(number):
@@ -44,53 +27,31 @@ def record(name, image, part, subject=None):
     return Record(name, "face", written.getvalue(), subject, part)
 
 
-class World:
-    """Anna's images, Ben's, copies of them, and strangers'."""
-
-    def __init__(self, root):
-        self.root = root
-        self.key = str(create_key(str(root / "key")))
-        anna, ben, held_out = picture(1), picture(2), picture(3)
-        records = [
-            record("anna", anna, "train", "anna"),
-            record("anna-held-out", held_out, "val", "anna"),
-            record("ben", ben, "train", "ben"),
-            record("copy-of-anna", ImageOps.mirror(anna), "train"),
-            record("held-out-copy-of-anna", ImageEnhance.Brightness(anna).enhance(0.8), "val"),
-            record("copy-of-what-is-held-out", ImageEnhance.Contrast(held_out).enhance(0.8), "train"),
-            record("copy-of-ben", ImageOps.mirror(ben), "train"),
-            *(record(f"stranger-{i}", picture(10 + i), ("train", "val")[i % 2]) for i in range(6)),
-        ]
-        write_shards(records, root / "images", "s")
-
-    def request(self, id_, **more):
-        given = {"received": "2026-01-10", "due": "2026-02-10", "basis": "asked", "selector": {"subjects": [id_]}}
-        path = self.root / f"forget/{id_}.yaml"
-        path.unlink(missing_ok=True)
-        write_request(make_request(**{**given, "id": id_, **more}), path)
-
-    def split(self, **changes):
-        """Roles by sample id."""
-        root = self.root
-        self.facts = split.run(
-            str(root / "images"),
-            str(root / "forget"),
-            root / "splits",
-            SplitConfig(**{**SETTINGS, **changes}),
-            hmac_key_file=self.key,
-        )
-        manifest = read_manifest(root / "splits/manifest.parquet", str(root / "images"))
-        with (root / "splits/near_duplicates.csv").open() as file:
-            self.listed = list(csv.DictReader(file))
-        return pd.Series(manifest.rows["role"].to_numpy(), index=read_index(str(root / "images"))["sample_id"])
-
-    def counts(self):
-        return {what: self.facts[f"near_duplicates_{what}"] for what in ("included", "dropped", "kept")}
-
-
 @pytest.fixture
 def world(tmp_path):
-    return World(tmp_path)
+    """Anna's images, Ben's, copies of them, and strangers'."""
+    anna, ben, held_out = picture(1), picture(2), picture(3)
+    world = SplitWorld(tmp_path, requests=["anna"], near_duplicates=SEARCH)
+    world.images(
+        record("anna", anna, "train", "anna"),
+        record("anna-held-out", held_out, "val", "anna"),
+        record("ben", ben, "train", "ben"),
+        record("copy-of-anna", ImageOps.mirror(anna), "train"),
+        record("held-out-copy-of-anna", ImageEnhance.Brightness(anna).enhance(0.8), "val"),
+        record("copy-of-what-is-held-out", ImageEnhance.Contrast(held_out).enhance(0.8), "train"),
+        record("copy-of-ben", ImageOps.mirror(ben), "train"),
+        *(record(f"stranger-{i}", picture(10 + i), ("train", "val")[i % 2]) for i in range(6)),
+    )
+    return world
+
+
+def file(world, id_, near_duplicates="keep", subject=""):
+    """A request for the images of one subject."""
+    world.request(id_, near_duplicates, subjects=[subject or id_])
+
+
+def done(world):
+    return {what: world.facts[f"near_duplicates_{what}"] for what in ("included", "dropped", "kept")}
 
 
 TRAINED_COPIES = ["copy-of-anna", "copy-of-what-is-held-out"]
@@ -106,44 +67,44 @@ HELD_OUT = ["anna-held-out", "held-out-copy-of-anna"]
     ],
 )
 def test_the_requests_word_decides_over_copies_that_were_trained_on(world, word, role, counts):
-    world.request("anna", near_duplicates=word)
+    file(world, "anna", near_duplicates=word)
     roles = world.split()
     assert roles["anna"] == "forget"
     assert list(roles[TRAINED_COPIES]) == [role, role]
     assert list(roles[["ben", "copy-of-ben"]]) == ["retain", "retain"]  # nobody asked
-    assert world.counts() == counts
+    assert done(world) == counts
     assert world.facts["num_near_duplicates"] == 4
     assert world.facts["near_duplicates_words"] == f"anna:{word}"
 
 
 @pytest.mark.parametrize("word", ["include", "drop", "keep"])
 def test_what_is_held_out_is_dropped_where_a_near_copy_was_trained_on(world, word):
-    world.request("anna", near_duplicates=word)
+    file(world, "anna", near_duplicates=word)
     roles = world.split()
     assert list(roles[HELD_OUT]) == ["dropped", "dropped"]
     assert list(roles[["stranger-1", "stranger-3", "stranger-5"]]) == ["retain_holdout"] * 3
 
 
 def test_a_request_without_a_word_keeps(world):
-    world.request("anna")
+    file(world, "anna")
     assert "near_duplicates" not in (world.root / "forget/anna.yaml").read_text()
     world.split()
     assert world.facts["near_duplicates_words"] == "anna:keep"
-    assert world.counts()["kept"] == 2
+    assert done(world)["kept"] == 2
 
 
 def test_each_request_decides_over_its_own_near_copies(world):
-    world.request("anna", near_duplicates="drop")
-    world.request("ben", near_duplicates="include")
+    file(world, "anna", near_duplicates="drop")
+    file(world, "ben", near_duplicates="include")
     roles = world.split(requests=["anna", "ben"])
     assert (roles["copy-of-anna"], roles["copy-of-ben"]) == ("dropped", "forget")
 
 
 def test_of_two_words_for_one_image_the_stricter_holds(world):
-    world.request("anna", near_duplicates="keep")
-    world.request("too", near_duplicates="drop", selector={"subjects": ["anna"]})
+    file(world, "anna", near_duplicates="keep")
+    file(world, "too", near_duplicates="drop", subject="anna")
     assert world.split(requests=["anna", "too"])["copy-of-anna"] == "dropped"
-    world.request("anna", near_duplicates="include")
+    file(world, "anna", near_duplicates="include")
     assert world.split(requests=["anna", "too"])["copy-of-anna"] == "forget"
     # two requests, four images
     assert len(world.listed) == 8
@@ -151,8 +112,8 @@ def test_of_two_words_for_one_image_the_stricter_holds(world):
 
 
 def test_what_was_forgotten_does_not_come_back_by_a_copy(world):
-    world.request("anna", near_duplicates="include")
-    world.request("ben")
+    file(world, "anna", near_duplicates="include")
+    file(world, "ben")
     roles = world.split(requests=["ben"], erased=["anna"])
     assert list(roles[["anna", *TRAINED_COPIES]]) == ["erased"] * 3
     assert roles["held-out-copy-of-anna"] == "dropped"
@@ -162,9 +123,8 @@ def test_what_was_forgotten_does_not_come_back_by_a_copy(world):
 
 
 def test_the_list_says_what_was_done_and_names_no_one(world):
-    world.request("anna", near_duplicates="drop")
+    file(world, "anna", near_duplicates="drop")
     world.split()
-    first = world.listed[0]
     key = load_key(world.key)
     lines = {line["hmac_id"]: line for line in world.listed}
     first = lines[hmac_id(key, "copy-of-anna")]
@@ -178,7 +138,7 @@ def test_the_list_says_what_was_done_and_names_no_one(world):
 
 
 def test_the_same_split_gives_the_same_bytes(world):
-    world.request("anna", near_duplicates="include")
+    file(world, "anna", near_duplicates="include")
     names = ("manifest.parquet", "near_duplicates.csv", "summary.json")
     written = []
     for _ in range(2):
@@ -189,7 +149,7 @@ def test_the_same_split_gives_the_same_bytes(world):
 
 
 def test_without_the_search_nothing_is_read_and_nothing_moves(world):
-    world.request("anna")
+    file(world, "anna")
     roles = world.split(near_duplicates={**SEARCH, "search": False})
     assert list(roles[[*TRAINED_COPIES, *HELD_OUT]]) == ["retain", "retain", "forget_holdout", "retain_holdout"]
     assert world.facts["near_duplicates_confirmed_by"] == "not searched"
@@ -197,7 +157,7 @@ def test_without_the_search_nothing_is_read_and_nothing_moves(world):
 
 
 def test_a_word_that_nothing_would_obey_is_refused(world):
-    world.request("anna", near_duplicates="drop")
+    file(world, "anna", near_duplicates="drop")
     with says(UserError, "'anna'", "near_duplicates: drop", "split.near_duplicates.search is false", "true"):
         world.split(near_duplicates={**SEARCH, "search": False})
 
@@ -205,8 +165,8 @@ def test_a_word_that_nothing_would_obey_is_refused(world):
 def test_including_everything_leaves_nothing_to_retain(world):
     (world.root / "images/s.parquet").unlink()
     both = [record("x", picture(1), "train", "x"), record("y", ImageOps.mirror(picture(1)), "train")]
-    write_shards(both, world.root / "images", "t")
-    world.request("x", near_duplicates="include")
+    world.images(*both, name="t")
+    file(world, "x", near_duplicates="include")
     with says(UserError, "nothing would be retained", "narrow the selectors"):
         world.split(requests=["x"])
 
@@ -217,14 +177,14 @@ def test_including_everything_leaves_nothing_to_retain(world):
 @pytest.mark.parametrize(("word", "role"), [("include", "forget"), ("drop", "dropped")])
 def test_a_word_settles_copies_of_equal_bytes_even_of_a_blank_page(world, word, role):
     blank = Image.new("L", (40, 40), 255)
-    write_shards([record("page", blank, "train", "anna"), record("again", blank, "train")], world.root / "images", "t")
-    world.request("anna", near_duplicates=word)
+    world.images(record("page", blank, "train", "anna"), record("again", blank, "train"), name="t")
+    file(world, "anna", near_duplicates=word)
     assert world.split()["again"] == role
 
 
 def test_under_keep_copies_of_equal_bytes_stay_an_error(world):
-    write_shards([record("again", picture(1), "train")], world.root / "images", "t")
-    world.request("anna", near_duplicates="keep")
+    world.images(record("again", picture(1), "train"), name="t")
+    file(world, "anna", near_duplicates="keep")
     with says(UserError, "hold the same image", "`near_duplicates: include` (or drop)"):
         world.split()
 
@@ -234,14 +194,14 @@ def test_under_keep_copies_of_equal_bytes_stay_an_error(world):
 
 @pytest.mark.parametrize(("word", "role"), [("include", "forget"), ("drop", "dropped"), ("keep", "proxy_retain")])
 def test_a_copy_is_a_proxy_image_only_where_it_is_kept(world, word, role):
-    world.request("anna", near_duplicates=word)
+    file(world, "anna", near_duplicates=word)
     roles = world.split(proxy_labels=["face"])
     assert list(roles[TRAINED_COPIES]) == [role, role]
     assert roles["ben"] == "proxy_retain"
 
 
 def test_a_dropped_copy_takes_no_place_under_a_cap(world):
-    world.request("anna", near_duplicates="drop")
+    file(world, "anna", near_duplicates="drop")
     roles = world.split(retain_cap_per_class=2)
     assert list(roles[TRAINED_COPIES]) == ["dropped", "dropped"]
     assert (roles == "retain").sum() == 2
@@ -250,7 +210,7 @@ def test_a_dropped_copy_takes_no_place_under_a_cap(world):
 
 @pytest.mark.parametrize("word", ["include", "drop", "keep"])
 def test_no_held_out_copy_becomes_a_target_of_the_never_seen(world, word):
-    world.request("anna", near_duplicates=word)
+    file(world, "anna", near_duplicates=word)
     roles = world.split(unseen_target_fraction=1.0)
     assert list(roles[HELD_OUT]) == ["dropped", "dropped"]
     assert list(roles[["stranger-1", "stranger-3", "stranger-5"]]) == ["unseen_target"] * 3

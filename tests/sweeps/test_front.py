@@ -15,26 +15,21 @@ def test_front_by_hand():
     assert front == {"a": True, "b": False, "c": True, "d": False, "original": True}
 
 
-def test_points_of_equal_costs_share_their_fate():
-    assert on_front([(1.0, 2.0), (1.0, 2.0)]) == [True, True]
-    assert on_front([(1.0, 2.0), (1.0, 2.0), (1.0, 1.0)]) == [False, False, True]
-
-
-def test_a_point_that_ties_in_one_cost_and_loses_the_other_is_beaten():
-    assert on_front([(1.0, 2.0), (1.0, 3.0)]) == [True, False]
-
-
-@pytest.mark.parametrize("missing", [None, float("nan")])
-def test_a_point_that_was_not_measured_is_on_no_front_and_beats_nobody(missing):
-    assert on_front([(-9.0, missing), (0.0, 0.0)]) == [False, True]
-
-
-def test_no_points_have_no_front():
-    assert on_front([]) == []
-
-
-def test_one_point_is_its_own_front():
-    assert on_front([(5.0, 5.0)]) == [True]
+@pytest.mark.parametrize(
+    ("points", "front"),
+    [
+        ([], []),
+        ([(5.0, 5.0)], [True]),
+        ([(1.0, 2.0), (1.0, 2.0)], [True, True]),  # equal costs
+        ([(1.0, 2.0), (1.0, 2.0), (1.0, 1.0)], [False, False, True]),
+        ([(1.0, 2.0), (1.0, 3.0)], [True, False]),  # a tie in one, a loss in the other
+        ([(-9.0, None), (0.0, 0.0)], [False, True]),  # not measured
+        ([(-9.0, float("nan")), (0.0, 0.0)], [False, True]),
+        ([(1, 1, 2), (1, 1, 1), (0, 9, 9)], [False, True, True]),  # three costs
+    ],
+)
+def test_ties_gaps_and_more_costs(points, front):
+    assert on_front(points) == front
 
 
 def random_points(seed: int, num: int = 40) -> list[tuple[float, float]]:
@@ -55,26 +50,12 @@ def test_nobody_on_the_front_is_dominated_and_everybody_else_is_by_somebody_on_i
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_order_of_the_points_does_not_matter(seed):
-    points = random_points(seed)
-    expected = dict(zip(points, on_front(points), strict=True))
-    random.Random(seed + 100).shuffle(points)
-    assert dict(zip(points, on_front(points), strict=True)) == expected
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_beaten_point_may_be_left_out_without_changing_the_others(seed):
+def test_neither_order_nor_beaten_points_nor_the_axes_scale_matter(seed):
     points = random_points(seed)
     flags = on_front(points)
+    expected = dict(zip(points, flags, strict=True))
     beaten = flags.index(False)
     assert on_front(points[:beaten] + points[beaten + 1 :]) == flags[:beaten] + flags[beaten + 1 :]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_stretching_an_axis_changes_nothing(seed):
-    points = random_points(seed)
-    assert on_front([(10 * a - 3, b**3) for a, b in points]) == on_front(points)
-
-
-def test_more_than_two_costs_are_compared_in_all_of_them():
-    assert on_front([(1, 1, 2), (1, 1, 1), (0, 9, 9)]) == [False, True, True]
+    assert on_front([(10 * a - 3, b**3) for a, b in points]) == flags
+    random.Random(seed + 100).shuffle(points)
+    assert dict(zip(points, on_front(points), strict=True)) == expected

@@ -1,5 +1,3 @@
-import dataclasses
-
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,23 +33,15 @@ def manifest(images):
 
 def test_what_was_written_is_what_is_read(manifest, images, tmp_path):
     write_manifest(manifest, tmp_path / "m.parquet")
-    assert read_manifest(tmp_path / "m.parquet") == manifest
-    assert read_manifest(tmp_path / "m.parquet", images) == manifest
+    for found in (read_manifest(tmp_path / "m.parquet"), read_manifest(tmp_path / "m.parquet", images)):
+        assert found == manifest
+        assert found.rows.equals(manifest.rows)
 
 
 def test_equal_manifests_give_equal_bytes(manifest, tmp_path):
     write_manifest(manifest, tmp_path / "a")
     write_manifest(read_manifest(tmp_path / "a"), tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-@pytest.mark.parametrize("change", [{"requests": ("x",)}, {"erased": ()}, {"image_digest": ""}, {"fingerprints": {}}])
-def test_manifests_that_differ_in_any_fact_are_not_equal(manifest, change):
-    assert dataclasses.replace(manifest, **change) != manifest
-
-
-def test_manifests_that_differ_in_a_row_are_not_equal(manifest):
-    assert dataclasses.replace(manifest, rows=manifest.rows.assign(role="retain")) != manifest
 
 
 def test_rows_are_chosen_by_role_in_manifest_order(manifest):

@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -44,12 +44,12 @@ _SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class SplitManifest:
     """Roles of all images."""
 
-    rows: pd.DataFrame
-    """Columns shard, row, part (train or holdout), role, hmac_id; in the order of the images' index."""
+    rows: pd.DataFrame = field(compare=False)
+    """Columns shard, row, part (train or holdout), role, hmac_id, in the order of the index; `==` ignores them."""
     fingerprints: dict[str, str]
     """For each shard the digest of its ids and image digests, by which a manifest of other images is recognised."""
     requests: tuple[str, ...]
@@ -65,13 +65,6 @@ class SplitManifest:
         if unknown:
             raise ValueError(f"unknown roles {sorted(unknown)}")
         return self.rows[self.rows["role"].isin(roles)].reset_index(drop=True)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, SplitManifest):
-            return NotImplemented
-        return self._facts() == other._facts() and self.rows.equals(other.rows)
-
-    __hash__ = None  # type: ignore[assignment]
 
     def _facts(self) -> dict[str, object]:
         return {
@@ -99,7 +92,7 @@ def digest_images(shard_fingerprints: dict[str, str]) -> str:
 
 
 def write_manifest(manifest: SplitManifest, path: str | Path) -> None:
-    """Write `manifest` whole or not at all; equal manifests give equal bytes and `read(write(m)) == m`."""
+    """Write `manifest` whole or not at all; reading gives the same facts and rows, equal manifests give equal bytes."""
     facts = json.dumps({"schema_version": SCHEMA_VERSION, **manifest._facts()}, sort_keys=True)
     schema = _SCHEMA.with_metadata({_METADATA_KEY: facts.encode()})
     table = pa.Table.from_pandas(manifest.rows[_SCHEMA.names], schema=schema, preserve_index=False)
