@@ -229,13 +229,13 @@ def test_the_original_has_the_bytes_that_snapshot_gives_the_teacher(teacher, tmp
             "metrics.json: schema version None, this program reads 3; run `i2i-unlearn evaluate` again",
         ),
         (
-            lambda f: (f.root / "evaluation/metrics.json").write_text('{"schema_version": 1, "models": []}'),
+            lambda f: (f.root / "evaluation/metrics.json").write_text('{"schema_version": 3, "models": []}'),
             "metrics.json: has no models.unlearned; run `i2i-unlearn evaluate` again",
         ),
         (lambda f: (f.root / "evaluation/verdicts.json").write_text("[]"), "verdicts.json: schema version None"),
         (
             lambda f: (f.root / "evaluation/verdicts.json").write_text(
-                '{"schema_version": 1, "deciding": "forgotten"}'
+                '{"schema_version": 3, "deciding": "forgotten"}'
             ),
             "verdicts.json: has no verdicts.forgotten.policy",
         ),

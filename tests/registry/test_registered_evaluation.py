@@ -49,11 +49,9 @@ def audited(folders) -> Folders:
         "linear_probe": audit("blind", unlearned=0.5),
         "recovery": audit("undecided"),
     }
-    files.write_json(
-        evaluation / "metrics.json", {**metrics, "schema_version": 2, "selected_by": "label", "audits": audits}
-    )
+    files.write_json(evaluation / "metrics.json", {**metrics, "selected_by": "label", "audits": audits})
     verdicts["verdicts"]["forgotten"]["lines"] = [LINE]
-    files.write_json(evaluation / "verdicts.json", {**verdicts, "schema_version": 2})
+    files.write_json(evaluation / "verdicts.json", verdicts)
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(evaluation / "pictures" / "before_after.png")
     return folders
 

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 
 from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
 from i2i_unlearn.data.split.manifest import SplitManifest, write_manifest
+from i2i_unlearn.evaluation.findings import FINDINGS_VERSION
 from i2i_unlearn.models.mae import MaskedAutoencoder
 from i2i_unlearn.registry import tracking
 from i2i_unlearn.support import files
@@ -71,7 +72,10 @@ class Folders:
         (evaluation / "pictures").mkdir(parents=True, exist_ok=True)
         score = {"value": psnr, "low": psnr - 0.1, "high": psnr + 0.1, "num_images": 10}
         metrics = {
-            "schema_version": 1,
+            "schema_version": FINDINGS_VERSION,
+            "audits": {},
+            "selected_by": "",
+            "holdout_alike": False,
             "operator": "half_left",
             "models": {"teacher": files.digest_folder(self.teacher), "unlearned": files.digest_folder(self.model)},
             "sets": {name: {"num_images": 10, "num_scored": 10} for name in ("forget", "retain")},
@@ -83,7 +87,7 @@ class Folders:
         }
         verdict = {"policy": "forgotten", "outcome": outcome, "lines": []}
         verdicts = {
-            "schema_version": 1,
+            "schema_version": FINDINGS_VERSION,
             "deciding": "forgotten",
             "verdicts": {"forgotten": verdict},
             "sentence": "A sentence.",

@@ -216,7 +216,7 @@ def made_verdicts(outcome="pass"):
         ),
     ]
     return {
-        "schema_version": 1,
+        "schema_version": 3,
         "deciding": "forgotten",
         "verdicts": {
             "forgotten": {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from i2i_unlearn.data.split.manifest import read_manifest
-from i2i_unlearn.evaluation.findings_ import read_findings
+from i2i_unlearn.evaluation.findings import read_findings
 from i2i_unlearn.evaluation.summaries import read_summary
 from i2i_unlearn.models.directory import read_config
 from i2i_unlearn.support import files

@@ -1,22 +1,19 @@
-"""The words of metrics.json: models, sets, pairs and metrics. Imports nothing, so that the gate stays light."""
+"""The words of metrics.json and verdicts.json (models, sets, pairs), and their reader. Imports nothing heavy."""
+
+from pathlib import Path
+from typing import Any
+
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import read_json
 
 FINDINGS_VERSION = 3
-"""Schema version of metrics.json and verdicts.json; what the earlier ones were: findings.py."""
+"""Schema version of metrics.json and verdicts.json."""
 MODELS = ("teacher", "unlearned", "reference")
 SETS = ("forget", "retain", "forget_holdout", "retain_holdout")
 FORGET_SETS = ("forget", "forget_holdout")
 """Sets of images that may have to be kept out of sight."""
 PAIRS = (("unlearned", "teacher"), ("unlearned", "reference"), ("reference", "teacher"))
 """Two models compared on the same images: (of, against). `differences` and `ratios` hold these."""
-
-FEATURE_METRICS = ("feature_cosine", "fd", "fid", "kid", "classifier_score", "inception_score")
-"""Of features; their names in metrics.json end in the extractor's: fd_efficientnet_lite0."""
-PUBLISHED_WITH = "inception_v3"
-PUBLISHED_NAMES = {"fd": "fid", "classifier_score": "inception_score"}
-"""Only with this extractor are they what is published under these names."""
-PLAIN_METRICS = ("hole_psnr_db", "own_loss", "reference_psnr_db", "output_spread")
-RATIO_METRICS = ("own_loss", "output_spread")
-"""Metrics with a natural zero, for which "so many times as large" means something."""
 SINGLE_IMAGES = "sample_id"
 """`selected_by` in metrics.json where requests name images one by one; else label, subject, or several of the three."""
 MIN_IMAGES = 2
@@ -33,7 +30,17 @@ def ratio_name(of: str, against: str) -> str:
     return f"{of}/{against}"
 
 
-def feature_metric_name(metric: str, extractor: str) -> str:
-    """Name in metrics.json: fd_efficientnet_lite0, but fid_inception_v3."""
-    published = PUBLISHED_NAMES if extractor == PUBLISHED_WITH else {}
-    return f"{published.get(metric, metric)}_{extractor}"
+def read_findings(path: Path) -> dict[str, Any]:
+    """The content of metrics.json or verdicts.json.
+
+    Raises:
+        UserError: it is missing, not JSON, or of another schema version.
+    """
+    content = read_json(path)
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != FINDINGS_VERSION:
+        raise UserError(
+            f"{path}: schema version {version}, this program reads {FINDINGS_VERSION}; run `i2i-unlearn evaluate` again"
+        )
+    found: dict[str, Any] = content
+    return found

@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from i2i_unlearn.evaluation.audits.table import AUDITS
-from i2i_unlearn.evaluation.findings import FEATURE_METRICS, PAIRS, PLAIN_METRICS, RATIO_METRICS, pair_name, ratio_name
+from i2i_unlearn.evaluation.findings import PAIRS, pair_name, ratio_name
+from i2i_unlearn.evaluation.metrics.table import RATIO_METRICS, find_metric, names_to_choose
 from i2i_unlearn.support.errors import UserError
 
 ModelName = Literal["teacher", "unlearned", "reference"]
@@ -54,9 +55,8 @@ class Measure(_Strict):
         return self
 
     def _check_score(self) -> None:
-        if self.metric not in PLAIN_METRICS and not self.metric.startswith(tuple(f"{m}_" for m in FEATURE_METRICS)):
-            known = ", ".join([*PLAIN_METRICS, *(f"{m}_<extractor>" for m in FEATURE_METRICS)])
-            raise ValueError(f"metric {self.metric!r} is not known; choose one of: {known}")
+        if find_metric(self.metric) is None:
+            raise ValueError(f"metric {self.metric!r} is not known; choose one of: {', '.join(names_to_choose())}")
         if self.divided_by and self.metric not in RATIO_METRICS:
             raise ValueError(f"no ratio is taken of {self.metric}; ratios exist of: {', '.join(RATIO_METRICS)}")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from i2i_unlearn.data.split.manifest import read_manifest
-from i2i_unlearn.evaluation.findings_ import read_findings
+from i2i_unlearn.evaluation.findings import read_findings
 from i2i_unlearn.evaluation.gate import judge, parse_policy
 from i2i_unlearn.evidence import contents
 from i2i_unlearn.evidence.envelope import Statement, subjects

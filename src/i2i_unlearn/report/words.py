@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from i2i_unlearn.evaluation.metrics.table import METRICS, find_metric
+
 SETS = {
     "forget": "Forget",
     "retain": "Retain",
@@ -43,30 +45,6 @@ class MetricWords:
     unit: str = ""
 
 
-_METRICS = {
-    "hole_psnr_db": MetricWords(
-        "Hole PSNR", "Closeness to the original in the hidden pixels only; higher = closer.", 2, "dB"
-    ),
-    "own_loss": MetricWords("Own loss", "The loss that the model family is trained with; lower = better fit.", 4),
-    "reference_psnr_db": MetricWords(
-        "Closeness to the retrained model's outputs",
-        "PSNR in the hole between a model's outputs and the retrained model's; higher = behaves more like it.",
-        2,
-        "dB",
-    ),
-    "output_spread": MetricWords(
-        "Spread of outputs",
-        "Standard deviation over images, mean over hidden pixels; near 0 = the same answer for every image.",
-        3,
-    ),
-}
-_DISTANCES = {
-    "fd_": ("FD", "Frechet distance", 1),
-    "fid_": ("FID", "Frechet distance", 1),
-    "kid_": ("KID", "Kernel distance", 4),
-}
-_COSINE = "feature_cosine_"
-_CLASS_SCORES = {"classifier_score_": "Classifier score", "inception_score_": "Inception Score"}
 _EXTRACTORS = {"efficientnet_lite0": "EfficientNet-Lite0", "inception_v3": "InceptionV3", "clip": "CLIP"}
 
 
@@ -140,23 +118,13 @@ def audit_words(name: str) -> AuditWords:
 
 def metric_words(name: str) -> MetricWords:
     """Title, meaning and format of a metric; one that is not known is shown under its own name."""
-    for prefix, (title, meaning, digits) in _DISTANCES.items():
-        if name.startswith(prefix):
-            extractor = extractor_title(name.removeprefix(prefix))
-            text = f"{meaning} between completed and original images in the features of {extractor}; lower = closer."
-            return MetricWords(f"{title} ({extractor})", text, digits)
-    if name.startswith(_COSINE):
-        extractor = extractor_title(name.removeprefix(_COSINE))
-        text = f"Likeness of the completed image to its original in the features of {extractor}; 1 = alike."
-        return MetricWords(f"Feature cosine ({extractor})", text, 3)
-    for prefix, title in _CLASS_SCORES.items():
-        if name.startswith(prefix):
-            extractor = extractor_title(name.removeprefix(prefix))
-            text = (
-                f"How surely {extractor} names what it sees, and how much that varies; 1 = all images look alike to it."
-            )
-            return MetricWords(f"{title} ({extractor})", text, 2)
-    return _METRICS.get(name, MetricWords(name.replace("_", " "), "", 3))
+    found = find_metric(name)
+    if found is None:
+        return MetricWords(name.replace("_", " "), "", 3)
+    entry, extractor = METRICS[found[0]], extractor_title(found[1])
+    title = entry.published_title if entry.published and name.startswith(entry.published) else entry.title
+    shown = f"{title} ({extractor})" if extractor else title
+    return MetricWords(shown, entry.meaning.format(extractor=extractor), entry.digits, entry.unit)
 
 
 def extractor_title(name: str) -> str:
@@ -186,10 +154,9 @@ def in_order(found: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def metric_order(found: Iterable[str]) -> list[str]:
-    """Hole PSNR first, distances between distributions after the scores of single images."""
-    present = list(found)
-    of_features = [name for prefix in (_COSINE, *_DISTANCES) for name in present if name.startswith(prefix)]
-    return in_order(present, ["hole_psnr_db", *of_features, *list(_METRICS)[1:]])
+    """In the order of the table of metrics; what is not in it comes last, as found."""
+    known = list(METRICS)
+    return sorted(found, key=lambda name: known.index(metric[0]) if (metric := find_metric(name)) else len(known))
 
 
 def number(value: Any, digits: int, *, signed: bool = False) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from i2i_unlearn.evaluation.evaluated_model import FINDINGS, Evaluated, read_evaluated
-from i2i_unlearn.evaluation.findings_ import read_findings
+from i2i_unlearn.evaluation.findings import read_findings
 from i2i_unlearn.evidence import contents, envelope, gather, recompute, registry, weights
 from i2i_unlearn.evidence.gather import Inputs, Origin
 from i2i_unlearn.evidence.keys import PUBLIC, PrivateKey, load_private_key, read_passphrase

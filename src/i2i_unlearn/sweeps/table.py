@@ -17,8 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from i2i_unlearn.evaluation.findings import pair_name
-from i2i_unlearn.evaluation.findings_ import read_findings
+from i2i_unlearn.evaluation.findings import pair_name, read_findings
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_folder, read_json, write_json
 from i2i_unlearn.sweeps.front import on_front

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from i2i_unlearn.evaluation.findings import FEATURE_METRICS, PLAIN_METRICS, PUBLISHED_NAMES, feature_metric_name
 from i2i_unlearn.evaluation.metrics.scores import Scores
-from i2i_unlearn.evaluation.metrics.table import METRICS
+from i2i_unlearn.evaluation.metrics.table import METRICS, find_metric, name_in_metrics
 
 
 def score(seen, set_name="forget", num_draws=50):
@@ -12,14 +11,18 @@ def score(seen, set_name="forget", num_draws=50):
     return scores
 
 
-def test_the_gate_and_the_table_know_the_same_metrics():
-    assert {*METRICS, *PUBLISHED_NAMES.values()} == {*PLAIN_METRICS, *FEATURE_METRICS}
+@pytest.mark.parametrize("extractor", ["inception_v3", "efficientnet_lite0"])
+def test_every_name_in_metrics_leads_back_to_its_metric(extractor):
+    for metric, entry in METRICS.items():
+        of_features = extractor if entry.kind == "features" else ""
+        assert find_metric(name_in_metrics(metric, extractor)) == (metric, of_features)
+    assert find_metric("hole_psnr") is None
 
 
 def test_only_with_inception_is_a_distance_an_fid_and_a_score_an_inception_score():
-    names = [feature_metric_name(metric, "inception_v3") for metric in ("fd", "kid", "classifier_score")]
+    names = [name_in_metrics(metric, "inception_v3") for metric in ("fd", "kid", "classifier_score")]
     assert names == ["fid_inception_v3", "kid_inception_v3", "inception_score_inception_v3"]
-    names = [feature_metric_name(metric, "clip") for metric in ("fd", "kid", "classifier_score")]
+    names = [name_in_metrics(metric, "clip") for metric in ("fd", "kid", "classifier_score")]
     assert names == ["fd_clip", "kid_clip", "classifier_score_clip"]
 
 

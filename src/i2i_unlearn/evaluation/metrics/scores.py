@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from i2i_unlearn.evaluation.findings import PAIRS, RATIO_METRICS, pair_name, ratio_name
+from i2i_unlearn.evaluation.findings import PAIRS, pair_name, ratio_name
 from i2i_unlearn.evaluation.metrics.bootstrap import Draws, Measured, draw, measured
 from i2i_unlearn.evaluation.metrics.observations import Observations
-from i2i_unlearn.evaluation.metrics.table import statistics_of
+from i2i_unlearn.evaluation.metrics.table import RATIO_METRICS, statistics_of
 
 Table = dict[str, dict[str, dict[str, Measured]]]
 """model or pair -> set -> metric -> measurement"""
