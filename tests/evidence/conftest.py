@@ -76,10 +76,10 @@ class World:
         return self.project.params(**SETTINGS)
 
     def bundle(self, out: Path, algorithm: str = "ecdsa", *, with_weights: bool = False, **changes: Any) -> Path:
-        """Make a bundle; `changes` are fields of `evidence.Inputs` and `evidence.Origin`."""
+        """Make a bundle; `changes` are fields of `evidence.Inputs` and `evidence.Origin`, or `signer`."""
+        signer = changes.pop("signer", None) or evidence.Signer(key=self.keys / algorithm / "private.pem")
         inputs = {key: changes.pop(key, value) for key, value in self.inputs().items()}
         origin = evidence.Origin(**{"repository": self.project.folder, **changes})
-        signer = evidence.Signer(key=self.keys / algorithm / "private.pem")
         evidence.run(evidence.Inputs(**inputs), origin, signer, out, with_weights=with_weights)
         return out
 

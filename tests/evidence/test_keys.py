@@ -155,11 +155,13 @@ def test_the_wrong_half_a_damaged_and_a_missing_key_are_told(tmp_path):
 
 def test_p_384_keys_made_elsewhere_serve_too(world, tmp_path):
     from i2i_unlearn.evidence.verify import verify
+    from i2i_unlearn.stages import evidence
 
     key = ec.generate_private_key(ec.SECP384R1())
     (tmp_path / "secret").write_bytes(SECRET + b"\n")
     written(tmp_path / "private.pem", key, protection=serialization.BestAvailableEncryption(SECRET))
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     (tmp_path / "public.pem").write_bytes(key.public_key().public_bytes(serialization.Encoding.PEM, form))
-    bundle = world.bundle(tmp_path / "bundle", key=tmp_path / "private.pem", passphrase_file=tmp_path / "secret")
+    signer = evidence.Signer(key=tmp_path / "private.pem", passphrase_file=tmp_path / "secret")
+    bundle = world.bundle(tmp_path / "bundle", signer=signer)
     assert verify(bundle, tmp_path / "public.pem", world.model).broken == []

@@ -57,7 +57,11 @@ def test_an_alias_that_was_taken_away_is_found(registered, promote_config):
     ("tag", "value", "found"),
     [
         ("model_sha256", "0" * 64, "its weights in MLflow"),
-        ("requests", "digit-3,digit-9", "its tag requests is 'digit-3,digit-9', the promotion record says 'digit-3'"),
+        (
+            "requests",
+            "digit-3,digit-9",
+            "its tag requests is 'digit-3,digit-9', but the promotion record says 'digit-3'",
+        ),
         ("gate", "fail", "its gate in MLflow"),
     ],
 )
@@ -99,7 +103,7 @@ def invoke(*words: str) -> tuple[int, str]:
 def test_the_commands_promote_show_verify_check_and_roll_back(params, registered):
     code, told = invoke("promote", "--dry-run")
     assert (code, "would become champion in place of version 1; nothing was changed" in told) == (0, True)
-    assert invoke("ledger", "show") == (0, "nothing was promoted yet\n")
+    assert invoke("ledger", "show") == (0, "nothing has been promoted yet\n")
     assert invoke("promote", "--by", "Ada", "--reason", "request digit-3")[0] == 0
     code, told = invoke("ledger", "show")
     assert told.splitlines()[0].split() == [
