@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from i2i_unlearn.registry import history, ledger, rollback, tracking
+from i2i_unlearn.registry import alias_moves, history, ledger, rollback, tracking
 from i2i_unlearn.stages import promote
 from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.world import Registered
@@ -20,8 +20,8 @@ def third(registered, promote_config) -> Registered:
     registered.copy("2", kind="again")
     with tracking.connect() as server:
         seen, chosen = registered.version("2"), registered.version("3")
-        entry = promote._entry(chosen, seen, promote.find_actor("Bob"), "better")
-        promote.alias_moves.move(promote_config.ledger, server, chosen, seen, entry)
+        entry = {"event": "promote", "by": "Bob", "reason": "better"}
+        alias_moves.move(promote_config.ledger, server, chosen, seen, entry)
     return registered
 
 

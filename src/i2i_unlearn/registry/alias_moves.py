@@ -41,10 +41,10 @@ def move(
     path: str | Path,
     server: tracking.Server,
     chosen: tracking.Version,
-    seen: tracking.Version | None,
+    seen: tracking.Version,
     entry: Mapping[str, Any],
 ) -> None:
-    """Make `chosen` champion in place of `seen`; `entry` is what the record will hold.
+    """Make `chosen` champion in place of `seen`; the record gets both versions and what `entry` adds: event, who, why.
 
     Raises:
         GateRefused: somebody else was faster; says who.
@@ -53,16 +53,35 @@ def move(
     """
     with ledger.opened(path) as record:
         _settle(record, server, chosen.model_name)
-        before, now = seen.number if seen else "", server.number_at_alias(chosen.model_name, tracking.CHAMPION)
-        if now != before:
+        now = server.number_at_alias(chosen.model_name, tracking.CHAMPION)
+        if now != seen.number:
             last = history.last_champion(record.records(), chosen.model_name)
-            raise GateRefused(refusals.overtaken_before(chosen, now, before, last))
-        intent = record.append({**entry, "step": "intent", "id": uuid.uuid4().hex})
+            raise GateRefused(refusals.overtaken_before(chosen, now, seen.number, last))
+        intent = record.append({**_versions(chosen, seen), **entry, "step": "intent", "id": uuid.uuid4().hex})
         server.set_alias(chosen, tracking.CHAMPION)
         now = server.number_at_alias(chosen.model_name, tracking.CHAMPION)
         _end(record, intent, now, repaired=False)
         if now != chosen.number:
             raise GateRefused(refusals.overtaken_after(chosen, now))
+
+
+def _versions(chosen: tracking.Version, seen: tracking.Version) -> dict[str, str]:
+    return {
+        "model_name": chosen.model_name,
+        "version": chosen.number,
+        "model_sha256": chosen.tags.get("model_sha256", ""),
+        "replaced_version": seen.number,
+        "replaced_sha256": seen.tags.get("model_sha256", ""),
+        "requests": chosen.tags.get("requests", ""),
+        "erased": chosen.tags.get("erased", ""),
+    }
+
+
+def facts(chosen: tracking.Version, outcome: str, replaced: str, words: str, **more: str) -> dict[str, float | str]:
+    """What a promotion or a rollback returns; `words` say it, after the version's name."""
+    about = {"model_name": chosen.model_name, "version": chosen.number, "alias": tracking.CHAMPION}
+    message = f"{chosen.model_name} version {chosen.number} {words}"
+    return {**about, "outcome": outcome, "replaced": replaced, **more, "message": message}
 
 
 def _end(record: ledger.Ledger, intent: Mapping[str, Any], found: str, *, repaired: bool) -> None:

@@ -9,10 +9,12 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from i2i_unlearn.config.sections import PromoteConfig
+from i2i_unlearn.support.errors import GateRefused
 
 VARIABLE = "I2I_UNLEARN_NOTIFY_URL"
 """Replaces promote.notify_url, so that a secret address need not be in params.yaml."""
@@ -25,6 +27,17 @@ def notify(config: PromoteConfig, event: str, about: Mapping[str, Any]) -> None:
     content = json.dumps({"schema_version": SCHEMA_VERSION, "event": event, "time": time, **about}, sort_keys=True)
     for failure in _failures(config, content.encode()):
         print(f"i2i-unlearn: notification: {failure}; the decision stands ({event})", file=sys.stderr)
+
+
+@contextmanager
+def refusals_notified(config: PromoteConfig, about: Mapping[str, Any], *, dry_run: bool) -> Iterator[None]:
+    """Notify of a refusal on its way to the caller; not in a dry run."""
+    try:
+        yield
+    except GateRefused as refusal:
+        if not dry_run:
+            notify(config, "refused", {**about, "reasons": list(refusal.reasons), "message": str(refusal)})
+        raise
 
 
 def _failures(config: PromoteConfig, content: bytes) -> Iterator[str]:

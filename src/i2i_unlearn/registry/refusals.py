@@ -98,7 +98,7 @@ def overtaken_before(chosen: tracking.Version, winner: str, seen: str, last: his
     `last`: what the promotion record says of the present champion.
     """
     how = last.in_words() if last and last.version == winner else "which the promotion record does not know"
-    was = f"the champion was version {seen} when the check began" if seen else "there was no champion then"
+    was = f"the champion was version {seen} when the check began"
     return _lost(chosen, winner, f"{how}; {was}; unlearn from the present champion")
 
 

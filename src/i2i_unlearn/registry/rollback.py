@@ -8,8 +8,8 @@ from typing import Any
 
 from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
 from i2i_unlearn.registry import alias_moves, history, ledger, refusals, tracking
-from i2i_unlearn.registry.actor import Actor, find_actor
-from i2i_unlearn.registry.notify import notify
+from i2i_unlearn.registry.actor import find_actor
+from i2i_unlearn.registry.notify import notify, refusals_notified
 from i2i_unlearn.support.errors import GateRefused, UserError
 
 FORCED = "rollback_forced"
@@ -44,34 +44,34 @@ def run(
     if not (by.strip() and reason.strip()):
         raise UserError("a rollback needs a name and a reason; add --by NAME --reason TEXT")
     name, actor = register_config.model_name, find_actor(by)
-    about: dict[str, Any] = {"model_name": name, "version": version or "", **actor.facts(), "reason": reason}
-    try:
-        with tracking.connect() as server:
-            if not dry_run:
-                alias_moves.settle(config.ledger, server, name)
-            records = ledger.read(config.ledger)
-            champion = server.at_alias(name, tracking.CHAMPION)
-            if champion is None:
-                raise UserError(f"{name} has no champion to roll back from; run `i2i-unlearn registry promote`")
-            chosen = server.version(name, version or _previous(records, champion))
-            about["version"] = chosen.number
-            if chosen.number == champion.number:
-                return _facts(chosen, "already champion", champion, [])
-            known = _knows_again(records, chosen, champion)
-            if against := refusals.of_rollback(server, records, chosen, known, force=force):
-                raise GateRefused(*against)
-            if dry_run:
-                return _facts(chosen, "would be rolled back", champion, known)
-            entry = _entry(chosen, champion, actor, reason, known)
-            alias_moves.move(config.ledger, server, chosen, champion, entry)
-            if known:
-                said = f"{actor.name}: {reason} (knows again: {', '.join(known)})"
-                server.tag(chosen, {FORCED: said[: tracking.MOST_TAG]})
-    except GateRefused as refusal:
+    who = {**actor.facts(), "reason": reason}
+    about: dict[str, Any] = {"model_name": name, "version": version or "", **who}
+    with refusals_notified(config, about, dry_run=dry_run), tracking.connect() as server:
         if not dry_run:
-            notify(config, "refused", {**about, "reasons": list(refusal.reasons), "message": str(refusal)})
-        raise
-    facts = _facts(chosen, "rolled back", champion, known)
+            alias_moves.settle(config.ledger, server, name)
+        records = ledger.read(config.ledger)
+        champion = server.at_alias(name, tracking.CHAMPION)
+        if champion is None:
+            raise UserError(f"{name} has no champion to roll back from; run `i2i-unlearn registry promote`")
+        chosen = server.version(name, version or _previous(records, champion))
+        about["version"] = chosen.number
+        if chosen.number == champion.number:
+            words = "is already champion; nothing was changed"
+            return alias_moves.facts(chosen, "already champion", "", words, knows_again="")
+        known = _knows_again(records, chosen, champion)
+        if against := refusals.of_rollback(server, records, chosen, known, force=force):
+            raise GateRefused(*against)
+        warning = f"in place of version {champion.number}" + (f"; it knows {', '.join(known)} again" if known else "")
+        again = {"knows_again": ",".join(known)}
+        if dry_run:
+            words = f"would become champion again {warning}; nothing was changed"
+            return alias_moves.facts(chosen, "would be rolled back", champion.number, words, **again)
+        entry = {"event": "rollback", "forced": bool(known), **again, **who}
+        alias_moves.move(config.ledger, server, chosen, champion, entry)
+        if known:
+            said = f"{actor.name}: {reason} (knows again: {', '.join(known)})"
+            server.tag(chosen, {FORCED: said[: tracking.MOST_TAG]})
+    facts = alias_moves.facts(chosen, "rolled back", champion.number, f"is champion again {warning}", **again)
     told = {"replaced": champion.number, "knows_again": known, "message": facts["message"]}
     notify(config, "rolled back", {**about, **told})
     return facts
@@ -92,42 +92,3 @@ def _knows_again(records: Sequence[history.Record], chosen: tracking.Version, ch
     last = history.last_champion(records, chosen.model_name)
     forgotten = {*champion.requests(), *(last.requests if last else ())}  # they differ if somebody moved it by hand
     return sorted(forgotten - set(chosen.requests()))
-
-
-def _entry(
-    chosen: tracking.Version, champion: tracking.Version, actor: Actor, reason: str, known: list[str]
-) -> dict[str, Any]:
-    return {
-        "event": "rollback",
-        "model_name": chosen.model_name,
-        "version": chosen.number,
-        "model_sha256": chosen.tags.get("model_sha256", ""),
-        "replaced_version": champion.number,
-        "replaced_sha256": champion.tags.get("model_sha256", ""),
-        "requests": chosen.tags.get("requests", ""),
-        "erased": chosen.tags.get("erased", ""),
-        "forced": bool(known),
-        "knows_again": ",".join(known),
-        **actor.facts(),
-        "reason": reason,
-    }
-
-
-def _facts(chosen: tracking.Version, outcome: str, champion: tracking.Version, known: list[str]) -> Facts:
-    words = {
-        "rolled back": "is champion again",
-        "already champion": "is already champion; nothing was changed",
-        "would be rolled back": "would become champion again",
-    }[outcome]
-    instead = "" if outcome == "already champion" else f" in place of version {champion.number}"
-    warning = f"; it knows {', '.join(known)} again" if known else ""
-    unchanged = "; nothing was changed" if outcome.startswith("would") else ""
-    return {
-        "model_name": chosen.model_name,
-        "version": chosen.number,
-        "alias": tracking.CHAMPION,
-        "outcome": outcome,
-        "replaced": "" if outcome == "already champion" else champion.number,
-        "knows_again": ",".join(known),
-        "message": f"{chosen.model_name} version {chosen.number} {words}{instead}{warning}{unchanged}",
-    }

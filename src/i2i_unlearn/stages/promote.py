@@ -12,10 +12,12 @@ from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
 from i2i_unlearn.registry import alias_moves, refusals, tracking
 from i2i_unlearn.registry.actor import Actor, find_actor
 from i2i_unlearn.registry.copying import copy_version
-from i2i_unlearn.registry.notify import notify
+from i2i_unlearn.registry.notify import notify, refusals_notified
 from i2i_unlearn.support.errors import GateRefused, UserError
 
 Facts = dict[str, float | str]
+_JUDGED = ("gate", "gate_policy", "teacher_version", "evaluation_run_id", "evaluation_sha256")
+"""Tags that the promotion record keeps, next to those that name the version."""
 
 
 def run(
@@ -53,27 +55,29 @@ def run(
     asked = refusals.Asked(actor=actor, accept_undecided=accept_undecided, unlearned=unlearned, evaluation=evaluation)
     if origin or target:
         version = _copied(origin, target, version or "", register_config, actor, dry_run)
-    about: dict[str, Any] = {"model_name": name, "version": version or "", **actor.facts(), "reason": reason}
-    try:
-        with tracking.connect(target) as server:
-            if not dry_run:
-                alias_moves.settle(config.ledger, server, name)
-            champion = server.at_alias(name, tracking.CHAMPION)
-            chosen = _choose(server, name, version, accept_undecided)
-            about["version"] = chosen.number
-            if champion and champion.number == chosen.number:
-                return _facts(chosen, "already champion", "", _newer(server, chosen))
-            against = refusals.of_promotion(server, chosen, champion, asked)
-            if against or champion is None:
-                raise GateRefused(*against)
-            if dry_run:
-                return _facts(chosen, "would be promoted", champion.number, "; nothing was changed")
-            alias_moves.move(config.ledger, server, chosen, champion, _entry(chosen, champion, actor, reason))
-    except GateRefused as refusal:
+    who = {**actor.facts(), "reason": reason}
+    about: dict[str, Any] = {"model_name": name, "version": version or "", **who}
+    with refusals_notified(config, about, dry_run=dry_run), tracking.connect(target) as server:
         if not dry_run:
-            notify(config, "refused", {**about, "reasons": list(refusal.reasons), "message": str(refusal)})
-        raise
-    facts = _facts(chosen, "promoted", champion.number, "")
+            alias_moves.settle(config.ledger, server, name)
+        champion = server.at_alias(name, tracking.CHAMPION)
+        chosen = _choose(server, name, version, accept_undecided)
+        about["version"] = chosen.number
+        if champion and champion.number == chosen.number:
+            words = f"is already champion; nothing was changed{_newer(server, chosen)}"
+            return alias_moves.facts(chosen, "already champion", "", words)
+        against = refusals.of_promotion(server, chosen, champion, asked)
+        if against or champion is None:
+            raise GateRefused(*against)
+        instead = f"in place of version {champion.number}"
+        if dry_run:
+            words = f"would become champion {instead}; nothing was changed"
+            return alias_moves.facts(chosen, "would be promoted", champion.number, words)
+        undecided = chosen.tags["gate"] == "undecided"
+        judged = {key: chosen.tags.get(key, "") for key in _JUDGED}
+        entry = {"event": "promote", **judged, "accepted_undecided": undecided, **who}
+        alias_moves.move(config.ledger, server, chosen, champion, entry)
+    facts = alias_moves.facts(chosen, "promoted", champion.number, f"is champion now {instead}")
     notify(config, "promoted", {**about, "replaced": champion.number, "message": facts["message"]})
     return facts
 
@@ -87,9 +91,6 @@ def _copied(origin: str, target: str, number: str, register_config: RegisterConf
             "--dry-run copies nothing, so nothing could be checked; leave out --from and --to, or --dry-run"
         )
     return copy_version(origin, target, number, register_config, actor)[0]
-
-
-# --- which version ---
 
 
 def _choose(server: tracking.Server, name: str, number: str | None, accept_undecided: bool) -> tracking.Version:
@@ -111,39 +112,3 @@ def _newer(server: tracking.Server, champion: tracking.Version) -> str:
     if newest.number == champion.number:
         return ""
     return f"; the newer version {newest.number} is not promoted (gate {newest.tags.get('gate', 'none')})"
-
-
-# --- what is told ---
-
-
-def _entry(chosen: tracking.Version, champion: tracking.Version, actor: Actor, reason: str) -> dict[str, Any]:
-    kept = ("gate", "gate_policy", "requests", "erased", "teacher_version", "evaluation_run_id", "evaluation_sha256")
-    return {
-        "event": "promote",
-        "model_name": chosen.model_name,
-        "version": chosen.number,
-        "model_sha256": chosen.tags["model_sha256"],
-        "replaced_version": champion.number,
-        "replaced_sha256": champion.tags.get("model_sha256", ""),
-        **{key: chosen.tags.get(key, "") for key in kept},
-        "accepted_undecided": chosen.tags["gate"] == "undecided",
-        **actor.facts(),
-        "reason": reason,
-    }
-
-
-def _facts(chosen: tracking.Version, outcome: str, replaced: str, more: str) -> Facts:
-    instead = f" in place of version {replaced}" if replaced else ""
-    done = {
-        "promoted": "is champion now",
-        "already champion": "is already champion; nothing was changed",
-        "would be promoted": "would become champion",
-    }[outcome]
-    return {
-        "model_name": chosen.model_name,
-        "version": chosen.number,
-        "alias": tracking.CHAMPION,
-        "outcome": outcome,
-        "replaced": replaced,
-        "message": f"{chosen.model_name} version {chosen.number} {done}{instead}{more}",
-    }
