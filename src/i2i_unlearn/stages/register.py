@@ -1,13 +1,13 @@
 """Stage `register`: one MLflow run and one registered version for an evaluated model, with its whole lineage.
 
-What counts as the same (registering again changes nothing and says so):
+What counts as the same (registering it again changes nothing and says so):
 
     version   same weights, teacher, requests and earlier requests: the same version number, whatever was measured
     run       same version and same evaluation (metrics.json and verdicts.json, byte for byte): the same run
 
-So weights that are evaluated again with other numbers get a second run beside the first, and the version's gate, its
-alias `candidate` and its link to the evaluation follow the newest one. Weights, teacher and requests of a version
-never change. A registration that was killed goes on where it was.
+Weights that are evaluated again with other numbers therefore get a second run next to the first, and the version's
+gate, its alias `candidate` and its link to the evaluation follow the newest one. Weights, teacher and requests of a
+version never change. A registration that was killed continues where it stopped.
 """
 
 import json
@@ -39,16 +39,16 @@ The original model, before any request.
 Forgets {{ tags.requests }}. Gate: **{{ tags.gate }}** (policy {{ tags.gate_policy }}). {{ sentence }}
 {% endif %}
 """
-"""Description of a version where no card template is given."""
+"""Description of a version if no card template is given."""
 
 EVALUATION_FILES = ("metrics.json", "verdicts.json", "summary.json", "report.html", "pictures")
-"""What goes into MLflow of an evaluation; anything else there (arrays of single images) stays where it is."""
+"""What is uploaded of an evaluation; anything else there (arrays of single images) is not."""
 
 NOT_LOGGED = ("notify_url", "notify_command")
-"""Settings that may hold a secret."""
+"""Settings that may contain a secret."""
 
 PICTURE = "pictures/before_after.png"
-"""Shown among the run's images, too. It holds forget images only where the evaluation's settings allow it."""
+"""Also shown among the run's images. It shows forget images only if the evaluation's settings allow it."""
 
 NEW, ALREADY, AGAIN = "new", "already", "evaluated again"
 
@@ -71,7 +71,7 @@ def run(
     """Log the evaluation and register the unlearned model; alias `candidate` only if the gate passed.
 
     `teacher` is a model directory, the others are output folders of their stages. `params` (the content of
-    params.yaml, where there is one) is logged as it is; `repository` is where git and data.dvc are asked; `by` is who
+    params.yaml, if there is one) is logged unchanged; `repository` is where git and data.dvc are looked up; `by` is who
     registers (registry/actor.py).
 
     Returns:
@@ -119,7 +119,7 @@ def run(
 def run_original(
     model: str | Path, config: RegisterConfig, *, card_template: str = CARD, repository: str | Path = ".", by: str = ""
 ) -> Facts:
-    """Register the model that everything starts from; it becomes champion only if nobody is.
+    """Register the model that everything starts from; it becomes champion if there is none.
 
     The model is loaded and saved again, as `snapshot` does: registered original and teacher then have the same bytes.
 
@@ -127,7 +127,7 @@ def run_original(
         as `run`; alias is champion or empty, gate is empty.
 
     Raises:
-        UserError: `model` is no model directory of a known family, or MLflow cannot be reached.
+        UserError: `model` is not a model directory of a known family, or MLflow cannot be reached.
     """
     template = _parse(card_template)
     with TemporaryDirectory() as folder, tracking.connect() as server:
@@ -217,7 +217,7 @@ def _log_files(record: tracking.Record, found: Evaluated) -> None:
 
 
 def _revisions(repository: str | Path, kfp_run_id: str) -> dict[str, str]:
-    """Tags that name code, data and pipeline run; those that are not known are left out."""
+    """Tags that name code, data and pipeline run; unknown ones are left out."""
     known = {
         "git_commit": git.git_commit(repository),
         "data_md5": git.data_md5(repository),
@@ -227,7 +227,7 @@ def _revisions(repository: str | Path, kfp_run_id: str) -> dict[str, str]:
 
 
 def _registrars(known: tracking.Version | None, actor: Actor) -> dict[str, str]:
-    """Tags that name who registered it; whoever registers another evaluation of it joins them."""
+    """Tags that name who registered it; anyone who registers another evaluation of it is added."""
     tags = {}
     for key, name in (("registered_by", actor.name), ("registered_account", actor.account)):
         before = named_in(known.tags.get(key, "")) if known else []
@@ -237,7 +237,7 @@ def _registrars(known: tracking.Version | None, actor: Actor) -> dict[str, str]:
 
 
 def _teacher_version(server: tracking.Server, model_name: str, teacher_sha256: str) -> tracking.Version | None:
-    """The teacher's version, if it is registered: the champion if it has these bytes, else the oldest that has."""
+    """The teacher's version, if registered: the champion if it has these bytes, else the oldest that has."""
     same = server.versions(model_name, model_sha256=teacher_sha256)
     champion = server.at_alias(model_name, tracking.CHAMPION)
     at_champion = [version for version in same if champion and version.number == champion.number]
@@ -245,7 +245,7 @@ def _teacher_version(server: tracking.Server, model_name: str, teacher_sha256: s
 
 
 def read_card(path: str | Path) -> str:
-    """The model card's template in a file; a short one of our own where there is no such file."""
+    """The model card's template in a file; a short built-in one if there is no such file."""
     path = Path(path)
     return path.read_text() if path.is_file() else CARD
 
@@ -269,14 +269,14 @@ def _card(template: Template, version: tracking.Version, tags: Mapping[str, str]
 def _finish(
     server: tracking.Server, record: tracking.Record, version: tracking.Version, tags: dict[str, str], card: str
 ) -> None:
-    """Tell run and version about each other."""
+    """Let run and version refer to each other."""
     record.log_text(card, "model_card.md")
     server.describe(version, card, tags)
     record.tag({**tags, "model_name": version.model_name, "model_version": version.number})
 
 
 def _set_candidate(server: tracking.Server, version: tracking.Version, outcome: str) -> None:
-    """`candidate` is the newest registered evaluation that passed; one that is evaluated again and fails loses it."""
+    """`candidate` is the newest registered version that passed; one that is evaluated again and fails loses it."""
     holder = server.at_alias(version.model_name, tracking.CANDIDATE)
     has_it = holder is not None and holder.number == version.number
     if outcome == "pass" and not has_it:
@@ -290,8 +290,8 @@ def _facts(server: tracking.Server, config: RegisterConfig, number: str, run_id:
     gate = version.tags.get("gate", "")
     words = {
         NEW: "registered",
-        ALREADY: "was registered before with the same content, nothing was changed",
-        AGAIN: "was registered before with the same weights, this evaluation of it counts now",
+        ALREADY: "is already registered with the same content; nothing was changed",
+        AGAIN: "is already registered with the same weights; this evaluation of it counts from now on",
     }
     alias = next((alias for alias in (tracking.CHAMPION, tracking.CANDIDATE) if alias in version.aliases), "")
     state = [f"gate {gate}"] * bool(gate) + [f"alias {alias}"] * bool(alias)
