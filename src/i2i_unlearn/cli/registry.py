@@ -113,6 +113,8 @@ def check(
 
     Example: i2i-unlearn registry check --json
     """
+    from dataclasses import asdict
+
     from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, load_params
     from i2i_unlearn.registry import check as stage
 
@@ -120,7 +122,7 @@ def check(
     config = PromoteConfig.from_params(content).with_ledger(ledger_file)
     checked = stage.check(config, RegisterConfig.from_params(content).model_name)
     if json:
-        print_json(checked.as_dict())
+        print_json(asdict(checked))
     else:
         for finding in checked.findings:
             typer.echo(finding)

@@ -7,7 +7,6 @@ move is written down as done or void.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from i2i_unlearn.config.sections import PromoteConfig
 from i2i_unlearn.registry import alias_moves, history, integrity, ledger, tracking
@@ -32,10 +31,6 @@ class Checked:
     """How an interrupted move ended, in words, or empty."""
     findings: tuple[str, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {**asdict(self), "findings": list(self.findings)}
-
 
 def run(config: PromoteConfig, model_name: str) -> Facts:
     """As `check`, for a step of the pipeline.
@@ -47,7 +42,7 @@ def run(config: PromoteConfig, model_name: str) -> Facts:
     checked = check(config, model_name)
     if checked.findings:
         raise GateRefused(*checked.findings)
-    return {key: str(value) for key, value in checked.as_dict().items() if key != "findings"}
+    return {key: str(value) for key, value in asdict(checked).items() if key != "findings"}
 
 
 def check(config: PromoteConfig, model_name: str) -> Checked:
