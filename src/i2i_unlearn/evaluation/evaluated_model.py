@@ -1,4 +1,4 @@
-"""An evaluated model as its stages wrote it, read for registration and checked: do the parts belong together?"""
+"""What stages wrote about a model: the summary of one stage, and an evaluated model whose parts belong together."""
 
 import hashlib
 import json
@@ -9,12 +9,34 @@ from typing import Any
 
 from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.evaluation.findings import read_findings
-from i2i_unlearn.evaluation.summaries import read_summary
 from i2i_unlearn.models.directory import read_config
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
 
 FINDINGS = ("metrics.json", "verdicts.json")
+OWN_KEYS = {
+    "unlearn": ("objective", "teacher_sha256", "manifest_sha256"),
+    "reference": ("kind",),
+}
+"""What a stage always writes, as text, and no other stage all of."""
+
+
+def read_summary(folder: Path, stage: str) -> dict[str, Any]:
+    """The summary of an output folder of `stage`.
+
+    Raises:
+        UserError: there is none, or another stage made the folder.
+    """
+    path = folder / "summary.json"
+    summary = files.read_json(path)
+    found = summary if isinstance(summary, dict) else {}
+    lacking = [key for key in OWN_KEYS[stage] if not isinstance(found.get(key), str)]
+    if lacking:
+        raise UserError(
+            f"{folder}: not made by `i2i-unlearn {stage}` (its summary.json has no {', '.join(lacking)}); give the"
+            " folder that this stage wrote"
+        )
+    return found
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import torch
 
 from i2i_unlearn.config.sections import EvaluateConfig
 from i2i_unlearn.data.split.manifest import SplitManifest, read_manifest
+from i2i_unlearn.evaluation.evaluated_model import read_summary
 from i2i_unlearn.evaluation.findings import MIN_IMAGES, SETS, SINGLE_IMAGES
 from i2i_unlearn.evaluation.gate import Policy, parse_policy
-from i2i_unlearn.evaluation.summaries import read_summary
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.operators import Operator, make_operator
 from i2i_unlearn.models.randomness import derive_seed
