@@ -1,12 +1,12 @@
 """Export of a model in the format that its original was published in."""
 
-import tempfile
 from pathlib import Path
 
 from i2i_unlearn.config.sections import SnapshotConfig
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.published import is_checkpoint
 from i2i_unlearn.models.published.writing import write_original
+from i2i_unlearn.serving.source import opened
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_file, read_json
 from i2i_unlearn.training.run import Facts
@@ -20,10 +20,9 @@ def run(model: str, teacher: str | Path, out: str | Path, config: SnapshotConfig
     Raises:
         UserError: the model does not come from a published file, or that file is missing, changed, or does not fit.
     """
-    with tempfile.TemporaryDirectory() as fetched:
-        folder = Path(_local(model, fetched))
+    with opened(model) as source:
         original = Path(like) if like else _recorded(Path(teacher))
-        exported = write_original(load_model(folder, config.model), folder, original, Path(out))
+        exported = write_original(load_model(source.directory, config.model), source.directory, original, Path(out))
     return {
         "file": str(out),
         "format": exported.format,
@@ -32,15 +31,6 @@ def run(model: str, teacher: str | Path, out: str | Path, config: SnapshotConfig
         "changed_tensors": exported.num_changed,
         "file_sha256": digest_file(out),
     }
-
-
-def _local(model: str, fetched: str) -> str:
-    if not model.startswith("models:"):
-        return model
-    from i2i_unlearn.registry.tracking import fetch_version  # imports mlflow: only where the registry is asked
-
-    fetch_version(model, f"{fetched}/model")
-    return f"{fetched}/model"
 
 
 def _recorded(teacher: Path) -> Path:

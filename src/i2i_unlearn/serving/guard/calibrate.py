@@ -1,27 +1,14 @@
 """From the similarities of ordinary images to a threshold, and the filter's rates at it."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from i2i_unlearn.serving.guard.store import Rate
+
 CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A share of images that were refused, with its exact (Clopper-Pearson) 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-    num_images: int
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}, {self.num_images} images)"
 
 
 def threshold_for(similarities: NDArray[np.float64], false_alarms: float) -> float:
@@ -38,8 +25,3 @@ def rate(similarities: NDArray[np.float64], threshold: float) -> Rate:
     refused, total = int((similarities > threshold).sum()), len(similarities)
     interval = binomtest(refused, total).proportion_ci(CONFIDENCE, method="exact")
     return Rate(refused / total, float(interval.low), float(interval.high), total)
-
-
-def as_json(rates: Mapping[str, Rate]) -> dict[str, dict[str, float]]:
-    """Rates for a JSON file."""
-    return {name: asdict(one) for name, one in rates.items()}

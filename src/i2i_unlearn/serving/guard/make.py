@@ -24,10 +24,18 @@ from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.randomness import derive_seed, generator_for
 from i2i_unlearn.serving.completion import Completer
 from i2i_unlearn.serving.guard.altered import ALTERED
-from i2i_unlearn.serving.guard.calibrate import Rate, as_json, rate, threshold_for
+from i2i_unlearn.serving.guard.calibrate import rate, threshold_for
 from i2i_unlearn.serving.guard.filter import Guard, load_guard, probe_features
 from i2i_unlearn.serving.guard.similarity import Pixels, around, features_of
-from i2i_unlearn.serving.guard.store import SCHEMA_VERSION, WHAT_IT_IS, GuardFacts, Stored, read_guard, write_guard
+from i2i_unlearn.serving.guard.store import (
+    SCHEMA_VERSION,
+    WHAT_IT_IS,
+    GuardFacts,
+    Rate,
+    Stored,
+    read_guard,
+    write_guard,
+)
 from i2i_unlearn.support import files
 from i2i_unlearn.support.device import num_threads
 from i2i_unlearn.support.errors import UserError
@@ -114,7 +122,7 @@ def run(
         )
         measured = _Measured(Guard(facts, extractor, mean_D, forget_ND), completer, config)
         threshold, rates = _rates(measured, forget_NHWC, ordinary_NHWC, half, config)
-    facts = facts.model_copy(update={"threshold": threshold, "measured": as_json(rates)})
+    facts = facts.model_copy(update={"threshold": threshold, "measured": rates})
     write_guard(Stored(facts, mean_D, forget_ND, probe_features(extractor)), Path(out))
     return told(facts)
 
@@ -140,12 +148,8 @@ def told(facts: GuardFacts) -> Facts:
         "extractor": facts.extractor_label,
         "threshold": round(facts.threshold, 4),
         "false_alarms_asked": facts.false_alarms,
-        **{name: str(_rate(one)) for name, one in facts.measured.items()},
+        **{name: str(one) for name, one in facts.measured.items()},
     }
-
-
-def _rate(one: dict[str, float]) -> Rate:
-    return Rate(one["value"], one["low"], one["high"], int(one["num_images"]))
 
 
 def _some(rows: pd.DataFrame, config: GuardConfig) -> pd.DataFrame:

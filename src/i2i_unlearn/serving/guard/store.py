@@ -25,6 +25,19 @@ FEATURES = "features.safetensors"
 _FOR_OWNER, _FOLDER_FOR_OWNER, _OTHERS = 0o600, 0o700, 0o077
 
 
+@dataclass(frozen=True)
+class Rate:
+    """A share of images that were refused, with its exact (Clopper-Pearson) 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    num_images: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}, {self.num_images} images)"
+
+
 class GuardFacts(BaseModel):
     """guard.json."""
 
@@ -40,7 +53,7 @@ class GuardFacts(BaseModel):
     threshold: float
     false_alarms: float
     """The requested rate."""
-    measured: dict[str, dict[str, float]]
+    measured: dict[str, Rate]
     """Rates with intervals: `false alarms`, and hits on forget images and altered copies of them."""
     num_forget: int
     operator: str
