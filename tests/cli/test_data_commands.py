@@ -77,7 +77,7 @@ def test_broken_images_are_listed_on_the_way(call, pets):
     (pets / "cat/b.png").write_bytes(b"broken")
     lines = call("import", "pets", "--skip-broken")
     assert lines[0].startswith("broken: pets/cat/b.png: the image cannot be decoded")
-    assert lines[-2:] == ["2 images", "1 broken images were left out (listed above)"]
+    assert (lines[-2], lines[-1].startswith("1 broken images")) == ("2 images", True)
 
 
 def test_broken_images_stop_the_import_otherwise(call, pets):
@@ -87,7 +87,7 @@ def test_broken_images_stop_the_import_otherwise(call, pets):
 
 
 def test_a_key_is_made_once(call, tmp_path):
-    assert call("key")[0].startswith("wrote .secrets/hmac.key; keep it secret, and keep it")
+    assert call("key")[0].startswith("wrote .secrets/hmac.key; keep it secret")
     assert stat.S_IMODE((tmp_path / ".secrets/hmac.key").stat().st_mode) == 0o600
     with pytest.raises(UserError, match="already exists and is kept"):
         call("key")

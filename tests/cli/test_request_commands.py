@@ -73,7 +73,7 @@ def test_labels_subjects_and_ids_add_up(call, tmp_path):
 
 def test_a_later_last_day_needs_a_reason(call):
     words = ("add", "r1", "--label", "a", "--received", "2026-01-10", "--due", "2026-04-10")
-    with pytest.raises(UserError, match="is later than one month after 2026-01-10: give extension_reason"):
+    with pytest.raises(UserError, match="later than one month after 2026-01-10; give extension_reason"):
         call(*words)
     assert "due 2026-04-10" in call(*words, "--extension-reason", "many images")[0]
 
@@ -178,7 +178,7 @@ def test_without_the_registry_the_list_says_what_it_does_not_know(call, monkeypa
     told = {line.split()[0]: line for line in lines}
     assert told["r1"].endswith("promoted")
     assert told["r2"].endswith("unknown (active)")
-    assert any("states that are unknown: r2; MLflow at http://127.0.0.1:9 cannot be reached" in line for line in lines)
+    assert any("unknown: r2" in line and "http://127.0.0.1:9" in line for line in lines)
 
 
 def test_show_counts_the_selected_images_by_label_and_part(call):
