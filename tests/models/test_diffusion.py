@@ -1,11 +1,10 @@
 import json
 import math
-import shutil
 
 import pytest
 import torch
 
-from i2i_unlearn.models import family_named, load_architecture, load_model
+from i2i_unlearn.models import load_architecture, load_model
 from i2i_unlearn.models.diffusion import unet as diffusion_unet
 from i2i_unlearn.models.diffusion.model import DiffusionInpainter, UNet2DModel
 from i2i_unlearn.models.diffusion.schedule import (
@@ -318,17 +317,6 @@ def test_a_missing_part_is_named(saved, part):
         load_model(saved)
 
 
-def test_missing_and_damaged_weights_are_told(saved):
-    weights = saved / "unet/diffusion_pytorch_model.safetensors"
-    shutil.copy(weights, saved / "unet/other.safetensors")
-    weights.write_bytes(b"no weights")
-    with pytest.raises(UserError, match="its weights cannot be read"):
-        load_model(saved)
-    weights.unlink()
-    with pytest.raises(UserError, match=r"no diffusion_pytorch_model\.safetensors in it"):
-        load_model(saved)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -358,7 +346,3 @@ def test_all_faults_of_kind_are_told_at_once():
     with pytest.raises(UserError) as told:
         make(sampler="none", sampling_steps="many", width=4)
     assert all(word in str(told.value) for word in ("width is not known", "sampler='none'", "sampling_steps='many'"))
-
-
-def test_the_family_is_found_by_name():
-    assert family_named("diffusion") is DiffusionInpainter

@@ -12,6 +12,7 @@ from i2i_unlearn.models import FAMILIES, family_named, load_architecture, load_m
 from i2i_unlearn.models.laws import check_laws
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.own import _lacks
+from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_folder
 from tests.models.latent_directory import write_latent_directory
 
@@ -224,3 +225,44 @@ def test_loading_what_was_saved_gives_the_same_model_and_the_same_bytes(case, mo
     assert one.equal(other)
     again.save(tmp_path / "again")
     assert digest_folder(tmp_path / "again") == digest_folder(tmp_path / "model")
+
+
+# --- damaged directories ---
+
+
+@pytest.fixture
+def copied(case, tmp_path):
+    """A copy that a test may damage, and its class."""
+    return Path(shutil.copytree(case[0], tmp_path / "copied")), case[1]
+
+
+def refused(folder, own):
+    with pytest.raises(UserError) as error:
+        load_model(folder, own)
+    assert str(folder) in str(error.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, 0.5, -1])
+def test_truncated_weights_are_refused(copied, keep):
+    path = max(copied[0].rglob("*.safetensors"))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else keep])
+    assert "its weights cannot be read" in refused(*copied)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "", "null"])
+def test_a_broken_config_is_refused(copied, content):
+    (copied[0] / "config.json").write_text(content)
+    assert "config.json" in refused(*copied)
+
+
+def test_a_directory_without_weights_is_refused(copied):
+    for path in copied[0].rglob("*.safetensors"):
+        path.rename(path.with_suffix(".bin"))  # as a pickle would be called
+    assert "safetensors in it" in refused(*copied)
+
+
+def test_a_missing_directory_is_refused(tmp_path):
+    assert "give a model directory" in refused(tmp_path / "nothing", "")

@@ -98,7 +98,7 @@ def test_a_run_that_is_killed_again_and_again_comes_to_its_end(command_line, tin
     going_on = []
     for moment in [*MOMENTS.values(), None]:
         ended = command_line(place, *arguments, moment=moment)
-        going_on += [line for line in ended.err.splitlines() if "going on after step" in line]
+        going_on += [line for line in ended.err.splitlines() if "resuming after step" in line]
         if ended.code != KILLED:
             break
     assert ended.code == 0, ended.err
@@ -127,7 +127,7 @@ def test_every_way_of_training_goes_on(command_line, taught, place, params_writt
     moment = {"event": "open", "contains": ".safetensors.new", "nth": 2}
     assert command_line(place, *arguments, moment=moment).code == KILLED
     ended = command_line(place, *arguments)
-    assert "going on after step 4 of 9" in ended.err
+    assert "resuming after step 4 of 9" in ended.err
     assert same(place / "out", place / "undisturbed")
 
 
@@ -240,7 +240,7 @@ def test_dvc_repro_and_the_command_go_on_from_each_other_wherever_they_were_kill
     (checkpoint,) = repository.glob("checkpoints/*.safetensors")
     before = checkpoint.stat().st_mtime_ns
     command = [BIN / "i2i-unlearn", *arguments, "--out", "artifacts/unlearned"]
-    gone_on = "unlearn: going on after step"
+    gone_on = "unlearn: resuming after step"
 
     def is_on_its_way():
         return gone_on in (repository / "log.txt").read_text() and checkpoint.stat().st_mtime_ns != before

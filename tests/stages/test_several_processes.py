@@ -222,7 +222,7 @@ def test_killed_from_outside_it_leaves_nobody_behind_and_goes_on(taught, tmp_pat
     assert not (tmp_path / "out").exists()
 
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert re.search(r"unlearn: going on after step \d+ of 200", ended.stderr)
+    assert re.search(r"unlearn: resuming after step \d+ of 200", ended.stderr)
     assert "steps" in ended.stdout
     assert not checkpoint()
     assert not mine()

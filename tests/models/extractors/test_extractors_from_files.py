@@ -135,7 +135,7 @@ def test_a_clip_of_the_hub_that_cannot_be_had_is_refused_in_one_line(monkeypatch
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert "not to be had from the hub" in refused(f"clip:nobody/nothing@{COMMIT}")
+    assert "cannot be fetched from the hub" in refused(f"clip:nobody/nothing@{COMMIT}")
 
 
 # --- InceptionV3 ---
@@ -177,7 +177,7 @@ def test_inception_gives_the_features_and_logits_that_torchmetrics_asks_for(extr
 def test_other_weights_than_the_fids_are_refused(weights):
     assert f"{inception_v3.SHA256} was asked for" in refused(f"inception_v3:{weights}")
     assert "leave the pin out" in refused(f"inception_v3:{weights}@{digest_file(weights)}")
-    assert "is no file" in refused("inception_v3:/nowhere.pth")
+    assert "is not a file" in refused("inception_v3:/nowhere.pth")
 
 
 def test_weights_that_would_run_code_are_not_read(tmp_path, monkeypatch):
