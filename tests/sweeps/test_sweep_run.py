@@ -28,7 +28,7 @@ def world(tmp_path_factory, taught):
     for name in ("components", "pipelines", "mlflow"):
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     params = taught.params(
-        checkpoint_uri="checkpoints",
+        cluster={"requests_folder": str(taught.requests)},
         unlearn=STEPS,
         pretrain={"num_steps": 6},
         evaluate={"max_images": 8, "num_bootstrap": 10},
@@ -42,7 +42,7 @@ def world(tmp_path_factory, taught):
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db")
         patch.setenv("I2I_UNLEARN_HMAC_KEY_FILE", taught.key)
-        given = {"images": taught.images, "requests_folder": taught.requests, **POINTS}
+        given = {"images": taught.images, **POINTS}
         folder = run_package(checkout / "sweep.yaml", [f"{key}={value}" for key, value in given.items()], home / "runs")
     return home, folder, params
 

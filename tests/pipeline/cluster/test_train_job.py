@@ -224,7 +224,7 @@ def test_a_refused_job_is_one_line(trainer, unlearn, monkeypatch, status, words)
 STEP = """
 import json, sys
 from i2i_unlearn.pipeline.cluster import train_job
-from i2i_unlearn.config import ClusterConfig, load_params, UnlearnConfig
+from i2i_unlearn.config.sections import ClusterConfig, UnlearnConfig
 told = json.loads(sys.argv[1])
 settings = UnlearnConfig(**told["config"]), ClusterConfig(**told["job"])
 train_job.run("unlearn", *told["where"], *settings, run_id="run-1")
