@@ -9,7 +9,7 @@ from components.image import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def check_sweep(form: dict, accelerator_count: str, params: dict, policies: list) -> NamedTuple(
-    "Checked", [("settings", dict), ("points", list[dict])]
+    "Checked", [("settings", dict), ("Output", list[dict])]
 ):
     """Check the sweep's form; return what every stage will use, and the settings of each point."""
     from i2i_unlearn.pipeline import step_outputs

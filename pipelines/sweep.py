@@ -102,8 +102,8 @@ def sweep(
     splits = split(images=images, settings=settings)
     data = {"images": images, "splits": splits.outputs["splits"], "teacher": teacher.outputs["teacher"]}
     retrained = retrain_reference(**data, settings=settings, run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
-    with dsl.ParallelFor(checked.outputs["points"], name="points", parallelism=PARAMS["sweep"]["num_workers"]) as point:
-        # kfp 2.17's local runner hands the loop's item to every parameter that comes from another step: apart from the
+    with dsl.ParallelFor(checked.outputs["Output"], name="points", parallelism=PARAMS["sweep"]["num_workers"]) as point:
+        # kfp 2.17's local runner loops over an output of this name alone, and hands the loop's item to every parameter that comes from another step: apart from the
         # item, the step in here takes form fields, constants and artifacts alone.
         computed = sweep_point(
             **data,

@@ -52,7 +52,7 @@ def test_split_reference_and_teacher_are_made_once_and_every_point_waits_for_the
 
 
 def test_the_loop_goes_over_the_points_that_the_check_returns_a_few_at_a_time():
-    assert LOOP["parameterIterator"]["items"] == {"inputParameter": "pipelinechannel--check-sweep-points"}
+    assert LOOP["parameterIterator"]["items"] == {"inputParameter": "pipelinechannel--check-sweep-Output"}
     assert LOOP["iteratorPolicy"] == {"parallelismLimit": PARAMS["sweep"]["num_workers"]}
     inputs = SPEC["components"]["comp-for-loop-1"]["inputDefinitions"]["parameters"]
     assert inputs[LOOP["parameterIterator"]["itemInput"]] == {"parameterType": "STRUCT"}
@@ -61,7 +61,7 @@ def test_the_loop_goes_over_the_points_that_the_check_returns_a_few_at_a_time():
 def test_the_loop_takes_no_other_parameter_from_a_step():
     # kfp.local 2.17 would put the loop's item in its place.
     from_steps = [name for name, given in LOOP["inputs"]["parameters"].items() if "taskOutputParameter" in given]
-    assert from_steps == ["pipelinechannel--check-sweep-points"]
+    assert from_steps == ["pipelinechannel--check-sweep-Output"]
 
 
 def test_pareto_takes_the_collected_evaluations():
