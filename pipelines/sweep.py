@@ -103,7 +103,7 @@ def sweep(
     data = {"images": images, "splits": splits.outputs["splits"], "teacher": teacher.outputs["teacher"]}
     retrained = retrain_reference(**data, settings=settings, run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
     with dsl.ParallelFor(checked.outputs["Output"], name="points", parallelism=PARAMS["sweep"]["num_workers"]) as point:
-        # kfp 2.17's local runner loops only over an output called `Output`, and hands the loop's item to every parameter
+        # kfp 2.17's local runner loops only over an output called `Output`, and hands the item to every parameter
         # that comes from another step: apart from the item, the step in here takes form fields, constants and artifacts.
         computed = sweep_point(
             **data,
