@@ -104,7 +104,7 @@ def sweep(
     retrained = retrain_reference(**data, settings=settings, run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
     with dsl.ParallelFor(checked.outputs["Output"], name="points", parallelism=PARAMS["sweep"]["num_workers"]) as point:
         # kfp 2.17's local runner loops only over an output called `Output`, and hands the item to every parameter
-        # that comes from another step: apart from the item, the step in here takes form fields, constants and artifacts.
+        # that comes from another step. Apart from the item, this step takes form fields, constants and artifacts.
         computed = sweep_point(
             **data,
             reference=retrained.outputs["reference"],

@@ -179,5 +179,5 @@ def test_settings_that_came_through_the_form_have_the_digests_of_those_of_the_co
 
 
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"has no pipelines/sweep\.py"):
+    with pytest.raises(UserError, match=r"no pipelines/sweep\.py"):
         compile_pipeline(tmp_path / "out.yaml", tmp_path, "sweep")

@@ -82,7 +82,7 @@ def use_preset(preset: Preset, params: str | Path) -> list[Change]:
     load_params(params)  # its faults are told before ours
     editor = YAML()
     editor.preserve_quotes = True
-    editor.width = 4096  # no line is broken anew
+    editor.width = 4096  # no line is wrapped
     content = editor.load(params.read_text(encoding="utf-8"))
     changes = list(_lay_over(content, preset.settings))
     buffer = io.StringIO()

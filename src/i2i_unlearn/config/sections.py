@@ -82,7 +82,7 @@ class SplitConfig(StageConfig):
     unseen_target_fraction: Fraction
     """Share of the holdout set aside as targets for objectives that need never-seen images."""
     retain_cap_per_class: NonNegativeInt
-    """Most retain images a class; 0 = no cap. What is cut off gets the role `unused`."""
+    """Maximum number of retain images per class; 0 = no cap. What is cut off gets the role `unused`."""
     near_duplicates: NearDuplicateSettings
 
 
@@ -126,8 +126,8 @@ class SharedTrainingConfig(TrainingConfig):
     """What a training run has that several processes can share."""
 
     num_processes: Annotated[NonNegativeInt, AfterValidator(lambda number: max(number, 1))]
-    """Processes that share each batch, one a GPU; 0 = 1. More than one take sums in another order, which is part of the
-    result."""
+    """Number of processes that share each batch, usually one per GPU (0 means 1). It changes the order of summation and
+    therefore the weights."""
     _shares_are_even = model_validator(mode="after")(_even)
 
     def _without_effect(self) -> set[str]:
@@ -186,7 +186,7 @@ class UnlearnConfig(SharedTrainingConfig):
     surrogate_strength: NonNegative
     """surrogate_difference: how many times the surrogate's difference the push goes; 1 = as far as the surrogate."""
     surrogate_own: NonNegative
-    """surrogate_difference: weight of each image's own influence beside the difference."""
+    """surrogate_difference: weight of each image's own influence, added to the difference."""
     surrogate_rank: PositiveInt
     """surrogate_difference: landmarks of the kernel; more are finer and slower (cubic)."""
     push_visits: NonNegative
@@ -327,7 +327,7 @@ class EvaluateConfig(StageConfig):
     keep_fraction: OpenFraction
     operator_patch_size: PositiveInt
     policy: str
-    """Name of the policy that decides; the others are reported beside it."""
+    """Name of the policy that decides; the others are reported, too."""
     policies: Annotated[dict[str, dict[str, Any]], AfterValidator(whole_numbers)]
     """Contents of the policy files by name; the CLI reads them from mlflow/policies/."""
     extractor: str
@@ -361,7 +361,7 @@ class RegisterConfig(StageConfig):
     model: str
     """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
     operator: str
-    """What the served model is asked to undo; with the two keys below and `seed` stored beside its weights."""
+    """What the served model is asked to undo; stored with its weights, as are the two keys below and `seed`."""
     keep_fraction: OpenFraction
     operator_patch_size: PositiveInt
     model_name: str

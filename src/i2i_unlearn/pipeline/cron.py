@@ -19,4 +19,4 @@ def check_cron(cron: str) -> None:
         )
     for field, meaning in zip(fields, FIELDS, strict=True):
         if not re.fullmatch(r"[0-9A-Za-z*?/,\-]+", field):
-            raise UserError(f"--cron {cron!r}: {field!r} is no {meaning}; every day at six is {DAILY!r}")
+            raise UserError(f"--cron {cron!r}: {field!r} is not a valid {meaning}; every day at six is {DAILY!r}")

@@ -259,7 +259,7 @@ def test_both_servers_may_be_restarted(cluster, follow):
     code, out, err = follow()
     assert code == 0
     assert out.splitlines()[1:-1] == ["step 1", "step 2"]
-    assert err.count("looking again") >= 3
+    assert err.count("trying again") >= 3
 
 
 @pytest.mark.parametrize(

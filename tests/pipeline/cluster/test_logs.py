@@ -59,7 +59,7 @@ def test_the_namespace_is_the_context_s_or_the_one_given(with_pods, unlearn):
 def test_an_id_cannot_select_other_pods(with_pods, unlearn):
     code, _, err = unlearn("pipeline", "logs", f"{RUN},x!=y")
     assert code == 1
-    assert "is no id of a run" in err
+    assert "is not the id of a run" in err
     assert with_pods.requests == []
 
 
@@ -70,7 +70,7 @@ def test_an_id_cannot_select_other_pods(with_pods, unlearn):
         (Reply(403, {"message": 'pods is forbidden: User "me" cannot list resource "pods"'}), "ask for the right"),
         (Reply(500, {"message": "etcd is gone"}), "failed (500: etcd is gone)"),
         (Reply(200, b"<html>log in</html>", "text/html"), "a page of HTML"),
-        (Reply(200, {"items": None}), "makes no sense"),
+        (Reply(200, {"items": None}), "cannot read its answer"),
         ("hang", "no answer in 0.5 s"),
     ],
     ids=["401", "403", "500", "html", "no-items", "silence"],

@@ -66,7 +66,7 @@ def test_a_reply_that_is_no_answer_is_one_line(unlearn, token_file, command, rep
 
 def test_fields_of_another_kind_are_one_line(kubeflow, unlearn):
     kubeflow.always = Reply(200, {"runs": [{"run_id": "a", "created_at": "yesterday"}]})
-    one_line(unlearn("pipeline", "list", "--host", kubeflow.url), "makes no sense", "doctor")
+    one_line(unlearn("pipeline", "list", "--host", kubeflow.url), "cannot read its answer", "doctor")
 
 
 def test_a_reply_without_an_id_is_one_line(kubeflow, unlearn):
@@ -114,7 +114,7 @@ def test_a_name_that_nobody_knows(unlearn):
 
 @pytest.mark.parametrize("host", ["kubeflow", "ftp://x", "http://", "http:///x y"])
 def test_an_address_that_is_none(unlearn, host):
-    one_line(unlearn("pipeline", "list", "--host", host), "is no address")
+    one_line(unlearn("pipeline", "list", "--host", host), "is not an address")
 
 
 def test_a_password_in_the_address_is_not_repeated(unlearn):

@@ -140,7 +140,7 @@ def test_cancelling_twice_or_too_late_does_no_harm(kubeflow, unlearn):
     kubeflow.runs[0].state = "SUCCEEDED"
     code, out, _ = unlearn("pipeline", "cancel", run_id, "--host", kubeflow.url)
     assert code == 0
-    assert "has ended already: SUCCEEDED" in out
+    assert "has already ended: SUCCEEDED" in out
     terminated = [path for method, path, *_ in kubeflow.requests if path.endswith(":terminate")]
     assert len(terminated) == 1
 

@@ -175,7 +175,7 @@ def test_a_job_that_somebody_deletes_is_not_waited_for(trainer, unlearn):
         trainer.train_jobs.clear()
 
     threading.Thread(target=delete, daemon=True).start()
-    with pytest.raises(UserError, match="was deleted by somebody; run again to go on"):
+    with pytest.raises(UserError, match="was deleted from outside; run again"):
         unlearn("out")
 
 

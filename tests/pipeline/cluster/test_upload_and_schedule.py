@@ -157,7 +157,7 @@ def test_custom_resources_hold_the_compiled_pipeline(unlearn, tmp_path, name):
 def test_a_name_that_kubernetes_refuses_is_refused_here(unlearn, tmp_path):
     code, _, err = unlearn("pipeline", "manifests", "--name", "My Pipeline", "--out", tmp_path / "manifests.yaml")
     assert code == 1
-    assert "is no name for Kubernetes" in err
+    assert "is not a valid Kubernetes name" in err
     assert list(tmp_path.iterdir()) == []
 
 

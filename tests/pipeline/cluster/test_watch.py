@@ -104,7 +104,7 @@ def test_watching_outlives_a_server_that_is_restarted(kubeflow, unlearn):
     kubeflow.get_run = restarts_after
     code, out, _ = unlearn("pipeline", "watch", run_id, "--every", "0.1", "--host", kubeflow.url)
     assert code == 0
-    assert out.count("looking again") == 3
+    assert out.count("trying again") == 3
 
 
 def test_watching_a_server_that_stays_away_ends(kubeflow, unlearn):
@@ -119,7 +119,7 @@ def test_watching_a_server_that_stays_away_ends(kubeflow, unlearn):
     code, out, err = unlearn("pipeline", "watch", run_id, "--every", "0.1", "--host", kubeflow.url)
     assert code == 1
     assert "503" in err
-    assert out.count("looking again") == 10
+    assert out.count("trying again") == 10
 
 
 def test_a_long_step_is_said_again_with_its_time(kubeflow):
@@ -154,7 +154,7 @@ def test_a_server_that_is_too_busy_is_asked_again(kubeflow, unlearn):
     kubeflow.faults = [Reply(429, {"message": "too many requests"})] * 2
     code, out, _ = unlearn("pipeline", "watch", run_id, "--every", "0.1", "--host", kubeflow.url)
     assert code == 0
-    assert out.count("looking again") == 2
+    assert out.count("trying again") == 2
 
 
 def test_a_server_that_was_too_busy_and_then_does_not_answer_is_asked_again(kubeflow, unlearn):
@@ -162,7 +162,7 @@ def test_a_server_that_was_too_busy_and_then_does_not_answer_is_asked_again(kube
     kubeflow.faults = [Reply(429, {"message": "too many requests"}), Reply(503, {"message": "upgrade"})]
     code, out, _ = unlearn("pipeline", "watch", run_id, "--every", "0.1", "--host", kubeflow.url)
     assert code == 0
-    assert out.count("looking again") == 2
+    assert out.count("trying again") == 2
 
 
 @pytest.mark.parametrize("pages", ["", "https://eve:other-secret@pages.example.com"])

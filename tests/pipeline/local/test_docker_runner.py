@@ -39,7 +39,7 @@ def test_a_folder_that_would_hide_the_image_is_refused(folder):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="this user is not root")
 def test_root_runs_the_steps_as_the_owner_of_the_folder_and_never_as_root(tmp_path):
-    with pytest.raises(UserError, match=f"runs no step as root.* chown -R 10001:10001 {tmp_path}"):
+    with pytest.raises(UserError, match=f"never runs steps as root.* chown -R 10001:10001 {tmp_path}"):
         _user(tmp_path)
     os.chown(tmp_path, 4711, 4712)
     assert _user(tmp_path) == (4711, 4712)

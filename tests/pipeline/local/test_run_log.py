@@ -56,7 +56,7 @@ def test_the_last_refusal_of_the_first_step_that_stopped_is_the_reason(kind):
 def test_a_refusal_of_a_step_that_went_well_is_not_the_reason():
     refusal = "    i2i_unlearn.support.errors.UserError: handled\n"
     log = written(START, refusal, STOP.replace("FAILURE", "SUCCESS"), START, STOP)
-    assert "'unlearn' broke off; log.txt" in str(log.reason(Path("log.txt")))
+    assert "'unlearn' crashed; its whole output is in log.txt" in str(log.reason(Path("log.txt")))
 
 
 def test_a_fault_of_ours_shows_its_traceback_as_python_wrote_it():

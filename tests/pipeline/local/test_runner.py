@@ -105,7 +105,7 @@ def test_a_run_that_succeeds_prints_its_steps_and_where_the_outputs_are(package,
 
 
 def test_a_step_that_crashes_is_named_with_its_log_and_only_then_a_traceback_is_shown(package, tmp_path, capsys):
-    with pytest.raises(UserError, match=r"the step 'stop' broke off; .*log\.txt holds all") as caught:
+    with pytest.raises(UserError, match=r"the step 'stop' crashed; .*log\.txt") as caught:
         run_tiny(package, tmp_path, kind="NoSuchError")
     told = capsys.readouterr().err.splitlines()
     assert told.count("Traceback (most recent call last):") == 1

@@ -33,7 +33,7 @@ class Where:
     namespace: str = ""
     """Of the user (profile); empty where Kubeflow does not keep users apart."""
     token_file: Path | None = None
-    """Read anew for every request, since a kubelet renews it. None: the variable TOKEN, or a pod's own token."""
+    """Read again for every request, since a kubelet renews it. None: the variable TOKEN, or a pod's own token."""
     ca_file: Path | None = None
     """The authority (PEM) that signed the server's certificate; None: the well-known ones."""
     verify_tls: bool = True
@@ -112,7 +112,7 @@ def _client(where: Where, host: str) -> kfp.Client:
     try:
         api_client.rest_client = PatientRest(api_client.configuration, where.timeout_s)
     except OSError as error:  # TLS's own words name no file
-        raise UserError(f"{where.ca_file}: is no certificate ({error.strerror or error}); correct --ca-file") from None
+        raise UserError(f"{where.ca_file}: not a certificate ({error.strerror or error}); correct --ca-file") from None
     return client
 
 
@@ -122,12 +122,12 @@ def _host(given: str) -> str:
         host = IN_CLUSTER
     if not host:
         raise UserError(
-            "where Kubeflow Pipelines is, is not said; open a way to it (kubectl -n kubeflow port-forward "
-            "svc/ml-pipeline-ui 8080:80) and give --host http://127.0.0.1:8080 or set KF_PIPELINES_ENDPOINT"
+            "no address of Kubeflow Pipelines found; forward a port (kubectl -n kubeflow port-forward "
+            "svc/ml-pipeline-ui 8080:80) and pass --host http://127.0.0.1:8080, or set KF_PIPELINES_ENDPOINT"
         )
     if not re.match(r"https?://[^/\s]+", host):
         raise UserError(
-            f"--host {public(host)!r} is no address; write for example https://kubeflow.example.com/pipeline"
+            f"--host {public(host)!r} is not an address; write for example https://kubeflow.example.com/pipeline"
         )
     return host.rstrip("/")
 
@@ -159,7 +159,7 @@ def _one_word(token: bytes, source: str) -> None:
     """Raise UserError, without the token, unless a header can hold it."""
     if not re.fullmatch(rb"[\x21-\x7e]+", token):
         found = "nothing" if not token else "more than one line of plain characters"
-        raise UserError(f"{source}: holds {found} where a token was expected; put the token there and nothing else")
+        raise UserError(f"{source}: holds {found} instead of a token; put only the token there")
 
 
 @contextlib.contextmanager
@@ -175,6 +175,6 @@ def _of_the_client(host: str) -> Iterator[None]:
         what = error.reason if isinstance(error, ApiException) else error
         words = " ".join(str(what).split())[:MAX_REASON]
         raise Unreachable(
-            f"Kubeflow Pipelines at {public(host)}: its answer or a setting makes no sense to kfp {kfp.__version__} "
+            f"Kubeflow Pipelines at {public(host)}: kfp {kfp.__version__} cannot read its answer or a setting "
             f"({words}); compare the versions with `i2i-unlearn doctor`"
         ) from error

@@ -62,7 +62,7 @@ class _PatientRest(RESTClientObject):  # type: ignore[misc]  # untyped
                 raise Unreachable(f"{where} gave no answer in {self.timeout_s:g} s; try again") from None
             raise Unreachable(f"{where}: the connection was lost ({type(cause).__name__}); try again") from None
         except ValueError:  # its message would hold the header with the token
-            raise UserError("the kubeconfig's token is no single line of plain characters; correct it") from None
+            raise UserError("the kubeconfig's token is not a single line of plain characters; correct it") from None
         if how.get("_preload_content", True) and not url.endswith("/log") and not is_object(_bytes(reply.data)):
             raise Unreachable(
                 f"{where} sent {kind_of(_bytes(reply.data))} where JSON was expected; correct the kubeconfig"
@@ -75,7 +75,7 @@ class _PatientRest(RESTClientObject):  # type: ignore[misc]  # untyped
         if status == 0:
             return Unreachable(f"{where}: the connection failed; correct the kubeconfig")
         if status == 401:
-            return Refused(f"{where} does not know who is asking (401{said}); log in again", status)
+            return Refused(f"{where} does not accept the login (401{said}); log in again", status)
         if status == 403:
             return Refused(f"{where} forbids this (403{said}); ask for the right in that namespace", status)
         if status == 404:
@@ -109,9 +109,7 @@ def connect(namespace: str = "", timeout_s: float = 30.0) -> Iterator[Kubernetes
         if isinstance(error, UserError) or not about_a_reply(error, "kubernetes"):
             raise
         words = " ".join(str(getattr(error, "reason", None) or error).split())[:400]
-        raise Unreachable(
-            f"Kubernetes at {configuration.host}: its answer makes no sense to the client ({words})"
-        ) from error
+        raise Unreachable(f"Kubernetes at {configuration.host}: the client cannot read its answer ({words})") from error
 
 
 def _configured() -> tuple[client.Configuration, str]:
@@ -127,11 +125,11 @@ def _configured() -> tuple[client.Configuration, str]:
             config.load_incluster_config(client_configuration=configuration)
             return configuration, POD_NAMESPACE.read_text().strip() if POD_NAMESPACE.is_file() else ""
     except yaml.YAMLError:
-        raise UserError(f"{files}: cannot be used (it is no YAML); correct the kubeconfig or set KUBECONFIG") from None
+        raise UserError(f"{files}: cannot be used (not valid YAML); correct the kubeconfig or set KUBECONFIG") from None
     except (config.ConfigException, KeyError, TypeError, ValueError, OSError) as error:
         words = re.sub(r"(token|password|data): \S+", r"\1: ...", " ".join(str(error).split()))[:200]
         raise UserError(f"{files}: cannot be used ({words}); correct the kubeconfig or set KUBECONFIG") from None
-    raise UserError(f"where Kubernetes is, is not said: {files} is not there; set KUBECONFIG")
+    raise UserError(f"no Kubernetes configuration found ({files} does not exist); set KUBECONFIG")
 
 
 def _bytes(data: Any) -> bytes:

@@ -55,7 +55,7 @@ def pods_until_now(kubernetes: Kubernetes, run_id: str) -> list[StepPod]:
 def no_pods(kubernetes: Kubernetes, run_id: str) -> str:
     """What to say where a run has none."""
     return (
-        f"namespace {kubernetes.namespace} has no pods of run {run_id}; they are not made yet or were removed, "
+        f"namespace {kubernetes.namespace} has no pods of run {run_id}; they were not created yet or were removed, "
         "or the run is in another namespace: --namespace"
     )
 
@@ -63,7 +63,7 @@ def no_pods(kubernetes: Kubernetes, run_id: str) -> str:
 def require_id(run_id: str) -> None:
     """Raise UserError unless it can be an id: it becomes part of a selector."""
     if not re.fullmatch(r"[0-9A-Za-z]([-0-9A-Za-z]*[0-9A-Za-z])?", run_id):
-        raise UserError(f"{run_id!r} is no id of a run; `pipeline list` shows them")
+        raise UserError(f"{run_id!r} is not the id of a run; `pipeline list` shows them")
 
 
 def print_logs(

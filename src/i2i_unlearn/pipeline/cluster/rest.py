@@ -62,12 +62,12 @@ class PatientRest(RESTClientObject):  # type: ignore[misc]  # untyped
             raise Unreachable(self._of_connection(error, method)) from None
         except (ValueError, UnicodeError):  # its message would hold the header with the token
             raise UserError(
-                "the token for Kubeflow Pipelines is no single line of plain characters; correct it"
+                "the token for Kubeflow Pipelines is not a single line of plain characters; correct it"
             ) from None
         if not is_object(reply.data):
             raise Unreachable(
                 f"Kubeflow Pipelines at {self.host} sent {kind_of(reply.data)} where JSON was expected; the address is "
-                "not that of the API, or a log-in page stands before it: correct --host or give a token"
+                "not that of the API, or a log-in page is in front of it: correct --host or give a token"
             )
         return reply
 
@@ -78,13 +78,11 @@ class PatientRest(RESTClientObject):  # type: ignore[misc]  # untyped
             return Unreachable(f"{where}: {self.without_token(' '.join(str(error.reason).split()))[:MAX_REASON]}")
         if 300 <= status < 400:
             return Refused(
-                f"{where} sends to another place ({status}), probably a log-in page; give a token or correct --host",
+                f"{where} redirects ({status}), probably to a log-in page; give a token or correct --host",
                 status,
             )
         if status == 401:
-            return Refused(
-                f"{where} does not know who is asking (401{said}); give a valid token with --token-file", status
-            )
+            return Refused(f"{where} does not accept the token (401{said}); give a valid one with --token-file", status)
         if status == 403:
             return Refused(
                 f"{where} forbids this (403{said}); ask for the right in that namespace, or name another: --namespace",
@@ -93,7 +91,7 @@ class PatientRest(RESTClientObject):  # type: ignore[misc]  # untyped
         if status == 404:
             return Refused(f"{where} has no such thing (404{said}); check the id, the name and --host", status)
         if status >= 500:
-            doubt = "" if method == "GET" else "; look with `pipeline list` whether it was done,"
+            doubt = "" if method == "GET" else "; check with `pipeline list` whether it was done,"
             return Refused(
                 f"{where} failed ({status}{said}){doubt}; try again, then look at the log of ml-pipeline", status
             )
@@ -115,9 +113,9 @@ class PatientRest(RESTClientObject):  # type: ignore[misc]  # untyped
             if "refused" in words:
                 cause_words = "connection refused"
             elif isinstance(cause, urllib3.exceptions.NameResolutionError):
-                cause_words = "the name is not known"
+                cause_words = "unknown host name"
             return f"{where} cannot be reached ({cause_words}); start the port-forward or correct --host"
-        doubt = "" if method == "GET" else "; what was asked may have been done all the same: look with `pipeline list`"
+        doubt = "" if method == "GET" else "; it may have been done all the same: check with `pipeline list`"
         if isinstance(cause, urllib3.exceptions.TimeoutError | TimeoutError):
             return f"{where} gave no answer in {self.timeout_s:g} s{doubt or '; try again, or raise --timeout'}"
         return f"{where}: the connection was lost ({type(cause).__name__}){doubt or '; try again'}"

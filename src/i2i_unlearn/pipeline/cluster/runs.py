@@ -36,9 +36,7 @@ def newest(api: Pipelines, limit: int, experiment: str = "") -> list[Run]:
         try:
             found = api.client.get_experiment(experiment_name=experiment, namespace=api.namespace)
         except ValueError:
-            raise Refused(
-                f"there is no experiment {experiment!r}; correct --experiment, or leave it out", 404
-            ) from None
+            raise Refused(f"no experiment {experiment!r}; correct --experiment, or leave it out", 404) from None
         experiment_id = found.experiment_id
     runs: list[Run] = []
     token = ""
@@ -71,7 +69,7 @@ def cancel(api: Pipelines, run_id: str) -> str:
     """
     state = state_of(api.client.get_run(run_id))
     if state in ENDED:
-        return f"run {run_id} has ended already: {state}"
+        return f"run {run_id} has already ended: {state}"
     if state == "CANCELING":
         return f"run {run_id} is being cancelled already"
     try:

@@ -66,12 +66,12 @@ def _same_or_error(known: Any, wanted: Order, cron: str) -> None:
     if wanted.service_account and known.service_account != wanted.service_account:
         raise _other(wanted, f"and runs as {known.service_account or 'the default account'!r}")
     if known.status == "DISABLED" or (not known.status and known.mode == "DISABLE"):
-        raise UserError(f"the recurring run {wanted.name!r} is there but paused; enable it in Kubeflow's pages")
+        raise UserError(f"the recurring run {wanted.name!r} exists but is paused; enable it in Kubeflow's pages")
 
 
 def _other(wanted: Order, found: str) -> UserError:
     return UserError(
-        f"a recurring run {wanted.name!r} is there {found}; delete it in Kubeflow's pages, or choose another --name"
+        f"a recurring run {wanted.name!r} exists {found}; delete it in Kubeflow's pages, or choose another --name"
     )
 
 

@@ -88,7 +88,7 @@ def identified(given: str | None, what: str) -> str:
     """
     if not given:
         raise Unreachable(
-            f"Kubeflow Pipelines answered without the {what}'s id; look with `pipeline list`, correct --host"
+            f"Kubeflow Pipelines answered without the {what}'s id; check with `pipeline list`, correct --host"
         )
     return given
 

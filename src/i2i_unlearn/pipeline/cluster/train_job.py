@@ -8,7 +8,7 @@ Step and nodes meet in a folder of the volume that both mount:
         error.json                      what a process stopped with
 
 The name is made of the run and of all that decides the result. So a retried step finds the job that it started before
-and waits for it; one that failed is made anew and goes on from its checkpoint. A step that is stopped deletes its job.
+and waits for it; a failed one is created again and resumes from its checkpoint. A step that is stopped deletes its job.
 """
 
 import hashlib
@@ -176,8 +176,8 @@ def _carry_out(
             watched.start()
             watched.wait(job.train_job_deadline_minutes)
         except BaseException as error:
-            # Failed, refused or stopped: what is begun anew begins with a job of its own. Where Kubernetes gave no
-            # answer, the job may go on without us, and a retried step finds it.
+            # Failed, refused or stopped: the next try starts with a new job. If Kubernetes gave no answer, the job may
+            # continue without us, and a retried step finds it.
             if not _passes(error):
                 watched.delete()
             raise
@@ -239,7 +239,7 @@ class _Watched:
                 time.sleep(POLL_S)
                 continue
             if found is None:
-                raise UserError(f"TrainJob {self._name} was deleted by somebody; run again to go on")
+                raise UserError(f"TrainJob {self._name} was deleted from outside; run again to continue")
             if _condition(found, "Complete"):
                 return
             if failed := _condition(found, "Failed"):
@@ -248,7 +248,7 @@ class _Watched:
             if age.total_seconds() > deadline_minutes * 60:
                 raise UserError(
                     f"TrainJob {self._name} did not end in {deadline_minutes:g} minutes, waiting included; raise"
-                    " cluster.train_job_deadline_minutes, compile and run again to go on"
+                    " cluster.train_job_deadline_minutes, compile and run again to continue"
                 )
             time.sleep(POLL_S)
 

@@ -10,23 +10,23 @@ from i2i_unlearn.pipeline.cluster.rest import Refused, Unreachable
 from i2i_unlearn.pipeline.cluster.runs import ENDED, clock, duration, state_of
 
 PATIENCE = 10
-"""Failed looks in a row after which watching stops: at five seconds each, about a minute and the time-outs."""
+"""Failed queries in a row after which watching stops: about a minute at five seconds each, plus the time-outs."""
 
 TOO_MANY = 429
-"""HTTP status of a server that is there and wants to be asked later."""
+"""HTTP status of a server that is up but busy."""
 
 STILL_S = 60.0
-"""Often enough to see that a long step lives."""
+"""Seconds without a change after which running steps are printed again."""
 
 
 def watch(
     api: Pipelines, run_id: str, say: Callable[[str], object], every_s: float = 5.0, still_s: float = STILL_S
 ) -> tuple[str, str]:
-    """Say a line when a step's state changes; return the run's last state, and why it failed (or nothing).
+    """Print a line when a step's state changes; return the run's last state, and why it failed (or nothing).
 
-    After `still_s` without a change, the steps that have not ended are said again with the time they have taken.
+    After `still_s` without a change, the steps that have not ended are printed again with the time they have taken.
 
-    A look that fails is repeated: the run goes on whether it is watched or not.
+    A failed query is repeated: the run continues whether it is watched or not.
 
     Raises:
         UserError: the API cannot be reached for some time, or refuses; there is no such run.
@@ -59,7 +59,7 @@ def watch(
 
 
 class Patience:
-    """Waits where a server that has answered before does not now, up to PATIENCE times in a row."""
+    """Waits when a server that has answered before stops answering, up to PATIENCE times in a row."""
 
     def __init__(self, say: Callable[[str], object], every_s: float) -> None:
         self._say, self._every_s = say, every_s
@@ -67,13 +67,13 @@ class Patience:
         self._has_answered = False
 
     def answered(self) -> None:
-        """Begin to count anew."""
+        """Reset the count."""
         self._failures, self._has_answered = 0, True
 
     def failed(self, error: Unreachable | Refused) -> None:
-        """Wait, or raise the error: a first look that fails, and what the server will not grant later either.
+        """Wait, or raise the error if waiting cannot help: the first query fails, or the server refuses for good.
 
-        That it is too busy (429) is an answer, at the first look, too.
+        Being too busy (429) counts as an answer.
         """
         self._failures += 1
         status = error.status if isinstance(error, Refused) else 0
@@ -81,7 +81,7 @@ class Patience:
         hopeless = not self._has_answered or (0 < status < 500 and status != TOO_MANY)
         if self._failures > PATIENCE or hopeless:
             raise error
-        self._say(f"{error}; looking again in {self._every_s:g} s")
+        self._say(f"{error}; trying again in {self._every_s:g} s")
         time.sleep(self._every_s)
 
 

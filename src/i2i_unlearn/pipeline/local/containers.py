@@ -1,7 +1,7 @@
 """The steps of a local run in containers: without root, over read-only files, by default without a network.
 
 kfp.local's DockerRunner mounts the run's folder alone. Here the current folder is added, under the path that it has
-outside: a path means the same to whoever starts the run and to its steps, also the absolute ones in mlflow.db.
+outside: a path means the same to the user and to the steps, also the absolute ones in mlflow.db.
 """
 
 import contextlib
@@ -24,13 +24,13 @@ KILLED = 137
 LABEL = "i2i-unlearn.run"
 """Every container has it; the value is the run's own."""
 READ_ONLY = ("data", ".secrets")
-"""Of the current folder, what no step changes."""
+"""Folders in the current one that no step changes."""
 HANDED_ON = ("MLFLOW_", "AWS_", "I2I_UNLEARN_")
-"""How the names of the environment variables begin that the steps get."""
+"""Prefixes of the environment variables that the steps get."""
 OF_THE_IMAGE = (Path("/tmp"), Path("/opt/venv"), Path("/opt/i2i-unlearn"))
 IMAGE_USER = 10001
 SHARED_MEMORY = "1g"
-"""At most so much of /dev/shm, for a step with GPUs."""
+"""Size limit of /dev/shm, for a step with GPUs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,7 @@ def docker_runner(spec: Mapping[str, Any], settings: Containers) -> Iterator[Any
     except docker.errors.DockerException as error:
         told = getattr(error, "explanation", None) or error
         raise UserError(
-            f"Docker: {' '.join(str(told).split())}; see that `docker info` answers, then run again"
+            f"Docker: {' '.join(str(told).split())}; check that `docker info` works, then run again"
         ) from None
 
 
@@ -119,8 +119,8 @@ def run_container(
 
     Once `stopped` is set, nothing is begun: kfp still hands in every item that waits in a loop's queue.
 
-    In the place of kfp.local 2.17's own, which lets Docker remove the container: where that is done before the exit
-    code is asked for, it takes a step that failed for one that succeeded.
+    Replaces kfp.local 2.17's own, which lets Docker remove the container: if that happens before the exit code is
+    read, a failed step counts as succeeded.
     """
     import docker
 
@@ -145,8 +145,8 @@ def _user(home: Path) -> tuple[int, int]:
     owner = home.stat()
     if owner.st_uid == 0:
         raise UserError(
-            f"--runner docker runs no step as root, and {home} belongs to root; run it as another user, or give the "
-            f"folder to one: chown -R {IMAGE_USER}:{IMAGE_USER} {home}"
+            f"--runner docker never runs steps as root, and {home} belongs to root; run it as another user, or change the "
+            f"owner: chown -R {IMAGE_USER}:{IMAGE_USER} {home}"
         )
     return owner.st_uid, owner.st_gid
 
@@ -156,7 +156,7 @@ def _mounts(home: Path, settings: Containers) -> Iterator[tuple[str, str, bool]]
     for place in OF_THE_IMAGE:
         if home == place or home in place.parents:
             raise UserError(
-                f"--runner docker shows the steps the current folder, and {home} would hide {place} of the image"
+                f"--runner docker mounts the current folder, and {home} would hide {place} of the image; run from another folder"
             )
     yield str(home), str(home), False
     for path in (home / name for name in READ_ONLY):
@@ -169,7 +169,7 @@ def _mounts(home: Path, settings: Containers) -> Iterator[tuple[str, str, bool]]
 
 
 def gpu_options(count: int) -> dict[str, Any]:
-    """What Docker is told for so many GPUs; nothing for none."""
+    """Docker's options for `count` GPUs; none for 0."""
     if not count:
         return {}
     from docker.types import DeviceRequest
@@ -179,7 +179,7 @@ def gpu_options(count: int) -> dict[str, Any]:
 
 
 def _require_gpus(client: Any, image: str, count: int, options: Mapping[str, Any]) -> None:
-    """Raise UserError unless Docker starts a container with so many: it does not say before whether it would."""
+    """Raise UserError unless Docker starts a container with `count` GPUs: there is no other way to ask."""
     import docker
 
     def start(options: Mapping[str, Any]) -> None:
@@ -196,13 +196,13 @@ def _require_gpus(client: Any, image: str, count: int, options: Mapping[str, Any
         told = " ".join(str(error.explanation or error).split())
         wanted = "a GPU" if count == 1 else f"{count} GPUs"
         raise UserError(
-            f"accelerator_count={count}: Docker gives no container {wanted} ({told}); see that `nvidia-smi` shows them "
+            f"accelerator_count={count}: Docker gives no container {wanted} ({told}); check that `nvidia-smi` shows them "
             "and that NVIDIA's container toolkit is installed, or set accelerator_count=0"
         ) from None
 
 
 def _require_images(client: Any, spec: Mapping[str, Any]) -> list[str]:
-    """The images of the steps. None is fetched by the way: whoever runs a pipeline knows which image it is."""
+    """The images of the steps. A missing one is not fetched: the user decides where it comes from."""
     import docker
 
     executors = spec["deploymentSpec"]["executors"].values()

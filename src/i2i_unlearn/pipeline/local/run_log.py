@@ -64,7 +64,7 @@ class RunLog:
             return GateRefused(message.strip()) if kind == "GateRefused" else UserError(message.strip())
         for line in _last_traceback(lines):
             self.say(line)
-        return UserError(f"the step '{step}' broke off; {log} holds all that it printed")
+        return UserError(f"the step '{step}' crashed; its whole output is in {log}")
 
     def _read(self, line: str) -> None:
         self._lines.append(line)

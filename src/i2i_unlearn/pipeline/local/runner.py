@@ -48,7 +48,7 @@ def compile_pipeline(out: Path, folder: Path, name: str = "unlearning") -> None:
         UserError: `folder` is no checkout of this project, or kfp is not installed.
     """
     if not (folder / f"pipelines/{name}.py").is_file() or not (folder / "components").is_dir():
-        raise UserError(f"{folder}: has no pipelines/{name}.py and components/; run this from the project's folder")
+        raise UserError(f"{folder}: no pipelines/{name}.py and components/ here; run this from the project's folder")
     require_kfp()
     from kfp import compiler
 
@@ -168,7 +168,7 @@ def read_package(package: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise UserError(f"{package}: not valid YAML ({' '.join(str(error).split())}); compile it again") from None
     if not isinstance(spec, dict) or not {"pipelineInfo", "root", "components", "deploymentSpec"} <= set(spec):
-        raise UserError(f"{package}: is no compiled pipeline; write one with `i2i-unlearn pipeline compile`")
+        raise UserError(f"{package}: not a compiled pipeline; write one with `i2i-unlearn pipeline compile`")
     return spec
 
 
