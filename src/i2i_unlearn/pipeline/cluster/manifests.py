@@ -31,7 +31,7 @@ def write_manifests(
     for given in (name, version, *([namespace] if namespace else [])):
         if len(given) > MAX_NAME or not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", given):
             raise UserError(
-                f"{given!r} is not a valid Kubernetes name; use lower-case letters, digits and -, with a letter or digit at both ends"
+                f"{given!r} is not a valid Kubernetes name; use lower-case letters, digits and -, no - at the ends"
             )
     options = KubernetesManifestOptions(
         pipeline_name=name,

@@ -145,8 +145,8 @@ def _user(home: Path) -> tuple[int, int]:
     owner = home.stat()
     if owner.st_uid == 0:
         raise UserError(
-            f"--runner docker never runs steps as root, and {home} belongs to root; run it as another user, or change the "
-            f"owner: chown -R {IMAGE_USER}:{IMAGE_USER} {home}"
+            f"--runner docker never runs steps as root, and {home} belongs to root; run it as another user, or "
+            f"change the owner: chown -R {IMAGE_USER}:{IMAGE_USER} {home}"
         )
     return owner.st_uid, owner.st_gid
 
