@@ -156,7 +156,7 @@ def _mounts(home: Path, settings: Containers) -> Iterator[tuple[str, str, bool]]
     for place in OF_THE_IMAGE:
         if home == place or home in place.parents:
             raise UserError(
-                f"--runner docker mounts the current folder, and {home} would hide {place} of the image; run from another folder"
+                f"--runner docker mounts {home}, which would hide {place} of the image; run from another folder"
             )
     yield str(home), str(home), False
     for path in (home / name for name in READ_ONLY):
@@ -196,8 +196,8 @@ def _require_gpus(client: Any, image: str, count: int, options: Mapping[str, Any
         told = " ".join(str(error.explanation or error).split())
         wanted = "a GPU" if count == 1 else f"{count} GPUs"
         raise UserError(
-            f"accelerator_count={count}: Docker gives no container {wanted} ({told}); check that `nvidia-smi` shows them "
-            "and that NVIDIA's container toolkit is installed, or set accelerator_count=0"
+            f"accelerator_count={count}: Docker gives no container {wanted} ({told}); check that `nvidia-smi` shows "
+            "them and that NVIDIA's container toolkit is installed, or set accelerator_count=0"
         ) from None
 
 
