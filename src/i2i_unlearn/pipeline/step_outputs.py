@@ -1,4 +1,4 @@
-"""What a component needs in addition to its stage: results for the Kubeflow UI, the address of MLflow. Imports no kfp."""
+"""What a component needs besides its stage: results for the Kubeflow UI, the address of MLflow. Imports no kfp."""
 
 import math
 import os
