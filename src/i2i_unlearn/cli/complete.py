@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from i2i_unlearn.cli.output import Json, show
-from i2i_unlearn.cli.stages import PARAMS, Params
+from i2i_unlearn.cli import options
+from i2i_unlearn.cli.output import show
 
 app = typer.Typer()
 
@@ -27,8 +27,8 @@ def complete(
     seed: Annotated[int | None, typer.Option(help="Random seed; default as for --operator.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per batch; default: params.yaml's.")] = None,
     image_column: Annotated[str, typer.Option(help="Column of Parquet files that holds the images.")] = "image",
-    json: Json = False,
-    params: Params = PARAMS,
+    json: options.Json = False,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Complete images with a registered version or model directory. Run it again to continue after an interruption.
 

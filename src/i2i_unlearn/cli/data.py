@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from i2i_unlearn.cli.output import Json, print_json
-from i2i_unlearn.cli.stages import IMAGES, PARAMS, TEACHER, Images, Params
+from i2i_unlearn.cli import options
+from i2i_unlearn.cli.output import print_json
 
 if TYPE_CHECKING:
     from i2i_unlearn.data.images.shards import Written
@@ -111,8 +111,8 @@ def _tell(written: "Written") -> None:
 
 @app.command()
 def show(
-    images: Images = IMAGES,
-    json: Json = False,
+    images: options.Images = options.IMAGES,
+    json: options.Json = False,
 ) -> None:
     """Show shards, labels, source splits and sizes.
 
@@ -140,9 +140,9 @@ def _print_overview(facts: dict[str, Any]) -> None:
 @app.command()
 def prototypes(
     out: Annotated[Path, typer.Option(help="File to write.")],
-    images: Images = IMAGES,
-    teacher: Annotated[Path, typer.Option(help="Model directory; sets image size and channels.")] = TEACHER,
-    params: Params = PARAMS,
+    images: options.Images = options.IMAGES,
+    teacher: Annotated[Path, typer.Option(help="Model directory; sets image size and channels.")] = options.TEACHER,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Store the mean training image of each class, for synthetic retain images once the real ones are gone.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from i2i_unlearn.cli.stages import EVALUATION, SPLITS, TEACHER, UNLEARNED
+from i2i_unlearn.cli import options
 
 app = typer.Typer()
 
@@ -67,7 +67,7 @@ def _register_and_promote(params: dict[str, Any]) -> tuple[bool, list[str]]:
     with progress("registry", 3) as advance:
         original = register.run_original(ORIGINAL, config, card_template=card)
         advance(note="original")
-        folders = (EVALUATION, UNLEARNED, TEACHER, SPLITS)
+        folders = (options.EVALUATION, options.UNLEARNED, options.TEACHER, options.SPLITS)
         version = register.run(*folders, config, params=params, card_template=card)
         advance(note="unlearned")
         try:
@@ -85,9 +85,9 @@ def last_screen(project: Path, version_lines: Iterable[str]) -> Iterator[str]:
     from i2i_unlearn.report.table import summary_lines
     from i2i_unlearn.support.files import read_json
 
-    split, found = read_json(project / SPLITS / "summary.json"), project / EVALUATION
+    split, found = read_json(project / options.SPLITS / "summary.json"), project / options.EVALUATION
     yield f"Forgotten: {split['num_forget']:,} of {split['num_images']:,} images (request {split['requests']})"
     yield from summary_lines(read_json(found / "metrics.json"), read_json(found / "verdicts.json"))
     yield ""
     yield from version_lines
-    yield f"Report: {EVALUATION / 'report.html'}"
+    yield f"Report: {options.EVALUATION / 'report.html'}"

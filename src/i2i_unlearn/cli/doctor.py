@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from i2i_unlearn.cli import options
 from i2i_unlearn.cli.kubeflow import DEFAULT_PACKAGE, Kubeflow, Package, with_kubeflow
-from i2i_unlearn.cli.output import Json, print_json
+from i2i_unlearn.cli.output import print_json
 
 app = typer.Typer()
 
@@ -21,7 +22,7 @@ def doctor(
     cluster: Annotated[
         bool, typer.Option("--cluster", help="Also ask Kubernetes: rights, secrets, volume, GPUs, image. Reads only.")
     ] = False,
-    json: Json = False,
+    json: options.Json = False,
     package: Package = DEFAULT_PACKAGE,
 ) -> None:
     """Check this machine and its services. Prints ok, warn or fail per item, and what to do. Exit code 1 on any fail.

@@ -6,25 +6,10 @@ from typing import Annotated
 
 import typer
 
+from i2i_unlearn.cli import options
 from i2i_unlearn.cli.keys import PassphraseFile
-from i2i_unlearn.cli.output import Json, print_json
+from i2i_unlearn.cli.output import print_json
 from i2i_unlearn.cli.output import show as show_facts
-from i2i_unlearn.cli.stages import (
-    EVALUATION,
-    PARAMS,
-    POLICIES,
-    REQUESTS,
-    SPLITS,
-    TEACHER,
-    UNLEARNED,
-    Evaluation,
-    Params,
-    Policies,
-    Requests,
-    Splits,
-    Teacher,
-    Unlearned,
-)
 
 app = typer.Typer(help="Signed evidence that a third party can check offline.", no_args_is_help=True)
 
@@ -49,14 +34,14 @@ def create(
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="Day on which the requests were carried out; default: now."),
     ] = None,
-    evaluation: Evaluation = EVALUATION,
-    unlearned: Unlearned = UNLEARNED,
-    teacher: Teacher = TEACHER,
-    splits: Splits = SPLITS,
-    requests: Requests = REQUESTS,
-    policies: Policies = POLICIES,
-    json: Json = False,
-    params: Params = PARAMS,
+    evaluation: options.Evaluation = options.EVALUATION,
+    unlearned: options.Unlearned = options.UNLEARNED,
+    teacher: options.Teacher = options.TEACHER,
+    splits: options.Splits = options.SPLITS,
+    requests: options.Requests = options.REQUESTS,
+    policies: options.Policies = options.POLICIES,
+    json: options.Json = False,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Write and sign what was done for the requests: models, split, settings, measurements, decision, time used.
 
@@ -100,7 +85,7 @@ def verify(
     model: Annotated[
         Path | None, typer.Option(help="Model directory that the evidence is about, if the bundle holds no weights.")
     ] = None,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Check evidence offline: one line per broken link, then exit code 1; lists what it does not show.
 
@@ -121,7 +106,7 @@ def verify(
 
 
 @app.command()
-def show(bundle: Bundle, json: Json = False) -> None:
+def show(bundle: Bundle, json: options.Json = False) -> None:
     """Print what evidence says, the decision first. Checks nothing: `evidence verify` does.
 
     Example: i2i-unlearn evidence show artifacts/evidence

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from i2i_unlearn.cli.output import Json, show
-from i2i_unlearn.cli.stages import PARAMS, TEACHER, Params, Teacher
+from i2i_unlearn.cli import options
+from i2i_unlearn.cli.output import show
 
 app = typer.Typer()
 
@@ -18,9 +18,9 @@ def export(
     like: Annotated[
         str, typer.Option(help="The published file; default: the one that `snapshot` recorded with the teacher.")
     ] = "",
-    teacher: Teacher = TEACHER,
-    json: Json = False,
-    params: Params = PARAMS,
+    teacher: options.Teacher = options.TEACHER,
+    json: options.Json = False,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Write an unlearned model in its published format. The original code can then load it.
 

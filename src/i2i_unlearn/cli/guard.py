@@ -6,18 +6,8 @@ from typing import Annotated
 
 import typer
 
-from i2i_unlearn.cli.output import Json, show_table
-from i2i_unlearn.cli.stages import (
-    IMAGES,
-    PARAMS,
-    REQUESTS,
-    SPLITS,
-    TEACHER,
-    Images,
-    Params,
-    Requests,
-    Splits,
-)
+from i2i_unlearn.cli import options
+from i2i_unlearn.cli.output import show_table
 
 app = typer.Typer(
     help="A filter until a request is carried out. This is not unlearning: the model still knows the images.",
@@ -28,10 +18,10 @@ DAY = ["%Y-%m-%d"]
 
 @app.command()
 def make(
-    images: Images = IMAGES,
-    splits: Splits = SPLITS,
-    requests: Requests = REQUESTS,
-    model: Annotated[Path, typer.Option(help="Model directory of the model served until then.")] = TEACHER,
+    images: options.Images = options.IMAGES,
+    splits: options.Splits = options.SPLITS,
+    requests: options.Requests = options.REQUESTS,
+    model: Annotated[Path, typer.Option(help="Model directory of the model served until then.")] = options.TEACHER,
     false_alarms: Annotated[
         float | None, typer.Option(help="Share of other images that may be refused; default: params.yaml's.")
     ] = None,
@@ -39,8 +29,8 @@ def make(
         datetime | None, typer.Option(formats=DAY, help="Last day; default: the latest `due` of the active requests.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The guard's folder, readable by you only.")] = Path("guard"),
-    json: Json = False,
-    params: Params = PARAMS,
+    json: options.Json = False,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Make a filter of the forget set's features, and measure how often it is right and wrong.
 
@@ -62,7 +52,7 @@ def make(
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="The guard's folder.")] = Path("guard"), json: Json = False
+    folder: Annotated[Path, typer.Argument(help="The guard's folder.")] = Path("guard"), json: options.Json = False
 ) -> None:
     """Load a guard as a server would, and show its purpose, last day and measured rates.
 

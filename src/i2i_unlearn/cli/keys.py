@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from i2i_unlearn.cli.output import Json, show_table
+from i2i_unlearn.cli import options
+from i2i_unlearn.cli.output import show_table
 
 app = typer.Typer(help="Key pairs that sign evidence.", no_args_is_help=True)
 
@@ -29,7 +30,7 @@ def create(
         str, typer.Option(help="ecdsa (signs weights in the OpenSSF format, too) or ed25519.")
     ] = "ecdsa",
     passphrase_file: PassphraseFile = None,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Make a key pair; never overwrites one. After a key is lost, what it signed can still be checked.
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from i2i_unlearn.cli.output import Json, print_json
-from i2i_unlearn.cli.stages import PARAMS, Params
+from i2i_unlearn.cli import options
+from i2i_unlearn.cli.output import print_json
 
 app = typer.Typer(help="The promotion ledger: who became champion, when, by whom and why.", no_args_is_help=True)
 
@@ -19,7 +19,7 @@ def verify(
         str, typer.Option(help="sha256 that an earlier `verify` printed: no line up to that one may be missing.")
     ] = "",
     ledger: LedgerFile = None,
-    params: Params = PARAMS,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Check that no line was changed, removed or inserted; print the newest line's digest. Exit code 1 names the line.
 
@@ -33,7 +33,7 @@ def verify(
 
 
 @app.command()
-def show(json: Json = False, ledger: LedgerFile = None, params: Params = PARAMS) -> None:
+def show(json: options.Json = False, ledger: LedgerFile = None, params: options.Params = options.PARAMS) -> None:
     """Show every promotion and rollback, oldest first, and whether it took place.
 
     Example: i2i-unlearn registry ledger show

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from i2i_unlearn.cli.output import Json, print_json
-from i2i_unlearn.cli.stages import IMAGES, PARAMS, Images, KeyFile, Params
+from i2i_unlearn.cli import options
+from i2i_unlearn.cli.output import print_json
 
 if TYPE_CHECKING:
     from i2i_unlearn.registry.lineage import Node
@@ -20,10 +20,10 @@ def lineage(
     sample: Annotated[str, typer.Option(help="Sample id: show which versions knew or unlearned it.")] = "",
     subject: Annotated[str, typer.Option(help="As --sample, for all images of a person.")] = "",
     label: Annotated[str, typer.Option(help="As --sample, for all images with a label.")] = "",
-    images: Images = IMAGES,
-    hmac_key_file: KeyFile = None,
-    json: Json = False,
-    params: Params = PARAMS,
+    images: options.Images = options.IMAGES,
+    hmac_key_file: options.KeyFile = None,
+    json: options.Json = False,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Show where a version comes from, or which versions knew or unlearned an image.
 

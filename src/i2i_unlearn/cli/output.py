@@ -1,11 +1,9 @@
 """What a command shows: a few lines for people, or every fact as JSON."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import typer
-
-Json = Annotated[bool, typer.Option("--json", help="Print all facts as JSON.")]
 
 
 def show(facts: Mapping[str, Any], json: bool, *lines: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from i2i_unlearn.cli import options
 from i2i_unlearn.cli.kubeflow import (
     DEFAULT_PACKAGE,
     EXPERIMENT,
@@ -19,8 +20,7 @@ from i2i_unlearn.cli.kubeflow import (
     ServiceAccount,
     with_kubeflow,
 )
-from i2i_unlearn.cli.output import Json, print_json
-from i2i_unlearn.cli.stages import PARAMS
+from i2i_unlearn.cli.output import print_json
 from i2i_unlearn.pipeline.cron import DAILY
 
 app = typer.Typer()
@@ -62,7 +62,7 @@ def submit(
         from i2i_unlearn.config.sections import load_params
         from i2i_unlearn.pipeline.cost import of_package
 
-        params = load_params(PARAMS) if PARAMS.is_file() else None
+        params = load_params(options.PARAMS) if options.PARAMS.is_file() else None
         for line in of_package(runner.read_package(package), order.arguments, params):
             typer.echo(line)
     if dry_run:
@@ -80,7 +80,7 @@ def list_(
     kubeflow: Kubeflow,
     limit: Annotated[int, typer.Option(min=1, help="How many runs to list, newest first.")] = 20,
     experiment: Annotated[str, typer.Option(help="Only runs of this Kubeflow experiment.")] = "",
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """List runs on the cluster, newest first.
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from i2i_unlearn.cli.stages import PARAMS, Params
+from i2i_unlearn.cli import options
 
 app = typer.Typer(help="Presets: settings that go together, applied to params.yaml.", no_args_is_help=True)
 
@@ -45,7 +45,7 @@ def show(name: Name, presets: Presets = Path("presets")) -> None:
 def use(
     name: Name,
     presets: Presets = Path("presets"),
-    params: Params = PARAMS,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Apply a preset to params.yaml and print what changed; changes nothing if the result would not be valid.
 

@@ -4,9 +4,8 @@ from typing import Annotated
 
 import typer
 
-from i2i_unlearn.cli import ledger, lineage
-from i2i_unlearn.cli.output import Json, print_json, show
-from i2i_unlearn.cli.stages import PARAMS, Params
+from i2i_unlearn.cli import ledger, lineage, options
+from i2i_unlearn.cli.output import print_json, show
 
 app = typer.Typer(help="Registered versions: promote, roll back, check, trace.", no_args_is_help=True)
 app.add_typer(ledger.app, name="ledger")
@@ -33,13 +32,13 @@ def promote(
     by: By = "",
     reason: Reason = "",
     dry_run: DryRun = False,
-    json: Json = False,
+    json: options.Json = False,
     origin: Annotated[
         str, typer.Option("--from", help="Copy the version from this MLflow first (URI); goes with --to.")
     ] = "",
     target: Annotated[str, typer.Option("--to", help="MLflow (URI) where it is promoted; goes with --from.")] = "",
     ledger_file: LedgerFile = "",
-    params: Params = PARAMS,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Make a registered version the champion, if its gate passed and nothing changed since.
 
@@ -78,9 +77,9 @@ def rollback(
         bool, typer.Option("--force", help="Even if that version knows data that were erased; the reason is kept.")
     ] = False,
     dry_run: DryRun = False,
-    json: Json = False,
+    json: options.Json = False,
     ledger_file: LedgerFile = "",
-    params: Params = PARAMS,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Give the alias champion back to a version that had it before.
 
@@ -105,9 +104,9 @@ def rollback(
 
 @app.command()
 def check(
-    json: Json = False,
+    json: options.Json = False,
     ledger_file: LedgerFile = "",
-    params: Params = PARAMS,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Compare champion, its bytes and tags in MLflow with the promotion ledger; exit code 3 if something differs.
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from i2i_unlearn.cli.output import Json, print_json
-from i2i_unlearn.cli.stages import IMAGES, PARAMS, REQUESTS, Images, Params, Requests
+from i2i_unlearn.cli import options
+from i2i_unlearn.cli.output import print_json
 
 if TYPE_CHECKING:
     from i2i_unlearn.data.filing import Champion, Filed
@@ -41,9 +41,9 @@ def add(
             " for nothing) or keep."
         ),
     ] = "keep",
-    images: Images = IMAGES,
-    requests: Requests = REQUESTS,
-    params: Params = PARAMS,
+    images: options.Images = options.IMAGES,
+    requests: options.Requests = options.REQUESTS,
+    params: options.Params = options.PARAMS,
     commit: Annotated[bool, typer.Option(help="Run the DVC and git commands that version the request.")] = False,
 ) -> None:
     """File a forget request: write its file and make it active in params.yaml, or change nothing.
@@ -98,9 +98,9 @@ def _tell(request: "ForgetRequest", folder: Path, filed: "Filed", committed: boo
 
 @app.command("list")
 def list_(
-    requests: Requests = REQUESTS,
-    params: Params = PARAMS,
-    json: Json = False,
+    requests: options.Requests = options.REQUESTS,
+    params: options.Params = options.PARAMS,
+    json: options.Json = False,
 ) -> None:
     """List the requests with deadline and state, overdue ones first.
 
@@ -140,9 +140,9 @@ def _row(one: "Standing") -> tuple[object, ...]:
 @app.command()
 def show(
     id_: Annotated[str, typer.Argument(metavar="ID", help="Name of the request.")],
-    images: Images = IMAGES,
-    requests: Requests = REQUESTS,
-    params: Params = PARAMS,
+    images: options.Images = options.IMAGES,
+    requests: options.Requests = options.REQUESTS,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Print a request and how many images of each label and part it selects.
 

@@ -5,23 +5,8 @@ from typing import Annotated
 
 import typer
 
-from i2i_unlearn.cli.output import Json, show_table
-from i2i_unlearn.cli.stages import (
-    IMAGES,
-    PARAMS,
-    POLICIES,
-    REFERENCE,
-    SPLITS,
-    TEACHER,
-    UNLEARNED,
-    Images,
-    Params,
-    Policies,
-    Reference,
-    Splits,
-    Teacher,
-    Unlearned,
-)
+from i2i_unlearn.cli import options
+from i2i_unlearn.cli.output import show_table
 
 app = typer.Typer(
     help="Review pages: forget images and how the models complete them.",
@@ -33,16 +18,16 @@ Folder = Annotated[Path, typer.Option(help="Folder of review pages; git does not
 
 @app.command()
 def make(
-    images: Images = IMAGES,
-    splits: Splits = SPLITS,
-    teacher: Teacher = TEACHER,
-    unlearned: Unlearned = UNLEARNED,
-    reference: Reference = REFERENCE,
-    policies: Policies = POLICIES,
+    images: options.Images = options.IMAGES,
+    splits: options.Splits = options.SPLITS,
+    teacher: options.Teacher = options.TEACHER,
+    unlearned: options.Unlearned = options.UNLEARNED,
+    reference: options.Reference = options.REFERENCE,
+    policies: options.Policies = options.POLICIES,
     out: Folder = Path(".review"),
     days: Annotated[int, typer.Option(min=1, max=90, help="Days for which the page shows its pictures.")] = 14,
-    json: Json = False,
-    params: Params = PARAMS,
+    json: options.Json = False,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Show the images that were to be forgotten, and how each model completes them, on a page that expires.
 

@@ -6,34 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from i2i_unlearn.cli.output import Json, show
+from i2i_unlearn.cli import options
+from i2i_unlearn.cli.output import show
 
 app = typer.Typer()
-
-Images = Annotated[str, typer.Option(help="Folder or URI of the image shards.")]
-Requests = Annotated[Path, typer.Option(help="Folder of the forget requests.")]
-Splits = Annotated[Path, typer.Option(help="Folder written by `split`.")]
-Teacher = Annotated[Path, typer.Option(help="Model directory of the teacher, written by `snapshot`.")]
-Unlearned = Annotated[Path, typer.Option(help="Folder written by `unlearn`.")]
-Reference = Annotated[str, typer.Option(help="Folder written by `reference`; empty if there is none.")]
-Evaluation = Annotated[Path, typer.Option(help="Folder written by `evaluate`.")]
-Policies = Annotated[Path, typer.Option(help="Folder of gate policies.")]
-Out = Annotated[Path, typer.Option(help="Output folder; it appears whole or not at all.")]
-Params = Annotated[Path, typer.Option(help="File of parameters.")]
-KeyFile = Annotated[
-    str | None,
-    typer.Option(help="Key for the codes of sample ids; default: $I2I_UNLEARN_HMAC_KEY_FILE, then .secrets/hmac.key."),
-]
-
-PARAMS = Path("params.yaml")
-IMAGES = "data/images"
-REQUESTS = Path("data/forget")
-SPLITS = Path("artifacts/splits")
-TEACHER = Path("artifacts/teacher/model")
-UNLEARNED = Path("artifacts/unlearned")
-REFERENCE = "artifacts/reference"
-EVALUATION = Path("artifacts/evaluation")
-POLICIES = Path("mlflow/policies")
 
 
 def _trained(facts: Mapping[str, Any]) -> str:
@@ -46,12 +22,12 @@ def _trained(facts: Mapping[str, Any]) -> str:
 
 @app.command()
 def split(
-    images: Images = IMAGES,
-    requests: Requests = REQUESTS,
-    out: Out = SPLITS,
-    hmac_key_file: KeyFile = None,
-    json: Json = False,
-    params: Params = PARAMS,
+    images: options.Images = options.IMAGES,
+    requests: options.Requests = options.REQUESTS,
+    out: options.Out = options.SPLITS,
+    hmac_key_file: options.KeyFile = None,
+    json: options.Json = False,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Give every image its role: forget, erased, retain, holdout ...
 
@@ -83,7 +59,10 @@ def split(
 
 @app.command()
 def pretrain(
-    images: Images = IMAGES, out: Out = Path("artifacts/original"), json: Json = False, params: Params = PARAMS
+    images: options.Images = options.IMAGES,
+    out: options.Out = Path("artifacts/original"),
+    json: options.Json = False,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Train a small original model from scratch. For projects without a model of their own.
 
@@ -100,13 +79,13 @@ def pretrain(
 
 @app.command()
 def snapshot(
-    out: Out = Path("artifacts/teacher"),
+    out: options.Out = Path("artifacts/teacher"),
     source: Annotated[
         str,
         typer.Option("--from", help="Model directory, models:/NAME/VERSION, or a published checkpoint (.pth, .ckpt)."),
     ] = "",
-    json: Json = False,
-    params: Params = PARAMS,
+    json: options.Json = False,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Freeze the model that is to forget: the teacher. It is snapshot.source of params.yaml, or --from.
 
@@ -125,12 +104,12 @@ def snapshot(
 
 @app.command()
 def unlearn(
-    images: Images = IMAGES,
-    splits: Splits = SPLITS,
-    teacher: Teacher = TEACHER,
-    out: Out = UNLEARNED,
-    json: Json = False,
-    params: Params = PARAMS,
+    images: options.Images = options.IMAGES,
+    splits: options.Splits = options.SPLITS,
+    teacher: options.Teacher = options.TEACHER,
+    out: options.Out = options.UNLEARNED,
+    json: options.Json = False,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Make the model forget the forget set.
 
@@ -146,12 +125,12 @@ def unlearn(
 
 @app.command()
 def reference(
-    images: Images = IMAGES,
-    splits: Splits = SPLITS,
-    teacher: Teacher = TEACHER,
-    out: Out = Path(REFERENCE),
-    json: Json = False,
-    params: Params = PARAMS,
+    images: options.Images = options.IMAGES,
+    splits: options.Splits = options.SPLITS,
+    teacher: options.Teacher = options.TEACHER,
+    out: options.Out = Path(options.REFERENCE),
+    json: options.Json = False,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Retrain the teacher's architecture without the forget set. It is the gold standard to compare with.
 
@@ -170,15 +149,15 @@ def reference(
 
 @app.command()
 def evaluate(
-    images: Images = IMAGES,
-    splits: Splits = SPLITS,
-    teacher: Teacher = TEACHER,
-    unlearned: Unlearned = UNLEARNED,
-    reference: Reference = REFERENCE,
-    policies: Policies = POLICIES,
-    out: Out = EVALUATION,
-    json: Json = False,
-    params: Params = PARAMS,
+    images: options.Images = options.IMAGES,
+    splits: options.Splits = options.SPLITS,
+    teacher: options.Teacher = options.TEACHER,
+    unlearned: options.Unlearned = options.UNLEARNED,
+    reference: options.Reference = options.REFERENCE,
+    policies: options.Policies = options.POLICIES,
+    out: options.Out = options.EVALUATION,
+    json: options.Json = False,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Score the models, judge by the policies, write the report.
 
@@ -203,10 +182,10 @@ def evaluate(
 
 @app.command()
 def register(
-    evaluation: Evaluation = EVALUATION,
-    unlearned: Unlearned = UNLEARNED,
-    teacher: Teacher = TEACHER,
-    splits: Splits = SPLITS,
+    evaluation: options.Evaluation = options.EVALUATION,
+    unlearned: options.Unlearned = options.UNLEARNED,
+    teacher: options.Teacher = options.TEACHER,
+    splits: options.Splits = options.SPLITS,
     original: Annotated[
         Path | None, typer.Option(help="Register this model directory as the original instead of an unlearned model.")
     ] = None,
@@ -215,8 +194,8 @@ def register(
         str,
         typer.Option(help="Who registers; default: $I2I_UNLEARN_ACTOR, the account, git's or the system's user."),
     ] = "",
-    json: Json = False,
-    params: Params = PARAMS,
+    json: options.Json = False,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Register the unlearned model in MLflow with its lineage. It gets the alias `candidate` only if the gate passed.
 

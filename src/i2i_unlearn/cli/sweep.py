@@ -5,21 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from i2i_unlearn.cli.output import Json, show_table
-from i2i_unlearn.cli.stages import (
-    IMAGES,
-    PARAMS,
-    POLICIES,
-    REFERENCE,
-    SPLITS,
-    TEACHER,
-    Images,
-    Params,
-    Policies,
-    Reference,
-    Splits,
-    Teacher,
-)
+from i2i_unlearn.cli import options
+from i2i_unlearn.cli.output import show_table
 
 app = typer.Typer()
 
@@ -36,15 +23,15 @@ def sweep(
         str, typer.Option(help="Values of epsilon, for epsilon_constraint; default: sweep.epsilons.")
     ] = "",
     workers: Annotated[int, typer.Option(help="Points computed at once; 0 = sweep.num_workers.", min=0)] = 0,
-    images: Images = IMAGES,
-    splits: Splits = SPLITS,
-    teacher: Teacher = TEACHER,
-    reference: Reference = REFERENCE,
-    policies: Policies = POLICIES,
+    images: options.Images = options.IMAGES,
+    splits: options.Splits = options.SPLITS,
+    teacher: options.Teacher = options.TEACHER,
+    reference: options.Reference = options.REFERENCE,
+    policies: options.Policies = options.POLICIES,
     out: Annotated[Path, typer.Option(help="Folder of the sweep; finished points in it are reused.")] = OUT,
     record: Record = True,
-    json: Json = False,
-    params: Params = PARAMS,
+    json: options.Json = False,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Unlearn and evaluate with many settings; compare the results. Tries every objective with every alpha or epsilon.
 
@@ -71,8 +58,8 @@ def pareto(
     points: Annotated[list[Path], typer.Argument(help="Folders of points that `sweep` made.")],
     out: Annotated[Path, typer.Option(help="Output folder; it appears whole or not at all.")] = OUT / "pareto",
     record: Record = True,
-    json: Json = False,
-    params: Params = PARAMS,
+    json: options.Json = False,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Compare finished points of sweeps without computing any.
 

@@ -1,0 +1,33 @@
+"""Options that several commands share, and their defaults: a project's layout."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Images = Annotated[str, typer.Option(help="Folder or URI of the image shards.")]
+Requests = Annotated[Path, typer.Option(help="Folder of the forget requests.")]
+Splits = Annotated[Path, typer.Option(help="Folder written by `split`.")]
+Teacher = Annotated[Path, typer.Option(help="Model directory of the teacher, written by `snapshot`.")]
+Unlearned = Annotated[Path, typer.Option(help="Folder written by `unlearn`.")]
+Reference = Annotated[str, typer.Option(help="Folder written by `reference`; empty if there is none.")]
+Evaluation = Annotated[Path, typer.Option(help="Folder written by `evaluate`.")]
+Policies = Annotated[Path, typer.Option(help="Folder of gate policies.")]
+Out = Annotated[Path, typer.Option(help="Output folder; it appears whole or not at all.")]
+Params = Annotated[Path, typer.Option(help="File of parameters.")]
+KeyFile = Annotated[
+    str | None,
+    typer.Option(help="Key for the codes of sample ids; default: $I2I_UNLEARN_HMAC_KEY_FILE, then .secrets/hmac.key."),
+]
+
+Json = Annotated[bool, typer.Option("--json", help="Print all facts as JSON.")]
+
+PARAMS = Path("params.yaml")
+IMAGES = "data/images"
+REQUESTS = Path("data/forget")
+SPLITS = Path("artifacts/splits")
+TEACHER = Path("artifacts/teacher/model")
+UNLEARNED = Path("artifacts/unlearned")
+REFERENCE = "artifacts/reference"
+EVALUATION = Path("artifacts/evaluation")
+POLICIES = Path("mlflow/policies")
