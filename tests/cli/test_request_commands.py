@@ -188,8 +188,3 @@ def test_show_counts_the_selected_images_by_label_and_part(call):
     head = lines.index("label  train  holdout")
     counts = {row[0]: int(row[1]) + int(row[2]) for row in (line.split() for line in lines[head + 1 :])}
     assert counts == {"a": 2, "b": 1, "c": 2}  # 0 3, 1, 2 5
-
-
-@pytest.mark.parametrize("command", ["add", "list", "show"])
-def test_every_command_has_an_example_in_its_help(call, command):
-    assert f"Example: i2i-unlearn request {command}" in " ".join(" ".join(call(command, "--help")).split())

@@ -6,7 +6,7 @@ def run(code):
     return subprocess.check_output([sys.executable, "-c", code], text=True).strip()
 
 
-def test_torchvision_and_what_imports_it_work_after_the_mend():
+def test_torchvision_and_what_imports_it_work_after_the_repair():
     code = (
         "from i2i_unlearn.support.torchvision_compat import ensure_torchvision as e; e(); e()\n"
         "from torchvision.transforms import v2\n"

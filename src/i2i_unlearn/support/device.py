@@ -10,7 +10,7 @@ from i2i_unlearn.support.errors import UserError
 
 @contextmanager
 def num_threads(count: int) -> Iterator[None]:
-    """Use `count` torch threads inside the block; other counts give other bits."""
+    """Use `count` torch threads inside the block; the count is part of the result."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,4 +1,4 @@
-"""The ways a command ends that are not our bug."""
+"""The ways in which a command can fail that are not a bug."""
 
 
 class UserError(Exception):
@@ -6,13 +6,13 @@ class UserError(Exception):
 
 
 class Diverged(UserError):  # noqa: N818  of a sweep, a result and not an error
-    """Training left the finite numbers: these settings lead nowhere. Of a sweep's point, that is a result."""
+    """Training produced non-finite numbers. For a point of a sweep that is a result."""
 
 
 class GateRefused(Exception):  # noqa: N818  a refusal is a decision, not an error
-    """A version may not become champion, or is not what it should be. Exit code 3."""
+    """A version may not become champion, or differs from what was recorded. Exit code 3."""
 
     def __init__(self, *reasons: str) -> None:
         super().__init__("; ".join(reasons))
         self.reasons = reasons
-        """All of them, each a line."""
+        """All of them, one line each."""

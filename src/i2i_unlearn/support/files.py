@@ -17,7 +17,7 @@ from i2i_unlearn.support.errors import UserError
 
 @contextmanager
 def atomic_folder(out: str | Path) -> Iterator[Path]:
-    """Yield an empty folder beside `out`; on success it takes the place of `out`, on any failure `out` is untouched.
+    """Yield an empty folder next to `out`; on success it replaces `out`, on any failure `out` is untouched.
 
     Raises:
         UserError: the disk is full.
@@ -40,7 +40,7 @@ def atomic_folder(out: str | Path) -> Iterator[Path]:
 
 
 def _remove_leftovers(out: Path) -> None:
-    """Remove what a killed run left beside `out`; put back an output that was moved aside but not yet replaced."""
+    """Remove what a killed run left next to `out`; restore an output that was moved aside but not yet replaced."""
     for old in out.parent.glob(f".{glob.escape(out.name)}.old.*"):
         if out.exists():
             shutil.rmtree(old, ignore_errors=True)
@@ -52,7 +52,7 @@ def _remove_leftovers(out: Path) -> None:
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a path beside `path`; on success it takes the place of `path`, on any failure `path` is untouched.
+    """Yield a path next to `path`; on success it replaces `path`, on any failure `path` is untouched.
 
     Raises:
         UserError: the disk is full.
@@ -100,7 +100,7 @@ def read_json(path: str | Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stage that writes it (see `i2i-unlearn --help`)") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}); run the stage that writes it again") from None
+        raise UserError(f"{path}: not valid JSON ({error}); rerun the stage that writes it") from None
 
 
 def digest_file(path: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""Where a result comes from: code and data revisions of the repository it was made in."""
+"""Where a result comes from: revisions of code and data."""
 
 import subprocess
 from pathlib import Path
@@ -9,7 +9,7 @@ from i2i_unlearn.support.errors import UserError
 
 
 def git_commit(repository: str | Path) -> str:
-    """Commit that is checked out, with `-dirty` where tracked files differ from it; empty where there is no git."""
+    """The checked-out commit, with `-dirty` if tracked files differ from it; empty without git."""
     commit = _git(repository, "rev-parse", "HEAD")
     changed = commit and _git(repository, "status", "--porcelain", "--untracked-files=no")
     return f"{commit}-dirty" if changed else commit
@@ -19,15 +19,15 @@ def _git(repository: str | Path, *words: str) -> str:
     try:
         done = subprocess.run(["git", "-C", str(repository), *words], capture_output=True, text=True, check=True)
     except (FileNotFoundError, subprocess.CalledProcessError):
-        return ""  # an image without git, or a folder that is no repository: nothing to tell
+        return ""  # an image without git, or a folder outside any repository
     return done.stdout.strip()
 
 
 def data_md5(repository: str | Path) -> str:
-    """DVC's digest of data/, from data.dvc; empty where there is no such file.
+    """DVC's digest of data/, from data.dvc; empty if there is no such file.
 
     Raises:
-        UserError: data.dvc is not what DVC writes.
+        UserError: data.dvc is malformed.
     """
     path = Path(repository) / "data.dvc"
     if not path.is_file():
@@ -39,5 +39,5 @@ def data_md5(repository: str | Path) -> str:
 
 
 def git_user() -> str:
-    """The name that git would write into a commit here; empty where none is set or there is no git."""
+    """The name that git would write into a commit here; empty if none is set or there is no git."""
     return _git(".", "config", "user.name")

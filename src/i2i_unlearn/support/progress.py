@@ -9,11 +9,11 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-LOG_EVERY_S = 10.0  # seldom enough to keep a pod's log readable, often enough to see that the step lives
+LOG_EVERY_S = 10.0  # rare enough to keep a log readable, frequent enough to show that the step is alive
 
 
 class Advance(Protocol):
-    """Tell the bar how many units were done since the last call, and what to show beside it."""
+    """Tell the bar how many units were done since the last call, and what to show next to it."""
 
     def __call__(self, units: int = 1, note: str = "") -> None:
         """`units` more are done."""

@@ -1,7 +1,7 @@
-"""Make `import torchvision` work where its compiled part does not load, as beside a CPU build of torch.
+"""Make `import torchvision` work where its compiled part does not load, as with a CPU build of torch.
 
-torchvision on the Python package index is a CUDA build; beside a CPU torch its operators are missing and its import
-ends in "operator torchvision::nms does not exist". Declaring the two operators it asks for mends the import:
+torchvision on the Python package index is a CUDA build; with a CPU torch its operators are missing and its import
+ends in "operator torchvision::nms does not exist". Declaring the two operators it asks for repairs the import:
 transforms.v2, datasets, models and utils then work, `io` and `ops` do not. torchmetrics imports torchvision.
 """
 
@@ -15,7 +15,7 @@ _libraries: list[Any] = []  # a Library withdraws its operators when it is garba
 
 
 def ensure_torchvision() -> None:
-    """Import torchvision, mended if its operators are missing; nothing where it is not installed (a GPU box may do so).
+    """Import torchvision, repaired if its operators are missing; do nothing if it is not installed.
 
     Cheap after the first call.
     """

@@ -28,7 +28,7 @@ def test_a_required_package_that_is_missing_or_old_is_a_failure_and_an_optional_
     there = {"torch": "2.10.0", "kfp": "2.17.3"}
     lines = list(required(REQUIREMENTS, there.get))
     assert states(lines) == {"packages": "fail", "packages for mlflow": "warn", "packages for kfp": "warn"}
-    assert lines[0].found == "torch 2.10.0 (>=2.11 is asked for); numpy is missing"
+    assert lines[0].found == "torch 2.10.0 (>=2.11 is required); numpy is missing"
     assert "pip install i2i-unlearn" in lines[0].advice
     assert "'i2i-unlearn[mlflow]'" in lines[1].advice
 

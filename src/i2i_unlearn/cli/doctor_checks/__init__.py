@@ -1,4 +1,4 @@
-"""Command `doctor`: is what the product needs here, and what is to be done where it is not. A file a kind of check."""
+"""Command `doctor`: whether what the product needs is here, and what to do if not. One file per kind of check."""
 
 from i2i_unlearn.cli.doctor_checks.base import Check, Line, look
 from i2i_unlearn.cli.doctor_checks.container import container
@@ -8,9 +8,9 @@ from i2i_unlearn.cli.doctor_checks.packages import packages
 from i2i_unlearn.cli.doctor_checks.torch_device import torch_device
 
 EVERYWHERE: tuple[Check, ...] = (packages, torch_device, disk, dvc_remote)
-"""What a machine is asked, besides the servers that its settings name."""
+"""Checks of a machine, apart from the servers that its settings name."""
 
 IN_CONTAINER: tuple[Check, ...] = (container, torch_device)
-"""What a container of the image is asked, in which the steps run."""
+"""Checks of a container of the image, in which the steps run."""
 
 __all__ = ["EVERYWHERE", "IN_CONTAINER", "Check", "Line", "look"]

@@ -25,7 +25,7 @@ PIP_CACHES = ("/root/.cache/pip", "~/.cache/pip", "${XDG_CACHE_HOME}/pip")
 
 
 def container() -> Iterator[Line]:
-    """All that a container of the image is asked."""
+    """All checks of a container of the image."""
     yield user(os.getuid(), os.getgid())
     yield root_file_system(Path("/"))
     yield writable("temporary folder", Path(_temporary_folder()), "TMPDIR", made=False)
@@ -50,21 +50,21 @@ def root_file_system(root: Path) -> Line:
     return Line(
         "root file system",
         "warn",
-        "can be written to",
+        "is writable",
         "run with --read-only --tmpfs /tmp (Kubernetes: readOnlyRootFilesystem and an emptyDir at /tmp)",
     )
 
 
 def writable(name: str, folder: Path, decided_by: str, *, made: bool = True) -> Line:
-    """A file can be made in `folder`; if it is `made` when it is needed, in the nearest one above it that is there."""
+    """A file can be made in `folder`; if `made` on demand, in the nearest folder above it that exists."""
     existing = next(path for path in (folder, *folder.parents) if os.path.exists(path)) if made else folder
     try:
         with tempfile.NamedTemporaryFile(dir=existing):
             pass
     except OSError as error:
         advice = f"let {decided_by} name a folder that user {os.getuid()} may write to"
-        return Line(name, "fail", f"{folder} cannot be written to: {error.strerror}", advice)
-    return Line(name, "ok", f"{folder} can be written to")
+        return Line(name, "fail", f"{folder} is not writable: {error.strerror}", advice)
+    return Line(name, "ok", f"{folder} is writable")
 
 
 def imports() -> Iterator[Line]:
@@ -88,8 +88,8 @@ def nothing_of_a_build(path: str, caches: tuple[str, ...]) -> Line:
     kept = {cache for given in caches if os.path.isdir(cache := os.path.expanduser(os.path.expandvars(given)))}
     if tools or kept:
         found = ", ".join([*tools, *sorted(kept)])
-        return Line("left from a build", "fail", found, "copy the virtual environment alone into the last stage")
-    return Line("left from a build", "ok", "neither build tools nor a cache of pip")
+        return Line("left from a build", "fail", found, "copy only the virtual environment into the last stage")
+    return Line("left from a build", "ok", "neither build tools nor a pip cache")
 
 
 def _why_not(module: str) -> str:
@@ -101,7 +101,7 @@ def _why_not(module: str) -> str:
 
 
 def _temporary_folder() -> str:
-    """What is asked for: the choice of `tempfile` passes over what cannot be written to."""
+    """What was asked for; `tempfile` would silently skip a folder that is not writable."""
     return os.environ.get("TMPDIR") or "/tmp"
 
 

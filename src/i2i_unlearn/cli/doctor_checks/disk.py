@@ -29,5 +29,5 @@ def room(name: str, folder: Path, fail_below: int = FAIL_BELOW, warn_below: int 
     if free < fail_below:
         return Line(name, "fail", found, f"make room: at least {fail_below / GIB:.0f} GiB")
     if free < warn_below:
-        return Line(name, "warn", found, "enough for small models; checkpoints of large ones need more")
+        return Line(name, "warn", found, "enough for small models; checkpoints of large models need more")
     return Line(name, "ok", found)

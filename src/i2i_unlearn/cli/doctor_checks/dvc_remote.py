@@ -24,30 +24,30 @@ with Repo() as repo:
 
 
 def dvc_remote() -> Iterator[Line]:
-    """Whether one is set up and answers; asked in a process of its own, which can be ended."""
+    """Whether a remote is set up and answers; asked in a separate process, which can be ended."""
     yield ask(Path.cwd(), LIMIT_S)
 
 
 def ask(folder: Path, limit_s: float) -> Line:
     """The remote of the checkout `folder`."""
     if not (folder / ".dvc").is_dir():
-        return Line(NAME, "warn", f"{folder} is no DVC checkout", "run this in the project's folder")
+        return Line(NAME, "warn", f"{folder} is not a DVC checkout", "run this in the project's folder")
     try:
         ended = subprocess.run(
             [sys.executable, "-c", ASK], cwd=folder, capture_output=True, text=True, timeout=limit_s, check=False
         )
     except subprocess.TimeoutExpired:
-        return Line(NAME, "fail", f"gave no answer in {limit_s:g} s", "look at the network, and at `dvc remote list`")
+        return Line(NAME, "fail", f"gave no answer in {limit_s:g} s", "check the network and `dvc remote list`")
     if ended.returncode:
         words = (ended.stderr.strip().splitlines() or ["no reason"])[-1][:300]
         if "No module named 'dvc'" in words:
             return Line(NAME, "warn", "dvc is not installed", "pip install 'i2i-unlearn[dvc]', if you use dvc repro")
-        return Line(NAME, "fail", words, "look at `dvc remote list` and the remote's credentials")
+        return Line(NAME, "fail", words, "check `dvc remote list` and the remote's credentials")
     found = json.loads(ended.stdout.splitlines()[-1])
     if not found["name"]:
-        return Line(NAME, "warn", "none: data and models are on this disk alone", "dvc remote add -d storage URL")
+        return Line(NAME, "warn", "none: data and models are only on this disk", "dvc remote add -d storage URL")
     if not found["there"]:
-        advice = "correct: it is not there, or nothing was pushed to it yet (dvc push)"
+        advice = "correct its URL if it is wrong; if nothing was pushed yet, run dvc push"
         return Line(NAME, "warn", f"{found['name']} ({_words(found)}) holds nothing", advice)
     return Line(NAME, "ok", f"{found['name']} ({_words(found)}) answers")
 

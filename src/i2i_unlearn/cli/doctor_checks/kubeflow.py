@@ -1,12 +1,11 @@
-"""Kubeflow Pipelines: whether it answers, lets us in, is as new as the SDK, and offers what is used of it."""
+"""Kubeflow Pipelines: whether it answers, lets us in, is as new as the SDK, and supports what the package uses."""
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from i2i_unlearn.cli.doctor_checks.base import Check, Line, State
+from i2i_unlearn.cli.doctor_checks.base import Check, Line, State, numbers
 from i2i_unlearn.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,11 +29,11 @@ FEATURES = {
     "tolerationJson": "tolerations",
     "emptyDirMounts": "shared memory and temporary folders",
 }
-"""Words of a compiled package (specification and platform), and what of the backend each asks for."""
+"""Words of a compiled package (specification and platform), and the backend feature that each needs."""
 
 
 def kubeflow(where: Callable[[], "Where"], package: Path) -> Check:
-    """The API at `where`, which needs kfp; `package`: the compiled pipeline that it shall run."""
+    """The API at `where`, which needs kfp; `package`: the compiled pipeline to run."""
 
     def check() -> Iterator[Line]:
         try:
@@ -82,37 +81,32 @@ def _used(api: "Pipelines") -> dict[str, Any]:
 def version(server: str) -> Line:
     """The backend must know the fields that the SDK's compiler writes (volumes, secrets, resources from parameters).
 
-    `server` empty: it does not tell.
+    `server` empty: it does not report one.
     """
     import kfp
 
-    name, ours = "kubeflow version", _numbers(kfp.__version__)
-    if not _numbers(server):
-        advice = f"look at the image of the deployment ml-pipeline: it should be {kfp.__version__} or newer"
-        return Line(name, "warn", f"the API does not tell its version; the SDK's is {kfp.__version__}", advice)
-    found, theirs = f"server {server}, SDK {kfp.__version__}", _numbers(server)
+    name, ours = "kubeflow version", numbers(kfp.__version__)
+    if not numbers(server):
+        advice = f"check the image of the deployment ml-pipeline; it should be {kfp.__version__} or newer"
+        return Line(name, "warn", f"the API does not report its version; the SDK's is {kfp.__version__}", advice)
+    found, theirs = f"server {server}, SDK {kfp.__version__}", numbers(server)
     if theirs < (2,):
         return Line(name, "fail", found, "the compiled pipelines need Kubeflow Pipelines 2")
     if theirs[:2] < ours[:2]:
-        advice = "upgrade Kubeflow Pipelines, or try one run: an older one may leave out fields that it does not know"
+        advice = "upgrade Kubeflow Pipelines, or try one run: an older one may ignore fields that it does not know"
         return Line(name, "warn", found, advice)
     return Line(name, "ok", found)
 
 
 def features(package: Path, version_state: State) -> Line:
-    """What the package uses of the backend. The API cannot be asked for it: the version must do."""
+    """Backend features that the package uses. The API does not list its features, so the version decides."""
     name = "kubeflow features"
     try:
         text = package.read_text()
     except FileNotFoundError:
         return Line(name, "warn", f"{package} is not here", "name the compiled pipeline with --package")
     used = [words for word, words in FEATURES.items() if f"{word}:" in text or f": {word}\n" in text]
-    found = f"{package} uses {', '.join(used) or 'none that is special'}"
+    found = f"{package} uses {', '.join(used) or 'no special feature'}"
     if version_state == "ok" or not used:
         return Line(name, "ok", found)
-    return Line(name, "warn", found, "an older backend may leave out what it does not know: try one run and look")
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    found = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", version)
-    return tuple(int(part) for part in found.groups() if part) if found else ()
+    return Line(name, "warn", found, "an older backend may ignore what it does not know; try one run and look")

@@ -18,14 +18,14 @@ RIGHTS = {
     "upload pipelines": [("pipelines.kubeflow.org", "pipelines", verb) for verb in ("create", "list")],
     "read logs": [("", "pods", "list"), ("", "pods/log", "get")],
 }
-"""What each needs: API group, resource, verb. Kubeflow asks Kubernetes for its own where it keeps users apart."""
+"""What each needs: API group, resource, verb. With several users, Kubeflow checks its own rights in Kubernetes."""
 SECRETS: Mapping[str, tuple[tuple[str, ...], State, str]] = {
     "i2i-unlearn-hmac": (
         ("hmac.key",),
         "fail",
         "kubectl create secret generic i2i-unlearn-hmac --from-file=hmac.key=.secrets/hmac.key",
     ),
-    "i2i-unlearn-evidence": (("private.pem",), "warn", "without it, no evidence is made: docs/evidence.md"),
+    "i2i-unlearn-evidence": (("private.pem",), "warn", "without it, no evidence is created: docs/evidence.md"),
     "mlflow-database": (("uri",), "warn", "needed by k8s/overlays/prod: docs/kubernetes.md"),
     "mlflow-s3": (("access-key-id", "secret-access-key"), "warn", "needed by k8s/overlays/prod: docs/kubernetes.md"),
     "mlflow-auth": (
@@ -34,7 +34,7 @@ SECRETS: Mapping[str, tuple[tuple[str, ...], State, str]] = {
         "needed by k8s/overlays/prod: docs/kubernetes.md",
     ),
 }
-"""Entries that each must have, what it is if it is missing, and what to do. Defaults of the run form, and k8s/base."""
+"""Entries that each must have, the state if it is missing, and what to do. Defaults of the run form, and k8s/base."""
 VOLUME = "i2i-unlearn"
 GPU = "nvidia.com/gpu"
 PULL_FAILED = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
@@ -53,7 +53,7 @@ def kubernetes_namespace(namespace: str, timeout_s: float, package: Path) -> Che
                     yield from part(kubernetes)
                 yield from image(kubernetes, package)
         except UserError as error:
-            yield Line("kubernetes", "fail", str(error), "nothing further was asked of it")
+            yield Line("kubernetes", "fail", str(error), "nothing else was checked")
 
     return check
 
@@ -67,7 +67,7 @@ def answers(kubernetes: "Kubernetes") -> Line:
 
 
 def rights(kubernetes: "Kubernetes") -> Iterator[Line]:
-    """What whoever asks may do in the namespace (SelfSubjectAccessReview)."""
+    """What the caller may do in the namespace (SelfSubjectAccessReview)."""
     for purpose, needed in RIGHTS.items():
         missing = [
             f"{verb} {resource}" for group, resource, verb in needed if not _may(kubernetes, verb, resource, group)
@@ -81,14 +81,14 @@ def rights(kubernetes: "Kubernetes") -> Iterator[Line]:
 
 
 def secrets(kubernetes: "Kubernetes") -> Iterator[Line]:
-    """Whether they are there with their entries. Nothing of an entry but its name is shown."""
+    """Whether they exist with their entries. Only the names of entries are shown."""
     from i2i_unlearn.pipeline.cluster.rest import Refused
 
     for secret, (entries, fault, advice) in SECRETS.items():
         name = f"secret {secret}"
         if not _may(kubernetes, "get", "secrets", "", secret):
             told = f"kubectl -n {kubernetes.namespace} get secret {secret}"
-            yield Line(name, "warn", "may not be looked at", f"ask somebody who may: {told}")
+            yield Line(name, "warn", "not allowed to read it", f"ask somebody who is: {told}")
             continue
         try:
             given = set(kubernetes.core.read_namespaced_secret(secret, kubernetes.namespace).data or {})
@@ -123,12 +123,12 @@ def volume(kubernetes: "Kubernetes") -> Iterator[Line]:
     if claim.status.phase == "Bound":
         yield Line(name, "ok", f"bound, {modes}")
     else:
-        advice = "look at kubectl describe pvc; a class that binds late waits for its first pod, which is no fault"
+        advice = "see kubectl describe pvc; a class that binds late waits for its first pod, which is not a fault"
         yield Line(name, "warn", f"{claim.status.phase}, {modes}", advice)
 
 
 def gpus(kubernetes: "Kubernetes") -> Iterator[Line]:
-    """GPUs that the nodes offer to pods (allocatable), whether or not somebody uses them now."""
+    """GPUs that the nodes offer to pods (allocatable), whether or not they are in use."""
     from i2i_unlearn.pipeline.cluster.rest import Refused
 
     try:
@@ -136,7 +136,7 @@ def gpus(kubernetes: "Kubernetes") -> Iterator[Line]:
     except Refused as error:
         if error.status != 403:
             raise
-        yield Line("nodes with GPUs", "warn", "nodes may not be looked at", "ask somebody who may: kubectl get nodes")
+        yield Line("nodes with GPUs", "warn", "not allowed to list nodes", "ask somebody who is: kubectl get nodes")
         return
     offered = {node.metadata.name: int((node.status.allocatable or {}).get(GPU, "0")) for node in nodes}
     usable = {node.metadata.name for node in nodes if _usable(node)}
@@ -152,7 +152,7 @@ def gpus(kubernetes: "Kubernetes") -> Iterator[Line]:
 
 
 def image(kubernetes: "Kubernetes", package: Path) -> Iterator[Line]:
-    """Whether the namespace has pulled the package's image before. Whether it can be pulled, only a pod finds out."""
+    """Whether the namespace has pulled the package's image before. Only a pod can tell whether it can be pulled."""
     from i2i_unlearn.pipeline.local.runner import read_package
 
     try:
@@ -181,12 +181,12 @@ def _image(kubernetes: "Kubernetes", wanted: str) -> Line:
         pod, status = pulled[-1]
         return Line(name, "ok", f"{wanted}: pod {pod} has run it ({status.image_id})")
     if "/" not in wanted:
-        advice = "compile with I2I_UNLEARN_IMAGE=registry/i2i-unlearn:tag, unless every node has been given the image"
+        advice = "compile with I2I_UNLEARN_IMAGE=registry/i2i-unlearn:tag, unless every node has the image already"
         return Line(name, "warn", f"{wanted} names no registry, and no pod here has run it yet", advice)
     accounts = kubernetes.core.list_namespaced_service_account(kubernetes.namespace).items
     with_secrets = [account.metadata.name for account in accounts if account.image_pull_secrets]
     known = f"accounts with imagePullSecrets: {', '.join(with_secrets)}" if with_secrets else "no imagePullSecrets"
-    advice = "the first run will show whether it can be pulled"
+    advice = "the first run shows whether it can be pulled"
     return Line(name, "warn", f"{wanted}: no pod here has run it yet ({known})", advice)
 
 

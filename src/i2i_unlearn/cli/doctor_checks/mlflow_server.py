@@ -1,12 +1,11 @@
 """MLflow: whether it answers, lets us in, and speaks the client's version."""
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from i2i_unlearn.cli.doctor_checks.base import Check, Line
+from i2i_unlearn.cli.doctor_checks.base import Check, Line, numbers
 from i2i_unlearn.support.errors import UserError
 
 NAME = "mlflow"
@@ -26,8 +25,8 @@ def mlflow_server(timeout_s: float) -> Check:
         uri = tracking_uri()
         where = tracking.public(uri)
         if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-            advice = "set MLFLOW_TRACKING_URI, if there is a server"  # asking would make the file
-            yield Line(NAME, "ok", f"no server is named; {where} is made when something is registered", advice)
+            advice = "set MLFLOW_TRACKING_URI if there is a server"  # asking would make the file
+            yield Line(NAME, "ok", f"no server is named; {where} is created by the first registration", advice)
             return
         try:
             with _limits(timeout_s), tracking.connect() as server:
@@ -36,7 +35,7 @@ def mlflow_server(timeout_s: float) -> Check:
             yield Line(NAME, "fail", str(error), "see docs/mlflow.md")
             return
         if not uri.startswith(("http://", "https://")):
-            yield Line(NAME, "ok", f"{where}, read by this client itself")
+            yield Line(NAME, "ok", f"{where}, opened directly by this client")
             return
         yield Line(NAME, "ok", f"{where} answers")
         from i2i_unlearn.registry.tracking.versions import CLIENT, server_version
@@ -47,11 +46,13 @@ def mlflow_server(timeout_s: float) -> Check:
 
 
 def version(server: str, client: str) -> Line:
-    """Client and server should be of the same minor version; `server` empty: it does not tell."""
+    """Client and server should be of the same minor version; `server` empty: it does not report one."""
     name = f"{NAME} version"
     if not server:
-        return Line(name, "warn", f"the server does not tell its version; the client's is {client}", "compare by hand")
-    ours, theirs = _numbers(client), _numbers(server)
+        return Line(
+            name, "warn", f"the server does not report its version; the client's is {client}", "compare them by hand"
+        )
+    ours, theirs = numbers(client), numbers(server)
     found = f"server {server}, client {client}"
     if ours[:2] == theirs[:2]:
         return Line(name, "ok", found)
@@ -62,13 +63,9 @@ def version(server: str, client: str) -> Line:
     return Line(name, "ok", f"{found}: newer servers serve older clients")
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
-
-
 @contextmanager
 def _limits(timeout_s: float) -> Iterator[None]:
-    """MLflow's own limits keep a user waiting for minutes."""
+    """MLflow's own limits make a user wait for minutes."""
     limits = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, round(timeout_s))), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     before = {name: os.environ.get(name) for name in limits}
     os.environ.update(limits)

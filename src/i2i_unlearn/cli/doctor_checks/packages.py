@@ -1,4 +1,4 @@
-"""Python and packages against what the installed package asks for, and against constraints.txt in a checkout."""
+"""Python and packages against what the installed package requires, and against constraints.txt in a checkout."""
 
 import importlib.metadata
 import platform
@@ -52,12 +52,12 @@ def installed(name: str) -> str | None:
 def python(version: str, asked: str) -> Line:
     """`asked`: as in the package's metadata, for example >=3.11."""
     if SpecifierSet(asked).contains(version, prereleases=True):
-        return Line("python", "ok", f"{version} ({asked} is asked for)")
-    return Line("python", "fail", f"{version}, but {asked} is asked for", f"install the package into a Python {asked}")
+        return Line("python", "ok", f"{version} ({asked} is required)")
+    return Line("python", "fail", f"{version}, but {asked} is required", f"install the package into a Python {asked}")
 
 
 def required(requirements: Sequence[str], installed: Installed) -> Iterator[Line]:
-    """One line for what must be there, and one for each optional part."""
+    """One line for required packages, and one for each optional part."""
     parsed = [Requirement(text) for text in requirements]
     always = [one for one in parsed if one.marker is None or one.marker.evaluate({"extra": ""})]
     yield _fits("packages", always, installed, "fail", "")
@@ -76,10 +76,10 @@ def pinned(constraints: str, installed: Installed) -> Line:
         if (found := installed(name)) is not None and _public(found) != _public(pin)
     }
     if not others:
-        return Line("constraints.txt", "ok", "what is installed of it has exactly its versions")
+        return Line("constraints.txt", "ok", "all installed packages have exactly these versions")
     listed = [f"{name} {found} (not {pin})" for name, (found, pin) in others.items()]
     more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
-    advice = "pip install -c constraints.txt -e '.[dev]', for the versions that the tests ran with"
+    advice = "pip install -c constraints.txt -e '.[dev]' gives the versions that the tests ran with"
     return Line("constraints.txt", "warn", ", ".join(listed[:5]) + more, advice)
 
 
@@ -90,9 +90,9 @@ def _fits(name: str, requirements: Sequence[Requirement], installed: Installed, 
         if version is None:
             wrong.append(f"{one.name} is missing")
         elif not one.specifier.contains(version, prereleases=True):
-            wrong.append(f"{one.name} {version} ({one.specifier} is asked for)")
+            wrong.append(f"{one.name} {version} ({one.specifier} is required)")
     if not wrong:
-        return Line(name, "ok", f"{len(requirements)} there, in versions that fit")
+        return Line(name, "ok", f"all {len(requirements)} installed, in versions that fit")
     extra = name.removeprefix("packages for ")
     what = f"'{NAME}[{extra}]'" if purpose else NAME
     advice = f"pip install {what}" + (f", if you need it: {purpose}" if purpose else "")

@@ -14,7 +14,7 @@ def torch_device() -> Iterator[Line]:
     try:
         import torch
     except (ImportError, OSError) as error:  # OSError: one of its libraries cannot be loaded
-        yield Line("torch", "fail", f"cannot be imported: {error}", "install the package into this Python again")
+        yield Line("torch", "fail", f"cannot be imported: {error}", "reinstall the package into this Python")
         return
     built_for = torch.version.cuda
     target = os.environ.get(TARGET, "")
@@ -36,5 +36,5 @@ def torch_device() -> Iterator[Line]:
             "torch",
             "warn",
             f"{torch.__version__} is built for CUDA {built_for} and sees no GPU",
-            "look for a GPU and its driver (nvidia-smi), or set device to cpu",
+            "check the GPU and its driver (nvidia-smi), or set device to cpu",
         )
