@@ -12,7 +12,7 @@ from PIL import Image
 
 from i2i_unlearn.config.sections import RegisterConfig
 from i2i_unlearn.registry import tracking
-from i2i_unlearn.registry.evaluation_record import audit_metrics, tables
+from i2i_unlearn.registry.evaluation_record import tables
 from i2i_unlearn.stages import register
 from i2i_unlearn.support import files
 from tests.registry.world import Folders
@@ -138,8 +138,3 @@ def test_a_table_whose_tag_was_lost_is_found_again(audited, config):
     assert json.loads(client.get_run(run_id).data.tags["mlflow.loggedArtifacts"]) == [
         {"path": "tables/scores.json", "type": "table"}
     ]
-
-
-def test_findings_without_audits_have_no_numbers_of_them():
-    assert dict(audit_metrics({"scores": {}})) == {}
-    assert tables({"scores": {}}, {"deciding": "forgotten", "verdicts": {"forgotten": {"outcome": "pass"}}}) == {}

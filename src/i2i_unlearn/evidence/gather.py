@@ -194,7 +194,7 @@ def measured(metrics: Mapping[str, Any]) -> dict[str, Any]:
     tables = {
         table: {
             who: {set_name: _scores(scores) for set_name, scores in sets.items()}
-            for who, sets in metrics.get(table, {}).items()
+            for who, sets in metrics[table].items()
         }
         for table in ("scores", "differences", "ratios")
     }
@@ -206,9 +206,9 @@ def measured(metrics: Mapping[str, Any]) -> dict[str, Any]:
                 for table in ("models", "differences")
             },
         }
-        for name, audit in metrics.get("audits", {}).items()
+        for name, audit in metrics["audits"].items()
     }
-    return {"operator": metrics["operator"], "sets": metrics.get("sets", {}), **tables, "audits": audits}
+    return {"operator": metrics["operator"], "sets": metrics["sets"], **tables, "audits": audits}
 
 
 def _scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -225,7 +225,7 @@ def gate_of(verdicts: Mapping[str, Any], policies: Mapping[str, str]) -> dict[st
                 "policy_sha256": policies[name],
                 "outcome": verdict["outcome"],
                 "lines": [{key: line[key] for key in _LINE} for line in verdict["lines"]],
-                "left_out": verdict.get("left_out", []),
+                "left_out": verdict["left_out"],
             }
             for name, verdict in verdicts["verdicts"].items()
         },

@@ -15,7 +15,7 @@ def score_metrics(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """`unlearned/forget/hole_psnr_db` and its interval's `_low`, `_high`; pairs as `unlearned-teacher/forget/...`."""
     for who, set_name, metric, score in _scores(metrics):
         yield from _with_bounds(f"{who.replace('/', '_per_')}/{set_name}/{metric}", score)
-    yield from ((f"cost/{key}", value) for key, value in metrics.get("cost", {}).items() if is_number(value))
+    yield from ((f"cost/{key}", value) for key, value in metrics["cost"].items() if is_number(value))
 
 
 def audit_metrics(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -23,7 +23,7 @@ def audit_metrics(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
     Blind or undecided audits give none: a bare number would look like a result. The table has them all.
     """
-    for audit, found in metrics.get("audits", {}).items():
+    for audit, found in metrics["audits"].items():
         if found["status"] == "measured":
             for who, measure, score in _audited(found):
                 yield from _with_bounds(f"audits/{audit}/{who}/{measure}", score)
@@ -31,7 +31,7 @@ def audit_metrics(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 def audit_tags(metrics: Mapping[str, Any]) -> dict[str, str]:
     """Status of each audit."""
-    return {f"audit.{audit}": found["status"] for audit, found in metrics.get("audits", {}).items()}
+    return {f"audit.{audit}": found["status"] for audit, found in metrics["audits"].items()}
 
 
 def tables(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> dict[str, list[Row]]:
@@ -68,7 +68,7 @@ def _with_bounds(name: str, score: Mapping[str, Any]) -> Iterator[tuple[str, flo
 def _scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
     """Model or pair, set, metric, measurement."""
     for table in ("scores", "differences", "ratios"):
-        for who, sets in metrics.get(table, {}).items():
+        for who, sets in metrics[table].items():
             for set_name, scores in sets.items():
                 yield from ((who, set_name, metric, score) for metric, score in scores.items())
 
@@ -94,7 +94,7 @@ def _score_rows(metrics: Mapping[str, Any]) -> list[Row]:
 def _audit_rows(metrics: Mapping[str, Any]) -> list[Row]:
     """One row per measure, or one that says why there is none."""
     rows: list[Row] = []
-    for audit, found in metrics.get("audits", {}).items():
+    for audit, found in metrics["audits"].items():
         about = {"audit": audit, "status": found["status"], "why": found["why"]}
         nothing: list[tuple[str, str, Mapping[str, Any]]] = [("", "", {})]
         for who, measure, score in list(_audited(found)) or nothing:
@@ -107,5 +107,5 @@ def _check_rows(verdicts: Mapping[str, Any]) -> list[Row]:
     return [
         {"policy": name, "decides": name == verdicts["deciding"], **{key: line[key] for key in keys}}
         for name, verdict in verdicts["verdicts"].items()
-        for line in verdict.get("lines", [])
+        for line in verdict["lines"]
     ]

@@ -61,12 +61,8 @@ def _registered(model: str, folder: Path) -> Source:
         version = server.at_alias(name, alias) if alias else server.version(name, asked["number"])
         if version is None:
             raise UserError(f"{name} has no {alias}; promote a version, or write models:/{name}/NUMBER")
-        saved = server.download(version, folder)
-    uri, directory = f"models:/{name}/{version.number}", saved / tracking.MODEL_PATH
-    if not (directory / "config.json").is_file():
-        raise UserError(f"{uri}: does not hold a model directory; register it with `i2i-unlearn register`")
-    sha256 = files.digest_folder(directory)
-    if sha256 != version.tags.get("model_sha256"):
-        raise UserError(f"{uri}: its bytes differ from those registered; register it again")
+        saved = tracking.download_checked(server, version, folder)
     flavor = yaml.safe_load((saved / "MLmodel").read_text(encoding="utf-8"))["flavors"]["python_function"]
-    return Source(uri, directory, sha256, {key: flavor["config"][key] for key in _HOW})
+    how = {key: flavor["config"][key] for key in _HOW}
+    uri = f"models:/{name}/{version.number}"
+    return Source(uri, saved / tracking.MODEL_PATH, version.tags["model_sha256"], how)

@@ -38,7 +38,7 @@ from i2i_unlearn.registry.tracking.entities import (
     Version,
     names,
 )
-from i2i_unlearn.registry.tracking.fetch import fetch_version
+from i2i_unlearn.registry.tracking.fetch import download_checked, fetch_version
 from i2i_unlearn.registry.tracking.record import Record
 from i2i_unlearn.registry.tracking.server import Server
 from i2i_unlearn.registry.tracking.stream import attached_stream
@@ -61,6 +61,7 @@ __all__ = [
     "Version",
     "attached_stream",
     "connect",
+    "download_checked",
     "fetch_version",
     "give",
     "names",

@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 from i2i_unlearn.registry.tracking.connection import connect
-from i2i_unlearn.registry.tracking.entities import MODEL_PATH
+from i2i_unlearn.registry.tracking.entities import MODEL_PATH, Version
+from i2i_unlearn.registry.tracking.server import Server
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
 
@@ -22,11 +23,22 @@ def fetch_version(uri: str, out: str | Path) -> None:
         raise UserError(f"{uri}: names no version; write models:/NAME/NUMBER (an alias may mean another one tomorrow)")
     with connect() as server, tempfile.TemporaryDirectory() as folder:
         version = server.version(name, number)
-        model = server.download(version, folder) / MODEL_PATH
-        expected = version.tags.get("model_sha256")
-        if expected is None or not (model / "config.json").is_file():
-            raise UserError(f"{uri}: holds no model directory of this program; register it with `i2i-unlearn register`")
-        if files.digest_folder(model) != expected:
-            raise UserError(f"{uri}: its bytes differ from what was registered ({expected[:12]}); register it again")
+        saved = download_checked(server, version, folder)
         with files.atomic_folder(out) as aside:
-            shutil.copytree(model, aside, dirs_exist_ok=True)
+            shutil.copytree(saved / MODEL_PATH, aside, dirs_exist_ok=True)
+
+
+def download_checked(server: Server, version: Version, folder: str | Path) -> Path:
+    """Download all files of a version; its model directory, MODEL_PATH below what is returned, is the registered one.
+
+    Raises:
+        UserError: the version holds no model directory or other bytes than were registered.
+    """
+    uri = f"models:/{version.model_name}/{version.number}"
+    saved = server.download(version, folder)
+    expected = version.tags.get("model_sha256")
+    if expected is None or not (saved / MODEL_PATH / "config.json").is_file():
+        raise UserError(f"{uri}: holds no model directory of this program; register it with `i2i-unlearn register`")
+    if files.digest_folder(saved / MODEL_PATH) != expected:
+        raise UserError(f"{uri}: its bytes differ from what was registered ({expected[:12]}); register it again")
+    return saved
