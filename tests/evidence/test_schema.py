@@ -20,7 +20,7 @@ def statement_of(bundle):
 
 def test_the_schema_in_docs_is_fresh():
     command = "python -c 'from i2i_unlearn.evidence.predicate import schema_text as s; print(s(), end=str())'"
-    assert SCHEMA.read_text() == schema_text(), f"write it anew: {command} > docs/evidence.schema.json"
+    assert SCHEMA.read_text() == schema_text(), f"write it again: {command} > docs/evidence.schema.json"
 
 
 def test_a_predicate_meets_the_schema_and_every_part_is_bound_by_it(with_weights):

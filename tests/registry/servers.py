@@ -163,7 +163,7 @@ class CutConnection:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def reset(self, cut: Mapping[int, str] | None = None, dead_from: int | None = None) -> None:
-        """Count anew. `cut`: request -> before | after. From request `dead_from` on, nothing goes through."""
+        """Start counting again. `cut`: request -> before | after. From request `dead_from` on, nothing goes through."""
         with self._lock:
             self._count, self.lines, self._cut, self._dead_from = 0, [], dict(cut or {}), dead_from
 

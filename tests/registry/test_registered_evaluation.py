@@ -1,4 +1,4 @@
-"""What MLflow shows of an evaluation beside its numbers: tables, plots, pictures, and each of them once."""
+"""What MLflow shows of an evaluation besides its numbers: tables, plots, pictures, and each of them once."""
 
 import json
 import xml.etree.ElementTree as ElementTree

@@ -9,10 +9,10 @@ ALWAYS = (
     "that no other copy of the model, or of the model before, exists or is in use",
     "that the images were deleted: from the data, its history, backups, or elsewhere",
     "that no trace of the images is left in the weights: only what these measurements can see, on the images scored",
-    "that the measurements are true: the signer made them; to repeat them takes the images and the models",
+    "that the measurements are true: the signer made them; repeating them needs the images and the models",
     "that all images meant by the request were found, or that near-copies of them were forgotten",
     "that the request came from whom it says: its text and selector are not in here, only its id and dates",
-    "who used the private key, and when: whoever has it can sign; times are those of the signer's clock",
+    "who used the private key, and when: anyone who has it can sign; times come from the signer's clock",
 )
 
 

@@ -104,7 +104,7 @@ def _none(out: Path, key: str | Path) -> Facts:
 
 
 def _check_policies(found: Evaluated, verdicts: Mapping[str, Any], policies: Mapping[str, Mapping[str, Any]]) -> None:
-    """The policies at hand must be those that judged: the verifier judges again."""
+    """The given policies must be those that judged: the verifier judges again."""
     for name, verdict in verdicts["verdicts"].items():
         if name not in policies:
             raise UserError(f"policy {name} judged this evaluation and was not found; give its folder with --policies")

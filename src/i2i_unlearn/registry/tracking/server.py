@@ -69,11 +69,11 @@ class Server:
         found = self.client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
-        beside = None  # a server knows where its artifacts belong, a database file does not
+        location = None  # a server knows where its artifacts belong, a database file does not
         if self.uri.startswith("sqlite:///"):
-            beside = str(Path(self.uri.removeprefix("sqlite:///")).parent / DEFAULT_ARTIFACTS)
+            location = str(Path(self.uri.removeprefix("sqlite:///")).parent / DEFAULT_ARTIFACTS)
         try:
-            return str(self.client.create_experiment(name, artifact_location=beside))
+            return str(self.client.create_experiment(name, artifact_location=location))
         except MlflowException as error:
             found = self.client.get_experiment_by_name(name)
             if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
