@@ -30,20 +30,18 @@ def test_the_component_makes_a_sound_bundle(world, tmp_path):
     parts = world.inputs()
     configs = [CONFIGS[name].from_params(world.params()) for name in ("snapshot", "split", "unlearn", "register")]
     configs.append(EvaluateConfig.from_params(world.params(), policies=world.policies))
+    sections = {config.section: config.model_dump(mode="json", exclude={"policies"}) for config in configs}
     bundle, made = Artifact(tmp_path / "bundle"), Artifact(tmp_path / "made.md")
     component.python_func(
         evaluation=Artifact(parts["evaluation"]),
         unlearned=Artifact(parts["unlearned"]),
         teacher=Artifact(Path(parts["teacher"]).parent),
         splits=Artifact(parts["splits"]),
-        requests_folder=parts["requests"],
-        model_name="",
         version="",
-        params={config.section: config.model_dump(mode="json", exclude={"policies"}) for config in configs},
+        settings={**sections, "cluster": {"requests_folder": parts["requests"], "mlflow_tracking_uri": ""}},
         policies=json.loads(json.dumps(world.policies)),
         image="i2i-unlearn:test",
         key=str(world.keys / "ecdsa/private.pem"),
-        mlflow_tracking_uri="",
         bundle=bundle,
         made=made,
     )
