@@ -136,13 +136,8 @@ def test_the_embedded_extractor_scores_every_model_on_every_set(evaluated):
     assert set(verdicts["verdicts"]) == {"forgotten", "as_unseen", "as_unseen_audited"}
     assert facts["gate"] == verdicts["verdicts"]["forgotten"]["outcome"]
     assert facts == found(out, "summary.json")
-    assert {path.name for path in out.iterdir()} == {
-        "metrics.json",
-        "verdicts.json",
-        "summary.json",
-        "report.html",
-        "pictures",
-    }
+    files = {"metrics.json", "verdicts.json", "summary.json", "report.html", "pictures"}
+    assert {path.name for path in out.iterdir()} == files
 
 
 def test_scores_are_those_of_models_and_images_worked_out_apart(done, tiny):
@@ -177,7 +172,7 @@ def test_the_size_of_batches_changes_nothing_but_rounding(done, evaluated, fast)
 
 
 def test_random_masks_are_the_same_for_every_model(evaluated, fast, copied, tiny):
-    # The teacher beside itself: any difference would come from masks or random numbers.
+    # The teacher next to itself: any difference would come from masks or random numbers.
     unlearned, reference = as_unlearned(tiny, copied("unlearned"), tiny.teacher), copied("reference")
     for folder in (unlearned, reference):
         summary = read_json(folder / "summary.json") | {"operator": "random_patches", "keep_fraction": 0.5}
@@ -408,36 +403,33 @@ def test_every_output_is_plain_json(done):
 
 
 def refused(evaluated, tmp_path, words, **changes):
+    """The message holds all `words` and is one line; an earlier output stays, and nothing is left behind."""
     out = tmp_path / "earlier"
     out.mkdir()
     (out / "kept.txt").write_text("as before")
-    with pytest.raises(UserError, match=words) as caught:
+    with pytest.raises(UserError) as caught:
         evaluated(out, **changes)
+    assert [word for word in words if word not in str(caught.value)] == []
     assert "\n" not in str(caught.value)
     assert [path.name for path in out.iterdir()] == ["kept.txt"]
     assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} == set()
 
 
-def test_a_missing_teacher_is_refused(evaluated, fast, tmp_path):
-    refused(evaluated, tmp_path, "nowhere: no config.json in it", teacher=tmp_path / "nowhere", **fast)
-
-
-def test_a_missing_manifest_is_refused(evaluated, fast, tmp_path):
-    refused(evaluated, tmp_path, "no split manifest there; make it with", splits=tmp_path / "nowhere", **fast)
-
-
-def test_a_missing_reference_is_refused(evaluated, fast, tmp_path):
-    refused(evaluated, tmp_path, "summary.json: no such file", reference=tmp_path / "nowhere", **fast)
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("teacher", ["nowhere", "config.json"]),
+        ("splits", ["nowhere/manifest.parquet", "i2i-unlearn split"]),
+        ("reference", ["nowhere/summary.json", "no such file"]),
+    ],
+)
+def test_a_missing_part_is_refused(evaluated, fast, tmp_path, part, words):
+    refused(evaluated, tmp_path, words, **{part: tmp_path / "nowhere"}, **fast)
 
 
 def test_other_images_than_those_of_the_manifest_are_refused(evaluated, fast, tmp_path, images_written):
     images = images_written(tmp_path / "images", count=10)
-    refused(evaluated, tmp_path, "made of other images than those in", images=str(images), **fast)
-
-
-def test_a_model_unlearned_from_another_teacher_is_refused(evaluated, fast, tmp_path, tiny):
-    words = "made with teacher_sha256=[0-9a-f]{12}, but evaluate is given [0-9a-f]{12}; run `i2i-unlearn unlearn` again"
-    refused(evaluated, tmp_path, words, teacher=tiny.artifact("reference") / "model", **fast)
+    refused(evaluated, tmp_path, ["manifest.parquet", "other images", images.name], images=str(images), **fast)
 
 
 @pytest.mark.parametrize(
@@ -446,68 +438,75 @@ def test_a_model_unlearned_from_another_teacher_is_refused(evaluated, fast, tmp_
 )
 def test_a_folder_of_another_stage_is_refused(evaluated, fast, tmp_path, tiny, given, made_by, lacking):
     stage = {"unlearned": "unlearn"}.get(given, given)
-    words = f"{made_by}: not made by `i2i-unlearn {stage}` .its summary.json has no {lacking}"
+    words = [made_by, f"`i2i-unlearn {stage}`", "summary.json", lacking]
     refused(evaluated, tmp_path, words, **{given: tiny.artifact(made_by)}, **fast)
 
 
-def test_weights_other_than_those_the_stage_wrote_are_refused(evaluated, fast, tmp_path, copied, tiny):
+def of_another_teacher(tiny, copied, tiny_model):
+    return {"teacher": tiny.artifact("reference") / "model"}
+
+
+def with_other_weights(tiny, copied, tiny_model):
     unlearned = copied("unlearned")
     shutil.copy(tiny.teacher / "model.safetensors", unlearned / "model/model.safetensors")
-    refused(evaluated, tmp_path, "made with model_sha256=", unlearned=unlearned, **fast)
+    return {"unlearned": unlearned}
 
 
-def test_a_model_unlearned_for_another_operator_is_refused(evaluated, fast, tmp_path, copied):
+def for_another_operator(tiny, copied, tiny_model):
     unlearned = copied("unlearned")
     write_json(unlearned / "summary.json", {**read_json(unlearned / "summary.json"), "operator": "half_left"})
-    words = "made with operator=half_left, but evaluate is given center_hole"
-    refused(evaluated, tmp_path, words, unlearned=unlearned, **fast)
+    return {"unlearned": unlearned}
 
 
-def test_models_of_other_image_sizes_are_refused(evaluated, fast, tmp_path, copied, tiny_model):
+def with_larger_images(tiny, copied, tiny_model):
     reference = copied("reference")
     shutil.rmtree(reference / "model")
     tiny_model(image_size=24).save(reference / "model")
-    words = "the reference model takes images of 24x24 pixels and 1 channels, the teacher of 16x16"
-    refused(evaluated, tmp_path, words, reference=reference, **fast)
+    return {"reference": reference}
 
 
-def test_a_damaged_log_is_refused(evaluated, fast, tmp_path, copied):
+def with_a_damaged_log(tiny, copied, tiny_model):
     unlearned = copied("unlearned")
     (unlearned / "steps.jsonl").write_text('{"step": 1}\n{"st')
-    refused(evaluated, tmp_path, "steps.jsonl: not valid JSON lines", unlearned=unlearned, **fast)
+    return {"unlearned": unlearned}
+
+
+def with_a_broken_model(tiny, copied, tiny_model):
+    model, unlearned = load_model(tiny.teacher), copied("unlearned")
+    for parameter in model.parameters():
+        parameter.data.fill_(float("nan"))
+    model.save(unlearned.parent / "broken")
+    return {"unlearned": as_unlearned(tiny, unlearned, unlearned.parent / "broken")}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (of_another_teacher, ["teacher_sha256=", "i2i-unlearn unlearn"]),
+        (with_other_weights, ["model_sha256="]),
+        (for_another_operator, ["operator=half_left", "center_hole"]),
+        (with_larger_images, ["reference", "24x24", "16x16"]),
+        (with_a_damaged_log, ["steps.jsonl", "JSON lines"]),
+        (with_a_broken_model, ["unlearned", "forget", "finite"]),
+    ],
+)
+def test_parts_that_do_not_fit_or_are_damaged_are_refused(
+    evaluated, fast, tmp_path, tiny, copied, tiny_model, spoil, words
+):
+    refused(evaluated, tmp_path, words, **spoil(tiny, copied, tiny_model), **fast)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (
-            {"policy": "nose"},
-            "evaluate.policy='nose' is not known; policies given: as_unseen, as_unseen_audited, forgotten",
-        ),
-        ({"extractor": "fid"}, "evaluate.extractor='fid' is not known"),
-        ({"operator": "crop"}, "operator='crop' is not known"),
-        ({"policies": {"forgotten": {"name": "forgotten"}}}, "policy forgotten: schema_version: is missing"),
+        ({"policy": "nose"}, ["evaluate.policy='nose'", "as_unseen, as_unseen_audited, forgotten"]),
+        ({"extractor": "fid"}, ["evaluate.extractor='fid'"]),
+        ({"operator": "crop"}, ["operator='crop'"]),
+        ({"policies": {"forgotten": {"name": "forgotten"}}}, ["policy forgotten", "schema_version", "missing"]),
     ],
 )
 def test_wrong_settings_are_refused(evaluated, fast, tmp_path, changes, words):
     refused(evaluated, tmp_path, words, **{**fast, **changes})
-
-
-def test_a_broken_model_is_refused_by_name(evaluated, fast, tmp_path, copied, tiny):
-
-    model = load_model(tiny.teacher)
-    for parameter in model.parameters():
-        parameter.data.fill_(float("nan"))
-    unlearned = copied("unlearned")
-    model.save(tmp_path / "broken")
-    as_unlearned(tiny, unlearned, tmp_path / "broken")
-    refused(
-        evaluated,
-        tmp_path,
-        "the unlearned model's outputs on the set forget are not finite",
-        unlearned=unlearned,
-        **fast,
-    )
 
 
 def test_a_set_without_images_is_not_scored_and_the_rest_is(evaluated, fast, tiny, tmp_path, copied):

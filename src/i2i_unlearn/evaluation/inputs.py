@@ -110,7 +110,7 @@ def read_inputs(
     }
     _check_made_from(unlearned, "unlearn", unlearn_summary, {**facts, "model_sha256": digests["unlearned"]})
     if retrained is not None and reference_summary:
-        # Of the teacher the reference takes the architecture only, so its digest is no matter.
+        # The reference takes only the teacher's architecture, so the teacher's digest does not matter.
         _check_made_from(
             retrained,
             "reference",
@@ -226,7 +226,7 @@ def _of_split(splits: Path, key: str) -> str:
 
 def _split_summary(splits: Path) -> dict[str, Any]:
     """Empty where there is none."""
-    path = splits / "summary.json"  # beside the manifest; a caller may hand on the manifest alone
+    path = splits / "summary.json"  # next to the manifest; a caller may hand on the manifest alone
     return dict(read_json(path)) if path.is_file() else {}
 
 
@@ -239,7 +239,7 @@ def _dates(summary: Mapping[str, Any], requests: Sequence[str]) -> dict[str, tup
 
 
 def _check_split_summary(splits: Path, manifest_sha256: str) -> None:
-    """Where there is one beside the manifest, it is the manifest's own: it tells how the requests select."""
+    """If it is next to the manifest it belongs to it, and tells how the requests select."""
     made_of = _split_summary(splits).get("manifest_sha256", manifest_sha256)
     if made_of != manifest_sha256:
         raise UserError(f"{splits}: summary.json is of another manifest.parquet; run `i2i-unlearn split` again")

@@ -124,10 +124,10 @@ class Line(_Strict):
                 raise ValueError(f"{bound} and {key} come together: a bound, and what it means where it is broken")
         if self.or_holdout and not self._needs_reference():
             raise ValueError("or_holdout is for lines that compare with the reference")
-        if self.or_holdout and self.measure.audit and self.measure.metric != AUDITS[self.measure.audit].measures[0]:
+        if self.or_holdout and self.measure.audit and self.measure.metric != AUDITS[self.measure.audit].deciding:
             raise ValueError(
                 f"or_holdout needs the measure of audit {self.measure.audit} that has an innocent value:"
-                f" {AUDITS[self.measure.audit].measures[0]}"
+                f" {AUDITS[self.measure.audit].deciding}"
             )
         return self
 

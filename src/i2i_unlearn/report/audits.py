@@ -11,10 +11,10 @@ from i2i_unlearn.evaluation.findings import PAIRS, pair_name
 from i2i_unlearn.report.words import (
     MODELS,
     SETS,
-    AuditWords,
-    audit_words,
+    audit_title,
     in_order,
     interval,
+    measure_words,
     number,
     plain_number,
     true_minus,
@@ -106,31 +106,30 @@ def audit_lines(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 def _view(name: str, audit: Mapping[str, Any]) -> AuditView:
     models = in_order(audit["models"], MODELS)
     pairs = in_order(audit["differences"], _PAIR_TITLES)
-    words = audit_words(name)
     return AuditView(
         name=name,
-        title=words.title,
+        title=audit_title(name),
         question=audit["question"],
         status=audit["status"],
-        finding=_finding(audit, words),
-        why=_in_words(audit["why"], audit["measure"], words),
+        finding=_finding(name, audit),
+        why=_in_words(name, audit["why"], audit["measure"]),
         columns=[*(MODELS.get(model, model) for model in models), *(_PAIR_TITLES.get(pair, pair) for pair in pairs)],
-        rows=_rows(audit, words, models, pairs),
+        rows=_rows(name, audit, models, pairs),
         facts=_facts(audit),
     )
 
 
-def _in_words(why: str, measure: str, words: AuditWords) -> str:
+def _in_words(name: str, why: str, measure: str) -> str:
     """The reason with the measure's title, for which it has the name in metrics.json."""
-    told = true_minus(why.replace(measure, words.measure(measure).title))
+    told = true_minus(why.replace(measure, measure_words(name, measure).title))
     return told[:1].upper() + told[1:] + "."
 
 
-def _rows(audit: Mapping[str, Any], words: AuditWords, models: list[str], pairs: list[str]) -> list[AuditRow]:
+def _rows(name: str, audit: Mapping[str, Any], models: list[str], pairs: list[str]) -> list[AuditRow]:
     found = dict.fromkeys(measure for model in models for measure in audit["models"][model])
     rows = []
-    for measure in sorted(found, key=lambda name: name != audit["measure"]):
-        about = words.measure(measure)
+    for measure in sorted(found, key=lambda one: one != audit["measure"]):
+        about = measure_words(name, measure)
         cells = [_cell(audit["models"][model].get(measure), about.digits) for model in models]
         cells += [_cell(audit["differences"][pair].get(measure), about.digits, signed=True) for pair in pairs]
         rows.append(AuditRow(about.title, about.meaning, measure == audit["measure"], cells))
@@ -143,13 +142,13 @@ def _cell(found: Mapping[str, Any] | None, digits: int, *, signed: bool = False)
     return AuditCell(number(found["value"], digits, signed=signed), interval(found, digits, signed=signed))
 
 
-def _finding(audit: Mapping[str, Any], words: AuditWords) -> str:
+def _finding(name: str, audit: Mapping[str, Any]) -> str:
     """Against the reference where there is one, else against the value of an innocent model."""
     if audit["status"] == "blind":
         return "Says nothing about the unlearned model: the attack does not find what the original model remembers."
     if audit["status"] != "measured":
         return "Nothing was found out, so nothing is claimed."
-    about = words.measure(audit["measure"])
+    about = measure_words(name, audit["measure"])
     gap = audit["differences"].get(pair_name("unlearned", "reference"), {}).get(audit["measure"])
     if gap is not None:
         told = f"{number(gap['value'], about.digits, signed=True)}{_between(gap, about.digits, signed=True)}"

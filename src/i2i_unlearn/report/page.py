@@ -165,7 +165,7 @@ def environment() -> Environment:
 
 @cache
 def asset(name: str) -> str:
-    """Text of a file beside the templates."""
+    """Text of a file in the folder of the templates."""
     loader = environment().loader
     if loader is None:
         raise TypeError("the environment was made without a loader")

@@ -10,8 +10,9 @@ from i2i_unlearn.report.words import (
     OUTCOME_SIGNS,
     OUTCOMES,
     SETS,
-    audit_words,
+    audit_title,
     listed,
+    measure_words,
     metric_words,
     model_titles,
     plain_number,
@@ -155,8 +156,7 @@ def _measure(measure: str) -> str:
     set_name, _, metric = head.partition(" ")
     if set_name == "audit":
         name, _, measured = metric.partition(" ")
-        words = audit_words(name)
-        return f"{words.title}: {words.measure(measured).title}, {model_titles(models)}"
+        return f"{audit_title(name)}: {measure_words(name, measured).title}, {model_titles(models)}"
     if set_name not in SETS or not metric:
         return model_titles(measure)
     return f"{metric_words(metric).title} on {SETS[set_name].lower()} images, {model_titles(models)}"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from i2i_unlearn.evaluation.audits.table import AUDITS
 from i2i_unlearn.evaluation.metrics.table import METRICS, find_metric
 
 SETS = {
@@ -48,79 +49,26 @@ class MetricWords:
 _EXTRACTORS = {"efficientnet_lite0": "EfficientNet-Lite0", "inception_v3": "InceptionV3", "clip": "CLIP"}
 
 
-_AUC = "area under the ROC curve; 0.5 = a guess, 1 = always right"
-_TPR = "share of the forget images found where 1 % of the others are taken for them"
+def audit_title(name: str) -> str:
+    """Title of an audit; one that is not known is shown under its own name."""
+    return AUDITS[name].title if name in AUDITS else name.replace("_", " ").capitalize()
 
 
-@dataclass(frozen=True)
-class AuditWords:
-    """How an audit and its measures are shown."""
-
-    title: str
-    measures: Mapping[str, MetricWords]
-
-    def measure(self, name: str) -> MetricWords:
-        """Title, meaning and format; one that is not known is shown under its own name."""
-        return self.measures.get(name, MetricWords(name.replace("_", " "), "", 3))
+def measure_words(audit: str, name: str) -> MetricWords:
+    """Title, meaning and format of an audit's measure; one that is not known is shown under its own name."""
+    found = AUDITS[audit].measures.get(name) if audit in AUDITS else None
+    return MetricWords(found.title, found.meaning, found.digits) if found else _unknown(name)
 
 
-_AUDITS = {
-    "membership": AuditWords(
-        "Membership inference",
-        {
-            "auc_loss": MetricWords("AUC by loss", f"by the model's own training loss: {_AUC}", 3),
-            "auc_similarity": MetricWords("AUC by likeness", f"by how alike completion and original are: {_AUC}", 3),
-            "tpr_at_1pct_fpr_loss": MetricWords("Found at 1 % false alarms, by loss", _TPR, 3),
-            "tpr_at_1pct_fpr_similarity": MetricWords("Found at 1 % false alarms, by likeness", _TPR, 3),
-        },
-    ),
-    "linear_probe": AuditWords("Linear probe", {"auc": MetricWords("AUC of the probe", _AUC, 3)}),
-    "perturbation": AuditWords(
-        "Slightly changed images",
-        {
-            "nearer_than_reference": MetricWords(
-                "Nearer than the retrained model",
-                "share of neighbours completed nearer to the truth than by the retrained model, less the same for "
-                "images never trained on; 0 = none",
-                3,
-            ),
-            "gain_db": MetricWords("Gain of the best neighbour (dB)", "less the same for images never trained on", 2),
-        },
-    ),
-    "relearning": AuditWords(
-        "Relearning",
-        {
-            "relearning_db": MetricWords(
-                "Below the original while relearning (dB)", "mean over the attack; 0 = back at once", 2
-            ),
-            "relearning_steps": MetricWords("Steps until it is back", "the limit where it is not back by then", 0),
-            "relearning_images": MetricWords("Images shown until then", "different forget images", 0),
-        },
-    ),
-    "recovery": AuditWords(
-        "Recovery by another decoder",
-        {
-            "recovery_gap_db": MetricWords(
-                "Recovered beyond images never seen (dB)", "gain on forget images less that on others; 0 = none", 2
-            ),
-            "recovery_gain_db": MetricWords(
-                "Recovered beyond the mean image (dB)", "on forget images, by a decoder trained without them", 2
-            ),
-        },
-    ),
-}
-
-
-def audit_words(name: str) -> AuditWords:
-    """Title and measures of an audit; one that is not known is shown under its own name."""
-    return _AUDITS.get(name, AuditWords(name.replace("_", " ").capitalize(), {}))
+def _unknown(name: str) -> MetricWords:
+    return MetricWords(name.replace("_", " "), "", 3)
 
 
 def metric_words(name: str) -> MetricWords:
     """Title, meaning and format of a metric; one that is not known is shown under its own name."""
     found = find_metric(name)
     if found is None:
-        return MetricWords(name.replace("_", " "), "", 3)
+        return _unknown(name)
     entry, extractor = METRICS[found[0]], extractor_title(found[1])
     title = entry.published_title if entry.published and name.startswith(entry.published) else entry.title
     shown = f"{title} ({extractor})" if extractor else title

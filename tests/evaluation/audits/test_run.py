@@ -9,7 +9,7 @@ import pytest
 
 from i2i_unlearn.evaluation.audits import membership, run
 from i2i_unlearn.evaluation.audits.base import Attacked
-from i2i_unlearn.evaluation.audits.table import AUDITS, Entry
+from i2i_unlearn.evaluation.audits.table import AUDITS, Entry, Measure
 from i2i_unlearn.evaluation.metrics.bootstrap import Draws
 from i2i_unlearn.support.errors import UserError
 from tests.evaluation.audits.guilty import Counter, blocks, inputs_of, known
@@ -57,7 +57,11 @@ def attacked(innocent_holds=True, **models):
 @pytest.fixture
 def made(monkeypatch):
     """The audit is in the table."""
-    monkeypatch.setitem(AUDITS, "made", Entry("tests.evaluation.audits.test_run", ("auc",)))
+    monkeypatch.setitem(
+        AUDITS,
+        "made",
+        Entry(module="tests.evaluation.audits.test_run", title="Made", measures={"auc": Measure("AUC", "", 3)}),
+    )
 
 
 AUDIT = Made()
@@ -135,7 +139,7 @@ def test_no_audit_is_named_no_audit_is_made():
 def test_the_table_tells_the_truth(name):
     audit = AUDITS[name].load()
     assert audit.name == name
-    assert audit.measure == AUDITS[name].measures[0]
+    assert audit.measure == AUDITS[name].deciding
     assert audit.question.endswith("?")
     assert audit.min_images >= 30
 

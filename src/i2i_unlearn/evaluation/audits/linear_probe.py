@@ -8,11 +8,11 @@ arXiv:1610.01644). Of each feature map it sees the mean over tokens or places of
           by pairs, since scores of different folds are on different scales (Airola et al., Pattern Recognition
           Letters 2011)
 
-What it finds shall be memory and not what the images show. So the never-trained images are those held out of what the
-request selects. Where there are too few of these, images held out of those to keep stand in; a probe then reads the
-class off the embeddings of any model, which the facts say, and only the reference tells.
+It must find memory, not what the images show. So the never-trained images are those held out of what the request
+selects. If there are too few, images held out of those to keep take their place; a probe then reads the class off the
+embeddings of any model (the facts say so), and only a comparison with the reference means anything.
 
-Intervals are over images with the probes as they were trained; other folds are not in them.
+Intervals are over images, with the probes as trained; they do not cover other folds.
 
 Shape letters: N members (forget images), P others, B batch, D channels of all maps, F folds.
 """

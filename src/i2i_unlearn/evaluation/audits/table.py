@@ -1,6 +1,6 @@
 """All audits by name. A new audit = a file that offers `AUDIT`, a line here, a test. Imports nothing heavy."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -12,15 +12,31 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """How one number of an audit is called and written."""
+
+    title: str
+    meaning: str
+    digits: int
+    """Decimals."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Entry:
-    """Where an audit is, and what policies may bound of it."""
+    """Where an audit is, how it is called, and what policies may bound of it."""
 
     module: str
-    """Imported when the audit is made, not before: the gate reads this table and needs no torch."""
-    measures: tuple[str, ...]
-    """The one that decides comes first."""
+    """Imported when the audit is made, not before: the gate reads this table without torch."""
+    title: str
+    measures: Mapping[str, Measure]
+    """By name in metrics.json; the deciding one comes first."""
     needs_reference: bool = False
-    """True where the measure that decides cannot even be taken without a reference."""
+    """True where the deciding measure cannot even be taken without a reference."""
+
+    @property
+    def deciding(self) -> str:
+        """Name of the measure that decides."""
+        return next(iter(self.measures))
 
     def load(self) -> "Audit":
         """The audit itself."""
@@ -28,19 +44,61 @@ class Entry:
         return audit
 
 
+_AUC = "area under the ROC curve; 0.5 = a guess, 1 = always right"
+_TPR = "share of the forget images found where 1 % of the others are taken for them"
 AUDITS: dict[str, Entry] = {
     "membership": Entry(
-        "i2i_unlearn.evaluation.audits.membership",
-        ("auc_loss", "auc_similarity", "tpr_at_1pct_fpr_loss", "tpr_at_1pct_fpr_similarity"),
+        module="i2i_unlearn.evaluation.audits.membership",
+        title="Membership inference",
+        measures={
+            "auc_loss": Measure("AUC by loss", f"by the model's own training loss: {_AUC}", 3),
+            "auc_similarity": Measure("AUC by likeness", f"by how alike completion and original are: {_AUC}", 3),
+            "tpr_at_1pct_fpr_loss": Measure("Found at 1 % false alarms, by loss", _TPR, 3),
+            "tpr_at_1pct_fpr_similarity": Measure("Found at 1 % false alarms, by likeness", _TPR, 3),
+        },
     ),
-    "linear_probe": Entry("i2i_unlearn.evaluation.audits.linear_probe", ("auc",)),
+    "linear_probe": Entry(
+        module="i2i_unlearn.evaluation.audits.linear_probe",
+        title="Linear probe",
+        measures={"auc": Measure("AUC of the probe", _AUC, 3)},
+    ),
     "perturbation": Entry(
-        "i2i_unlearn.evaluation.audits.perturbation", ("nearer_than_reference", "gain_db"), needs_reference=True
+        module="i2i_unlearn.evaluation.audits.perturbation",
+        title="Slightly changed images",
+        measures={
+            "nearer_than_reference": Measure(
+                "Nearer than the retrained model",
+                "share of neighbours completed nearer to the truth than by the retrained model, less the same for "
+                "images never trained on; 0 = none",
+                3,
+            ),
+            "gain_db": Measure("Gain of the best neighbour (dB)", "less the same for images never trained on", 2),
+        },
+        needs_reference=True,
     ),
     "relearning": Entry(
-        "i2i_unlearn.evaluation.audits.relearning", ("relearning_db", "relearning_steps", "relearning_images")
+        module="i2i_unlearn.evaluation.audits.relearning",
+        title="Relearning",
+        measures={
+            "relearning_db": Measure(
+                "Below the original while relearning (dB)", "mean over the attack; 0 = back at once", 2
+            ),
+            "relearning_steps": Measure("Steps until it is back", "the limit where it is not back by then", 0),
+            "relearning_images": Measure("Images shown until then", "different forget images", 0),
+        },
     ),
-    "recovery": Entry("i2i_unlearn.evaluation.audits.recovery", ("recovery_gap_db", "recovery_gain_db")),
+    "recovery": Entry(
+        module="i2i_unlearn.evaluation.audits.recovery",
+        title="Recovery by another decoder",
+        measures={
+            "recovery_gap_db": Measure(
+                "Recovered beyond images never seen (dB)", "gain on forget images less that on others; 0 = none", 2
+            ),
+            "recovery_gain_db": Measure(
+                "Recovered beyond the mean image (dB)", "on forget images, by a decoder trained without them", 2
+            ),
+        },
+    ),
 }
 
 

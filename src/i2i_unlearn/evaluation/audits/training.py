@@ -49,7 +49,7 @@ def fit(
 
 
 class _Nowhere:
-    """Meets engine.Store: an audit is made anew rather than gone on with."""
+    """Meets engine.Store: an audit starts again rather than resuming."""
 
     def load(self) -> None:
         return None

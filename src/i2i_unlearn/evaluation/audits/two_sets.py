@@ -3,8 +3,8 @@
     ROC     share of members above a threshold (TPR) against the share of others above it (FPR), for all thresholds
     AUC     area below it = P(score of a member > score of an other) + 1/2 P(equal)   (Hanley & McNeil, Radiology 1982)
 
-Both sets are resampled, each by itself: whoever asks how another draw of images would have come out must draw members
-and others anew. An image that was drawn twice has weight 2.
+Each set is resampled on its own: another draw of images would have had other members and other non-members. An image
+that was drawn twice has weight 2.
 Shape letters: K draws, N members, P others, T thresholds.
 """
 

@@ -61,7 +61,7 @@ class Draws:
 
 
 class Measured(TypedDict):
-    """A measurement as it stands in metrics.json; `low` and `high` are null where there is no interval."""
+    """A measurement as in metrics.json; `low` and `high` are null where there is no interval."""
 
     value: float
     low: float | None

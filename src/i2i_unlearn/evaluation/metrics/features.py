@@ -83,7 +83,7 @@ class FeatureRows:
 
 
 def keep_features(num_images: int, num_features: int, sampled_N: NDArray[np.int64]) -> FeatureRows | FeatureSums:
-    """What to keep of so many images: sums of all, or the rows of those that `sampled_N` names in order."""
+    """What to keep of this many images: sums of all, or the rows of those that `sampled_N` names in order."""
     if is_frechet_reliable(num_images, num_features):
         return FeatureSums(num_features)
     return FeatureRows(sampled_N, num_features)

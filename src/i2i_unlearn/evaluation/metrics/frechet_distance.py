@@ -12,7 +12,7 @@ cost hundreds of decompositions.
 torchmetrics gives the same (the test's oracle), but its sums of the originals would be kept once for each model and
 each twice, and its import and its decomposition of a matrix that is not symmetric cost more than all else that happens
 after the last image. S_x S_y has the eigenvalues of the symmetric L^T S_y L, S_x = L L^T: a Cholesky factor, with
-pivots because S_x may be singular, that needs no memory beside S_x. LAPACK and BLAS work in place, so that all this
+pivots because S_x may be singular, that needs no memory besides S_x. LAPACK and BLAS work in place, so that all this
 takes two matrices of D x D, less than a batch in the models.
 Shape letters: N images, D features.
 """

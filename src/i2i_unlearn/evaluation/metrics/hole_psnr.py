@@ -11,7 +11,7 @@ from i2i_unlearn.evaluation.metrics.bootstrap import Floats, Statistic, weighted
 from i2i_unlearn.evaluation.metrics.observations import Array, Observations
 
 SMALLEST_ERROR = 1e-10
-"""100 dB stand for equality: JSON knows no infinity."""
+"""Equal images score 100 dB, since JSON has no infinity."""
 
 
 def hole_error(images_BCHW: Tensor, others_BCHW: Tensor, visible_BHW: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from i2i_unlearn.evaluation.metrics.observations import Observations, of_sampled
 
 FEWEST_FOR_INTERVAL = 10
 """Resampling fewer images says little, and may draw one image alone, which has no pairs."""
-_ROWS = 256  # of the kernel at once, so that little memory is needed beside the result
+_ROWS = 256  # of the kernel at once, so that little memory is needed besides the result
 
 
 def polynomial_kernel(one_ND: Floats, other_ND: Floats) -> Floats:

@@ -15,7 +15,7 @@ from i2i_unlearn.evaluation.metrics.features import Array, FeatureRows, FeatureS
 __all__ = ["MOST_IMAGES", "Array", "Observations", "of_sampled"]
 
 MOST_IMAGES = 1000
-"""Of more images, pixels and rows of features are kept of so many, drawn at random: more would change the spread of
+"""Of more images, pixels and rows of features are kept of this many, drawn at random: more would change the spread of
 outputs by less than 3 %, and it is the published subset size of the kernel distance."""
 
 
