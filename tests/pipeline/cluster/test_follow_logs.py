@@ -265,7 +265,7 @@ def test_both_servers_may_be_restarted(cluster, follow):
 @pytest.mark.parametrize(
     ("server", "status", "said"),
     [
-        ("kubeflow", 401, "give a valid token with --token-file"),
+        ("kubeflow", 401, "give a valid one with --token-file"),
         ("kubeflow", 404, "has no such thing (404"),
         ("kubernetes", 401, "log in again"),
         ("kubernetes", 403, "ask for the right"),
@@ -319,6 +319,6 @@ def test_ctrl_c_ends_the_following_alone_and_says_so(cluster):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert f"run {cluster.run_id} goes on" in err
+    assert f"run {cluster.run_id} continues" in err
     assert "Traceback" not in err
     assert not [path for method, path, *_ in cluster.kubeflow.requests if method != "GET"]

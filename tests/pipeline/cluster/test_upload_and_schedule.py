@@ -32,7 +32,7 @@ def test_the_same_file_is_one_version(kubeflow, unlearn):
     unlearn("pipeline", "upload", "--host", kubeflow.url)
     code, out, _ = unlearn("pipeline", "upload", "--host", kubeflow.url)
     assert code == 0
-    assert "was there already" in out
+    assert "exists already" in out
     assert len(kubeflow.versions) == 1
 
 
@@ -56,10 +56,10 @@ def test_a_schedule_runs_the_check_every_day_and_is_made_once(kubeflow, unlearn)
     command = ("pipeline", "schedule", "--host", kubeflow.url, "--param", "model_name=faces")
     code, out, err = unlearn(*command)
     assert (code, err) == (0, "")
-    assert "is made" in out
+    assert "created" in out
     code, out, _ = unlearn(*command)
     assert code == 0
-    assert "is there already, nothing was changed" in out
+    assert "exists already, nothing was changed" in out
     (recurring,) = kubeflow.recurring
     assert recurring.display_name == "registry-check"
     assert recurring.trigger.cron_schedule.cron == "0 0 6 * * *"
@@ -114,7 +114,7 @@ def test_a_schedule_that_is_paused_is_told(kubeflow, unlearn):
     recurring.status = "DISABLED"
     code, _, err = unlearn(*command)
     assert code == 1
-    assert "is there but paused" in err
+    assert "exists but is paused" in err
     recurring.status = "ENABLED"
     assert unlearn(*command)[0] == 0
 

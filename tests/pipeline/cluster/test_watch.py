@@ -194,7 +194,7 @@ def test_ctrl_c_leaves_the_run_running_and_says_so(kubeflow):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert f"run {run_id} goes on" in err
+    assert f"run {run_id} continues" in err
     assert "Traceback" not in err
     assert kubeflow.runs[0].state == "RUNNING"
     assert not [path for method, path, *_ in kubeflow.requests if method == "POST"]
