@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from i2i_unlearn.method.adapters import quarantine
 from i2i_unlearn.report.audits import STATUSES, audit_views
 from i2i_unlearn.report.scores import has_reference
 from i2i_unlearn.report.words import extractor_title, listed
@@ -11,6 +10,8 @@ from i2i_unlearn.report.words import extractor_title, listed
 
 def not_claimed(metrics: Mapping[str, Any], scope: str = "") -> list[str]:
     """Sentences, the widest limits first; some depend on what was measured, and on which weights were trained."""
+    from i2i_unlearn.method.adapters import quarantine  # imports torch: not for the steps that only show results
+
     few = quarantine(scope)
     claims = [
         _traces(metrics),
