@@ -6,27 +6,6 @@ from i2i_unlearn.report import write_report
 
 pytestmark = pytest.mark.browser
 
-CONTRAST = """() => {
-  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = (element) => {
-    for (; element; element = element.parentElement) {
-      const colour = parse(getComputedStyle(element).backgroundColor);
-      if (colour.length < 4 || colour[3] > 0) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const texts = [...document.querySelectorAll(
-    "h1, h2, h3, h4, p, li, summary, th, td, dt, dd, caption, figcaption, a, .badge, svg text")];
-  return texts.filter((e) => e.textContent.trim() && e.getClientRects().length).map((e) => {
-    const style = getComputedStyle(e);
-    const one = light(parse(e.closest("svg") ? style.fill : style.color)), two = light(ground(e));
-    const ratio = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
-    return [ratio, e.tagName + " " + e.textContent.trim().slice(0, 40)];
-  }).sort((a, b) => a[0] - b[0])[0];
-}"""
-
 
 @pytest.fixture(scope="module")
 def address(made, tmp_path_factory):
@@ -73,14 +52,6 @@ def test_the_first_screen_holds_the_decision_the_pictures_and_the_four_numbers(p
         box = page.locator(seen).bounding_box()
         assert box["y"] + box["height"] < 800, seen
     assert not page.locator("#everything table").first.is_visible()
-
-
-@pytest.mark.parametrize(
-    "page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"]
-)
-def test_all_text_can_be_read_in_both_colour_schemes(page):
-    lowest, text = page.evaluate(CONTRAST)
-    assert lowest >= 4.5, text  # WCAG 2.2, success criterion 1.4.3
 
 
 def test_dark_differs_from_light_and_the_reader_can_choose(page):
@@ -147,12 +118,3 @@ def test_print_has_no_controls_and_fits_the_paper(page):
     assert not page.locator(".theme").is_visible()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.evaluate("document.documentElement.scrollWidth") <= 760
-
-
-def test_every_control_has_a_name_and_every_picture_words(page):
-    nameless = page.evaluate(
-        """() => [...document.querySelectorAll("main img, button, select, input, svg.plot")].filter((e) =>
-          !(e.alt || e.getAttribute("aria-label") || (e.labels && e.labels.length)
-            || e.textContent.trim())).map((e) => e.outerHTML.slice(0, 80))"""
-    )
-    assert nameless == []

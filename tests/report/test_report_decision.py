@@ -14,13 +14,13 @@ def test_markdown_begins_with_the_decision_and_has_every_line(made):
     assert made.made_verdicts()["sentence"] in text
 
 
-def test_many_faults_make_a_sentence_of_two_and_a_count(made):
+def test_of_many_faults_the_first_and_a_count_are_named(made):
     verdicts = made.made_verdicts("fail")
     lines = verdicts["verdicts"]["forgotten"]["lines"]
     verdicts["verdicts"]["forgotten"]["lines"] = [
         lines[0] | {"otherwise": fault} for fault in ("a", "b", "b", "c", "d")
     ]
-    assert verdict_sentence(verdicts) == "Do not promote: a; b (and 2 more)."
+    assert verdict_sentence(verdicts) == "Do not promote: a (and 3 more)."
 
 
 def test_markdown_lets_no_text_out_of_its_cell(made):

@@ -185,10 +185,8 @@ def test_random_masks_are_the_same_for_every_model(evaluated, fast, copied, tiny
 
 def test_a_cap_takes_a_random_subset_and_says_so(evaluated, fast, tiny, monkeypatch):
     read = []
-    real = evaluate.iter_pixels
-    monkeypatch.setattr(
-        evaluate, "iter_pixels", lambda images, rows, **kw: read.append(rows) or real(images, rows, **kw)
-    )
+    real = inputs.iter_pixels
+    monkeypatch.setattr(inputs, "iter_pixels", lambda images, rows, **kw: read.append(rows) or real(images, rows, **kw))
     out, _ = evaluated(max_images=9, **fast)
     sets = found(out, "metrics.json")["sets"]
     assert sets["retain"]["num_scored"] == 9 < sets["retain"]["num_images"]

@@ -1,7 +1,8 @@
 """Reads what `evaluate` is given and checks that the parts belong together, before anything costly begins."""
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from i2i_unlearn.config.sections import EvaluateConfig
+from i2i_unlearn.data.images.reading import iter_pixels
 from i2i_unlearn.data.split.manifest import SplitManifest, read_manifest
 from i2i_unlearn.evaluation.evaluated_model import read_summary
 from i2i_unlearn.evaluation.findings import MIN_IMAGES, SETS, SINGLE_IMAGES
 from i2i_unlearn.evaluation.gate import Policy, parse_policy
+from i2i_unlearn.evaluation.metrics.observe import masks_of
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.operators import Operator, make_operator
+from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.models.randomness import derive_seed
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_file, digest_folder, read_json
@@ -77,6 +82,18 @@ class Inputs:
         """Move the models to `device` and keep them from being trained."""
         for model in self.models.values():
             model.to(device).requires_grad_(False)
+
+
+def batches(inputs: Inputs, images: str, chosen: ChosenSet, config: EvaluateConfig) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images in [-1, 1] and their masks, in manifest order, so that each row group is read once."""
+    model = inputs.models["teacher"]
+    pixels = iter_pixels(images, chosen.rows, image_size=model.image_size, num_channels=model.num_channels)
+    places = list(zip(chosen.rows["shard"].tolist(), chosen.rows["row"].tolist(), strict=True))
+    for start in range(0, len(places), config.batch_size):
+        batch = places[start : start + config.batch_size]
+        images_BCHW = torch.from_numpy(np.stack(list(itertools.islice(pixels, len(batch)))))
+        visible_BHW = masks_of(batch, inputs.operator, *model.image_size, seed=config.seed)
+        yield to_float(images_BCHW), visible_BHW
 
 
 def read_inputs(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from i2i_unlearn.evaluation.findings import PAIRS, pair_name
+from i2i_unlearn.report.scores import CellView, cell
 from i2i_unlearn.report.words import (
     MODELS,
     SETS,
@@ -56,21 +57,13 @@ _FACTS = {
 
 
 @dataclass(frozen=True)
-class AuditCell:
-    """A number as text; `interval` may be empty."""
-
-    value: str
-    interval: str
-
-
-@dataclass(frozen=True)
 class AuditRow:
     """One measure on every model and for every pair of models."""
 
     title: str
     meaning: str
     decides: bool
-    cells: Sequence[AuditCell]
+    cells: Sequence[CellView]
 
 
 @dataclass(frozen=True)
@@ -130,16 +123,10 @@ def _rows(name: str, audit: Mapping[str, Any], models: list[str], pairs: list[st
     rows = []
     for measure in sorted(found, key=lambda one: one != audit["measure"]):
         about = measure_words(name, measure)
-        cells = [_cell(audit["models"][model].get(measure), about.digits) for model in models]
-        cells += [_cell(audit["differences"][pair].get(measure), about.digits, signed=True) for pair in pairs]
+        cells = [cell(audit["models"][model].get(measure), about.digits) for model in models]
+        cells += [cell(audit["differences"][pair].get(measure), about.digits, signed=True) for pair in pairs]
         rows.append(AuditRow(about.title, about.meaning, measure == audit["measure"], cells))
     return rows
-
-
-def _cell(found: Mapping[str, Any] | None, digits: int, *, signed: bool = False) -> AuditCell:
-    if found is None:
-        return AuditCell(number(None, digits), "")
-    return AuditCell(number(found["value"], digits, signed=signed), interval(found, digits, signed=signed))
 
 
 def _finding(name: str, audit: Mapping[str, Any]) -> str:

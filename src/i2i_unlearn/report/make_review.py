@@ -8,14 +8,12 @@ import numpy as np
 import torch
 
 from i2i_unlearn.config.sections import EvaluateConfig
-from i2i_unlearn.data.images.reading import load_pixels
 from i2i_unlearn.evaluation.findings import FORGET_SETS
-from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs, read_inputs
+from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs, batches, read_inputs
 from i2i_unlearn.evaluation.metrics.hole_psnr import hole_error
-from i2i_unlearn.evaluation.metrics.observe import Seen, masks_of
+from i2i_unlearn.evaluation.metrics.observe import Seen
 from i2i_unlearn.evaluation.pictures import PictureCollector
 from i2i_unlearn.evaluation.shown import PictureGrid
-from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.models.randomness import derive_seed, generator_for
 from i2i_unlearn.report.review import write_review
 from i2i_unlearn.report.words import operator_sentence
@@ -88,18 +86,10 @@ def _grids(
     advance: Advance,
 ) -> list[PictureGrid]:
     """Pictures of one set, chosen as `evaluate` chooses them."""
-    model, rows = inputs.models["teacher"], chosen.rows
-    pixels_NCHW = load_pixels(
-        images, rows, image_size=model.image_size, num_channels=model.num_channels, description="images for review"
-    )
-    places = list(zip(rows["shard"].tolist(), rows["row"].tolist(), strict=True))
     rng = np.random.default_rng(derive_seed(config.seed, "evaluate", "pictures", set_name))
-    collector = PictureCollector(set_name, len(rows), rng)
+    collector = PictureCollector(set_name, len(chosen.rows), rng)
     drawn = {name: generator_for(config.seed, "evaluate", "complete", set_name) for name in inputs.models}
-    for start in range(0, len(places), config.batch_size):
-        part = slice(start, start + config.batch_size)
-        visible_BHW = masks_of(places[part], inputs.operator, *model.image_size, seed=config.seed)
-        images_BCHW = to_float(pixels_NCHW[part])
+    for images_BCHW, visible_BHW in batches(inputs, images, chosen, config):
         outputs = {
             name: one.complete(images_BCHW.to(device), visible_BHW.to(device), generator=drawn[name]).cpu()
             for name, one in inputs.models.items()

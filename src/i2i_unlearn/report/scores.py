@@ -192,15 +192,16 @@ def _groups(
             differences = [_lookup(metrics["differences"], pair, set_name, metric) for pair in pairs]
             quotients = [_lookup(metrics["ratios"], pair, set_name, metric) for pair in ratios]
             if any(scores + differences + quotients):
-                cells = [_cell(score, words.digits) for score in scores]
-                cells += [_cell(difference, words.digits, signed=True) for difference in differences]
-                cells += [_cell(quotient, _RATIO_DIGITS) for quotient in quotients]
+                cells = [cell(score, words.digits) for score in scores]
+                cells += [cell(difference, words.digits, signed=True) for difference in differences]
+                cells += [cell(quotient, _RATIO_DIGITS) for quotient in quotients]
                 rows.append(RowView(set_name, SETS.get(set_name, set_name), cells))
         groups.append(GroupView(words, rows))
     return [group for group in groups if group.rows]
 
 
-def _cell(score: Mapping[str, Any] | None, digits: int, *, signed: bool = False) -> CellView:
+def cell(score: Mapping[str, Any] | None, digits: int, *, signed: bool = False) -> CellView:
+    """A score with its interval; a dash where there is none."""
     if score is None:
         return CellView(MISSING, "")
     tells = signed and _direction(score) != 0

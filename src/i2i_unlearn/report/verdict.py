@@ -82,8 +82,8 @@ def verdict_sentence(verdicts: Mapping[str, Any]) -> str:
     decisive = [line for line in verdict["lines"] if line["outcome"] == outcome]
     if outcome == "fail":
         meanings = list(dict.fromkeys(line["otherwise"] for line in decisive))
-        rest = f" (and {len(meanings) - _NAMED} more)" if len(meanings) > _NAMED else ""
-        return f"Do not promote: {'; '.join(meanings[:_NAMED])}{rest}."
+        more = f" (and {len(meanings) - 1} more)" if len(meanings) > 1 else ""
+        return f"Do not promote: {meanings[0]}{more}."
     return f"Undecided: not enough evidence about {_some([line['name'] for line in decisive]) or 'anything'}."
 
 

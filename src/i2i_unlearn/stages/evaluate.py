@@ -18,18 +18,15 @@ low and high are the ends of the 95 % interval, null where there is none. verdic
 gate.Verdict}, sentence (why other policies differ from the deciding one; empty if none does).
 """
 
-import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from i2i_unlearn.config.sections import EvaluateConfig
-from i2i_unlearn.data.images.reading import iter_pixels
 from i2i_unlearn.evaluation import gate
 from i2i_unlearn.evaluation.audit_inputs import audit_inputs
 from i2i_unlearn.evaluation.audits.run import run_audits, units_of
@@ -37,13 +34,12 @@ from i2i_unlearn.evaluation.audits.table import check_audits
 from i2i_unlearn.evaluation.audits.time_loss import time_losses
 from i2i_unlearn.evaluation.embedding_map import NUM_IMAGES, EmbeddingCollector
 from i2i_unlearn.evaluation.findings import FINDINGS_VERSION, FORGET_SETS, MODELS
-from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs, read_inputs
-from i2i_unlearn.evaluation.metrics.observe import SetObserver, masks_of
+from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs, batches, read_inputs
+from i2i_unlearn.evaluation.metrics.observe import SetObserver
 from i2i_unlearn.evaluation.metrics.scores import Scores
 from i2i_unlearn.evaluation.pictures import PictureCollector
 from i2i_unlearn.evaluation.shown import EmbeddingMap, PictureGrid
 from i2i_unlearn.models.extractors import Extractor, extractor_label, extractor_name, load_extractor
-from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.models.randomness import derive_seed
 from i2i_unlearn.report.facts import ReportFacts, RequestFacts
 from i2i_unlearn.support.device import num_threads, pick_device
@@ -129,7 +125,7 @@ class _Evaluation:
         pictures = self._picture_collector(set_name, chosen)
         mapped = self._rng("map", set_name).permutation(len(chosen.rows))[:NUM_IMAGES]
         count = 0
-        for images_BCHW, visible_BHW in self._batches(chosen):
+        for images_BCHW, visible_BHW in batches(self._inputs, self._images, chosen, self._config):
             seen = observer.see(images_BCHW, visible_BHW)
             if pictures:
                 pictures.see(seen)
@@ -156,17 +152,6 @@ class _Evaluation:
 
     def _rng(self, *purpose: str) -> np.random.Generator:
         return np.random.default_rng(derive_seed(self._config.seed, "evaluate", *purpose))
-
-    def _batches(self, chosen: ChosenSet) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images in [-1, 1] and their masks, in manifest order, so that each row group is read once."""
-        model = self._inputs.models["teacher"]
-        pixels = iter_pixels(self._images, chosen.rows, image_size=model.image_size, num_channels=model.num_channels)
-        places = list(zip(chosen.rows["shard"].tolist(), chosen.rows["row"].tolist(), strict=True))
-        for start in range(0, len(places), self._config.batch_size):
-            batch = places[start : start + self._config.batch_size]
-            images_BCHW = torch.from_numpy(np.stack(list(itertools.islice(pixels, len(batch)))))
-            visible_BHW = masks_of(batch, self._inputs.operator, *model.image_size, seed=self._config.seed)
-            yield to_float(images_BCHW), visible_BHW
 
     def facts(self, found: Mapping[str, Any]) -> ReportFacts:
         """Judge, and put together what is reported; `found` are further entries of metrics.json."""
