@@ -8,7 +8,7 @@ from i2i_unlearn.data.filing import Champion, Workspace, file_request
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.request import make_request, read_request, write_request
 from i2i_unlearn.support.errors import UserError
-from tests.says import says
+from tests.support.says import says
 
 ROOT = Path(__file__).parents[2]
 PARAMS = (ROOT / "params.yaml").read_text().replace("[digit-3]", "[first]")

@@ -14,7 +14,7 @@ from i2i_unlearn.data.request import (
     write_request,
 )
 from i2i_unlearn.support.errors import UserError
-from tests.says import says
+from tests.support.says import says
 
 INDEX = pd.DataFrame(
     {"sample_id": ["a", "b", "c"], "label": ["cat", "dog", "dog"], "subject": ["anna", None, "ben"]},

@@ -13,7 +13,7 @@ from i2i_unlearn.registry import alias_moves, check, history, ledger, tracking
 from i2i_unlearn.stages import promote
 from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.world import write_params
-from tests.says import says
+from tests.support.says import says
 
 PROMOTE = """
 import os, signal, sys, time

@@ -11,7 +11,7 @@ from i2i_unlearn.stages import promote, register
 from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.test_tracking import completed_by, images
 from tests.registry.world import Registered, write_params
-from tests.says import says
+from tests.support.says import says
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 
 from i2i_unlearn.registry import ledger
 from i2i_unlearn.support.errors import UserError
-from tests.says import says
+from tests.support.says import says
 
 
 def append(path: Path, **record: object) -> dict[str, object]:

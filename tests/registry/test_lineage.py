@@ -19,7 +19,7 @@ from i2i_unlearn.stages import register
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
 from tests.registry.world import Folders, Registered, make_folders
-from tests.says import says
+from tests.support.says import says
 
 KEY = hashlib.sha256(b"tests").digest()
 IDS = ("cat-1", "cat-2", "dog-1", "held-out")

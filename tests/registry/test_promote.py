@@ -13,7 +13,7 @@ from i2i_unlearn.stages import promote, register
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.world import Folders, Registered, make_folders
-from tests.says import says
+from tests.support.says import says
 
 
 def done(config: PromoteConfig) -> list[history.Record]:

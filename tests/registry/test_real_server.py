@@ -18,7 +18,7 @@ from i2i_unlearn.sweeps import record, table
 from tests.registry.servers import CutConnection, free_port, mlflow_server, object_store, postgres
 from tests.registry.test_tracking import completed_by, images
 from tests.registry.world import Registered, make_folders
-from tests.says import says
+from tests.support.says import says
 from tests.sweeps.point_folders import write_point
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

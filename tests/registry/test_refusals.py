@@ -11,7 +11,7 @@ from i2i_unlearn.stages import promote, register
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import GateRefused
 from tests.registry.world import Folders, Registered
-from tests.says import says
+from tests.support.says import says
 
 
 def test_all_reasons_are_told_and_not_the_first_alone(registered, promote_config):

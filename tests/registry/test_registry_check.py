@@ -12,7 +12,7 @@ from i2i_unlearn.registry import check, ledger, tracking
 from i2i_unlearn.stages import promote
 from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.world import Registered, write_params
-from tests.says import says
+from tests.support.says import says
 
 
 def findings(config: PromoteConfig, registered: Registered) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from i2i_unlearn.registry import alias_moves, history, ledger, rollback, trackin
 from i2i_unlearn.stages import promote
 from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.world import Registered
-from tests.says import says
+from tests.support.says import says
 
 WHO = {"by": "Ada", "reason": "seams"}
 

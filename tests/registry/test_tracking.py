@@ -21,7 +21,7 @@ from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
 from tests.registry.servers import free_port
 from tests.registry.world import SIZE
-from tests.says import says
+from tests.support.says import says
 
 COMPLETE = """
 import sys

@@ -15,8 +15,8 @@ from i2i_unlearn.serving import complete
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
 from tests.registry.world import SIZE, make_model
-from tests.says import says
 from tests.serving.pictures import as_bytes, pixels
+from tests.support.says import says
 
 KEPT = 4  # columns of the operator half_left
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from i2i_unlearn.serving.payload import encode, read_payload
 from i2i_unlearn.support.errors import UserError
-from tests.says import says
 from tests.serving.pictures import as_bytes, from_png, in_base64, png
+from tests.support.says import says
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8, 1) * 5
 COLOUR = np.arange(144, dtype=np.uint8).reshape(6, 8, 3)

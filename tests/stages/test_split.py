@@ -6,8 +6,8 @@ from i2i_unlearn.data.images.shards import Record
 from i2i_unlearn.data.split.codes import create_key, hmac_id, load_key
 from i2i_unlearn.data.split.manifest import ROLES
 from i2i_unlearn.support.errors import UserError
-from tests.says import says
 from tests.stages.split_world import SplitWorld
+from tests.support.says import says
 
 # Most images here are no pictures; near-copies: test_split_near_duplicates.py.
 NO_SEARCH = {"search": False, "hash_bits": 10, "correlation": 0.98, "cosine": 0.5}

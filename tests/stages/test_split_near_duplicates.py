@@ -10,8 +10,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from i2i_unlearn.data.images.shards import Record
 from i2i_unlearn.data.split.codes import hmac_id, load_key
 from i2i_unlearn.support.errors import UserError
-from tests.says import says
 from tests.stages.split_world import SplitWorld
+from tests.support.says import says
 
 SEARCH = {"search": True, "hash_bits": 10, "correlation": 0.98, "cosine": 0.0}
 

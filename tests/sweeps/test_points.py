@@ -6,7 +6,7 @@ from i2i_unlearn.config.sections import SweepConfig
 from i2i_unlearn.method.objectives import OBJECTIVES
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.sweeps.points import DIALS, Point, point_configs, point_of, points_of
-from tests.says import says
+from tests.support.says import says
 
 SECTION = {"objectives": ["encoder_l2"], "alphas": [0.1, 1.0], "epsilons": [0.5], "num_workers": 1}
 

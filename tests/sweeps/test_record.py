@@ -7,7 +7,7 @@ from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.sweeps import record
 from i2i_unlearn.sweeps import table as pareto
 from tests.registry.world import use_store
-from tests.says import says
+from tests.support.says import says
 from tests.sweeps.point_folders import write_point
 
 

@@ -16,7 +16,7 @@ from i2i_unlearn.evaluation.gate import read_policies
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_folder
 from i2i_unlearn.sweeps import run as sweep
-from tests.says import says
+from tests.support.says import says
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # processes that import torch
 

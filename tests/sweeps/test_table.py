@@ -6,7 +6,7 @@ import pytest
 
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.sweeps import table as pareto
-from tests.says import says
+from tests.support.says import says
 from tests.sweeps.point_folders import write_point
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from i2i_unlearn.data.images.decoding import decode
 from i2i_unlearn.support.errors import UserError
-from tests.says import says
+from tests.support.says import says
 
 
 def encoded(image, kind="PNG", **options):

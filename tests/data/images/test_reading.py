@@ -9,7 +9,7 @@ from i2i_unlearn.data.images.reading import iter_encoded, list_shards, load_pixe
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.importers.embedded import stored_png
 from i2i_unlearn.support.errors import UserError
-from tests.says import says
+from tests.support.says import says
 
 
 def png(value, side=2):

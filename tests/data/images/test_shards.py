@@ -8,7 +8,7 @@ import pytest
 from i2i_unlearn.data.images import shards
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.support.errors import UserError
-from tests.says import says
+from tests.support.says import says
 
 
 def records(count, size=10, prefix="s"):

@@ -15,7 +15,7 @@ from i2i_unlearn.data.importers import embedded
 from i2i_unlearn.data.importers.embedded import stored_png, write_embedded
 from i2i_unlearn.data.request import read_request
 from i2i_unlearn.support.errors import UserError
-from tests.says import says
+from tests.support.says import says
 
 ROOT = Path(__file__).parents[3]
 

@@ -4,7 +4,7 @@ from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.data.importers.run import ImportSettings, import_images
 from i2i_unlearn.support.errors import UserError
 from tests.data.importers.published_sets import write_places365
-from tests.says import says
+from tests.support.says import says
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from i2i_unlearn.data.importers.run import ImportSettings, import_protocol
 from i2i_unlearn.data.importers.source import Candidate
 from i2i_unlearn.support.errors import UserError
 from tests.data.importers.published_sets import SYNSETS, write_imagenet, write_places365
-from tests.says import says
+from tests.support.says import says
 
 PROTOCOL = {"forget_classes": 2, "retain_classes": 1, "images_per_class": 3, "heldout_per_class": 2}
 

@@ -14,7 +14,7 @@ from i2i_unlearn.data.importers.embedded import stored_png
 from i2i_unlearn.data.importers.parquet import Columns
 from i2i_unlearn.data.importers.run import ImportSettings, import_images
 from i2i_unlearn.support.errors import UserError
-from tests.says import says
+from tests.support.says import says
 
 
 def png(value):

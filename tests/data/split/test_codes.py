@@ -4,7 +4,7 @@ import pytest
 
 from i2i_unlearn.data.split.codes import create_key, hmac_id, key_path, load_key
 from i2i_unlearn.support.errors import UserError
-from tests.says import says
+from tests.support.says import says
 
 
 def test_the_code_is_the_head_of_hmac_sha256():

@@ -7,7 +7,7 @@ from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.split.manifest import SplitManifest, digest_images, fingerprints, read_manifest, write_manifest
 from i2i_unlearn.support.errors import UserError
-from tests.says import says
+from tests.support.says import says
 
 
 @pytest.fixture

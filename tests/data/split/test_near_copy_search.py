@@ -13,7 +13,7 @@ from i2i_unlearn.data.split import near_copy_features, near_copy_search
 from i2i_unlearn.data.split.near_copy_search import Search, Thumbnails, near_copies
 from i2i_unlearn.data.split.picture_hash import thumbnail
 from i2i_unlearn.support.errors import UserError
-from tests.says import says
+from tests.support.says import says
 
 SETTINGS = NearDuplicateSettings(search=True, hash_bits=10, correlation=0.98, cosine=0.0)
 

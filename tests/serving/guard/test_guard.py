@@ -19,7 +19,7 @@ from i2i_unlearn.models import extractors
 from i2i_unlearn.serving.guard import altered, load_guard
 from i2i_unlearn.serving.guard import make as stage
 from i2i_unlearn.support.errors import UserError
-from tests.says import says
+from tests.support.says import says
 
 TODAY = datetime.date(2026, 1, 15)  # between received and due of the tests' request
 
