@@ -93,7 +93,7 @@ def test_a_checkpoint_of_other_inputs_is_not_used(taught, tmp_path, monkeypatch)
 
 
 def test_a_missing_split_is_told_with_the_command_that_makes_it(taught, tmp_path):
-    with pytest.raises(UserError, match="no split manifest there; make it with `i2i-unlearn split`"):
+    with pytest.raises(UserError, match="manifest.parquet: no split manifest.*`i2i-unlearn split`"):
         run(taught, tmp_path / "out", splits=tmp_path)
 
 
