@@ -1,9 +1,9 @@
 """Presets: settings that go together, as a file that is laid over params.yaml.
 
 A preset is presets/NAME.yaml: a line `description`, then shared keys and sections as in params.yaml; one that repeats a
-published experiment also has `protocol`, what data it takes (data/protocol.py). A value replaces
-the one in params.yaml, a section's other keys stay; only `pretrain.architecture` is replaced as a whole, since the keys
-of two families have nothing in common.
+published experiment also has `protocol`, what data it takes (data/importers/protocol.py). A value replaces the one in
+params.yaml, a section's other keys stay; only `pretrain.architecture` is replaced as a whole, since the keys of two
+families have nothing in common.
 """
 
 import io
@@ -15,10 +15,9 @@ from typing import Any
 import yaml
 from ruamel.yaml import YAML
 
-from i2i_unlearn.config.base import SHARED_KEYS
-from i2i_unlearn.config.sections import CONFIGS, EvaluateConfig, load_params
+from i2i_unlearn.config.sections import CONFIGS, EvaluateConfig, check_keys, load_params
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.support.files import atomic_file
+from i2i_unlearn.support.files import atomic_file, read_mapping
 
 PROTOCOL = "protocol"
 WHOLE = frozenset({"architecture"})
@@ -112,16 +111,11 @@ def _lay_over(content: Any, settings: Mapping[str, Any], section: str = "") -> I
 
 
 def _read(path: Path) -> Preset:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); correct that line") from None
-    if not isinstance(content, dict) or not isinstance(content.get("description"), str):
+    content = read_mapping(path, missing="no such preset", holds="a line `description` and settings")
+    if not isinstance(content.get("description"), str):
         raise UserError(f"{path}: a preset holds a line `description` and settings as in params.yaml; add them")
     settings = {key: value for key, value in content.items() if key not in ("description", PROTOCOL)}
-    unknown = sorted(str(key) for key in set(settings) - set(SHARED_KEYS) - set(CONFIGS))
-    if unknown:
-        raise UserError(f"{path}: unknown keys {', '.join(unknown)}; known are {', '.join([*SHARED_KEYS, *CONFIGS])}")
+    check_keys(path, settings)
     return Preset(path.stem, content["description"], settings, content.get(PROTOCOL))
 
 

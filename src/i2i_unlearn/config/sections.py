@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from annotated_types import Ge, Le, Lt
 from pydantic import (
     AfterValidator,
@@ -36,6 +35,7 @@ from i2i_unlearn.config.base import (
     whole_numbers,
 )
 from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import read_mapping
 
 
 def _webhook(value: str) -> str:
@@ -86,19 +86,29 @@ class SplitConfig(StageConfig):
     near_duplicates: NearDuplicateSettings
 
 
-class TrainingConfig(StageConfig):
-    """What every training run has. The optimiser is AdamW with linear warm-up and cosine decay."""
+class OperatorConfig(StageConfig):
+    """What every stage has that gives degraded images to a model."""
 
     seed: int
-    num_threads: PositiveInt
-    """Part of the result: one and two torch threads give different bits."""
     model: str
     """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
-    device: Literal["auto", "cpu", "cuda"]
     operator: str
     keep_fraction: OpenFraction
     operator_patch_size: PositiveInt
     """Pixels; the grid of the operator random_patches."""
+
+
+class ComputeConfig(OperatorConfig):
+    """What a stage has that runs a model on a device of one's choice."""
+
+    num_threads: PositiveInt
+    """Part of the result: one and two torch threads give different bits."""
+    device: Literal["auto", "cpu", "cuda"]
+
+
+class TrainingConfig(ComputeConfig):
+    """What every training run has. The optimiser is AdamW with linear warm-up and cosine decay."""
+
     checkpoint_uri: str
     """Folder or fsspec URI for checkpoints of unfinished runs."""
     checkpoint_every_steps: PositiveInt
@@ -314,18 +324,10 @@ class AuditSettings(BaseModel):
     """Perturbed inputs tried for each image."""
 
 
-class EvaluateConfig(StageConfig):
+class EvaluateConfig(ComputeConfig):
     """Section `evaluate`."""
 
     section = "evaluate"
-    seed: int
-    model: str
-    """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
-    num_threads: PositiveInt
-    device: Literal["auto", "cpu", "cuda"]
-    operator: str
-    keep_fraction: OpenFraction
-    operator_patch_size: PositiveInt
     policy: str
     """Name of the policy that decides; the others are reported, too."""
     policies: Annotated[dict[str, dict[str, Any]], AfterValidator(whole_numbers)]
@@ -353,17 +355,10 @@ class SweepConfig(StageConfig):
     """Points computed side by side: processes on a laptop, pods on a cluster."""
 
 
-class RegisterConfig(StageConfig):
-    """Section `register`."""
+class RegisterConfig(OperatorConfig):
+    """Section `register`. What the served model is asked to undo, and `seed`, are stored with its weights."""
 
     section = "register"
-    seed: int
-    model: str
-    """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
-    operator: str
-    """What the served model is asked to undo; stored with its weights, as are the two keys below and `seed`."""
-    keep_fraction: OpenFraction
-    operator_patch_size: PositiveInt
     model_name: str
     experiment: str
 
@@ -387,34 +382,19 @@ class PromoteConfig(StageConfig):
         return self.model_copy(update={"ledger": path}) if path else self
 
 
-class CompleteConfig(StageConfig):
-    """Section `complete`: completing images with a model that is done."""
+class CompleteConfig(ComputeConfig):
+    """Section `complete`: completing images with a finished model. A registered version has an operator of its own."""
 
     section = "complete"
-    seed: int
-    num_threads: PositiveInt
-    model: str
-    """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
-    device: Literal["auto", "cpu", "cuda"]
-    operator: str
-    """With the two keys below, of model directories; a registered version has its own."""
-    keep_fraction: OpenFraction
-    operator_patch_size: PositiveInt
     batch_size: PositiveInt
     """Images at once. Part of the result where something is drawn at random."""
 
 
-class GuardConfig(StageConfig):
+class GuardConfig(OperatorConfig):
     """Section `guard`: the filter for the time until requests are carried out."""
 
     section = "guard"
-    seed: int
     num_threads: PositiveInt
-    model: str
-    """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
-    operator: str
-    keep_fraction: OpenFraction
-    operator_patch_size: PositiveInt
     extractor: str
     false_alarms: OpenFraction
     """Share of ordinary images that may be refused."""
@@ -447,16 +427,14 @@ def load_params(path: str | Path = "params.yaml") -> dict[str, Any]:
     Raises:
         UserError: the file is missing, is not YAML, or has keys that belong to no stage.
     """
-    path = Path(path)
-    try:
-        params = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the command from the folder that holds params.yaml") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); correct that line") from None
-    if not isinstance(params, dict):
-        raise UserError(f"{path}: must hold keys and sections, found {type(params).__name__}")
+    missing = "no such file; run the command from the folder that holds params.yaml"
+    params = read_mapping(path, missing=missing, holds="keys and sections")
+    check_keys(path, params)
+    return params
+
+
+def check_keys(path: str | Path, params: Mapping[str, Any]) -> None:
+    """Raise UserError if a key of the file is neither a shared key nor a section."""
     unknown = sorted(str(key) for key in set(params) - set(SHARED_KEYS) - set(CONFIGS))
     if unknown:
         raise UserError(f"{path}: unknown keys {', '.join(unknown)}; known are {', '.join([*SHARED_KEYS, *CONFIGS])}")
-    return params

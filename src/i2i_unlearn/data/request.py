@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PrivateAttr, StringConstraints, ValidationError, model_validator
 
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.support.files import atomic_file
+from i2i_unlearn.support.files import atomic_file, read_mapping
 
 NearDuplicates = Literal["include", "drop", "keep"]
 """What becomes of near-copies of the images that a request selects (split/near_copies.py)."""
@@ -141,7 +141,8 @@ def read_request(path: str | Path) -> ForgetRequest:
         UserError: a file is missing, not YAML, or has unknown, missing or wrong entries (all are listed).
     """
     path = Path(path)
-    content = _read_yaml(path)
+    missing = "no such forget request; file it with `i2i-unlearn request add`"
+    content = read_mapping(path, missing=missing, holds="the keys of a forget request")
     try:
         request = ForgetRequest.model_validate(content)
     except ValidationError as error:
@@ -151,18 +152,6 @@ def read_request(path: str | Path) -> ForgetRequest:
     if request.selector.ids_file:
         return with_ids(request, read_ids(path.with_name(request.selector.ids_file)))
     return request
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such forget request; file it with `i2i-unlearn request add`") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); correct that line") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: must hold the keys of a forget request, found {type(content).__name__}")
-    return content
 
 
 def _faults(error: ValidationError) -> list[str]:

@@ -15,6 +15,7 @@ from i2i_unlearn.evaluation.audits.table import AUDITS
 from i2i_unlearn.evaluation.findings import PAIRS, pair_name, ratio_name
 from i2i_unlearn.evaluation.metrics.table import RATIO_METRICS, find_metric, names_to_choose
 from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import read_mapping
 
 ModelName = Literal["teacher", "unlearned", "reference"]
 SetName = Literal["forget", "retain", "forget_holdout", "retain_holdout"]
@@ -215,13 +216,8 @@ def read_policies(folder: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def _read_policy(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        content, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); correct that line") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: must hold keys, found {type(content).__name__}")
+    content = read_mapping(path, missing="no such policy", holds="keys")
+    tree = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     parse_policy(path.stem, content, lambda place: f"{path}:{line_of(tree, place)}: ")
     return content
 
