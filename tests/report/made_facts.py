@@ -4,12 +4,11 @@ import dataclasses
 
 import numpy as np
 
+from i2i_unlearn.evaluation.findings import MODELS, PAIRS, SETS, pair_name, ratio_name
 from i2i_unlearn.evaluation.shown import EmbeddingMap, PictureGrid
 from i2i_unlearn.report.facts import ReportFacts, RequestFacts
 
 SIDE = 12
-MODELS = ("teacher", "unlearned", "reference")
-SETS = ("forget", "retain", "forget_holdout", "retain_holdout")
 _PSNR = {
     "teacher": (9.71, 10.10, 9.63, 9.58),
     "unlearned": (8.23, 9.87, 8.19, 9.49),
@@ -34,9 +33,7 @@ def made_metrics(*, reference=True):
         if reference:
             for name in SETS:
                 scores[model][name]["reference_psnr_db"] = score(at, 0.21)
-    pairs = [("unlearned", "teacher")]
-    if reference:
-        pairs += [("unlearned", "reference"), ("reference", "teacher")]
+    pairs = PAIRS if reference else PAIRS[:1]
     return {
         "schema_version": 3,
         "operator": "center_hole",
@@ -51,9 +48,9 @@ def made_metrics(*, reference=True):
             "retain_holdout": {"num_images": 900, "num_scored": 900},
         },
         "scores": scores,
-        "differences": {f"{one}-{other}": _differences(scores, one, other) for one, other in pairs},
+        "differences": {pair_name(one, other): _differences(scores, one, other) for one, other in pairs},
         "ratios": {
-            f"{one}/{other}": {
+            ratio_name(one, other): {
                 name: {metric: score(0.97 - 0.01 * index, 0.05) for metric in ("own_loss", "output_spread")}
                 for index, name in enumerate(SETS)
             }
@@ -74,21 +71,20 @@ def made_audits(*, reference=True):
     models = MODELS if reference else MODELS[:2]
     aucs = dict(zip(MODELS, (0.684, 0.412, 0.507), strict=True))
     levels = dict(zip(MODELS, (9.71, 8.23, 8.17), strict=True))
+    measured = {"innocent": 0.5, "compared_with": "forget_holdout", "num_images": 97, "status": "measured"}
+    no_attack = {"models": {}, "differences": {}, "curves": {}, "facts": {}}
     return {
         "membership": {
+            **measured,
             "question": "Can one tell from the model that an image was among those it was trained on?",
             "measure": "auc_loss",
-            "innocent": 0.5,
-            "compared_with": "forget_holdout",
-            "num_images": 97,
-            "status": "measured",
             "why": "the original model's auc_loss is 0.684 (95 % interval 0.62 to 0.748), an innocent one's 0.5",
             "models": {
                 name: {"auc_loss": score(aucs[name], 0.064), "auc_similarity": score(0.53, 0.07)} for name in models
             },
             "differences": {
-                f"{one}-{other}": {"auc_loss": score(aucs[one] - aucs[other], 0.09)}
-                for one, other in (("unlearned", "teacher"), ("unlearned", "reference"), ("reference", "teacher"))
+                pair_name(one, other): {"auc_loss": score(aucs[one] - aucs[other], 0.09)}
+                for one, other in PAIRS
                 if {one, other} <= set(models)
             },
             "curves": {
@@ -101,11 +97,9 @@ def made_audits(*, reference=True):
             "facts": {"num_members": 300, "num_others": 100, "losses_averaged": 4, "completions_averaged": 4},
         },
         "linear_probe": {
+            **measured,
             "question": "Does the inner code that the model makes of an image still show that it was trained on it?",
             "measure": "auc",
-            "innocent": 0.5,
-            "compared_with": "forget_holdout",
-            "num_images": 97,
             "status": "blind",
             "why": "the original model's auc is 0.54 (95 % interval 0.47 to 0.61), which includes 0.5, the value of a "
             "model that never saw the images",
@@ -115,11 +109,9 @@ def made_audits(*, reference=True):
             "facts": {"num_folds": 5},
         },
         "relearning": {
+            **{"innocent": None, "compared_with": "", "num_images": 64},
             "question": "If somebody trains the model on a few of the images again, does it remember the others?",
             "measure": "relearning_db",
-            "innocent": None,
-            "compared_with": "",
-            "num_images": 64,
             "status": "measured" if reference else "undecided",
             "why": "reference and original model differ by -1.2 (95 % interval -1.3 to -1.1) in relearning_db"
             if reference
@@ -127,27 +119,17 @@ def made_audits(*, reference=True):
             "models": {name: {"relearning_db": score(levels[name] - 9.71, 0.1)} for name in models},
             "differences": {"unlearned-reference": {"relearning_db": score(0.06, 0.1)}} if reference else {},
             "curves": {
-                name: {
-                    "step": [0.0, 30.0, 60.0],
-                    "others_psnr_db": [levels[name], 9.0, 9.6],
-                    "shown_psnr_db": [8, 9, 10],
-                }
+                name: {"step": [0, 30, 60], "others_psnr_db": [levels[name], 9.0, 9.6], "shown_psnr_db": [8, 9, 10]}
                 for name in models
             },
             "facts": {"teacher_level_db": 9.71, "num_shown": 64, "censored": ["reference"] if reference else []},
         },
         "recovery": {
+            **{"innocent": None, "compared_with": "", "num_images": 0, **no_attack},
             "question": "Could somebody train another decoder that paints the images back?",
             "measure": "recovery_gap_db",
-            "innocent": None,
-            "compared_with": "",
-            "num_images": 0,
             "status": "undecided",
             "why": "50 images of retain_holdout are needed, there are 12",
-            "models": {},
-            "differences": {},
-            "curves": {},
-            "facts": {},
         },
     }
 
@@ -180,11 +162,7 @@ def line(name, measure, outcome, numbers, bound):
     """A line as the gate writes it."""
     value, low, high = numbers
     return {
-        "name": name,
-        "measure": measure,
-        "value": value,
-        "low": low,
-        "high": high,
+        **{"name": name, "measure": measure, "value": value, "low": low, "high": high},
         "bound": bound,
         "outcome": outcome,
         "why": f"{measure}: {value} is what was found, wanted {bound}",
@@ -194,48 +172,35 @@ def line(name, measure, outcome, numbers, bound):
 
 
 def made_verdicts(outcome="pass"):
-    psnr_change = "hole_psnr_db, unlearned minus teacher"
-    forgotten = [
-        line("forgetting", f"forget {psnr_change}", outcome, (-1.48, -1.57, -1.39), "at most -0.8"),
-        line("retention", f"retain {psnr_change}", "pass", (-0.23, -0.32, -0.14), "at least -0.5"),
-    ]
-    as_unseen = [
-        line(
-            "spread of outputs",
-            "forget output_spread, unlearned divided by reference",
-            "fail",
-            (0.2625, 0.2411, 0.2837),
-            "at least 0.85 and at most 1.15",
-        ),
-        line(
-            "distance to the reference's outputs",
-            "forget reference_psnr_db, unlearned minus teacher",
-            "undecided",
-            (None, None, None),
-            "at least 0",
-        ),
-    ]
+    psnr, spread = "hole_psnr_db, unlearned minus teacher", "output_spread, unlearned divided by reference"
+    closeness = "reference_psnr_db, unlearned minus teacher"
+    forgotten = {
+        "policy": "forgotten",
+        "asks": "the forget images are forgotten and the others kept",
+        "if_passed": "The forget images are no longer completed as before.",
+        "preset": "",
+        "outcome": outcome,
+        "lines": [
+            line("forgetting", f"forget {psnr}", outcome, (-1.48, -1.57, -1.39), "at most -0.8"),
+            line("retention", f"retain {psnr}", "pass", (-0.23, -0.32, -0.14), "at least -0.5"),
+        ],
+    }
+    between = "at least 0.85 and at most 1.15"
+    as_unseen = {
+        "policy": "as_unseen",
+        "asks": "forget images are completed as if never seen",
+        "if_passed": "Forget images are completed as if never seen.",
+        "preset": "as-unseen",
+        "outcome": "fail",
+        "lines": [
+            line("spread of outputs", f"forget {spread}", "fail", (0.2625, 0.2411, 0.2837), between),
+            line("distance to the reference's outputs", f"forget {closeness}", "undecided", (None,) * 3, "at least 0"),
+        ],
+    }
     return {
         "schema_version": 3,
         "deciding": "forgotten",
-        "verdicts": {
-            "forgotten": {
-                "policy": "forgotten",
-                "asks": "the forget images are forgotten and the others kept",
-                "if_passed": "The forget images are no longer completed as before.",
-                "preset": "",
-                "outcome": outcome,
-                "lines": forgotten,
-            },
-            "as_unseen": {
-                "policy": "as_unseen",
-                "asks": "forget images are completed as if never seen",
-                "if_passed": "Forget images are completed as if never seen.",
-                "preset": "as-unseen",
-                "outcome": "fail",
-                "lines": as_unseen,
-            },
-        },
+        "verdicts": {"forgotten": forgotten, "as_unseen": as_unseen},
         "sentence": "Policy forgotten says pass, but as_unseen says fail, because outputs are too much alike.",
     }
 
@@ -262,28 +227,17 @@ def made_embeddings(num=40):
 
 def made_facts(**changes):
     """The demo's facts: everything measured, forget images shown. Changes replace fields."""
+    not_terms = {"phase": "unlearn", "learning_rate": 1e-3}
     facts = ReportFacts(
         metrics=made_metrics(),
         verdicts=made_verdicts(),
         pictures=[made_grid(name, chosen) for name in SETS for chosen in ("worst", "random")],
         embeddings=made_embeddings(),
         steps=[
-            {
-                "step": step,
-                "total": 3.0 / step + 0.2,
-                "retain": 0.1 - 0.1 / step,
-                "forget": 1.4 / step,
-                "phase": "unlearn",
-                "learning_rate": 1e-3,
-            }
+            {"step": step, "total": 3 / step + 0.2, "retain": 0.1 - 0.1 / step, "forget": 1.4 / step, **not_terms}
             for step in range(1, 151)
         ],
-        lineage={
-            "Teacher sha256": "a" * 64,
-            "Split manifest sha256": "b" * 64,
-            "Objective": "encoder_l2",
-            "alpha": "2",
-        },
+        lineage={"Teacher sha256": "a" * 64, "Split manifest sha256": "b" * 64, "alpha": "2"},
         requests=[RequestFacts(id="digit-3", received="2024-05-02", due="2024-06-02")],
         due="2024-06-02",
         method={"objective": "encoder_l2", "alpha": 2.0, "steps": 150},

@@ -80,15 +80,6 @@ def test_embeddings_that_mark_forget_images_fail_and_those_that_do_not_pass(mark
     assert (entries["linear_probe"]["status"], line.outcome) == ("measured", outcome), line.why
 
 
-@pytest.mark.parametrize("audit", NEW)
-def test_an_audit_that_was_not_made_leaves_its_line_undecided(found, audit):
-    metrics = found["innocent"]
-    others = {name: entry for name, entry in metrics["audits"].items() if name != audit}
-    line = lines_on_audits({**metrics, "audits": others})[audit]
-    assert (line.outcome, line.value) == ("undecided", None)
-    assert f"the audit was not made (a sweep makes none); add {audit} to evaluate.audits.run and evaluate" in line.why
-
-
 @pytest.mark.parametrize("name", EVALUATED)
 def test_an_audit_that_cannot_tell_the_original_from_the_reference_passes_nobody(name):
     """The original stands for the reference too: whatever is like it, nothing is known of what is innocent."""

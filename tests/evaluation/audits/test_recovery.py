@@ -9,20 +9,13 @@ from i2i_unlearn.evaluation.audits.recovery import AUDIT, FreshDecoder, as_token
 from i2i_unlearn.evaluation.metrics.bootstrap import measured
 from i2i_unlearn.models.base import Embedding
 from i2i_unlearn.models.operators import make_operator
-from i2i_unlearn.support.errors import UserError
 from tests.evaluation.audits.guilty import Counter, blocks, digest, generator, image_set, inputs_of, known, make
 
 
 @pytest.fixture(scope="module")
 def attacked():
-    counter = Counter()
     models = {"teacher": known().guilty, "reference": known().innocent}
-    before = {name: digest(model) for name, model in models.items()}
-    inputs = inputs_of(models, known().sets)
-    found = AUDIT.attack(inputs, counter)
-    assert {name: digest(model) for name, model in models.items()} == before
-    assert counter.units == AUDIT.units(inputs)
-    return found
+    return AUDIT.attack(inputs_of(models, known().sets), Counter())
 
 
 def interval(attacked, model):
@@ -43,14 +36,6 @@ def test_the_difference_between_models_is_paired(attacked):
     # Both models are judged on the same draws of the same images, so their difference varies less than one of them.
     teacher, reference = (attacked.measures[name]["recovery_gain_db"] for name in ("teacher", "reference"))
     assert teacher.minus(reference).samples_K.std() < np.hypot(teacher.samples_K.std(), reference.samples_K.std())
-
-
-def test_same_seed_same_numbers():
-    inputs = inputs_of({"teacher": known().innocent}, known().sets, recovery_steps=2)
-    before = torch.random.get_rng_state()
-    one, two = (AUDIT.attack(inputs, Counter()) for _ in range(2))
-    assert one.curves == two.curves
-    assert torch.random.get_rng_state().equal(before)
 
 
 def test_embeddings_that_are_kept_are_those_that_would_be_made_again(monkeypatch):
@@ -135,11 +120,3 @@ def test_without_enough_images_of_the_forgotten_classes_those_of_others_are_comp
     found = AUDIT.attack(inputs, Counter())
     assert (found.compared_with, found.num_images) == ("retain_holdout", 30)
     assert not found.innocent_holds  # the classes differ: only the reference tells
-
-
-def test_weights_that_are_not_finite_are_told_with_the_audit():
-    broken = make()
-    broken.model.vit.layernorm.weight.fill_(float("nan"))
-    sets = {"forget": blocks(6, 1), "retain": blocks(6, 2), "retain_holdout": blocks(6, 3)}
-    with pytest.raises(UserError, match=r"audit recovery: .*step 1: the loss is not finite"):
-        AUDIT.attack(inputs_of({"teacher": broken}, sets, recovery_steps=1), Counter())

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from i2i_unlearn.evaluation.audits.relearning import (
     AUDIT,
@@ -14,61 +13,33 @@ from i2i_unlearn.evaluation.audits.relearning import (
     measures,
 )
 from i2i_unlearn.evaluation.metrics.bootstrap import measured
-from i2i_unlearn.support.errors import UserError
 from tests.evaluation.audits.guilty import Counter, blocks, digest, image_set, inputs_of, known, make
 
 
 @pytest.fixture(scope="module")
 def attacked():
     """The guilty model as teacher; as unlearned one a copy of it that was only put out of step; the innocent."""
-    before = {name: digest(model) for name, model in models().items()}
-    counter = Counter()
-    inputs = inputs_of(models(), known().sets)
-    return AUDIT.attack(inputs, counter), counter.units, AUDIT.units(inputs), before
+    models = {"teacher": known().guilty, "unlearned": known().guilty, "reference": known().innocent}
+    return AUDIT.attack(inputs_of(models, known().sets), Counter())
 
 
-def models():
-    return {"teacher": known().guilty, "unlearned": known().guilty, "reference": known().innocent}
-
-
-def interval(attacked, model, measure="relearning_db"):
-    found = measured(attacked.measures[model][measure], attacked.num_images)
+def interval(attacked, model):
+    found = measured(attacked.measures[model]["relearning_db"], attacked.num_images)
     return found["low"], found["high"]
 
 
 def test_the_model_that_saw_the_others_has_them_back_and_the_one_that_did_not_has_not(attacked):
-    found = attacked[0]
-    assert interval(found, "teacher")[0] > interval(found, "reference")[1]
-    assert interval(found, "unlearned") == interval(found, "teacher")  # it was not unlearned at all
-    assert found.measures["teacher"]["relearning_steps"].value == 0
-    assert found.measures["reference"]["relearning_steps"].value == found.facts["num_steps"] == 40
-    assert found.facts["censored"] == ["reference"]
+    assert interval(attacked, "teacher")[0] > interval(attacked, "reference")[1]
+    assert interval(attacked, "unlearned") == interval(attacked, "teacher")  # it was not unlearned at all
+    assert attacked.measures["teacher"]["relearning_steps"].value == 0
+    assert attacked.measures["reference"]["relearning_steps"].value == attacked.facts["num_steps"] == 40
+    assert attacked.facts["censored"] == ["reference"]
 
 
 def test_all_models_learn_what_they_are_shown(attacked):
-    for curve in attacked[0].curves.values():
+    for curve in attacked.curves.values():
         assert curve["shown_psnr_db"][-1] > curve["shown_psnr_db"][0] + 0.2
         assert len(curve["step"]) == len(curve["others_psnr_db"]) == len(curve["shown_psnr_db"]) == 7
-
-
-def test_the_models_are_left_as_they_were(attacked):
-    assert {name: digest(model) for name, model in models().items()} == attacked[3]
-    assert not any(parameter.requires_grad for model in models().values() for parameter in model.parameters())
-    assert not any(model.training for model in models().values())
-
-
-def test_the_bar_ends_where_it_said(attacked):
-    assert attacked[1] == attacked[2]
-
-
-def test_same_seed_same_numbers():
-    inputs = inputs_of({"teacher": known().innocent}, known().sets, relearn_steps=3)
-    before = torch.random.get_rng_state()
-    one, two = (AUDIT.attack(inputs, Counter()) for _ in range(2))
-    assert one.curves == two.curves
-    for measure, draws in one.measures["teacher"].items():
-        assert draws.samples_K.tolist() == two.measures["teacher"][measure].samples_K.tolist()
-    assert torch.random.get_rng_state().equal(before)
 
 
 @pytest.mark.parametrize("family", ["mae", "diffusion", "vqgan"])
@@ -136,11 +107,3 @@ def test_a_model_at_the_level_needs_no_step_and_no_image():
 
 def test_a_model_that_never_comes_back_counts_as_the_limit():
     assert value([[0.1, 0.1]] * 3, [0.01, 0.01], "relearning_steps") == [10]
-
-
-def test_weights_that_are_not_finite_are_told_with_the_audit():
-    broken = make()
-    broken.model.vit.layernorm.weight.fill_(float("nan"))
-    inputs = inputs_of({"teacher": broken}, {"forget": blocks(6, 1)}, relearn_steps=1)
-    with pytest.raises(UserError, match=r"audit relearning: .*step 1: the loss is not finite"):
-        AUDIT.attack(inputs, Counter())

@@ -6,22 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import torch
 
 from i2i_unlearn.evaluation.audits import membership, run
 from i2i_unlearn.evaluation.audits.base import Attacked
 from i2i_unlearn.evaluation.audits.table import AUDITS, Entry, Measure
 from i2i_unlearn.evaluation.metrics.bootstrap import Draws
 from i2i_unlearn.support.errors import UserError
-from tests.evaluation.audits.guilty import Counter, blocks, inputs_of, known
-
-
-class Pixels:
-    """An extractor that costs nothing: the pixels."""
-
-    num_features = 64
-
-    def __call__(self, images_BCHW):
-        return images_BCHW.flatten(1).cpu()
+from tests.evaluation.audits.guilty import Counter, blocks, digest, inputs_of, known, make
 
 
 def draws(value, spread=0.1):
@@ -118,7 +110,7 @@ def test_a_limit_on_images_is_named_where_it_is_the_reason(made):
 def test_the_bar_is_as_long_as_what_is_done(made):
     counter = Counter()
     entry = run.run_audits(inputs(), counter)["made"]
-    assert counter.units == run.units_of(inputs()) == 7
+    assert counter.units.total() == run.units_of(inputs()) == 7
     assert entry["status"] == "measured"
     assert entry["models"]["teacher"]["auc"]["num_images"] == 20
 
@@ -144,26 +136,39 @@ def test_the_table_tells_the_truth(name):
     assert audit.min_images >= 30
 
 
-def test_every_audit_finds_what_the_table_says_and_can_be_written(monkeypatch):
+def test_every_audit_finds_what_the_table_says_again_and_leaves_the_models_alone(monkeypatch):
     monkeypatch.setattr(membership, "FEWEST_FOR_TPR", 100)
     models = {"teacher": known().guilty, "unlearned": known().innocent, "reference": known().innocent}
+    before, state = [digest(model) for model in models.values()], torch.random.get_rng_state()
     sets = {**known().sets, "retain_holdout": blocks(60, 4)}
-    settings = {"run": list(AUDITS), "relearn_steps": 10, "recovery_steps": 10}
-    inputs = replace(inputs_of(models, sets, **settings), extractor=Pixels())
+    inputs = inputs_of(models, sets, run=list(AUDITS), relearn_steps=10, recovery_steps=10)
     counter = Counter()
     found = run.run_audits(inputs, counter)
-    assert counter.units == run.units_of(inputs)
+    assert counter.units == {name: audit.load().units(inputs) for name, audit in AUDITS.items()}
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert run.run_audits(inputs, Counter()) == found  # the same seed
     for name, entry in found.items():
         assert set(entry["models"]) == set(models)
+        assert set(entry["differences"]) == {"unlearned-teacher", "unlearned-reference", "reference-teacher"}
         for measures in (*entry["models"].values(), *entry["differences"].values()):
             assert set(measures) == set(AUDITS[name].measures)
+    assert [digest(model) for model in models.values()] == before
+    assert not any(part.requires_grad for model in models.values() for part in model.parameters())
+    assert not any(model.training for model in models.values())
+    assert torch.random.get_rng_state().equal(state)
 
 
-def test_the_same_seed_gives_the_same_findings():
-    models = {"teacher": known().guilty, "unlearned": known().innocent, "reference": known().innocent}
-    sets = {**known().sets, "retain_holdout": blocks(60, 4)}
-    names = ["linear_probe", "perturbation"]
-    one, again = (run.run_audits(inputs_of(models, sets, run=names), Counter()) for _ in range(2))
-    assert one == again
-    assert set(one["perturbation"]["differences"]) == {"unlearned-teacher", "unlearned-reference", "reference-teacher"}
+@pytest.mark.parametrize(
+    ("audit", "words"),
+    [
+        ("membership", "a model gives numbers that are not finite"),
+        ("recovery", "step 1: the loss is not finite"),
+        ("relearning", "step 1: the loss is not finite"),
+    ],
+)
+def test_a_broken_model_is_told_with_the_audit(audit, words):
+    broken = make()
+    broken.model.vit.layernorm.weight.fill_(float("nan"))
+    inputs = inputs_of({"teacher": broken}, known().sets, relearn_steps=1, recovery_steps=1)
+    with pytest.raises(UserError, match=f"audit {audit}: .*{words}"):
+        AUDITS[audit].load().attack(inputs, Counter())
