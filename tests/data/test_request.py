@@ -48,7 +48,7 @@ def selecting(**selector):
 # --- files ---
 
 
-def test_what_was_written_is_what_is_read(tmp_path):
+def test_what_was_written_is_what_is_read_and_is_never_overwritten(tmp_path):
     given = request(
         due="2026-05-01",
         extension_reason="many images",
@@ -58,28 +58,18 @@ def test_what_was_written_is_what_is_read(tmp_path):
     )
     write_request(given, tmp_path / "r1.yaml")
     assert read_request(tmp_path / "r1.yaml") == given
+    with says(UserError, "r1.yaml", "already exists", "choose another id"):
+        write_request(request(note="other"), tmp_path / "r1.yaml")
+    assert read_request(tmp_path / "r1.yaml") == given
 
 
-def test_a_hand_written_request_is_read(tmp_path):
+def test_a_hand_written_request_is_read_and_keeps_near_copies_unless_it_says_otherwise(tmp_path):
     (tmp_path / "r1.yaml").write_text(GOOD)
     found = read_request(tmp_path / "r1.yaml")
     assert (found.received, found.due) == (datetime.date(2026, 1, 31), datetime.date(2026, 2, 28))
-    assert found.selector.labels == ("dog",)
-
-
-def test_a_request_without_a_word_for_near_copies_keeps_them(tmp_path):
-    (tmp_path / "r1.yaml").write_text(GOOD)
-    assert read_request(tmp_path / "r1.yaml").near_duplicates == "keep"
+    assert (found.selector.labels, found.near_duplicates) == (("dog",), "keep")
     assert b"near_duplicates" not in request_bytes(request(near_duplicates="keep"))
     assert b"near_duplicates: include\n" in request_bytes(request(near_duplicates="include"))
-
-
-def test_a_request_is_never_overwritten(tmp_path):
-    write_request(request(), tmp_path / "r1.yaml")
-    before = (tmp_path / "r1.yaml").read_bytes()
-    with says(UserError, "r1.yaml", "already exists", "choose another id"):
-        write_request(request(note="other"), tmp_path / "r1.yaml")
-    assert (tmp_path / "r1.yaml").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -108,50 +98,38 @@ def test_every_fault_of_a_request_file_is_one_line(tmp_path, old, new, fault):
         read_request(tmp_path / "r1.yaml")
 
 
-def test_a_request_file_that_is_not_utf_8_is_told(tmp_path):
-    (tmp_path / "r1.yaml").write_bytes(GOOD.encode() + b"note: caf\xe9\n")
-    with says(UserError, "r1.yaml: not valid YAML"):
+@pytest.mark.parametrize(
+    ("content", "key_words"),
+    [
+        (None, ("no such forget request", "i2i-unlearn request add")),
+        (b"", ("the keys of a forget request", "found NoneType")),
+        (b"- a\n", ("the keys of a forget request", "found list")),
+        (GOOD.encode() + b"note: caf\xe9\n", ("not valid YAML",)),
+        (
+            b"id: r1\nnot: x\nselector: {labels: [dog]}\n",  # all faults at once
+            ("received is missing", "due is missing", "basis is missing", "not is not a known key"),
+        ),
+    ],
+)
+def test_a_file_that_is_no_request_is_told(tmp_path, content, key_words):
+    if content is not None:
+        (tmp_path / "r1.yaml").write_bytes(content)
+    with says(UserError, "r1.yaml: ", *key_words):
         read_request(tmp_path / "r1.yaml")
 
 
-def test_all_faults_are_told_at_once(tmp_path):
-    (tmp_path / "r1.yaml").write_text("id: r1\nnot: x\nselector: {labels: [dog]}\n")
-    with says(UserError, "received is missing", "due is missing", "basis is missing", "not is not a known key"):
-        read_request(tmp_path / "r1.yaml")
-
-
-@pytest.mark.parametrize(("content", "fault"), [("- a\n", "found list"), ("", "found NoneType")])
-def test_a_file_that_is_no_request_is_told(tmp_path, content, fault):
-    (tmp_path / "r1.yaml").write_text(content)
-    with says(UserError, "r1.yaml", "the keys of a forget request", fault):
-        read_request(tmp_path / "r1.yaml")
-
-
-def test_a_missing_request_is_told_with_the_command_that_files_one(tmp_path):
-    with says(UserError, "r1.yaml", "i2i-unlearn request add"):
-        read_request(tmp_path / "r1.yaml")
-
-
-def test_requests_of_a_folder_come_sorted(tmp_path):
-    for id_ in ("b", "a"):
+def test_the_requests_of_a_folder_and_those_that_are_named_come_sorted(tmp_path):
+    for id_ in ("b", "c", "a"):
         write_request(request(id=id_), tmp_path / f"{id_}.yaml")
-    assert list(read_requests(tmp_path)) == ["a", "b"]
-
-
-def test_the_named_requests_are_read(tmp_path):
-    for id_ in ("a", "b", "c"):
-        write_request(request(id=id_), tmp_path / f"{id_}.yaml")
+    assert list(read_requests(tmp_path)) == ["a", "b", "c"]
     active, erased = read_named_requests(tmp_path, ["c", "a"], ["b"])
     assert [one.id for one in active] == ["a", "c"]
     assert [one.id for one in erased] == ["b"]
 
 
-def test_no_active_request_is_told_with_the_command_that_files_one(tmp_path):
+def test_no_active_request_and_an_id_both_active_and_erased_are_told(tmp_path):
     with says(UserError, "split.requests is empty", "i2i-unlearn request add"):
         read_named_requests(tmp_path, [], ["a"])
-
-
-def test_an_id_cannot_be_active_and_erased(tmp_path):
     with says(UserError, "split.requests", "split.erased", "both name a;", "one of them"):
         read_named_requests(tmp_path, ["a"], ["a", "b"])
 
@@ -202,9 +180,10 @@ def test_an_ids_file_that_holds_no_ids_is_refused(tmp_path, content, fault):
         read_request(tmp_path / "r1.yaml")
 
 
-def test_a_label_that_matches_nothing_is_told_with_the_labels_there_are():
+def test_a_label_that_matches_nothing_is_told_unless_the_request_is_fulfilled():
     with says(UserError, "'r1'", "label 'bird'", "cat, dog"):
         select(selecting(labels=["dog", "bird"]), INDEX)
+    assert select(selecting(labels=["dog", "bird"]), INDEX, strict=False).tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize(("column", "word"), [("subjects", "subjects"), ("sample_ids", "sample ids")])
@@ -212,10 +191,6 @@ def test_unknown_subjects_and_ids_are_counted_but_not_named(column, word):
     with says(UserError, f"1 of 2 {word} match no image", "entry 2", "i2i-unlearn data show") as caught:
         select(selecting(**{column: ["anna" if column == "subjects" else "a", "mallory"]}), INDEX)
     assert "mallory" not in str(caught.value)
-
-
-def test_images_of_a_fulfilled_request_may_have_left():
-    assert select(selecting(labels=["dog", "bird"]), INDEX, strict=False).tolist() == [False, True, True]
 
 
 def test_a_request_cannot_be_changed():

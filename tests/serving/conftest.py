@@ -53,8 +53,7 @@ def guard_folder(tmp_path: Path) -> Callable[..., Path]:
     import torch
 
     from i2i_unlearn.models.extractors import load_extractor
-    from i2i_unlearn.serving.guard.filter import probe_features
-    from i2i_unlearn.serving.guard.similarity import around, features_of
+    from i2i_unlearn.serving.guard.filter import around, features_of, probe_features
     from i2i_unlearn.serving.guard.store import GuardFacts, Stored, write_guard
 
     def make(images: np.ndarray, expires: datetime.date = datetime.date(2999, 1, 1)) -> Path:

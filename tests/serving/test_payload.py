@@ -39,12 +39,9 @@ def test_numbers_of_any_type_are_pixels_if_they_are_whole():
         assert (asked.images_BHWC.dtype, asked.encoded) == (np.uint8, False)
         np.testing.assert_array_equal(asked.images_BHWC[0], GREY)
     assert read((GREY > 100)[None]).images_BHWC.max() == 1
+    assert read(GREY[None][:0]).images_BHWC.shape == (0, 6, 8, 1)  # no image is no fault
     for wrong in (GREY + 0.5, GREY.astype(int) - 1, GREY.astype(int) + 100, np.full(GREY.shape, np.nan)):
         assert "whole numbers from 0 to 255" in line(wrong[None])
-
-
-def test_no_image_is_no_fault():
-    assert read(np.empty((0, 6, 8, 1), dtype=np.uint8)).images_BHWC.shape == (0, 6, 8, 1)
 
 
 def test_jpeg_and_a_data_url_are_read():
@@ -92,24 +89,17 @@ def test_masks_that_make_no_sense_are_refused():
     assert line({"image": [png(GREY)] * 2, "visible": [None]}).startswith("1 masks were sent for 2 images")
 
 
-def compressed(chunk: bytes, content: bytes) -> bytes:
-    """A chunk of a PNG."""
-    return len(content).to_bytes(4, "big") + chunk + content + zlib.crc32(chunk + content).to_bytes(4, "big")
-
-
-def test_a_small_file_that_unpacks_to_much_is_refused_unpacked_or_not():
+def test_a_file_that_is_large_or_unpacks_to_much_is_refused_unpacked_or_not():
     good = as_bytes(GREY)
-    text = compressed(b"zTXt", b"a\x00\x00" + zlib.compress(b" " * 100_000_000, 9))
+    chunk = b"zTXt" + b"a\x00\x00" + zlib.compress(b" " * 100_000_000, 9)
+    text = (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
     stuffed = good[:33] + text + good[33:]  # behind the header
     assert len(stuffed) < 110_000
     assert line([in_base64(stuffed)]) == "image 1: is neither PNG nor JPEG; send one of these in base64"
     wide = io.BytesIO()
     Image.new("1", (30_000, 30_000)).save(wide, "PNG")
     assert line([in_base64(wide.getvalue())]).startswith("image 1: is")
-
-
-def test_a_file_of_more_bytes_than_any_picture_of_the_size_has_is_refused():
-    most = 8 * 6 * 8 + 2**20
+    most = 8 * 6 * 8 + 2**20  # more than any picture of the size has
     assert line([in_base64(bytes(most + 3))]).startswith(f"image 1: has more than {most} bytes")
 
 
@@ -130,6 +120,7 @@ def test_a_truncated_file_is_refused(length):
         ([png(GREY)[:-3]], "image 1: is not base64"),
         (["R0lGODdhAQABAIAAAAAAAAAAACwAAAAAAQABAAACAkQBADs="], "image 1: is neither PNG nor JPEG"),  # a GIF
         ([png(COLOUR)], "image 1: is a colour picture; send a grey one"),
+        ([png(GREY), png(GREY[:5])], "image 2: is 5 x 8 pixels (height x width); the model takes 6 x 8"),
         (np.zeros((1, 1, 6, 8)), r"images of shape (1, 1, 6, 8) were sent; the model takes (images, 6, 8, 1)"),
         (GREY, "images of shape (6, 8, 1) were sent"),
         ([[1, 2], [3]], "the images differ in size or do not hold numbers only"),

@@ -55,20 +55,20 @@ def test_an_active_request_makes_forget_and_forget_holdout(zoo):
     assert abs((birds == "retain_holdout").mean() - 0.3) < 0.13
 
 
-def test_an_erased_request_takes_its_images_out_of_every_use(zoo):
-    roles = zoo.split(requests=["anna"], erased=["cats"])
-    assert named(roles)[:4] == ["erased", "erased", "forget", "forget_holdout"]
-    assert zoo.manifest.of(*(role for role in ROLES if role != "erased"))["row"].min() == 2
+FORGOTTEN, ERASED, KEPT = ["forget", "forget_holdout"], ["erased", "erased"], ["retain", "retain_holdout"]
 
 
-def test_what_is_erased_stays_erased_when_a_new_request_selects_it_too(zoo):
+@pytest.mark.parametrize(
+    ("requests", "erased", "roles"),
+    [
+        (["anna"], ["cats"], [*ERASED, *FORGOTTEN, *KEPT]),
+        (["all-dogs"], ["anna"], [*KEPT, *ERASED, *FORGOTTEN]),  # erased stays erased, although selected again
+        (["cats", "anna"], [], [*FORGOTTEN, *FORGOTTEN, *KEPT]),
+    ],
+)
+def test_several_requests_are_forgotten_together_and_what_is_erased_is_out_of_every_use(zoo, requests, erased, roles):
     zoo.request("all-dogs", labels=["dog"])
-    roles = zoo.split(requests=["all-dogs"], erased=["anna"])
-    assert named(roles)[2:] == ["erased", "erased", "forget", "forget_holdout"]
-
-
-def test_several_active_requests_are_forgotten_together(zoo):
-    assert named(zoo.split(requests=["cats", "anna"]))[:4] == ["forget", "forget_holdout", "forget", "forget_holdout"]
+    assert named(zoo.split(requests=requests, erased=erased)) == roles
 
 
 def test_a_new_request_moves_no_image_between_train_and_holdout(zoo):
@@ -94,17 +94,13 @@ def test_proxy_labels_name_the_proxy_retain_set(zoo):
     assert set(roles[6:]) == {"retain", "retain_holdout"}
 
 
-def test_fractions_move_only_what_they_name(zoo):
+def test_fractions_move_only_what_they_name_and_a_larger_one_keeps_what_a_smaller_one_took(zoo):
     plain = zoo.split()
+    small = zoo.split(proxy_fraction=0.2) == "proxy_retain"
     moved = zoo.split(proxy_fraction=0.5, unseen_target_fraction=0.5)
     changes = {(before, after) for before, after in zip(plain, moved, strict=True) if before != after}
     assert changes == {("retain", "proxy_retain"), ("retain_holdout", "unseen_target")}
-
-
-def test_a_larger_fraction_keeps_what_a_smaller_one_took(zoo):
-    small = zoo.split(proxy_fraction=0.2) == "proxy_retain"
-    large = zoo.split(proxy_fraction=0.6) == "proxy_retain"
-    assert large[small].all()
+    assert (moved == "proxy_retain")[small].all()
 
 
 def test_a_cap_leaves_so_many_of_each_class(zoo):
@@ -134,26 +130,15 @@ def test_with_a_cap_one_more_image_moves_at_most_one_of_its_class(zoo):
 # --- the manifest ---
 
 
-def test_the_same_split_gives_the_same_bytes(zoo):
-    zoo.split()
-    first = (zoo.root / "splits/manifest.parquet").read_bytes()
-    zoo.split()
-    assert (zoo.root / "splits/manifest.parquet").read_bytes() == first
-
-
-def test_the_key_changes_the_codes_and_nothing_else(zoo):
+def test_rows_carry_the_code_of_their_sample_id_and_the_key_changes_nothing_else(zoo):
     zoo.split()
     first = zoo.manifest.rows
+    assert first["hmac_id"][2] == hmac_id(load_key(zoo.key), "secret-3")
     zoo.key = str(create_key(str(zoo.root / "other-key")))
     zoo.split()
     second = zoo.manifest.rows
     assert not set(first["hmac_id"]) & set(second["hmac_id"])
     assert first.drop(columns="hmac_id").equals(second.drop(columns="hmac_id"))
-
-
-def test_rows_carry_the_code_of_their_sample_id(zoo):
-    zoo.split()
-    assert zoo.manifest.rows["hmac_id"][2] == hmac_id(load_key(zoo.key), "secret-3")
 
 
 def test_summary_holds_the_facts_and_neither_output_nor_log_names_a_sample(zoo, capfd):
@@ -217,14 +202,11 @@ def refused(world, *key_words, **changes):
     assert sorted(p.name for p in world.root.iterdir() if p.name.startswith(".")) == []
 
 
-def test_a_missing_key_is_refused(zoo):
-    zoo.key = str(zoo.root / "no-key")
-    refused(zoo, "no-key", "i2i-unlearn data key")
-
-
-def test_missing_images_are_refused(world):
+def test_missing_images_and_a_missing_key_are_refused(world):
     world.request("cats", labels=["cat"])
     refused(world, "no image shard", "i2i-unlearn data embedded digits --out data")
+    world.key = str(world.root / "no-key")
+    refused(world, "no-key", "i2i-unlearn data key")
 
 
 # --- the same bytes under two ids ---
@@ -243,14 +225,9 @@ def test_copies_selected_differently_are_refused_by_place(zoo, label, part, chan
     refused(zoo, "s.parquet row 0", "t.parquet row 0", "the same image", "(2 images are affected)", **changes)
 
 
-def test_copies_selected_alike_have_the_same_role(zoo):
-    zoo.images(image(900, "cat", "val", content=b"bytes 1"), image(901, "dog", "val", content=b"bytes 5"), name="t")
-    roles = zoo.split()
-    assert roles["secret-1"] == roles["secret-900"] == "forget"
-    assert roles["secret-5"] == roles["secret-901"] == "retain"
-
-
-def test_a_copy_of_a_proxy_image_is_a_proxy_image(zoo):
-    zoo.images(image(900, "bird", "train", content=b"bytes 5"), name="t")
-    roles = zoo.split(proxy_labels=["dog"])
-    assert roles["secret-5"] == roles["secret-900"] == "proxy_retain"
+def test_copies_selected_alike_have_the_same_role_also_as_proxy_images(zoo):
+    zoo.images(image(900, "cat", "val", content=b"bytes 1"), image(901, "bird", "val", content=b"bytes 5"), name="t")
+    for proxy_labels, role in (([], "retain"), (["dog"], "proxy_retain")):
+        roles = zoo.split(proxy_labels=proxy_labels)
+        assert roles["secret-1"] == roles["secret-900"] == "forget"
+        assert roles["secret-5"] == roles["secret-901"] == role

@@ -50,12 +50,9 @@ def file(world, id_, near_duplicates="keep", subject=""):
     world.request(id_, near_duplicates, subjects=[subject or id_])
 
 
-def done(world):
-    return {what: world.facts[f"near_duplicates_{what}"] for what in ("included", "dropped", "kept")}
-
-
 TRAINED_COPIES = ["copy-of-anna", "copy-of-what-is-held-out"]
 HELD_OUT = ["anna-held-out", "held-out-copy-of-anna"]
+STRANGERS_HELD_OUT = ["stranger-1", "stranger-3", "stranger-5"]
 
 
 @pytest.mark.parametrize(
@@ -66,31 +63,19 @@ HELD_OUT = ["anna-held-out", "held-out-copy-of-anna"]
         ("keep", "retain", {"included": 0, "dropped": 2, "kept": 2}),
     ],
 )
-def test_the_requests_word_decides_over_copies_that_were_trained_on(world, word, role, counts):
+def test_the_requests_word_decides_over_copies_that_were_trained_on_and_held_out_ones_are_dropped(
+    world, word, role, counts
+):
     file(world, "anna", near_duplicates=word)
     roles = world.split()
     assert roles["anna"] == "forget"
     assert list(roles[TRAINED_COPIES]) == [role, role]
     assert list(roles[["ben", "copy-of-ben"]]) == ["retain", "retain"]  # nobody asked
-    assert done(world) == counts
+    assert list(roles[HELD_OUT]) == ["dropped", "dropped"]
+    assert list(roles[STRANGERS_HELD_OUT]) == ["retain_holdout"] * 3
+    assert {what: world.facts[f"near_duplicates_{what}"] for what in counts} == counts
     assert world.facts["num_near_duplicates"] == 4
     assert world.facts["near_duplicates_words"] == f"anna:{word}"
-
-
-@pytest.mark.parametrize("word", ["include", "drop", "keep"])
-def test_what_is_held_out_is_dropped_where_a_near_copy_was_trained_on(world, word):
-    file(world, "anna", near_duplicates=word)
-    roles = world.split()
-    assert list(roles[HELD_OUT]) == ["dropped", "dropped"]
-    assert list(roles[["stranger-1", "stranger-3", "stranger-5"]]) == ["retain_holdout"] * 3
-
-
-def test_a_request_without_a_word_keeps(world):
-    file(world, "anna")
-    assert "near_duplicates" not in (world.root / "forget/anna.yaml").read_text()
-    world.split()
-    assert world.facts["near_duplicates_words"] == "anna:keep"
-    assert done(world)["kept"] == 2
 
 
 def test_each_request_decides_over_its_own_near_copies(world):
@@ -148,18 +133,16 @@ def test_the_same_split_gives_the_same_bytes(world):
     assert json.loads(written[0][2])["near_duplicates_confirmed_by"] == "pixels"
 
 
-def test_without_the_search_nothing_is_read_and_nothing_moves(world):
+def test_without_the_search_nothing_moves_and_a_word_that_nothing_would_obey_is_refused(world):
+    without = {**SEARCH, "search": False}
     file(world, "anna")
-    roles = world.split(near_duplicates={**SEARCH, "search": False})
+    roles = world.split(near_duplicates=without)
     assert list(roles[[*TRAINED_COPIES, *HELD_OUT]]) == ["retain", "retain", "forget_holdout", "retain_holdout"]
     assert world.facts["near_duplicates_confirmed_by"] == "not searched"
     assert world.listed == []
-
-
-def test_a_word_that_nothing_would_obey_is_refused(world):
     file(world, "anna", near_duplicates="drop")
     with says(UserError, "'anna'", "near_duplicates: drop", "split.near_duplicates.search is false", "true"):
-        world.split(near_duplicates={**SEARCH, "search": False})
+        world.split(near_duplicates=without)
 
 
 def test_including_everything_leaves_nothing_to_retain(world):
@@ -193,11 +176,13 @@ def test_under_keep_copies_of_equal_bytes_stay_an_error(world):
 
 
 @pytest.mark.parametrize(("word", "role"), [("include", "forget"), ("drop", "dropped"), ("keep", "proxy_retain")])
-def test_a_copy_is_a_proxy_image_only_where_it_is_kept(world, word, role):
+def test_a_copy_is_a_proxy_image_only_where_it_is_kept_and_never_a_target_of_the_never_seen(world, word, role):
     file(world, "anna", near_duplicates=word)
-    roles = world.split(proxy_labels=["face"])
+    roles = world.split(proxy_labels=["face"], unseen_target_fraction=1.0)
     assert list(roles[TRAINED_COPIES]) == [role, role]
     assert roles["ben"] == "proxy_retain"
+    assert list(roles[HELD_OUT]) == ["dropped", "dropped"]
+    assert list(roles[STRANGERS_HELD_OUT]) == ["unseen_target"] * 3
 
 
 def test_a_dropped_copy_takes_no_place_under_a_cap(world):
@@ -206,11 +191,3 @@ def test_a_dropped_copy_takes_no_place_under_a_cap(world):
     assert list(roles[TRAINED_COPIES]) == ["dropped", "dropped"]
     assert (roles == "retain").sum() == 2
     assert (roles == "unused").sum() == 3  # of Ben, his copy and three strangers
-
-
-@pytest.mark.parametrize("word", ["include", "drop", "keep"])
-def test_no_held_out_copy_becomes_a_target_of_the_never_seen(world, word):
-    file(world, "anna", near_duplicates=word)
-    roles = world.split(unseen_target_fraction=1.0)
-    assert list(roles[HELD_OUT]) == ["dropped", "dropped"]
-    assert list(roles[["stranger-1", "stranger-3", "stranger-5"]]) == ["unseen_target"] * 3

@@ -5,7 +5,7 @@ import pytest
 from i2i_unlearn.config.sections import SweepConfig
 from i2i_unlearn.method.objectives import OBJECTIVES
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.sweeps.points import DIALS, Point, point_configs, point_of, points_of
+from i2i_unlearn.sweeps.points import DIALS, point_configs, point_of, points_of
 from tests.support.says import says
 
 SECTION = {"objectives": ["encoder_l2"], "alphas": [0.1, 1.0], "epsilons": [0.5], "num_workers": 1}
@@ -26,16 +26,9 @@ def test_every_objective_meets_every_value_of_its_own_dial():
     ]
 
 
-def test_a_run_form_sends_lines_of_text():
-    text = points(objectives="encoder_l2, max_loss", alphas="0.1, 1.0", epsilons="0.5")
+def test_a_run_form_sends_lines_of_text_and_what_is_named_twice_is_one_point():
+    text = points(objectives="encoder_l2, max_loss, encoder_l2", alphas="0.1, 1.0, 1", epsilons="0.5")
     assert text == points(objectives=["encoder_l2", "max_loss"])
-
-
-def test_what_is_named_twice_is_one_point():
-    assert points(objectives="encoder_l2, encoder_l2", alphas="1, 1.0, 0.1") == [
-        "encoder_l2 alpha 1",
-        "encoder_l2 alpha 0.1",
-    ]
 
 
 @pytest.mark.parametrize(
@@ -55,12 +48,9 @@ def test_a_wrong_value_is_named_by_its_place(changes, words):
 
 def test_a_point_is_recognised_in_the_settings_it_was_made_with(params_with):
     settings = params_with()["unlearn"]
-    for point in points_of(SweepConfig(**SECTION | {"objectives": ["encoder_l2", "epsilon_constraint"]})):
+    objectives = ["encoder_l2", "epsilon_constraint", "retain_finetune"]
+    for point in points_of(SweepConfig(**SECTION | {"objectives": objectives})):
         assert point_of(settings | point.changes) == point
-
-
-def test_an_objective_without_a_dial_is_one_point_whatever_alpha_says():
-    assert point_of({"objective": "retain_finetune", "alpha": 3}) == Point("retain_finetune", "", None)
 
 
 def test_a_point_changes_its_own_settings_and_nothing_else(tiny_settings):
@@ -69,16 +59,11 @@ def test_a_point_changes_its_own_settings_and_nothing_else(tiny_settings):
     assert unlearn.num_steps == tiny_settings["unlearn"]["num_steps"]
 
 
-def test_no_point_shows_forget_images_whatever_the_settings_say(tiny_settings):
+def test_no_point_shows_forget_images_or_makes_an_audit_whatever_the_settings_say(tiny_settings):
     assert tiny_settings["evaluate"]["show_forget_images"] is True
-    _, evaluate = point_configs({"objective": "encoder_l2"}, {}, tiny_settings)
-    assert evaluate.show_forget_images is False
-
-
-def test_no_audit_is_made_at_a_point(tiny_settings):
     assert tiny_settings["evaluate"]["audits"]["run"]
     _, evaluate = point_configs({"objective": "encoder_l2"}, {}, tiny_settings)
-    assert evaluate.audits.run == []
+    assert (evaluate.show_forget_images, evaluate.audits.run) == (False, [])
 
 
 @pytest.fixture

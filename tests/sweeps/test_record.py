@@ -45,10 +45,16 @@ def runs(client, experiment):
     return parents, {run.info.run_name: run for run in found if run not in parents}
 
 
-def test_a_sweep_is_a_run_and_every_point_a_nested_run_with_its_settings_and_numbers(client, swept, experiment):
-    facts = record.run(swept("a", (0.1, -0.5), (1.0, -3.0)), experiment)
+def test_a_sweep_is_a_run_and_every_point_a_nested_run_recorded_once(client, swept, experiment):
+    table = swept("a", (0.1, -0.5), (1.0, -3.0))
+    facts = record.run(table, experiment)
+    assert record.run(table, experiment) == {**facts, "recorded": "already"}
     (parent,), children = runs(client, experiment)
     assert (facts["run_id"], facts["recorded"]) == (parent.info.run_id, "new")
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"pareto.html", "points.json"}
+    assert parent.data.params["unlearn.num_steps"] == "30"
+    assert "unlearn.alpha" not in parent.data.params
+    assert parent.data.tags["num_points"] == "2"
     assert set(children) == {"encoder_l2 alpha 0.1", "encoder_l2 alpha 1"}
     run = children["encoder_l2 alpha 1"]
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
@@ -57,25 +63,7 @@ def test_a_sweep_is_a_run_and_every_point_a_nested_run_with_its_settings_and_num
     assert (run.data.metrics["retention_db"], run.data.metrics["gap_db"]) == (-0.3, -1.0)
     assert (run.data.tags["gate"], run.data.tags["front"]) == ("pass", "forgetting most, as unseen")
     assert run.info.status == parent.info.status == "FINISHED"
-
-
-def test_the_sweeps_run_holds_page_table_and_common_settings(client, swept, experiment):
-    record.run(swept("a", (0.1, -0.5), (1.0, -3.0)), experiment)
-    (parent,), _ = runs(client, experiment)
-    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"pareto.html", "points.json"}
-    assert parent.data.params["unlearn.num_steps"] == "30"
-    assert "unlearn.alpha" not in parent.data.params
-    assert parent.data.tags["num_points"] == "2"
-
-
-def test_recording_again_changes_nothing(client, swept, experiment):
-    table = swept("a", (0.1, -0.5))
-    record.run(table, experiment)
-    assert record.run(table, experiment)["recorded"] == "already"
-    parents, children = runs(client, experiment)
-    assert (len(parents), len(children)) == (1, 1)
-    history = client.get_metric_history(next(iter(children.values())).info.run_id, "forgetting_db")
-    assert len(history) == 1
+    assert len(client.get_metric_history(run.info.run_id, "forgetting_db")) == 1
 
 
 def test_a_wider_sweep_adds_runs_and_corrects_the_front(client, swept, experiment):

@@ -26,18 +26,19 @@ SMALL = {"max_images": 8, "num_bootstrap": 10}
 STEPS = {"num_steps": 4, "checkpoint_every_steps": 2, "warmup_steps": 1}
 
 
-def settings_of(project, **unlearn):
-    params = project.params(unlearn=STEPS | unlearn, evaluate=SMALL)
+def settings_of(project, **evaluate):
+    params = project.params(unlearn=STEPS, evaluate=SMALL | evaluate)
     return {
         "unlearn": UnlearnConfig.from_params(params).model_dump(mode="json"),
         "evaluate": EvaluateConfig.from_params(params, policies=read_policies(POLICIES)).model_dump(mode="json"),
     }
 
 
-def run(project, out, alphas, *, num_workers=1, objectives="encoder_l2", say=lambda line: None, **unlearn):
-    config = SweepConfig(objectives=objectives, alphas=alphas, epsilons="0.5", num_workers=num_workers)
-    where = (project.images, project.splits, project.teacher, project.artifact("reference"), out)
-    return sweep.run(*where, config, settings_of(project, **unlearn), say=say)
+def run(project, out, alphas, *, num_workers=1, say=lambda line: None, teacher="", reference=None, **settings):
+    config = SweepConfig(objectives="encoder_l2", alphas=alphas, epsilons="0.5", num_workers=num_workers)
+    reference = project.artifact("reference") if reference is None else reference
+    where = (project.images, project.splits, teacher or project.teacher, reference, out)
+    return sweep.run(*where, config, settings_of(project, **settings), say=say)
 
 
 def points_in(out):
@@ -53,37 +54,26 @@ def swept(tiny, tmp_path_factory):
     return out, facts, lines
 
 
+@pytest.fixture
+def copied(swept, tmp_path):
+    """That sweep, to write to."""
+    return Path(shutil.copytree(swept[0], tmp_path / "sweep"))
+
+
 def test_every_point_is_unlearned_and_evaluated_with_its_own_alpha(swept):
     out, facts, lines = swept
-    points = points_in(out)
-    assert set(points) == {"encoder_l2-alpha-0.5", "encoder_l2-alpha-2"}
-    for name, point in points.items():
-        assert json.loads((point / "unlearned/summary.json").read_text())["alpha"] == float(name.rpartition("-")[2])
-        assert (point / "evaluation/report.html").is_file()
     assert (facts["num_points"], facts["computed"]) == (2, 2)
     assert [line.split(":")[0] for line in lines] == ["1/2 encoder_l2 alpha 0.5", "2/2 encoder_l2 alpha 2"]
-
-
-def test_a_point_has_the_weights_that_the_stage_unlearn_gives_for_the_same_settings(swept, tiny, tmp_path):
-    out, _, _ = swept
-    tiny.unlearn(tmp_path / "alone", **STEPS, alpha=0.5)
-    assert digest_folder(points_in(out)["encoder_l2-alpha-0.5"] / "unlearned/model") == digest_folder(
-        tmp_path / "alone/model"
-    )
-
-
-def test_the_table_holds_what_the_points_evaluations_hold(swept):
-    out, _, _ = swept
     table = json.loads((out / "pareto/points.json").read_text())
+    assert table["landmarks"]["reference"] is not None
     points = points_in(out)
+    assert {row["name"].replace(" ", "-") for row in table["points"]} == set(points)
     for row in table["points"]:
         folder = points[row["name"].replace(" ", "-")]
-        metrics = json.loads((folder / "evaluation/metrics.json").read_text())
-        assert (
-            row["forgetting"]["value"] == metrics["differences"]["unlearned-teacher"]["forget"]["hole_psnr_db"]["value"]
-        )
-        assert row["gap"]["value"] == metrics["differences"]["unlearned-reference"]["forget"]["hole_psnr_db"]["value"]
-    assert table["landmarks"]["reference"] is not None
+        assert json.loads((folder / "unlearned/summary.json").read_text())["alpha"] == row["value"]
+        differences = json.loads((folder / "evaluation/metrics.json").read_text())["differences"]
+        for key, pair in (("forgetting", "unlearned-teacher"), ("gap", "unlearned-reference")):
+            assert row[key]["value"] == differences[pair]["forget"]["hole_psnr_db"]["value"]
 
 
 def test_no_file_of_a_sweep_shows_a_forget_image_although_the_settings_would(swept, tiny):
@@ -94,33 +84,35 @@ def test_no_file_of_a_sweep_shows_a_forget_image_although_the_settings_would(swe
     assert not re.search("<img|data:image", (out / "pareto/pareto.html").read_text())
 
 
-def times(out):
-    return {path: path.stat().st_mtime_ns for path in (out / "points").rglob("*") if path.is_file()}
+def test_a_point_has_the_weights_that_the_stage_unlearn_gives_for_the_same_settings(swept, tiny, tmp_path):
+    out, _, _ = swept
+    tiny.unlearn(tmp_path / "alone", **STEPS, alpha=0.5)
+    assert digest_folder(points_in(out)["encoder_l2-alpha-0.5"] / "unlearned/model") == digest_folder(
+        tmp_path / "alone/model"
+    )
 
 
-def test_a_wider_sweep_computes_only_what_is_new_and_a_narrower_one_nothing(swept, tiny, tmp_path):
-    out = tmp_path / "sweep"
-    shutil.copytree(swept[0], out)
-    before = times(out)
-    wider = run(tiny, out, "0.5, 1, 2")
+def times(out, part=""):
+    """When each file of the points was written, of those below a folder `part` if one is named."""
+    files = [path for path in (out / "points").rglob("*") if path.is_file()]
+    return {path: path.stat().st_mtime_ns for path in files if not part or part in path.parts}
+
+
+def test_a_wider_sweep_computes_only_what_is_new_and_a_narrower_one_nothing(copied, tiny):
+    before = times(copied)
+    wider = run(tiny, copied, "0.5, 1, 2")
     assert (wider["num_points"], wider["computed"]) == (3, 1)
-    assert {path: time for path, time in times(out).items() if path in before} == before
-    narrower = run(tiny, out, "2")
+    assert {path: time for path, time in times(copied).items() if path in before} == before
+    narrower = run(tiny, copied, "2")
     assert (narrower["num_points"], narrower["computed"]) == (1, 0)
-    assert set(points_in(out)) == {"encoder_l2-alpha-0.5", "encoder_l2-alpha-1", "encoder_l2-alpha-2"}
+    assert set(points_in(copied)) == {"encoder_l2-alpha-0.5", "encoder_l2-alpha-1", "encoder_l2-alpha-2"}
 
 
-def test_other_settings_of_the_evaluation_train_nothing_again(swept, tiny, tmp_path):
-    out = tmp_path / "sweep"
-    shutil.copytree(swept[0], out)
-    weights = {path: time for path, time in times(out).items() if "unlearned" in path.parts}
-    config = SweepConfig(objectives="encoder_l2", alphas="0.5", epsilons="0.5", num_workers=1)
-    settings = settings_of(tiny)
-    settings["evaluate"]["num_bootstrap"] = 11
-    where = (tiny.images, tiny.splits, tiny.teacher, tiny.artifact("reference"), out)
-    assert sweep.run(*where, config, settings)["computed"] == 1
-    assert {path: time for path, time in times(out).items() if "unlearned" in path.parts} == weights
-    metrics = points_in(out)["encoder_l2-alpha-0.5"] / "evaluation/metrics.json"
+def test_other_settings_of_the_evaluation_train_nothing_again(copied, tiny):
+    weights = times(copied, "unlearned")
+    assert run(tiny, copied, "0.5", num_bootstrap=11)["computed"] == 1
+    assert times(copied, "unlearned") == weights
+    metrics = points_in(copied)["encoder_l2-alpha-0.5"] / "evaluation/metrics.json"
     assert json.loads(metrics.read_text())["num_bootstrap"] == 11
 
 
@@ -133,20 +125,16 @@ def test_two_workers_give_the_bytes_of_one(swept, tiny, tmp_path):
     assert sorted(path.name for path in (tmp_path / "workers").iterdir()) == ["worker-1.log", "worker-2.log"]
 
 
-def test_training_that_diverges_is_a_result_and_the_other_points_stand(swept, tiny, tmp_path):
-    out = tmp_path / "sweep"
-    shutil.copytree(swept[0], out)
-    facts = run(tiny, out, "0.5, 1e39, 2")  # 1e39 is beyond fp32
+def test_training_that_diverges_is_a_result_and_the_other_points_stand(copied, tiny):
+    facts = run(tiny, copied, "0.5, 1e39, 2")  # 1e39 is beyond fp32
     assert (facts["num_points"], facts["num_diverged"], facts["computed"]) == (3, 1, 1)
-    assert "not finite" in (out / "pareto/pareto.html").read_text()
-    assert run(tiny, out, "0.5, 1e39, 2")["computed"] == 0
+    assert "not finite" in (copied / "pareto/pareto.html").read_text()
+    assert run(tiny, copied, "0.5, 1e39, 2")["computed"] == 0
 
 
 def test_a_wrong_input_ends_the_sweep_at_once(tiny, tmp_path):
-    config = SweepConfig(objectives="encoder_l2", alphas="0.5, 1, 2", epsilons="0.5", num_workers=1)
-    where = (tiny.images, tiny.splits, tmp_path / "no-teacher", "", tmp_path / "out")
     with says(UserError, "no-teacher", "config.json"):
-        sweep.run(*where, config, settings_of(tiny))
+        run(tiny, tmp_path / "out", "0.5, 1, 2", teacher=tmp_path / "no-teacher", reference="")
     assert not (tmp_path / "out/pareto").exists()
 
 
@@ -184,11 +172,11 @@ def arguments(project, *more):
 def test_a_sweep_that_was_killed_goes_on_and_trains_no_point_again(command_line, tiny, place, swept):
     noting = {"event": "os.rename", "contains": "point.json"}  # trained and evaluated, not yet noted
     assert command_line(place, *arguments(tiny), moment=noting).code == -signal.SIGKILL
-    weights = {path: time for path, time in times(place / "artifacts/sweep").items() if "unlearned" in path.parts}
+    weights = times(place / "artifacts/sweep", "unlearned")
     assert weights
     ended = command_line(place, *arguments(tiny))
     assert ended.code == 0, ended.err
-    assert {path: time for path, time in times(place / "artifacts/sweep").items() if path in weights} == weights
+    assert times(place / "artifacts/sweep", "unlearned") == weights
     (point,) = points_in(place / "artifacts/sweep").values()
     model = "unlearned/model/model.safetensors"
     assert (point / model).read_bytes() == (points_in(swept[0])["encoder_l2-alpha-0.5"] / model).read_bytes()

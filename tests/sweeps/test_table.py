@@ -39,36 +39,26 @@ def test_without_unseen_images_retention_is_that_of_the_retain_set(tmp_path):
     assert table["landmarks"]["reference"]["retention"]["value"] == 0.05
 
 
-def test_the_front_by_hand(five):
-    # (forgetting, retention): (-.5, -.05) (-1.9, -.3) (-5, -.9) (-.5, -.3) (-2.6, -.25): the fifth beats the second.
+@pytest.mark.parametrize(
+    ("front", "names"),
+    [
+        # (forgetting, retention): (-.5, -.05) (-1.9, -.3) (-5, -.9) (-.5, -.3) (-2.6, -.25): 5 beats 2.
+        ("on_front", ["encoder_l2 alpha 0.1", "encoder_l2 alpha 1", "max_loss alpha 0.25"]),
+        # (|gap|, retention): (1.5, -.05) (.1, -.3) (3, -.9) (1.5, -.3) (.6, -.25): forgetting too much is no merit.
+        ("on_reference_front", ["encoder_l2 alpha 0.1", "encoder_l2 alpha 0.25", "max_loss alpha 0.25"]),
+    ],
+)
+def test_both_fronts_by_hand(five, front, names):
     rows, _ = tabulate(*five)
-    assert [name for name, row in rows.items() if row["on_front"]] == [
-        "encoder_l2 alpha 0.1",
-        "encoder_l2 alpha 1",
-        "max_loss alpha 0.25",
-    ]
-
-
-def test_the_front_towards_the_reference_by_hand(five):
-    # (|gap|, retention): (1.5, -.05) (.1, -.3) (3, -.9) (1.5, -.3) (.6, -.25): forgetting too much is no merit.
-    rows, _ = tabulate(*five)
-    assert [name for name, row in rows.items() if row["on_reference_front"]] == [
-        "encoder_l2 alpha 0.1",
-        "encoder_l2 alpha 0.25",
-        "max_loss alpha 0.25",
-    ]
+    assert [name for name, row in rows.items() if row[front]] == names
 
 
 def test_original_and_reference_are_landmarks(five):
     _, table = tabulate(*five)
-    original, reference = table["landmarks"]["original"], table["landmarks"]["reference"]
-    assert (original["forgetting"]["value"], original["retention"]["value"], original["gap"]["value"]) == (0, 0, 2.0)
-    assert (reference["forgetting"]["value"], reference["retention"]["value"], reference["gap"]["value"]) == (
-        -2,
-        0.05,
-        0,
-    )
-    assert original["closeness"]["value"] == 14.0
+    for name, expected in (("original", [0, 0, 2.0]), ("reference", [-2, 0.05, 0])):
+        landmark = table["landmarks"][name]
+        assert [landmark[key]["value"] for key in ("forgetting", "retention", "gap")] == expected
+    assert table["landmarks"]["original"]["closeness"]["value"] == 14.0
 
 
 def test_without_a_reference_there_is_no_second_front(tmp_path):
@@ -85,11 +75,6 @@ def test_a_point_where_training_diverged_is_listed_and_beats_nobody(tmp_path, fi
     assert (row["gate"], row["on_front"], row["on_reference_front"]) == ("diverged", False, False)
     assert row["forgetting"]["value"] is None
     assert sum(row["on_front"] for row in rows.values()) == 3
-
-
-def test_if_training_diverged_everywhere_that_is_an_error(tmp_path):
-    with says(UserError, "diverged at every point", "step 3: the loss is not finite"):
-        pareto.tabulate([write_point(tmp_path / "bad", diverged="step 3: the loss is not finite")])
 
 
 def test_points_are_also_named_by_other_settings_that_differ(tmp_path):
@@ -113,27 +98,22 @@ def test_points_of_different_teachers_are_refused_by_name(tmp_path, five):
         pareto.tabulate([*five, other])
 
 
-def test_no_points_are_refused_with_what_to_do():
+def test_no_points_no_folder_of_one_and_only_points_that_diverged_are_refused(tmp_path):
     with says(UserError, "i2i-unlearn sweep"):
         pareto.tabulate([])
-
-
-def test_a_folder_that_is_no_point_is_named(tmp_path):
     with says(UserError, "point.json: no such file"):
         pareto.tabulate([tmp_path])
+    with says(UserError, "diverged at every point", "step 3: the loss is not finite"):
+        pareto.tabulate([write_point(tmp_path / "bad", diverged="step 3: the loss is not finite")])
 
 
-def test_run_writes_table_page_and_summary(tmp_path, five):
+def test_run_writes_table_page_and_summary_and_the_same_points_give_the_same_bytes(tmp_path, five):
     facts = pareto.run(five, tmp_path / "out")
-    assert facts["num_points"] == 5
-    assert facts["num_passed"] == 2
+    assert (facts["num_points"], facts["num_passed"]) == (5, 2)
     assert facts["forgetting_most"] == "encoder_l2 alpha 0.1, encoder_l2 alpha 1, max_loss alpha 0.25"
     assert json.loads((tmp_path / "out/summary.json").read_text()) == facts
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["pareto.html", "points.json", "summary.json"]
-
-
-def test_the_same_points_give_the_same_bytes(tmp_path, five):
-    for name in ("a", "b"):
-        pareto.run(five, tmp_path / name)
-    for path in (tmp_path / "a").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+    written = sorted((tmp_path / "out").iterdir())
+    assert [path.name for path in written] == ["pareto.html", "points.json", "summary.json"]
+    pareto.run(five, tmp_path / "again")
+    for path in written:
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()

@@ -1,5 +1,6 @@
 """Commands `request add`, `request list`, `request show`."""
 
+import shlex
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -84,8 +85,6 @@ def _champion(params: Path) -> "Champion | None":
 
 
 def _tell(request: "ForgetRequest", folder: Path, filed: "Filed", committed: bool) -> None:
-    from i2i_unlearn.data.commit_steps import as_line
-
     typer.echo(f"wrote {folder / request.id}.yaml: it selects {filed.num_selected} images and is due {request.due}")
     if filed.moved:
         typer.echo(f"forgotten by the promoted model, now in split.erased: {', '.join(filed.moved)}")
@@ -93,7 +92,7 @@ def _tell(request: "ForgetRequest", folder: Path, filed: "Filed", committed: boo
         typer.echo(f"the next teacher: {filed.source}")
     typer.echo("versioned by:" if committed else "version it with:")
     for step in filed.steps:
-        typer.echo(f"  {as_line(step)}")
+        typer.echo(f"  {shlex.join(step)}")
 
 
 @app.command("list")

@@ -28,11 +28,6 @@ def dvc_files(requests: Path) -> tuple[Path, Path]:
     return tracked.with_name(f"{tracked.name}.dvc"), tracked.with_name(".gitignore")
 
 
-def as_line(command: list[str]) -> str:
-    """A command as typed in a shell."""
-    return shlex.join(command)
-
-
 def run_all(steps: list[list[str]]) -> None:
     """Run the commands in order; their output is shown only if one fails.
 
@@ -46,7 +41,7 @@ def run_all(steps: list[list[str]]) -> None:
             raise UserError(f"`{step[0]}` is not installed; install it, or run without --commit") from None
         if done.returncode != 0:
             said = " ".join((done.stderr or done.stdout).split()) or "it printed nothing"
-            raise UserError(f"`{as_line(step)}` failed, nothing was changed: {said[-500:]}")
+            raise UserError(f"`{shlex.join(step)}` failed, nothing was changed: {said[-500:]}")
 
 
 def _program(name: str) -> str:

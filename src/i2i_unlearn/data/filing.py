@@ -84,12 +84,14 @@ def file_request(
     params = load_params(workspace.params)
     plan = _plan(request.id, SplitConfig.from_params(params), champion)
     teacher = _teacher(RegisterConfig.from_params(params).model_name, champion)
-    num_selected = _check(request, workspace, SplitConfig.from_params(_replaced(params, plan)))
+    split = {**params["split"], "requests": plan.requests, "erased": plan.erased}
+    num_selected = _check(request, workspace, SplitConfig.from_params({**params, "split": split}))
     new_params = changed_params(workspace.params.read_text(encoding="utf-8"), plan, teacher)
     steps = commit_steps.commands(request.id, workspace.requests, workspace.params)
     with restored_on_error(*_touched(request, workspace)), commit_steps.unstaged_on_error(steps if commit else []):
         if ids_file:
-            _copy(ids_file, workspace.requests / request.selector.ids_file)
+            with atomic_file(workspace.requests / request.selector.ids_file) as aside:
+                shutil.copyfile(ids_file, aside)
         write_request(request, path)
         with atomic_file(workspace.params) as aside:
             aside.write_text(new_params)
@@ -108,11 +110,6 @@ def _check_no_repeats(request: ForgetRequest) -> None:
                 f"forget request {request.id!r}: {len(repeats)} of {len(values)} {column.replace('_', ' ')}s repeat an"
                 f" earlier one (the first is entry {repeats[0] + 1}: {values[repeats[0]]!r}); list each once"
             )
-
-
-def _copy(source: Path, target: Path) -> None:
-    with atomic_file(target) as aside:
-        shutil.copyfile(source, aside)
 
 
 def _touched(request: ForgetRequest, workspace: Workspace) -> list[Path]:
@@ -155,10 +152,6 @@ def _plan(new_id: str, config: SplitConfig, champion: Champion | None) -> _Plan:
             f"request id {new_id!r} is already in use (params.yaml or the promoted model names it); choose another id"
         )
     return _Plan([*active, new_id], erased, moved)
-
-
-def _replaced(params: dict[str, Any], plan: _Plan) -> dict[str, Any]:
-    return {**params, "split": {**params["split"], "requests": plan.requests, "erased": plan.erased}}
 
 
 def _check(request: ForgetRequest, workspace: Workspace, config: SplitConfig) -> int:

@@ -1,7 +1,6 @@
 """The page of a sweep: plot and table of its points, in one HTML file without network access or photographs."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -20,23 +19,6 @@ _COLUMNS = {
 _OF_REFERENCE = ("gap", "closeness")
 _OUTCOMES = {**words.OUTCOMES, "diverged": "Diverged"}
 _SIGNS = {**words.OUTCOME_SIGNS, "diverged": "!"}
-
-
-@dataclass(frozen=True)
-class RowView:
-    """A row of the table, as text."""
-
-    name: str
-    cells: list[tuple[str, str]]
-    """Value and interval of each column."""
-    gate: str
-    """pass | fail | undecided | diverged; empty for a landmark."""
-    others: str
-    """The other policies' outcomes."""
-    seconds: str
-    on_front: bool
-    on_reference_front: bool
-    note: str
 
 
 def render(table: Mapping[str, Any]) -> str:
@@ -64,7 +46,7 @@ def _view(table: Mapping[str, Any]) -> dict[str, Any]:
         if landmark is not None
     ]
     policy = next(row["policy"] for row in table["points"] if row["policy"])
-    passed = sum(row.gate == "pass" for row in rows)
+    passed = sum(row["gate"] == "pass" for row in rows)
     return {
         "headline": _headline(rows, passed),
         "policy": policy,
@@ -74,9 +56,9 @@ def _view(table: Mapping[str, Any]) -> dict[str, Any]:
         "landmarks": landmarks,
         "has_reference": has_reference,
         "has_unseen": any(row["unseen"]["value"] is not None for row in table["points"]),
-        "front": words.listed([row.name for row in rows if row.on_front]),
-        "reference_front": words.listed([row.name for row in rows if row.on_reference_front]),
-        "diverged": [row for row in rows if row.gate == "diverged"],
+        "front": words.listed([row["name"] for row in rows if row["on_front"]]),
+        "reference_front": words.listed([row["name"] for row in rows if row["on_reference_front"]]),
+        "diverged": [row for row in rows if row["gate"] == "diverged"],
         "counts": _counts(table["shared"]),
         "lineage": _lineage(table["shared"]),
         "signs": _SIGNS,
@@ -84,34 +66,28 @@ def _view(table: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _headline(rows: list[RowView], passed: int) -> str:
+def _headline(rows: Sequence[Mapping[str, Any]], passed: int) -> str:
     points = "One point" if len(rows) == 1 else f"{len(rows)} points"
-    front = sum(row.on_front for row in rows)
+    front = sum(row["on_front"] for row in rows)
     are = "is" if front == 1 else "are"
     return f"{points}, {passed} passed; {front} {are} on the front of forgetting against retention."
 
 
-def _row(row: Mapping[str, Any], columns: list[str]) -> RowView:
+def _row(row: Mapping[str, Any], columns: list[str]) -> dict[str, Any]:
+    """A row of the table, as text: `cells` are value and interval of each column, `others` the other policies."""
     others = [
         f"{name} {words.OUTCOMES[outcome].lower()}"
         for name, outcome in row["outcomes"].items()
         if name != row["policy"]
     ]
-    return RowView(
-        name=row["name"],
-        cells=_cells(row, columns),
-        gate=row["gate"],
-        others=", ".join(others),
-        seconds=words.seconds(row["seconds"]),
-        on_front=row["on_front"],
-        on_reference_front=row["on_reference_front"],
-        note=row["diverged"],
-    )
+    seconds = words.seconds(row["seconds"])
+    return {**row, "cells": _cells(row, columns), "others": ", ".join(others), "seconds": seconds}
 
 
-def _landmark(title: str, landmark: Mapping[str, Any], columns: list[str]) -> RowView:
+def _landmark(title: str, landmark: Mapping[str, Any], columns: list[str]) -> dict[str, Any]:
     known = {**{name: {} for name in columns}, **landmark}
-    return RowView(title, _cells(known, columns), "", "", words.MISSING, False, False, "")
+    no_point = dict.fromkeys(("gate", "others", "on_front", "on_reference_front"), "")
+    return {**no_point, "name": title, "cells": _cells(known, columns), "seconds": words.MISSING}
 
 
 def _cells(row: Mapping[str, Any], columns: list[str]) -> list[tuple[str, str]]:

@@ -33,24 +33,19 @@ def test_adding_or_removing_images_moves_no_other_image():
     assert parts(index(50)).tolist() == parts(index(500))[:50].tolist()
 
 
-def test_a_larger_fraction_only_adds_to_the_holdout():
-    small, large = (parts(index(1000), fraction=f) == "holdout" for f in (0.1, 0.3))
+def test_a_larger_fraction_only_adds_to_the_holdout_and_another_seed_holds_out_others():
+    small, large, other = (
+        parts(index(1000), fraction, seed) == "holdout" for fraction, seed in ((0.1, 0), (0.3, 0), (0.1, 1))
+    )
     assert (large[small]).all()
     assert large.sum() > small.sum()
+    assert (small != other).any()
 
 
-def test_another_seed_holds_out_other_images():
-    assert (parts(index(100), seed=0) != parts(index(100), seed=1)).any()
-
-
-def test_copies_of_a_training_image_are_no_holdout():
+def test_copies_share_their_part_and_a_copy_of_a_training_image_is_no_holdout():
     table = pd.DataFrame({"sha256": ["a", "a", "b"], "source_split": ["train", "val", "val"]})
     assert parts(table).tolist() == ["train", "train", "holdout"]
-
-
-def test_copies_without_a_split_share_their_part():
-    table = pd.concat([index(100), index(100)], ignore_index=True)
-    part = parts(table, fraction=0.5)
+    part = parts(pd.concat([index(100), index(100)], ignore_index=True), fraction=0.5)
     assert part[:100].tolist() == part[100:].tolist()
 
 
@@ -63,6 +58,6 @@ def test_draws_for_two_purposes_are_independent():
 
 
 def test_a_draw_worked_out_by_hand():
-    # sha256("cap:7:ff") begins with ...; the first 48 bits over 2^48
+    # the first 48 bits of sha256("cap:7:ff"), over 2^48
     first = hashlib.sha256(b"cap:7:ff").hexdigest()[:12]
     assert draws(pd.DataFrame({"sha256": ["ff"]}), "cap", 7).tolist() == [int(first, 16) / 2**48]

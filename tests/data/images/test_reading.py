@@ -71,14 +71,11 @@ def test_shards_may_lie_on_another_file_system(tmp_path, trailing):
     assert load(images, rows(("a.parquet", 2), ("a.parquet", 0))) == [3, 1]
 
 
-@pytest.mark.parametrize("folder", ["empty", "missing"])
-def test_missing_images_are_told_with_the_commands_that_fetch_them(tmp_path, folder):
+def test_images_that_are_not_there_are_told_with_the_commands_that_fetch_them(tmp_path):
     (tmp_path / "empty").mkdir()
-    with says(UserError, folder, "no image shard", "i2i-unlearn data embedded digits --out data", "dvc pull"):
-        read_index(str(tmp_path / folder))
-
-
-def test_an_unknown_kind_of_address_is_told():
+    for folder in ("empty", "missing"):
+        with says(UserError, folder, "no image shard", "i2i-unlearn data embedded digits --out data", "dvc pull"):
+            read_index(str(tmp_path / folder))
     with says(UserError, "carrier-pigeon://images: ", "cannot be opened"):
         read_index("carrier-pigeon://images")
 
@@ -99,7 +96,10 @@ def test_a_truncated_shard_is_named(tmp_path, keep):
         read_index(str(tmp_path))
 
 
-def test_a_parquet_file_of_another_layout_is_told_with_the_command_that_imports_it(tmp_path):
+def test_a_file_of_another_layout_or_with_an_unknown_split_is_told(tmp_path):
+    rewrite(write(tmp_path, "a", [1]), source_split=["test"])
+    with says(UserError, "source_split 'test'", "train, val, unknown"):
+        read_index(str(tmp_path))
     pq.write_table(pa.table({"image": [b"1"], "label": ["a"]}), tmp_path / "a.parquet")
     with says(UserError, "a.parquet is not an image shard", "no column sample_id", "i2i-unlearn data import"):
         read_index(str(tmp_path))
@@ -113,12 +113,6 @@ def test_a_shard_of_another_schema_version_is_refused(tmp_path, metadata, found)
         read_index(str(tmp_path))
 
 
-def test_an_unknown_source_split_is_told(tmp_path):
-    rewrite(write(tmp_path, "a", [1]), source_split=["test"])
-    with says(UserError, "source_split 'test'", "train, val, unknown"):
-        read_index(str(tmp_path))
-
-
 # --- pixels ---
 
 
@@ -127,23 +121,15 @@ def test_pixels_come_in_the_order_of_the_rows_across_row_groups_and_shards(tmp_p
     write(tmp_path, "b", [201, 202])
     places = rows(("b.parquet", 1), ("a.parquet", 599), ("a.parquet", 0), ("b.parquet", 0), ("a.parquet", 300))
     assert load(tmp_path, places) == [202, 599 % 256, 0, 201, 300 % 256]
+    assert list(iter_encoded(str(tmp_path), places.iloc[:2])) == [png(202), png(599 % 256)]  # as they were stored
 
 
-def test_rows_may_repeat_and_may_carry_any_index(tmp_path):
+def test_rows_may_repeat_may_carry_any_index_and_may_be_none(tmp_path):
     write(tmp_path, "a", [10, 20])
     places = rows(("a.parquet", 1), ("a.parquet", 0), ("a.parquet", 1)).set_index(pd.Index([7, 7, 3]))
     assert load(tmp_path, places) == [20, 10, 20]
-
-
-def test_no_rows_give_an_empty_tensor(tmp_path):
-    write(tmp_path, "a", [10])
-    pixels = load_pixels(str(tmp_path), rows(), image_size=(4, 5), num_channels=3, description="x")
-    assert pixels.shape == (0, 3, 4, 5)
-
-
-def test_encoded_images_come_as_they_were_stored(tmp_path):
-    write(tmp_path, "a", [10, 20])
-    assert list(iter_encoded(str(tmp_path), rows(("a.parquet", 1), ("a.parquet", 0)))) == [png(20), png(10)]
+    none = load_pixels(str(tmp_path), rows(), image_size=(4, 5), num_channels=3, description="x")
+    assert none.shape == (0, 3, 4, 5)
 
 
 def test_damage_inside_a_shard_is_found_when_pixels_are_read(tmp_path):

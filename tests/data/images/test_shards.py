@@ -19,6 +19,18 @@ def names(folder):
     return sorted(path.name for path in folder.rglob("*"))
 
 
+@pytest.fixture
+def small_limits(monkeypatch):
+    """Three images of 400 bytes fill a row group, six fill a shard."""
+    monkeypatch.setattr(shards, "BYTES_PER_GROUP", 1000)
+    monkeypatch.setattr(shards, "BYTES_PER_SHARD", 2000)
+
+
+def group_sizes(path):
+    metadata = pq.ParquetFile(path).metadata
+    return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+
+
 def test_what_was_written_can_be_read(tmp_path):
     given = [Record("a", "cat", b"1", "anna", "train"), Record("b", "dog", b"2")]
     written = write_shards(given, tmp_path / "images", "pets")
@@ -39,23 +51,13 @@ def test_what_was_written_can_be_read(tmp_path):
 
 
 def test_row_groups_hold_at_most_256_images(tmp_path):
-    path = write_shards(records(600), tmp_path, "x").paths[0]
-    metadata = pq.ParquetFile(path).metadata
-    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [256, 256, 88]
+    assert group_sizes(write_shards(records(600), tmp_path, "x").paths[0]) == [256, 256, 88]
 
 
-def test_row_groups_of_large_images_are_smaller(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "BYTES_PER_GROUP", 1000)
-    path = write_shards(records(10, size=400), tmp_path, "x").paths[0]
-    metadata = pq.ParquetFile(path).metadata
-    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [3, 3, 3, 1]
-
-
-def test_many_images_fill_several_shards(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "BYTES_PER_GROUP", 1000)
-    monkeypatch.setattr(shards, "BYTES_PER_SHARD", 2000)
+def test_large_images_make_smaller_row_groups_and_many_fill_several_shards(tmp_path, small_limits):
     written = write_shards(records(10, size=400), tmp_path, "x")
     assert [path.name for path in written.paths] == ["x-00000-of-00002.parquet", "x-00001-of-00002.parquet"]
+    assert [group_sizes(path) for path in written.paths] == [[3, 3], [3, 1]]
     ids = [row for path in written.paths for row in pq.read_table(path)["sample_id"].to_pylist()]
     assert ids == [f"s-{i}" for i in range(10)]
 
@@ -77,40 +79,31 @@ def test_other_images_under_the_same_name_are_refused(tmp_path):
     assert path.read_bytes() == content
 
 
-def test_shards_that_a_killed_run_did_not_place_are_added(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "BYTES_PER_GROUP", 1000)
-    monkeypatch.setattr(shards, "BYTES_PER_SHARD", 2000)
+def test_shards_that_a_killed_run_did_not_place_are_added(tmp_path, small_limits):
     first = write_shards(records(10, size=400), tmp_path, "x")
     content = first.paths[1].read_bytes()
     first.paths[1].unlink()
-    again = write_shards(records(10, size=400), tmp_path, "x")
-    assert not again.unchanged
+    assert not write_shards(records(10, size=400), tmp_path, "x").unchanged
     assert first.paths[1].read_bytes() == content
 
 
 def test_a_sample_id_that_occurs_twice_is_refused_and_nothing_is_written(tmp_path):
     with says(UserError, "sample id 's-1' occurs twice", "give every image its own id"):
-        write_shards([*records(3), Record("s-1", "0", b"other")], tmp_path / "images", "x")
-    assert names(tmp_path) == ["images"]
-
-
-def test_a_sample_id_of_another_shard_is_refused(tmp_path):
+        write_shards([*records(3), Record("s-1", "0", b"other")], tmp_path, "x")
+    assert names(tmp_path) == []
     write_shards(records(3), tmp_path, "x")
     with says(UserError, "sample id 's-0' occurs twice"):
         write_shards(records(1), tmp_path, "y")
     assert names(tmp_path) == ["x.parquet"]
 
 
-def test_a_damaged_shard_next_to_it_is_told_and_nothing_is_written(tmp_path):
+def test_a_damaged_shard_next_to_it_is_told_unless_it_is_hidden(tmp_path):
     path = write_shards(records(3), tmp_path, "x").paths[0]
     path.write_bytes(path.read_bytes()[:-20])
     with says(UserError, "x.parquet", "truncated or damaged"):
         write_shards(records(1, prefix="t"), tmp_path, "y")
     assert names(tmp_path) == ["x.parquet"]
-
-
-def test_hidden_files_next_to_it_do_not_count(tmp_path):
-    (tmp_path / ".x.parquet").write_bytes(b"half")
+    path.rename(tmp_path / ".x.parquet")
     assert write_shards(records(1), tmp_path, "y").num_images == 1
 
 

@@ -35,13 +35,15 @@ def chosen(candidates=ALL, **changes):
     return choose(lambda: iter(candidates), Protocol(**{**PROTOCOL, **changes}), "set")
 
 
-def test_classes_and_images_are_as_many_as_the_protocol_says():
+def test_classes_and_images_are_as_many_as_the_protocol_says_and_no_prefix_of_a_sorted_list():
     found = chosen()
     assert (len(found.forget), len(found.retain), len(set(found.forget) & set(found.retain))) == (2, 1, 0)
     counts = Counter(tuple(name.split("/")[:2]) for name in found.ids)
     classes = [*found.forget, *found.retain]
     assert counts == {(split, label): n for label in classes for split, n in (("train", 3), ("val", 2))}
     assert found.short == []
+    numbers = {name.rpartition("/")[2] for name in chosen(images_per_class=4).ids if name.startswith("train")}
+    assert len(numbers) > 4
 
 
 def test_the_choice_hangs_on_names_alone():
@@ -52,20 +54,11 @@ def test_the_choice_hangs_on_names_alone():
     assert chosen().forget == chosen(retain_classes=3).forget
 
 
-def test_it_is_no_prefix_of_a_sorted_list():
-    found = chosen(images_per_class=4)
-    numbers = {name.rpartition("/")[2] for name in found.ids if name.startswith("train")}
-    assert len(numbers) > 4
-
-
-def test_classes_that_are_short_are_named_and_too_few_are_refused():
+def test_classes_that_are_short_are_named_and_a_set_without_enough_classes_or_splits_is_refused():
     few = [one for one in ALL if one.label != "b" or one.sample_id.endswith("0")]
     assert chosen(few, forget_classes=3, retain_classes=3).short == ["b"]
     with says(UserError, "set: has 6 classes", "5 to forget and 2 to retain"):
         chosen(forget_classes=5, retain_classes=2)
-
-
-def test_a_set_without_splits_is_refused():
     with says(UserError, "set: does not mark its training and validation images", "set/train and set/val"):
         chosen([candidate(label, "unknown", 0) for label in "abc"])
 

@@ -52,6 +52,8 @@ def table_file(path, **columns):
 
 def test_a_folder_per_class(bring, tmp_path):
     source = place(tmp_path / "pets", dog__b=png(2), cat__a=png(1), cat__deep__c=png(3))
+    (source / "cat/.DS_Store").write_bytes(b"x")  # hidden files do not count
+    (source / ".cache").mkdir()
     index = bring(source)
     assert index[["shard", "sample_id", "label", "source_split"]].to_numpy().tolist() == [
         ["pets.parquet", "pets/cat/a.png", "cat", "unknown"],
@@ -62,7 +64,7 @@ def test_a_folder_per_class(bring, tmp_path):
     assert index["subject"].isna().all()
 
 
-def test_imagenets_folders_name_the_split(bring, tmp_path):
+def test_imagenets_folders_name_the_split_unless_the_user_does(bring, tmp_path):
     source = place(tmp_path / "net", train__n01__a=png(1), val__n01__b=png(2), test__n02__c=png(3))
     index = bring(source).set_index("sample_id")
     assert index["source_split"].to_dict() == {
@@ -71,11 +73,8 @@ def test_imagenets_folders_name_the_split(bring, tmp_path):
         "net/test/n02/c.png": "val",
     }
     assert index["label"].tolist() == ["n02", "n01", "n01"]
-
-
-def test_the_users_split_overrules_the_folders(bring, tmp_path):
-    source = place(tmp_path / "net", train__n01__a=png(1))
-    assert bring(source, source_split="test")["source_split"].tolist() == ["val"]
+    import_images(source, tmp_path / "other", ImportSettings(source_split="test"), tell=print)
+    assert set(read_index(str(tmp_path / "other/images"))["source_split"]) == {"val"}
 
 
 def test_a_class_may_be_named_like_a_split_beside_other_classes(bring, tmp_path):
@@ -84,68 +83,40 @@ def test_a_class_may_be_named_like_a_split_beside_other_classes(bring, tmp_path)
     assert set(index["source_split"]) == {"unknown"}
 
 
-def test_hidden_files_do_not_count(bring, tmp_path):
-    source = place(tmp_path / "pets", cat__a=png(1))
-    (source / "cat/.DS_Store").write_bytes(b"x")
-    (source / ".cache").mkdir()
-    assert len(bring(source)) == 1
-
-
-def test_a_folder_without_classes_is_told(bring, tmp_path):
-    source = place(tmp_path / "flat", a=png(1))
-    with says(UserError, "no folder per class", "flat/CLASS/image.jpg"):
-        bring(source)
-
-
-def test_files_beside_the_class_folders_are_told(bring, tmp_path):
-    source = place(tmp_path / "pets", cat__a=png(1), loose=png(2))
-    with says(UserError, "loose.png", "no class folder", "move it"):
-        bring(source)
-
-
-def test_two_sources_with_the_same_file_names_keep_their_ids_apart(bring, tmp_path):
+def test_two_sources_with_the_same_file_names_keep_their_ids_apart_and_the_same_twice_is_unchanged(bring, tmp_path):
     bring(place(tmp_path / "one", cat__a=png(1)))
-    index = bring(place(tmp_path / "two", cat__a=png(2)))
-    assert index["sample_id"].tolist() == ["one/cat/a.png", "two/cat/a.png"]
+    for unchanged in (False, True):
+        index = bring(place(tmp_path / "two", cat__a=png(2)))
+        assert index["sample_id"].tolist() == ["one/cat/a.png", "two/cat/a.png"]
+        assert bring.imported.written.unchanged is unchanged
 
 
 # --- broken files ---
 
 
-def broken_pets(tmp_path):
-    return place(tmp_path / "pets", cat__a=png(1), cat__b=png(2)[:60], dog__c=b"", dog__d=png(4))
-
-
-def test_all_broken_files_are_listed_and_nothing_is_imported(bring, tmp_path):
+def test_all_broken_files_are_listed_and_nothing_is_imported_unless_the_user_says_so(bring, tmp_path):
+    source = place(tmp_path / "pets", cat__a=png(1), cat__b=png(2)[:60], dog__c=b"", dog__d=png(4))
     with says(UserError, "2 images are broken", "/cat/b.png", "--skip-broken"):
-        bring(broken_pets(tmp_path))
+        bring(source)
     assert [line.split(": ")[0].removeprefix(str(tmp_path)) for line in bring.told] == [
         "/pets/cat/b.png",
         "/pets/dog/c.png",
     ]
     assert not list((tmp_path / "data/images").iterdir())
-
-
-def test_the_others_are_imported_if_the_user_says_so(bring, tmp_path):
-    index = bring(broken_pets(tmp_path), skip_broken=True)
+    index = bring(source, skip_broken=True)
     assert index["sample_id"].tolist() == ["pets/cat/a.png", "pets/dog/d.png"]
-    assert len(bring.told) == bring.imported.num_broken == 2
+    assert bring.imported.num_broken == 2
 
 
-def test_a_file_that_is_no_image_is_broken(bring, tmp_path):
+def test_a_file_that_is_no_image_or_whose_name_is_no_text_is_broken(bring, tmp_path):
     source = place(tmp_path / "pets", cat__a=png(1))
     (source / "cat/notes.txt").write_text("about cats")
-    with says(UserError, "1 images are broken", "notes.txt"):
-        bring(source)
-
-
-def test_a_file_name_that_is_no_text_is_listed(bring, tmp_path):
-    source = place(tmp_path / "pets", cat__a=png(1))
     with open(os.fsencode(source / "cat") + b"/\xff.png", "wb") as file:
         file.write(png(2))
     bring(source, skip_broken=True)
-    assert bring.imported.num_broken == 1
-    assert "cannot be read" in bring.told[0]
+    assert bring.imported.num_broken == 2
+    assert "notes.txt: the image cannot be decoded" in bring.told[0]
+    assert "cannot be read" in bring.told[1]
 
 
 # --- Parquet ---
@@ -237,17 +208,6 @@ def test_a_truncated_parquet_file_is_told_and_nothing_is_written(bring, tmp_path
         bring(path)
 
 
-def test_an_unknown_split_in_a_column_is_told(bring, tmp_path):
-    source = table_file(tmp_path / "x.parquet", image=[png(1)], source_split=["holdback"])
-    with says(UserError, "row 0", "'holdback'", "train"):
-        bring(source)
-
-
-def test_duplicate_ids_of_a_table_are_told(bring, tmp_path):
-    with says(UserError, "sample id 'a' occurs twice"):
-        bring(table_file(tmp_path / "x.parquet", image=[png(1), png(2)], sample_id=["a", "a"]))
-
-
 def test_a_shard_can_be_imported_as_it_is(bring, tmp_path):
     first = bring(table_file(tmp_path / "x.parquet", image=[png(1)], label=["cat"], subject=["anna"]))
     path = tmp_path / "data/images/x.parquet"
@@ -257,13 +217,6 @@ def test_a_shard_can_be_imported_as_it_is(bring, tmp_path):
 
 
 # --- settings ---
-
-
-def test_the_same_source_twice_is_unchanged(bring, tmp_path):
-    source = place(tmp_path / "pets", cat__a=png(1))
-    bring(source)
-    bring(source)
-    assert bring.imported.written.unchanged
 
 
 @pytest.mark.parametrize(
@@ -282,14 +235,33 @@ def test_wrong_settings_are_told(bring, tmp_path, settings, key_words):
         bring(place(tmp_path / "pets", cat__a=png(1)), **settings)
 
 
-def test_a_missing_source_is_told(bring, tmp_path):
-    with says(UserError, "nowhere: no such file or folder"):
-        bring(tmp_path / "nowhere")
-
-
-def test_a_file_is_no_folder_per_class(bring, tmp_path):
-    with says(UserError, "x.parquet: is a file", "one folder per class"):
-        bring(table_file(tmp_path / "x.parquet", image=[png(1)]), layout="folder")
+@pytest.mark.parametrize(
+    ("make", "settings", "key_words"),
+    [
+        (lambda at: at / "nowhere", {}, ("nowhere: no such file or folder",)),
+        (lambda at: place(at / "flat", a=png(1)), {}, ("no folder per class", "flat/CLASS/image.jpg")),
+        (lambda at: place(at, cat__a=png(1), loose=png(2)), {}, ("loose.png", "no class folder", "move it")),
+        (
+            lambda at: table_file(at / "x.parquet", image=[png(1)]),
+            {"layout": "folder"},
+            ("x.parquet: is a file", "one folder per class"),
+        ),
+        (
+            lambda at: table_file(at / "x.parquet", image=[png(1)], source_split=["holdback"]),
+            {},
+            ("row 0", "'holdback'", "train"),
+        ),
+        (
+            lambda at: table_file(at / "x.parquet", image=[png(1), png(2)], sample_id=["a", "a"]),
+            {},
+            ("sample id 'a' occurs twice",),
+        ),
+    ],
+)
+def test_a_source_that_does_not_fit_is_told(bring, tmp_path, make, settings, key_words):
+    (tmp_path / "source").mkdir()
+    with says(UserError, *key_words):
+        bring(make(tmp_path / "source"), **settings)
 
 
 # --- memory ---

@@ -12,25 +12,36 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from i2i_unlearn.config.sections import GuardConfig
 from i2i_unlearn.data.images.reading import load_pixels
 from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.models import extractors
-from i2i_unlearn.serving.guard import altered, load_guard
+from i2i_unlearn.serving.guard import load_guard
 from i2i_unlearn.serving.guard import make as stage
+from i2i_unlearn.serving.guard.rates import ALTERED, rate, threshold_for
 from i2i_unlearn.support.errors import UserError
 from tests.support.says import says
 
 TODAY = datetime.date(2026, 1, 15)  # between received and due of the tests' request
 
 
+def make(project, out, *, requests="", today=TODAY, **changes):
+    config = project.config("guard", **changes)
+    return stage.run(
+        project.images, project.splits, requests or project.requests, project.teacher, out, config, today=today
+    )
+
+
 @pytest.fixture(scope="session")
 def made(taught, tmp_path_factory) -> tuple[Path, dict]:
     """A guard for every b of the tiny project, and what making it told."""
     out = tmp_path_factory.mktemp("guard") / "guard"
-    config = taught.config("guard", false_alarms=0.1)
-    facts = stage.run(taught.images, taught.splits, taught.requests, taught.teacher, out, config, today=TODAY)
-    return out, facts
+    return out, make(taught, out, false_alarms=0.1)
+
+
+@pytest.fixture
+def copied(made, tmp_path) -> Path:
+    """A copy of the guard, to change."""
+    return Path(shutil.copytree(made[0], tmp_path / "guard"))
 
 
 def pixels_of(project, role: str) -> np.ndarray:
@@ -87,32 +98,19 @@ def test_the_folder_holds_no_pixels_ids_or_labels_and_is_for_its_owner(made, tau
         assert image[0].tobytes() not in content
 
 
-def test_a_guard_that_others_may_read_is_refused(made, tmp_path):
-    folder = Path(shutil.copytree(made[0], tmp_path / "guard"))
-    (folder / "features.safetensors").chmod(0o644)
-    with says(UserError, "features.safetensors", "readable by others", "chmod -R go="):
-        load_guard(folder, TODAY)
-
-
-def test_a_guard_ends_with_its_requests(made, taught, tmp_path):
+def test_a_guard_ends_with_its_requests_whose_last_day_a_pause_moves(made, taught, tmp_path):
     assert stage.check(made[0], datetime.date(2026, 2, 1))["days_left"] == 0
     with says(UserError, "expired on 2026-02-01", "all-b", "--expires"):
         stage.check(made[0], datetime.date(2026, 2, 2))
-    config, late = taught.config("guard"), datetime.date(2026, 3, 1)
-    with says(UserError, "would have expired on 2026-02-01", "--expires"):
-        stage.run(taught.images, taught.splits, taught.requests, taught.teacher, tmp_path / "g", config, today=late)
-    assert not (tmp_path / "g").exists()
-
-
-def test_a_pause_of_the_request_moves_the_guards_last_day(taught, tmp_path):
     request = yaml.safe_load((Path(taught.requests) / "all-b.yaml").read_text())
     pause = {"since": "2026-01-05", "until": "2026-01-15", "reason": "waiting for an answer"}
     (tmp_path / "forget").mkdir()
     (tmp_path / "forget/all-b.yaml").write_text(yaml.safe_dump({**request, "paused": [pause]}))
     day = datetime.date(2026, 2, 12)  # one past the ten days
-    config = taught.config("guard")
-    with says(UserError, "would have expired on 2026-02-11"):
-        stage.run(taught.images, taught.splits, tmp_path / "forget", taught.teacher, tmp_path / "g", config, today=day)
+    for requests, last_day in ((taught.requests, "2026-02-01"), (tmp_path / "forget", "2026-02-11")):
+        with says(UserError, f"would have expired on {last_day}", "--expires"):
+            make(taught, tmp_path / "g", requests=requests, today=day)
+    assert not (tmp_path / "g").exists()
 
 
 def test_another_extractor_is_refused(made, monkeypatch):
@@ -140,47 +138,74 @@ def test_another_extractor_is_refused(made, monkeypatch):
         ({"surprise": 1}, ("the guard is damaged", "surprise")),
     ],
 )
-def test_a_changed_guard_is_one_line(made, tmp_path, change, told):
-    folder = Path(shutil.copytree(made[0], tmp_path / "guard"))
-    path = folder / "guard.json"
+def test_a_changed_guard_is_one_line(copied, change, told):
+    path = copied / "guard.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with says(UserError, *told):
-        load_guard(folder, TODAY)
+        load_guard(copied, TODAY)
 
 
-def test_damaged_and_missing_guards_are_one_line(made, tmp_path):
+def test_damaged_missing_and_readable_guards_are_one_line(copied, tmp_path):
     with says(UserError, "nowhere: no guard", "i2i-unlearn guard make"):
         load_guard(tmp_path / "nowhere", TODAY)
-    folder = Path(shutil.copytree(made[0], tmp_path / "guard"))
-    content = (folder / "features.safetensors").read_bytes()
-    (folder / "features.safetensors").write_bytes(content[: len(content) // 2])
+    features = copied / "features.safetensors"
+    features.chmod(0o644)
+    with says(UserError, "features.safetensors", "readable by others", "chmod -R go="):
+        load_guard(copied, TODAY)
+    features.chmod(0o600)
+    content = features.read_bytes()
+    features.write_bytes(content[: len(content) // 2])
     with says(UserError, "the guard is damaged", "guard make"):
-        load_guard(folder, TODAY)
-    save_file({"mean": torch.zeros(3)}, folder / "features.safetensors")
-    (folder / "features.safetensors").chmod(0o600)
+        load_guard(copied, TODAY)
+    save_file({"mean": torch.zeros(3)}, features)
+    features.chmod(0o600)
     with says(UserError, "the guard is damaged", "guard make"):
-        load_guard(folder, TODAY)
+        load_guard(copied, TODAY)
 
 
-def test_the_same_seed_makes_the_same_guard(made, taught, tmp_path):
-    config = taught.config("guard", false_alarms=0.1)
-    stage.run(taught.images, taught.splits, taught.requests, taught.teacher, tmp_path / "g", config, today=TODAY)
+def test_the_same_seed_makes_the_same_guard_and_a_lower_rate_refuses_no_more(made, taught, tmp_path):
+    make(taught, tmp_path / "same", false_alarms=0.1)
     for name in ("guard.json", "features.safetensors"):
-        assert (tmp_path / "g" / name).read_bytes() == (made[0] / name).read_bytes()
-
-
-def test_a_lower_rate_refuses_no_more(made, taught, tmp_path):
-    config: GuardConfig = taught.config("guard", false_alarms=0.3)
-    stage.run(taught.images, taught.splits, taught.requests, taught.teacher, tmp_path / "g", config, today=TODAY)
-    strict, loose = load_guard(made[0], TODAY), load_guard(tmp_path / "g", TODAY)
+        assert (tmp_path / "same" / name).read_bytes() == (made[0] / name).read_bytes()
+    make(taught, tmp_path / "loose", false_alarms=0.3)
+    strict, loose = load_guard(made[0], TODAY), load_guard(tmp_path / "loose", TODAY)
     assert loose.facts.threshold <= strict.facts.threshold
 
 
 def test_altered_copies_are_what_they_are_called():
     image = np.zeros((20, 20, 1), dtype=np.uint8)
     image[2:18, 2:18] = 100
-    assert altered.ALTERED["crop"](image).min() >= 85  # 80 %: the frame is cut off, bicubic leaves a trace of it
-    assert altered.ALTERED["brightness"](image).max() == 140
-    jpeg = altered.ALTERED["jpeg"](image)
+    assert ALTERED["crop"](image).min() >= 85  # 80 %: the frame is cut off, bicubic leaves a trace of it
+    assert ALTERED["brightness"](image).max() == 140
+    jpeg = ALTERED["jpeg"](image)
     assert jpeg.shape == image.shape
     assert 0 < np.abs(jpeg.astype(int) - image).mean() < 20
+
+
+# --- rates ---
+
+
+def test_the_threshold_lets_through_all_but_the_share_that_was_asked_for():
+    similarities = np.arange(100) / 100
+    # 5 of 100 may be refused: 0.95 ... 0.99; refused is what lies above
+    assert threshold_for(similarities, 0.05) == pytest.approx(0.94)
+    assert (similarities > threshold_for(similarities, 0.05)).sum() == 5
+    assert threshold_for(similarities, 0.009) == pytest.approx(0.99)
+    equal = np.array([0.1] * 5 + [0.9] * 5)
+    assert (equal > threshold_for(equal, 0.2)).mean() <= 0.2
+
+
+def test_the_rate_of_nothing_has_the_rule_of_threes_interval():
+    found = rate(np.zeros(300), 0.5)
+    # exact: 1 - 0.025 ** (1 / 300) = 0.01222
+    assert (found.value, found.low, found.num_images) == (0.0, 0.0, 300)
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 300))
+    assert rate(np.ones(4), 0.5).low == pytest.approx(0.025 ** (1 / 4))
+
+
+def test_on_new_images_of_the_same_kind_the_rate_is_the_one_asked_for():
+    rng = np.random.default_rng(0)
+    threshold = threshold_for(rng.normal(size=20_000), 0.02)
+    found = rate(rng.normal(size=20_000), threshold)
+    assert found.value == pytest.approx(0.02, abs=0.004)
+    assert found.low < found.value < found.high

@@ -4,8 +4,10 @@ Images are named by the URI of a folder (a path, s3://..., gs://...); shards are
 """
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,19 +93,10 @@ def iter_encoded(images: str, rows: pd.DataFrame) -> Iterator[bytes]:
     Raises:
         UserError: a shard is missing or damaged, or has no such row.
     """
-    for shard, run in _runs(rows):
+    places = zip(rows["shard"].tolist(), rows["row"].tolist(), strict=True)
+    for shard, run in itertools.groupby(places, key=itemgetter(0)):
         with open_shard(images, shard) as file:
-            yield from _encoded_of_shard(images, shard, file, run)
-
-
-def _runs(rows: pd.DataFrame) -> Iterator[tuple[str, list[int]]]:
-    """Neighbouring rows of the same shard."""
-    shards, numbers = rows["shard"].tolist(), [int(row) for row in rows["row"].tolist()]
-    start = 0
-    for end in range(1, len(shards) + 1):
-        if end == len(shards) or shards[end] != shards[start]:
-            yield shards[start], numbers[start:end]
-            start = end
+            yield from _encoded_of_shard(images, shard, file, [int(row) for _, row in run])
 
 
 def _encoded_of_shard(images: str, shard: str, file: pq.ParquetFile, rows: list[int]) -> Iterator[bytes]:

@@ -29,10 +29,7 @@ def count_files(source: Path) -> int:
 def read_folder(source: Path, *, name: str, source_split: SourceSplit | None) -> Iterator[Candidate]:
     """The files below `source` in sorted order; sample ids are `name`/path below `source`.
 
-    Args:
-        source: folder of class folders.
-        name: name of the shard.
-        source_split: overrides the folders' names.
+    `source_split` overrides the folders' names.
 
     Raises:
         UserError: there is no class folder.
@@ -50,13 +47,13 @@ def read_folder(source: Path, *, name: str, source_split: SourceSplit | None) ->
 
 
 def _class_folders(source: Path) -> list[_ClassFolder]:
-    top = _folders(source)
+    top = [path for path in _visible(source) if path.is_dir()]
+    parents: list[tuple[Path, SourceSplit]] = [(source, "unknown")]
     if top and all(folder.name in SPLIT_WORDS for folder in top):
-        found = [_ClassFolder(path, path.name, SPLIT_WORDS[split.name]) for split in top for path in _folders(split)]
-        loose = [file for split in top for file in _loose_files(split)]
-    else:
-        found = [_ClassFolder(path, path.name, "unknown") for path in top]
-        loose = _loose_files(source)
+        parents = [(folder, SPLIT_WORDS[folder.name]) for folder in top]
+    inside = [(path, split) for parent, split in parents for path in _visible(parent)]
+    found = [_ClassFolder(path, path.name, split) for path, split in inside if path.is_dir()]
+    loose = [path for path, _ in inside if path.is_file()]
     if not found:
         raise UserError(
             f"{source}: has no folder per class; expected {source}/CLASS/image.jpg or {source}/train/CLASS/image.jpg"
@@ -66,12 +63,8 @@ def _class_folders(source: Path) -> list[_ClassFolder]:
     return found
 
 
-def _folders(parent: Path) -> list[Path]:
-    return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _loose_files(parent: Path) -> list[Path]:
-    return sorted(path for path in parent.iterdir() if path.is_file() and not path.name.startswith("."))
+def _visible(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.iterdir() if not path.name.startswith("."))
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -11,6 +11,7 @@ source_split   column, else the file's name           unknown
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -70,11 +71,8 @@ def count_rows(source: Path) -> int:
 def read_parquet(source: Path, *, name: str, source_split: SourceSplit | None, columns: Columns) -> Iterator[Candidate]:
     """The rows of the Parquet files in order. Memory holds one batch (and what pyarrow keeps of a row group).
 
-    Args:
-        source: a file or a folder.
-        name: name of the shard; part of generated sample ids.
-        source_split: overrides column and file name.
-        columns: names of the columns. Those that differ from ours were given by the user and must exist.
+    `name` is part of generated sample ids, `source_split` overrides column and file name. Names in `columns` that
+    differ from ours were given by the user and must exist.
 
     Raises:
         UserError: a file is damaged, or lacks the image column or one that the user named.
@@ -89,31 +87,25 @@ def read_parquet(source: Path, *, name: str, source_split: SourceSplit | None, c
                 row += 1
 
 
-def _open(path: Path) -> pq.ParquetFile:
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
     try:
-        return pq.ParquetFile(path)
+        yield
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from None
+        reason = str(error).partition(". ")[0]
+        raise UserError(f"{path}: damaged or not a Parquet file ({reason}); fetch it again from its source") from None
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    with _damage_told(path):
+        return pq.ParquetFile(path)
 
 
 def _batches(file: pq.ParquetFile, table: _Table) -> Iterator[pa.RecordBatch]:
     """Row group by row group: one iterator over the whole file would end up holding all of it."""
     for group in range(file.num_row_groups):
-        batches = file.iter_batches(ROWS_PER_BATCH, row_groups=[group], columns=sorted(table.present))
-        while (batch := _next(batches, table.path)) is not None:
-            yield batch
-
-
-def _next(batches: Iterator[pa.RecordBatch], path: Path) -> pa.RecordBatch | None:
-    try:
-        return next(batches, None)
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    reason = str(error).partition(". ")[0]
-    return UserError(f"{path}: damaged or not a Parquet file ({reason}); fetch it again from its source")
+        with _damage_told(table.path):
+            yield from file.iter_batches(ROWS_PER_BATCH, row_groups=[group], columns=sorted(table.present))
 
 
 def _examine(path: Path, file: pq.ParquetFile, name: str, source_split: SourceSplit | None, columns: Columns) -> _Table:

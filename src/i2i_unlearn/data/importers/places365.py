@@ -53,12 +53,7 @@ def count_listed(source: Path) -> int:
 
 
 def read_places365(source: Path, *, name: str, source_split: SourceSplit | None) -> Iterator[Candidate]:
-    """The listed images in the lists' order; sample ids are `name`/train|val/file.
-
-    Args:
-        source: folder with the lists and the images' folders.
-        name: name of the shard.
-        source_split: overrides the lists.
+    """The listed images in the lists' order; sample ids are `name`/train|val/file. `source_split` overrides the lists.
 
     Raises:
         UserError: there is no list, its images' folder is missing, or a line is not a file and a category's number.

@@ -60,7 +60,8 @@ def settle(index: pd.DataFrame, part: NDArray[np.object_], selections: Sequence[
         selections: all requests, active and erased.
         find: the search.
     """
-    named, erased, trained = _any(selections, len(index)), _erased(selections, len(index)), part == TRAIN
+    named, trained = any_of(selections, len(index)), part == TRAIN
+    erased = any_of([one for one in selections if one.is_erased], len(index))
     pairs = pd.concat([_exact(index, named, selections), find(named, ~named | (~trained & ~erased))])
     pairs = pairs.drop_duplicates(["anchor", "copy"])[PAIR].astype({"anchor": int, "copy": int})
     # Between two named images only a pair of a trained and a held-out one matters.
@@ -72,20 +73,15 @@ def settle(index: pd.DataFrame, part: NDArray[np.object_], selections: Sequence[
     return Settled(forget & ~erase & ~leaves, erase & ~leaves, leaves | (drop & ~forget & ~erase), listed)
 
 
-def _any(selections: Sequence[Selection], num_images: int) -> Flags:
-    flags = np.zeros(num_images, dtype=bool)
-    for selection in selections:
-        flags |= selection.selected
-    return flags
-
-
-def _erased(selections: Sequence[Selection], num_images: int) -> Flags:
-    return _any([selection for selection in selections if selection.is_erased], num_images)
+def any_of(selections: Sequence[Selection], num_images: int) -> Flags:
+    """Images that any of the requests selects."""
+    none = np.zeros(num_images, dtype=bool)
+    return np.asarray(np.any([none, *(one.selected for one in selections)], axis=0))
 
 
 def _exact(index: pd.DataFrame, named: Flags, selections: Sequence[Selection]) -> pd.DataFrame:
     """Pairs of equal bytes, for requests that do not keep near-copies."""
-    settled = _any([one for one in selections if one.request.near_duplicates != "keep"], len(index))
+    settled = any_of([one for one in selections if one.request.near_duplicates != "keep"], len(index))
     numbered = pd.DataFrame({"number": np.arange(len(index)), "sha256": index["sha256"].to_numpy()})
     both = numbered[settled].merge(numbered[~named], on="sha256")
     return pd.DataFrame(

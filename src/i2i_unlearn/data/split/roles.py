@@ -23,7 +23,7 @@ from i2i_unlearn.config.sections import SplitConfig
 from i2i_unlearn.data.images.holdout import TRAIN, draws, training_part
 from i2i_unlearn.data.request import ForgetRequest, select
 from i2i_unlearn.data.split import manifest as roles
-from i2i_unlearn.data.split.near_copies import DROPPED, INCLUDED, KEPT, PAIR, FindPairs, Selection, settle
+from i2i_unlearn.data.split.near_copies import DROPPED, INCLUDED, KEPT, PAIR, FindPairs, Selection, any_of, settle
 from i2i_unlearn.support.errors import UserError
 
 Strings = NDArray[np.object_]
@@ -63,9 +63,7 @@ def assign_roles(
     _check_search([*active, *erased], config)
     part = training_part(index, holdout_fraction=config.holdout_fraction, seed=config.seed)
     gone = [Selection(request, select(request, index, strict=False), True) for request in erased]
-    is_erased = np.zeros(len(index), dtype=bool)
-    for selection in gone:
-        is_erased |= selection.selected
+    is_erased = any_of(gone, len(index))
     asked = [Selection(request, select(request, index), False) for request in active]
     is_forgotten = _forgotten(asked, part, is_erased)
     copies = settle(index, part, [*asked, *gone], find or _no_pairs)
@@ -94,7 +92,6 @@ def _no_pairs(_anchors: Flags, _others: Flags) -> pd.DataFrame:
 
 def _forgotten(asked: Sequence[Selection], part: Strings, is_erased: Flags) -> Flags:
     """Images that an active request selects and no earlier one has erased."""
-    total = np.zeros(len(part), dtype=bool)
     usable = (part == TRAIN) & ~is_erased
     for selection in asked:
         if not (selection.selected & usable).any():
@@ -103,7 +100,7 @@ def _forgotten(asked: Sequence[Selection], part: Strings, is_erased: Flags) -> F
                 " was trained on and is not erased already, so there is nothing to forget; correct its selector or"
                 " remove it from split.requests"
             )
-        total |= selection.selected & ~is_erased
+    total = any_of(asked, len(part)) & ~is_erased
     _check_left(asked, usable, total)
     return total
 

@@ -1,4 +1,8 @@
-"""The filter in use: which images are refused."""
+"""The filter in use: which images are refused, by the largest cosine of their features with those of a forget image.
+
+Features of a network are all positive, so any two images have a large cosine; around the mean of ordinary images the
+cosines spread. Shape letters: B batch, N forget images, C channels, H, W pixels, D features.
+"""
 
 import datetime
 import os
@@ -7,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from i2i_unlearn.models.extractors import Extractor, extractor_label, load_extractor
-from i2i_unlearn.serving.guard.similarity import Pixels, around, features_of, largest_cosine
+from i2i_unlearn.models.pixels import to_float
+from i2i_unlearn.serving.completion import CHUNK, Pixels
 from i2i_unlearn.serving.guard.store import GuardFacts, Stored, read_guard
 from i2i_unlearn.support.errors import UserError
 
@@ -32,12 +38,29 @@ class Guard:
 
     def similarities(self, images_BHWC: Pixels) -> NDArray[np.float64]:
         """Cosine with the nearest forget image, (B,)."""
-        return largest_cosine(around(features_of(self.extractor, images_BHWC), self.mean_D), self.forget_ND)
+        directions_BD = around(features_of(self.extractor, images_BHWC), self.mean_D)
+        return (directions_BD @ self.forget_ND.T).amax(1).double().numpy()
 
     def refuses(self, images_BHWC: Pixels, completed_BHWC: Pixels) -> NDArray[np.bool_]:
         """True for each item whose image, as sent or as completed, is too similar."""
         both = np.maximum(self.similarities(images_BHWC), self.similarities(completed_BHWC))
         return np.asarray(both > self.facts.threshold)
+
+
+def features_of(extractor: Extractor, images_BHWC: Pixels) -> Tensor:
+    """Features (B, D) of uint8 images."""
+    chunks = [
+        extractor(
+            to_float(torch.from_numpy(np.ascontiguousarray(images_BHWC[start : start + CHUNK])).permute(0, 3, 1, 2))
+        )
+        for start in range(0, len(images_BHWC), CHUNK)
+    ]
+    return torch.cat(chunks) if chunks else torch.empty(0, extractor.num_features)
+
+
+def around(features_BD: Tensor, mean_D: Tensor) -> Tensor:
+    """Directions from the mean, of length 1 (or 0)."""
+    return F.normalize(features_BD - mean_D, dim=1)
 
 
 def probe_features(extractor: Extractor) -> Tensor:
@@ -69,7 +92,7 @@ def _check_extractor(folder: str | Path, stored: Stored, extractor: Extractor) -
     label = extractor_label(stored.facts.extractor)
     found = probe_features(extractor) if extractor.num_features == stored.probe_PD.shape[1] else None
     if label == stored.facts.extractor_label and found is not None:
-        cosines = torch.nn.functional.cosine_similarity(found.double(), stored.probe_PD.double())
+        cosines = F.cosine_similarity(found.double(), stored.probe_PD.double())
         if bool((cosines > _SAME).all()):
             return
     raise UserError(

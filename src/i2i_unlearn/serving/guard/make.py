@@ -22,11 +22,9 @@ from i2i_unlearn.models import load_model
 from i2i_unlearn.models.extractors import extractor_label, load_extractor
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.randomness import derive_seed, generator_for
-from i2i_unlearn.serving.completion import Completer
-from i2i_unlearn.serving.guard.altered import ALTERED
-from i2i_unlearn.serving.guard.calibrate import rate, threshold_for
-from i2i_unlearn.serving.guard.filter import Guard, load_guard, probe_features
-from i2i_unlearn.serving.guard.similarity import Pixels, around, features_of
+from i2i_unlearn.serving.completion import Completer, Pixels
+from i2i_unlearn.serving.guard.filter import Guard, around, features_of, load_guard, probe_features
+from i2i_unlearn.serving.guard.rates import ALTERED, rate, threshold_for
 from i2i_unlearn.serving.guard.store import (
     SCHEMA_VERSION,
     WHAT_IT_IS,

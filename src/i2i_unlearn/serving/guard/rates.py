@@ -1,16 +1,18 @@
-"""Altered copies of an image, on which the filter's hit rate is measured.
-
-Images are uint8 (H, W, C).
-"""
+"""The filter's threshold, its rates, and the altered copies of images (uint8 H, W, C) on which hits are measured."""
 
 import io
+import math
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.stats import binomtest
 
-Pixels = NDArray[np.uint8]
+from i2i_unlearn.serving.completion import Pixels
+from i2i_unlearn.serving.guard.store import Rate
+
+CONFIDENCE = 0.95
 CROP = 0.8  # of each side
 BRIGHTNESS = 1.4
 JPEG_QUALITY = 40
@@ -47,3 +49,19 @@ ALTERED: dict[str, Callable[[Pixels], Pixels]] = {
     "brightness": _brighter,
     "jpeg": _with_picture(_jpeg),
 }
+
+
+def threshold_for(similarities: NDArray[np.float64], false_alarms: float) -> float:
+    """The lowest threshold at which at most `false_alarms` of these ordinary images are refused (refused = above it).
+
+    With few images it is the largest similarity: 50 images cannot show a rate of 1 in 100.
+    """
+    allowed = math.floor(false_alarms * len(similarities))
+    return float(np.sort(similarities)[len(similarities) - 1 - allowed])
+
+
+def rate(similarities: NDArray[np.float64], threshold: float) -> Rate:
+    """How many of these images are refused."""
+    refused, total = int((similarities > threshold).sum()), len(similarities)
+    interval = binomtest(refused, total).proportion_ci(CONFIDENCE, method="exact")
+    return Rate(refused / total, float(interval.low), float(interval.high), total)
