@@ -23,7 +23,7 @@ def embedded(
     ],
     out: Out = Path("data"),
 ) -> None:
-    """Write an image set that ships with an installed package; digits also brings the demo's forget request.
+    """Write an image set that comes with an installed package. `digits` also brings the demo's forget request.
 
     Example: i2i-unlearn data embedded digits --out data
     """
@@ -82,10 +82,10 @@ def protocol(
     skip_broken: Annotated[bool, typer.Option(help="Skip broken images instead of stopping.")] = False,
     presets: Annotated[Path, typer.Option(help="Folder of the presets.")] = Path("presets"),
 ) -> None:
-    """Import the classes, and the number of images of each, that a published experiment uses.
+    """Import the images that a published experiment uses.
 
-    They are chosen by the sha256 of their names. The labels to forget are listed in OUT/PRESET.forget.txt, which
-    `request add` takes.
+    Classes, and images of each, are chosen by the sha256 of their names. The labels to forget are listed in
+    OUT/PRESET.forget.txt, which `request add --labels-file` takes.
 
     Example: i2i-unlearn data protocol imagenet1k-mae imagenet --out data
     """
@@ -114,7 +114,7 @@ def show(
     images: options.Images = options.IMAGES,
     json: options.Json = False,
 ) -> None:
-    """Show shards, labels, source splits and sizes.
+    """Count the images by shard, label, source split and size.
 
     Example: i2i-unlearn data show --images data/images
     """
@@ -144,7 +144,7 @@ def prototypes(
     teacher: Annotated[Path, typer.Option(help="Model directory; sets image size and channels.")] = options.TEACHER,
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Store the mean training image of each class, for synthetic retain images once the real ones are gone.
+    """Store the mean training image of each class. Once the real images are gone, synthetic ones are made from it.
 
     Example: i2i-unlearn data prototypes --out prototypes.safetensors
     """
@@ -171,10 +171,10 @@ def prototypes(
 @app.command()
 def key(
     path: Annotated[
-        str, typer.Option(help="File to write; default: I2I_UNLEARN_HMAC_KEY_FILE or .secrets/hmac.key.")
+        str, typer.Option(help="File to write; default: $I2I_UNLEARN_HMAC_KEY_FILE, then .secrets/hmac.key.")
     ] = "",
 ) -> None:
-    """Make the key for the codes that stand for sample ids in everything that leaves the data folder.
+    """Make the secret key for codes of sample ids. Outside the data folder, images are named by these codes alone.
 
     Example: i2i-unlearn data key
     """

@@ -43,7 +43,9 @@ def create(
     json: options.Json = False,
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Write and sign what was done for the requests: models, split, settings, measurements, decision, time used.
+    """Write and sign a record of what was done for the requests.
+
+    It holds models, split, settings, measurements, decision and time used.
 
     Example: i2i-unlearn evidence create --key .secrets/evidence/private.pem --out artifacts/evidence
     """
@@ -87,7 +89,9 @@ def verify(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Check evidence offline: one line per broken link, then exit code 1; lists what it does not show.
+    """Check evidence offline.
+
+    Prints one line per broken link, and what the evidence does not show. Exit code 1 if a link is broken.
 
     Example: i2i-unlearn evidence verify artifacts/evidence --key public.pem --model artifacts/unlearned/model
     """

@@ -10,7 +10,7 @@ from i2i_unlearn.cli import options
 from i2i_unlearn.cli.output import show_table
 
 app = typer.Typer(
-    help="A filter until a request is carried out. This is not unlearning: the model still knows the images.",
+    help="A filter that refuses forget images until the model is unlearned. The model still knows them.",
     no_args_is_help=True,
 )
 DAY = ["%Y-%m-%d"]
@@ -23,7 +23,7 @@ def make(
     requests: options.Requests = options.REQUESTS,
     model: Annotated[Path, typer.Option(help="Model directory of the model served until then.")] = options.TEACHER,
     false_alarms: Annotated[
-        float | None, typer.Option(help="Share of other images that may be refused; default: params.yaml's.")
+        float | None, typer.Option(help="Share of other images that may be refused, 0 to 1; default: params.yaml's.")
     ] = None,
     expires: Annotated[
         datetime | None, typer.Option(formats=DAY, help="Last day; default: the latest `due` of the active requests.")
@@ -32,7 +32,9 @@ def make(
     json: options.Json = False,
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Make a filter of the forget set's features, and measure how often it is right and wrong.
+    """Make a filter from the features of the forget images.
+
+    Also measures how often it is right and wrong.
 
     Example: i2i-unlearn guard make --false-alarms 0.01 --out guard
     """
@@ -54,7 +56,7 @@ def make(
 def check(
     folder: Annotated[Path, typer.Argument(help="The guard's folder.")] = Path("guard"), json: options.Json = False
 ) -> None:
-    """Load a guard as a server would, and show its purpose, last day and measured rates.
+    """Load a guard as a server would; show its last day and rates.
 
     Example: i2i-unlearn guard check guard
     """

@@ -21,7 +21,9 @@ def verify(
     ledger: LedgerFile = None,
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Check that no line was changed, removed or inserted; print the newest line's digest. Exit code 1 names the line.
+    """Check that no line was changed, removed or inserted.
+
+    Prints the newest line's digest. If the check fails, it names the line; exit code 1.
 
     Example: i2i-unlearn registry ledger verify
     """
@@ -34,7 +36,7 @@ def verify(
 
 @app.command()
 def show(json: options.Json = False, ledger: LedgerFile = None, params: options.Params = options.PARAMS) -> None:
-    """Show every promotion and rollback, oldest first, and whether it took place.
+    """Show every promotion and rollback and its outcome, oldest first.
 
     Example: i2i-unlearn registry ledger show
     """

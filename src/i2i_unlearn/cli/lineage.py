@@ -25,7 +25,9 @@ def lineage(
     json: options.Json = False,
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Show where a version comes from, or which versions knew or unlearned an image.
+    """Trace a version to the original, or an image to the versions.
+
+    With --version, shows what it was made from. Otherwise, shows which versions knew or unlearned the images.
 
     Example: i2i-unlearn registry lineage --version 2
     """

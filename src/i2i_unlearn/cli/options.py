@@ -14,10 +14,10 @@ Reference = Annotated[str, typer.Option(help="Folder written by `reference`; emp
 Evaluation = Annotated[Path, typer.Option(help="Folder written by `evaluate`.")]
 Policies = Annotated[Path, typer.Option(help="Folder of gate policies.")]
 Out = Annotated[Path, typer.Option(help="Output folder; it appears whole or not at all.")]
-Params = Annotated[Path, typer.Option(help="File of parameters.")]
+Params = Annotated[Path, typer.Option(help="Settings file.")]
 KeyFile = Annotated[
     str | None,
-    typer.Option(help="Key for the codes of sample ids; default: $I2I_UNLEARN_HMAC_KEY_FILE, then .secrets/hmac.key."),
+    typer.Option(help="Key for codes of sample ids; default: $I2I_UNLEARN_HMAC_KEY_FILE, then .secrets/hmac.key."),
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print all facts as JSON.")]

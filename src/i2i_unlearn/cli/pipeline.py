@@ -41,12 +41,13 @@ class Network(StrEnum):
 def compile_(
     pipeline: Annotated[Pipeline | None, typer.Option(help="Compile only this one; default: all.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File to write (one pipeline; default: unlearning). Else pipelines/NAME.yaml.")
+        Path | None,
+        typer.Option(help="File to write, for one pipeline (default: unlearning). Without it: pipelines/NAME.yaml."),
     ] = None,
 ) -> None:
-    """Compile the pipelines, with the defaults of params.yaml, to the YAML that Kubeflow takes.
+    """Compile the pipelines to YAML for Kubeflow.
 
-    In a checkout, docs/run_form.md follows.
+    Defaults come from params.yaml. In a checkout, docs/run_form.md is written again, too.
 
     Example: i2i-unlearn pipeline compile --pipeline sweep --out sweep.yaml
     """
@@ -83,7 +84,7 @@ def run(
         Network, typer.Option(help="With --runner docker: what the steps can reach; host for an MLflow server.")
     ] = Network.none,
 ) -> None:
-    """Run the compiled pipeline on this machine, step by step, as a cluster would.
+    """Run the compiled pipeline on this machine, step by step.
 
     Example: i2i-unlearn pipeline run --runner subprocess --param alpha=0.5 --param reference=none
     """

@@ -43,7 +43,7 @@ def submit(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check package and parameters; start nothing.")] = False,
 ) -> None:
-    """Start a run of the compiled pipeline on a cluster; print its id and where to see it.
+    """Start a run on a cluster. Prints its id and where to see it.
 
     Example: i2i-unlearn pipeline submit --host http://127.0.0.1:8080 --param requests=digit-3 --param alpha=0.5
     """
@@ -110,9 +110,9 @@ def watch(
     run_id: RunId,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two checks.")] = 5.0,
 ) -> None:
-    """Follow a run until it ends, one line per change of a step's state. Exit code 0 if it succeeded, else 1.
+    """Follow a run until it ends. Exit code 0 if it succeeded, else 1.
 
-    Ctrl-C stops watching; the run continues.
+    Prints one line per change of a step's state. Ctrl-C stops watching; the run continues.
 
     Example: i2i-unlearn pipeline watch 8f6f2e3a-0c1d-4f7b-9a51-3f2c6b1d7e90
     """
@@ -137,7 +137,7 @@ def logs(
     ] = False,
     every: Annotated[float, typer.Option(min=0.1, help="With --follow: seconds between two checks.")] = 2.0,
 ) -> None:
-    """Print what the steps of a run printed. It asks Kubernetes, as kubectl does: Kubeflow's API has no logs.
+    """Print the logs of a run's steps. They come from Kubernetes, as with kubectl; Kubeflow's API has none.
 
     Ctrl-C stops following; the run continues.
 
@@ -210,9 +210,9 @@ def upload(
     version: Annotated[str, typer.Option(help="Name of the version; default: the start of the file's sha256.")] = "",
     description: Annotated[str, typer.Option(help="Of the version; default: the package's. The sha256 is added.")] = "",
 ) -> None:
-    """Add the compiled pipeline to Kubeflow's list, as a new version, so that people can start it there.
+    """Add a version of the compiled pipeline to Kubeflow's list.
 
-    Uploading the same file again changes nothing.
+    People can then start it from Kubeflow's pages. Uploading the same file again changes nothing.
 
     Example: i2i-unlearn pipeline upload --version 2026-02 --description "New gate for portraits"
     """
@@ -236,9 +236,10 @@ def schedule(
     experiment: Experiment = EXPERIMENT,
     service_account: ServiceAccount = "",
 ) -> None:
-    """Have Kubeflow run the check of the registry every day at six, or another package at other times.
+    """Have Kubeflow run `registry check` every day at six.
 
-    If the recurring run exists already, the command says so and changes nothing.
+    --package and --cron run another pipeline at other times. If the recurring run exists already, the command says so
+    and changes nothing.
 
     Example: i2i-unlearn pipeline schedule --cron "0 30 4 * * *" --param model_name=digits-inpainter
     """
@@ -262,9 +263,10 @@ def manifests(
     ] = "",
     namespace: Namespace = "",
 ) -> None:
-    """Write the pipeline as custom resources of Kubernetes (Pipeline, PipelineVersion) for `kubectl apply`.
+    """Write the pipeline as Kubernetes resources for `kubectl apply`.
 
-    For a Kubeflow that keeps pipelines in Kubernetes (its pipeline store is `kubernetes`).
+    They are a Pipeline and a PipelineVersion, for a Kubeflow that keeps pipelines in Kubernetes (its pipeline store is
+    `kubernetes`).
 
     Example: i2i-unlearn pipeline manifests --namespace i2i-unlearn --out pipeline-manifests.yaml
     """

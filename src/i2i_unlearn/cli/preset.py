@@ -47,7 +47,7 @@ def use(
     presets: Presets = Path("presets"),
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Apply a preset to params.yaml and print what changed; changes nothing if the result would not be valid.
+    """Apply a preset to params.yaml and print what changed. Changes nothing if the result is not valid.
 
     Example: i2i-unlearn preset use digits-diffusion
     """

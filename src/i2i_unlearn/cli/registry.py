@@ -15,7 +15,7 @@ By = Annotated[
     str,
     typer.Option(help="Who decides; default: $I2I_UNLEARN_ACTOR, the account, git's or the system's user."),
 ]
-Reason = Annotated[str, typer.Option(help="Why.")]
+Reason = Annotated[str, typer.Option(help="Reason to record.")]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Report whether it would succeed, with every reason it would not. Changes nothing."),
@@ -40,10 +40,11 @@ def promote(
     ledger_file: LedgerFile = "",
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Make a registered version the champion, if its gate passed and nothing changed since.
+    """Make a registered version the champion.
 
-    With --from and --to, the version (default: the candidate) is copied from one registry to another and promoted
-    there; an original is copied and becomes champion where nobody is.
+    It must have passed the gate, and nothing may have changed since. With --from and --to, the version (default: the
+    candidate) is copied from one registry to another and promoted there. An original is copied, and becomes champion
+    if there is none.
 
     Example: i2i-unlearn registry promote --version 2 --by "R. Smith" --reason "ticket 42"
     """
@@ -74,14 +75,14 @@ def rollback(
         str, typer.Option(help="Version that becomes champion again; default: the one before, by the promotion ledger.")
     ] = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Even if that version knows data that were erased; the reason is kept.")
+        bool, typer.Option("--force", help="Even if that version knows erased images; the reason is recorded.")
     ] = False,
     dry_run: DryRun = False,
     json: options.Json = False,
     ledger_file: LedgerFile = "",
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Give the alias champion back to a version that had it before.
+    """Make an earlier champion the champion again.
 
     Example: i2i-unlearn registry rollback --by "R. Smith" --reason "seams in portraits, ticket 43"
     """
@@ -108,7 +109,9 @@ def check(
     ledger_file: LedgerFile = "",
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Compare champion, its bytes and tags in MLflow with the promotion ledger; exit code 3 if something differs.
+    """Compare the champion in MLflow with the promotion ledger.
+
+    Checks which version it is, its weights and its tags. Exit code 3 if something differs.
 
     Example: i2i-unlearn registry check --json
     """

@@ -38,7 +38,7 @@ def add(
     near_duplicates: Annotated[
         str,
         typer.Option(
-            help="Near-copies of these images that the request does not name: include (forget them too), drop (use them"
+            help="What happens to near-copies that the request does not name: include (forget them too), drop (use them"
             " for nothing) or keep."
         ),
     ] = "keep",
@@ -47,9 +47,10 @@ def add(
     params: options.Params = options.PARAMS,
     commit: Annotated[bool, typer.Option(help="Run the DVC and git commands that version the request.")] = False,
 ) -> None:
-    """File a forget request: write its file and make it active in params.yaml, or change nothing.
+    """File a forget request.
 
-    Requests that the promoted model has forgotten become `erased`, and that model becomes the next teacher.
+    Writes its file and makes it active in params.yaml, or changes nothing. Requests that the promoted model has
+    forgotten become `erased`, and that model becomes the next teacher.
 
     Example: i2i-unlearn request add digit-7 --label 7 --basis "withdrawn consent"
     """
@@ -143,7 +144,7 @@ def show(
     requests: options.Requests = options.REQUESTS,
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Print a request and how many images of each label and part it selects.
+    """Print a request and how many images it selects, by label and part.
 
     Example: i2i-unlearn request show digit-3
     """

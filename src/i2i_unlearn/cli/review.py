@@ -25,11 +25,11 @@ def make(
     reference: options.Reference = options.REFERENCE,
     policies: options.Policies = options.POLICIES,
     out: Folder = Path(".review"),
-    days: Annotated[int, typer.Option(min=1, max=90, help="Days for which the page shows its pictures.")] = 14,
+    days: Annotated[int, typer.Option(min=1, max=90, help="Days until the page expires.")] = 14,
     json: options.Json = False,
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Show the images that were to be forgotten, and how each model completes them, on a page that expires.
+    """Make a page of the forget images and how each model completes them. It expires.
 
     Example: i2i-unlearn review make --days 7
     """

@@ -29,7 +29,7 @@ def split(
     json: options.Json = False,
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Give every image its role: forget, erased, retain, holdout ...
+    """Give every image a role: forget, erased, retain or holdout.
 
     Near-copies of forget images are listed in near_duplicates.csv next to the manifest and treated as each request
     says.
@@ -87,7 +87,7 @@ def snapshot(
     json: options.Json = False,
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Freeze the model that is to forget: the teacher. It is snapshot.source of params.yaml, or --from.
+    """Freeze the model that is to forget, as the teacher. It is snapshot.source of params.yaml, or --from.
 
     Example: i2i-unlearn snapshot --from mae_visualize_vit_base.pth --out artifacts/teacher
     """
@@ -132,7 +132,7 @@ def reference(
     json: options.Json = False,
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Retrain the teacher's architecture without the forget set. It is the gold standard to compare with.
+    """Retrain a model without the forget set. It is the gold standard to compare with.
 
     Example: i2i-unlearn reference --splits artifacts/splits --teacher artifacts/teacher/model --out artifacts/reference
     """
@@ -159,7 +159,7 @@ def evaluate(
     json: options.Json = False,
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Score the models, judge by the policies, write the report.
+    """Score the models, judge them by the policies, write the report.
 
     Example: i2i-unlearn evaluate --unlearned artifacts/unlearned --reference artifacts/reference
     """

@@ -33,7 +33,9 @@ def sweep(
     json: options.Json = False,
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Unlearn and evaluate with many settings; compare the results. Tries every objective with every alpha or epsilon.
+    """Unlearn and evaluate with many settings, and compare the results.
+
+    It tries every objective with every alpha or epsilon.
 
     Example: i2i-unlearn sweep --objectives encoder_l2,max_loss --alphas 0.1,0.25,1 --workers 2
     """
@@ -61,7 +63,7 @@ def pareto(
     json: options.Json = False,
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Compare finished points of sweeps without computing any.
+    """Compare finished points of sweeps; compute nothing.
 
     Example: i2i-unlearn pareto artifacts/sweep/points/*
     """
