@@ -2,30 +2,22 @@
 
 import copy
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from i2i_unlearn.method.adapters import narrow
-from i2i_unlearn.models.published import convert_checkpoint
 from i2i_unlearn.models.vqgan.model import MaskedTokenModel
 from i2i_unlearn.support.errors import UserError
+from tests.models.published.files import OPTIONS, converted
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-HEADS = {"num_attention_heads": 4, "decoder_num_attention_heads": 8}
-PALETTE = {
-    **{"image_size": 16, "num_head_channels": 16, "res_blocks": 1, "linear_start": 1e-4, "linear_end": 0.2},
-    **{"test_n_timestep": 8, "test_linear_start": 1e-3, "test_linear_end": 0.6},
-}
-FILES = {"mae": HEADS, "mage": HEADS, "palette": PALETTE}
 RANK, ALPHA = 2, 6
 
 
-@pytest.fixture(scope="module", params=sorted(FILES))
+@pytest.fixture(scope="module", params=OPTIONS)
 def original(request):
     """A published model. Copy it, do not change it."""
-    return convert_checkpoint(GOLDEN / request.param / "checkpoint.pth", FILES[request.param]).model
+    return converted(request.param)
 
 
 @pytest.fixture

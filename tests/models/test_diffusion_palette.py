@@ -6,34 +6,18 @@ real network. Tolerance of the golden set: 5e-5 + 1e-5 relative.
 """
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from i2i_unlearn.models.diffusion import unet as diffusion_unet
-from i2i_unlearn.models.diffusion.model import DiffusionInpainter, UNet2DModel
+from i2i_unlearn.models.diffusion.model import UNet2DModel
 from i2i_unlearn.models.diffusion.palette import SCHEDULE_BUFFERS, convert
 from i2i_unlearn.models.diffusion.settings import Architecture
+from tests.models.published.files import converted, file_of
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "palette"
-ARCHITECTURE = {
-    "block_out_channels": [32, 64],
-    "attention_levels": [1],
-    "attention_head_dim": 16,
-    "norm_num_groups": 32,
-    "dropout": 0.2,
-    "conditioning": "noise_level",
-    "hidden_as": "noise",
-    "prediction_type": "epsilon",
-    "beta_schedule": "linear",
-    "beta_start": 1e-4,
-    "beta_end": 0.2,
-    "num_train_timesteps": 20,
-    "sampler": "ancestral",
-    "sampling_steps": 20,
-}
+GOLDEN = file_of("palette").parent
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +28,7 @@ def golden():
 @pytest.fixture(scope="module")
 def palette():
     """The golden network as our model."""
-    generator = torch.Generator().manual_seed(0)
-    model = DiffusionInpainter.create(ARCHITECTURE, image_size=16, num_channels=3, generator=generator)
-    state = torch.load(GOLDEN / "checkpoint.pth", weights_only=True)
-    model.unet.load_state_dict(convert(state, num_levels=2, layers_per_block=1, head_dim=16))
-    return model.eval()
+    return converted("palette").eval()
 
 
 def near(found, expected):

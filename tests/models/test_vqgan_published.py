@@ -1,7 +1,6 @@
 """The architecture against numbers of MAGE's published implementation (tests/golden/mage/README.md)."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,12 +8,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from i2i_unlearn.models.kept_tokens import KeptTokens
+from i2i_unlearn.models.published import convert_checkpoint
 from i2i_unlearn.models.vqgan.architecture import Architecture
 from i2i_unlearn.models.vqgan.decoding import decoding_steps
 from i2i_unlearn.models.vqgan.mage_keys import model_names, tokenizer_names
-from i2i_unlearn.models.vqgan.model import MaskedTokenModel
+from tests.models.published.files import HEADS, file_of, same_weights
 
-GOLDEN = Path(__file__).parents[1] / "golden/mage"
+GOLDEN = file_of("mage").parent
 
 
 def close(found, expected):
@@ -34,16 +34,17 @@ def golden():
 
 
 @pytest.fixture(scope="module")
-def state():
-    """The published file's tensors by the names of our model."""
-    return model_names(torch.load(GOLDEN / "checkpoint.pth", weights_only=True)["model"])
+def model(published):
+    """The published file as our model."""
+    how = published["generate"]
+    options = {**HEADS, "decoding_steps": how["num_iter"], "temperature": how["choice_temperature"]}
+    return convert_checkpoint(file_of("mage"), options).model.eval()
 
 
-@pytest.fixture(scope="module")
-def architecture(published):
+def test_the_architecture_is_the_published_one(model, published):
     sizes, tokenizer = published["model"], published["vqgan"]
     network = tokenizer["ddconfig"]
-    return Architecture(
+    assert model.architecture == Architecture(
         image_size=sizes["img_size"],
         num_channels=sizes["in_chans"],
         num_codes=tokenizer["n_embed"],
@@ -68,16 +69,6 @@ def architecture(published):
         decoding_steps=published["generate"]["num_iter"],
         temperature=published["generate"]["choice_temperature"],
     )
-
-
-@pytest.fixture(scope="module")
-def model(architecture, state):
-    model = MaskedTokenModel(architecture)
-    model.load_state_dict(state)  # strict: every name has its counterpart
-    return model.eval()
-
-
-def test_ids_of_the_vocabulary_are_the_published_ones(model, published):
     assert model.transformer.first_id == published["fake_class_label"]
     assert model.transformer.mask_id == published["mask_token_label"]
     assert len(model.transformer.token_emb.word_embeddings.weight) == published["vocab_size"]
@@ -88,9 +79,7 @@ def test_ids_of_the_vocabulary_are_the_published_ones(model, published):
 
 def test_the_tokenizer_file_holds_the_same_tokenizer(model):
     alone = tokenizer_names(torch.load(GOLDEN / "vqgan.ckpt", weights_only=True))
-    own = model.tokenizer.state_dict()
-    assert set(alone) == set(own)
-    assert all(alone[name].equal(own[name]) for name in own)
+    assert same_weights(model.tokenizer, alone)
 
 
 def test_the_tokenizer_encodes_chooses_and_paints_as_published(model, golden):
@@ -180,7 +169,7 @@ def test_the_loss_is_the_published_one(model, golden, case):
         assert close(smoothed_loss(model, golden, case), golden[f"{case}.loss"])
 
 
-def test_the_gradients_are_the_published_ones(model, golden, state):
+def test_the_gradients_are_the_published_ones(model, golden):
     # The head is tied to the embedding but passes no gradient to it: the norm of its gradient would show it.
     published = model_names(
         {

@@ -18,11 +18,11 @@ import yaml
 from i2i_unlearn.config.presets import find_preset, overlaid
 from i2i_unlearn.data.split.manifest import read_manifest
 from tests.data.importers.published_sets import write_imagenet, write_places365
+from tests.models.published.files import HEADS, PALETTE, file_of, weights
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-HEADS = {"num_attention_heads": 4, "decoder_num_attention_heads": 8}
 SMALL: dict[str, Any] = {
     "device": "cpu",
     "operator_patch_size": 4,
@@ -51,15 +51,7 @@ class Experiment:
 EXPERIMENTS = {
     "imagenet1k-mae": Experiment("mae", write_imagenet, HEADS, {"keep_fraction": 0.75}),
     "imagenet1k-mage": Experiment("mage", write_imagenet, {**HEADS, "decoding_steps": 2}, {}),
-    "places365-palette": Experiment(
-        "palette",
-        write_places365,
-        {
-            **{"image_size": 16, "num_head_channels": 16, "res_blocks": 1, "linear_start": 1e-4, "linear_end": 0.2},
-            **{"test_n_timestep": 8, "test_linear_start": 1e-3, "test_linear_end": 0.6},
-        },
-        {},
-    ),
+    "places365-palette": Experiment("palette", write_places365, PALETTE, {}),
 }
 
 
@@ -75,8 +67,7 @@ class Done:
         return json.loads((self.folder / f"artifacts/{stage}/summary.json").read_text())
 
     def original(self) -> dict[str, torch.Tensor]:
-        content = torch.load(ROOT / "tests/golden" / self.experiment.golden / "checkpoint.pth", weights_only=True)
-        return content.get("model", content)
+        return weights(file_of(self.experiment.golden))[0]
 
 
 @pytest.fixture(scope="module", params=EXPERIMENTS)
@@ -94,7 +85,7 @@ def done(request, tmp_path_factory, command_line):
     content = {"description": preset.description, "protocol": PROTOCOL, **settings}
     (folder / f"presets/{name}.yaml").write_text(yaml.safe_dump(content))
     experiment.write(folder / "published")
-    shutil.copy(ROOT / "tests/golden" / experiment.golden / "checkpoint.pth", folder / "original.pth")
+    shutil.copy(file_of(experiment.golden), folder / "original.pth")
     commands = {
         "preset": ["preset", "use", name],
         "protocol": ["data", "protocol", name, "published"],
@@ -144,8 +135,7 @@ def test_all_four_sets_are_scored_without_a_reference(done):
 
 
 def test_the_file_in_the_originals_format_holds_the_unlearned_model(done):
-    content = torch.load(done.folder / "unlearned.pth", weights_only=True)
-    found, original = content.get("model", content), done.original()
+    found, original = weights(done.folder / "unlearned.pth")[0], done.original()
     assert list(found) == list(original)
     same = {name for name in found if found[name].equal(original[name])}
     assert len(same) < len(found)

@@ -5,7 +5,6 @@ Inputs and outputs come from the original code (tests/golden/mae); tolerances ar
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,9 @@ from i2i_unlearn.models.published import convert_checkpoint
 from i2i_unlearn.models.published.mae import MaeOptions, config_of, places_of, shapes_of
 from i2i_unlearn.models.published.reading import Content
 from i2i_unlearn.support.errors import UserError
+from tests.models.published.files import ENCODER_ALONE, HEADS, changed, converted, file_of, same_weights, weights
 
-GOLDEN = Path(__file__).parents[2] / "golden/mae"
-HEADS = {"num_attention_heads": 4, "decoder_num_attention_heads": 8}
+GOLDEN = file_of("mae").parent
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 PATCH = 4
 
@@ -31,7 +30,7 @@ def io():
 
 @pytest.fixture(scope="module")
 def model():
-    return convert_checkpoint(GOLDEN / "checkpoint.pth", HEADS).model
+    return converted("mae")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +73,7 @@ def test_the_encoders_output(io, model, images, case):
 def test_every_layer_on_the_way(io, images, case, monkeypatch):
     from i2i_unlearn.models import mae
 
-    model = convert_checkpoint(GOLDEN / "checkpoint.pth", HEADS).model
+    model = converted("mae")
     seen, real = [], mae._block
     monkeypatch.setattr(
         mae, "_block", lambda layer, tokens, attend: seen.append((tokens, real(layer, tokens, attend))) or seen[-1][1]
@@ -91,13 +90,15 @@ def test_every_layer_on_the_way(io, images, case, monkeypatch):
 
 
 @pytest.mark.parametrize("case", ["hole", "random"])
-def test_prediction_reconstruction_and_completion(io, model, images, case):
+def test_prediction_reconstruction_completion_and_loss(io, model, images, case):
     visible = visible_of(io, case)
     with torch.no_grad():
+        loss = model.training_loss(images, visible, generator=torch.Generator())
         embedding = model.encode(images, visible)
         predicted = model._predict(embedding, visible)
         painted = model.decode(embedding, visible)
         completed = model.complete(images, visible, generator=torch.Generator())
+    assert torch.allclose(loss.mean(), io[f"{case}.loss"], **CLOSE)  # as many patches are hidden in each image
     assert torch.allclose(predicted, io[f"{case}.decoder_pred"], **CLOSE)
     reconstruction = (io[f"{case}.reconstruction"] * model.deviation_C11 + model.mean_C11) * 2 - 1
     assert torch.allclose(painted, reconstruction, **CLOSE)
@@ -107,15 +108,8 @@ def test_prediction_reconstruction_and_completion(io, model, images, case):
     assert torch.allclose(completed[~inside], pasted.clamp(-1, 1)[~inside], **CLOSE)
 
 
-@pytest.mark.parametrize("case", ["hole", "random"])
-def test_the_loss(io, model, images, case):
-    with torch.no_grad():
-        loss = model.training_loss(images, visible_of(io, case), generator=torch.Generator())
-    assert torch.allclose(loss.mean(), io[f"{case}.loss"], **CLOSE)  # as many patches are hidden in each image
-
-
 def test_the_norm_of_every_gradient(io, images):
-    model = convert_checkpoint(GOLDEN / "checkpoint.pth", HEADS).model
+    model = converted("mae")
     model.training_loss(images, visible_of(io, "random"), generator=torch.Generator()).mean().backward()
     wanted = json.loads((GOLDEN / "grad_norms.json").read_text())
     config = model.model.config
@@ -133,7 +127,7 @@ def test_the_norm_of_every_gradient(io, images):
 
 def test_normalised_patches_are_divided_by_the_unbiased_deviation(io, images):
     """Worked from the golden data: target patches, prediction and mask give the loss."""
-    model = convert_checkpoint(GOLDEN / "checkpoint.pth", {**HEADS, "norm_pix_loss": True}).model
+    model = convert_checkpoint(file_of("mae"), {**HEADS, "norm_pix_loss": True}).model
     with torch.no_grad():
         found = model.training_loss(images, visible_of(io, "random"), generator=torch.Generator())
     target = io["target_patches"]
@@ -146,32 +140,21 @@ def test_normalised_patches_are_divided_by_the_unbiased_deviation(io, images):
 
 
 def test_the_training_scripts_file_gives_the_same_model_and_says_what_it_let_in():
-    plain = convert_checkpoint(GOLDEN / "checkpoint.pth", HEADS)
+    plain = convert_checkpoint(file_of("mae"), HEADS)
     training = convert_checkpoint(GOLDEN / "checkpoint_train.pth", HEADS)
     assert plain.notes == []
     assert training.notes == [
         "checkpoint_train.pth holds an object of argparse.Namespace, a plain container, which was let in"
     ]
-    ours, theirs = plain.model.state_dict(), training.model.state_dict()
-    assert ours.keys() == theirs.keys()
-    assert all(ours[name].equal(theirs[name]) for name in ours)
+    assert same_weights(plain.model, training.model)
 
 
 def test_the_training_scripts_settings_tell_of_normalised_patches(tmp_path):
-    state = torch.load(GOLDEN / "checkpoint.pth", weights_only=True)["model"]
+    state, _ = weights(file_of("mae"))
     for stored, given, expected in ((True, {}, True), (False, {}, False), (True, {"norm_pix_loss": False}, False)):
         torch.save({"model": state, "args": argparse.Namespace(norm_pix_loss=stored)}, tmp_path / "x.pth")
         model = convert_checkpoint(tmp_path / "x.pth", {**HEADS, **given}).model
         assert model.model.config.norm_pix_loss is expected
-
-
-def test_saved_and_loaded_again_it_has_the_same_bits(model, tmp_path):
-    model.save(tmp_path / "model")
-    again = load_model(tmp_path / "model")
-    ours, theirs = model.state_dict(), again.state_dict()
-    assert ours.keys() == theirs.keys()
-    assert all(ours[name].equal(theirs[name]) for name in ours)
-    assert again.model.config.layer_norm_eps == 1e-6
 
 
 @pytest.mark.parametrize(("size", "entries"), [("vitb", 254), ("vitl", 398), ("vith", 494)])
@@ -196,79 +179,15 @@ def test_the_real_sizes_leave_nothing_out_and_nothing_over(size, entries, has_de
 # --- the encoder alone ---
 
 
-@pytest.fixture(scope="module")
-def encoder_file(tmp_path_factory):
-    state = torch.load(GOLDEN / "checkpoint.pth", weights_only=True)["model"]
-    path = tmp_path_factory.mktemp("encoder") / "mae_pretrain_vit_tiny.pth"
-    kept = {name: tensor for name, tensor in state.items() if not name.startswith(("decoder_", "mask_token"))}
-    torch.save({"model": kept}, path)
-    return path
-
-
-def test_a_file_without_a_decoder_says_so_and_encodes_as_the_whole_one(io, model, images, encoder_file, tmp_path):
-    converted = convert_checkpoint(encoder_file, {"num_attention_heads": 4})
-    assert "mae_pretrain_vit_tiny.pth holds no decoder" in converted.notes[0]
-    converted.model.save(tmp_path / "model")
-    for alone in (converted.model, load_model(tmp_path / "model")):
+def test_a_file_without_a_decoder_says_so_and_encodes_as_the_whole_one(io, model, images, tmp_path):
+    file = changed("mae", tmp_path / "mae_pretrain_vit_tiny.pth", ENCODER_ALONE)
+    made = convert_checkpoint(file, {"num_attention_heads": 4})
+    assert "mae_pretrain_vit_tiny.pth holds no decoder" in made.notes[0]
+    made.model.save(tmp_path / "model")
+    for alone in (made.model, load_model(tmp_path / "model")):
         with torch.no_grad():
             found = alone.encode(images, visible_of(io, "hole")).maps[0]
             assert found.equal(model.encode(images, visible_of(io, "hole")).maps[0])
         assert not [name for name, _ in alone.named_parameters() if "decoder" in name]
         with pytest.raises(UserError, match="the model has no decoder"):
             alone.complete(images, visible_of(io, "hole"), generator=torch.Generator())
-
-
-# --- what is refused ---
-
-
-def changed(tmp_path, change):
-    """A file whose state dict was changed."""
-    state = torch.load(GOLDEN / "checkpoint.pth", weights_only=True)["model"]
-    change(state)
-    torch.save({"model": state}, tmp_path / "changed.pth")
-    return tmp_path / "changed.pth"
-
-
-def without_five(state):
-    for name in sorted(state)[10:15]:
-        del state[name]
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (without_five, "blocks.0.norm2.bias, blocks.0.norm2.weight, blocks.1.attn.proj.bias and 2 more are missing"),
-        (lambda state: state.update(head=torch.zeros(2)), "head is left over"),
-        (
-            lambda state: state.update({"norm.weight": torch.zeros(3)}),
-            r"norm.weight has \(3,\) where \(48,\) is wanted",
-        ),
-        (lambda state: state["norm.bias"].fill_(float("nan")), "norm.bias is not finite"),
-        (lambda state: state.update(pos_embed=torch.zeros(1, 64, 48)), "63 patches.*square"),
-        (lambda state: state.pop("blocks.0.mlp.fc1.weight"), "blocks.0.mlp.fc1.weight is missing"),
-        (lambda state: state.pop("cls_token"), "of no known format"),
-    ],
-)
-def test_a_file_that_does_not_fit_is_refused_with_the_first_faults(tmp_path, change, told):
-    with pytest.raises(UserError, match=told):
-        convert_checkpoint(changed(tmp_path, change), HEADS)
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ({"decoder_num_attention_heads": 8}, "its width 48 .*checkpoint: {num_attention_heads: NUMBER}"),
-        ({"num_attention_heads": 4}, "its width 32 .*decoder_num_attention_heads: NUMBER"),
-        ({**HEADS, "num_attention_heads": 5}, "num_attention_heads=5 does not divide the width 48"),
-        ({**HEADS, "heads": 4}, "snapshot.checkpoint.heads: Extra inputs .* a MAE takes num_attention_heads"),
-    ],
-)
-def test_options_that_are_missing_or_wrong_are_told(options, told):
-    with pytest.raises(UserError, match=told):
-        convert_checkpoint(GOLDEN / "checkpoint.pth", options)
-
-
-def test_a_copy_of_the_golden_file_under_another_name_is_the_same(tmp_path, model):
-    shutil.copy(GOLDEN / "checkpoint.pth", tmp_path / "mae.ckpt")
-    again = convert_checkpoint(tmp_path / "mae.ckpt", HEADS).model
-    assert all(tensor.equal(again.state_dict()[name]) for name, tensor in model.state_dict().items())

@@ -4,17 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from i2i_unlearn.evaluation.gate import read_policies
 from i2i_unlearn.models import load_model
 from i2i_unlearn.stages import evaluate, snapshot
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_file, digest_folder
+from tests.models.published.files import ENCODER_ALONE, HEADS, changed, file_of
 
 ROOT = Path(__file__).parents[3]
-FILE = ROOT / "tests/golden/mae/checkpoint.pth"
-HEADS = {"num_attention_heads": 4, "decoder_num_attention_heads": 8}
+FILE = file_of("mae")
 
 
 def run(project, out, source, **changes):
@@ -25,10 +24,8 @@ def run(project, out, source, **changes):
 def encoder_alone(taught, tmp_path_factory):
     """The teacher made of a file without a decoder."""
     folder = tmp_path_factory.mktemp("encoder")
-    state = torch.load(FILE, weights_only=True)["model"]
-    kept = {name: tensor for name, tensor in state.items() if not name.startswith(("decoder_", "mask_token"))}
-    torch.save({"model": kept}, folder / "encoder.pth")
-    facts = run(taught, folder / "out", folder / "encoder.pth", checkpoint={"num_attention_heads": 4})
+    file = changed("mae", folder / "encoder.pth", ENCODER_ALONE)
+    facts = run(taught, folder / "out", file, checkpoint={"num_attention_heads": 4})
     assert "holds no decoder" in facts["note"]
     return folder / "out/model"
 
@@ -59,10 +56,8 @@ def test_the_command_takes_a_file(command_line, params_written, taught, tmp_path
     assert ended.code == 0, ended.err
     assert load_model(tmp_path / "teacher/model").model.config.num_hidden_layers == 3
     ended = command_line(tmp_path, "snapshot", "--from", "nothing.pth", "--out", "other")
-    assert (ended.code, ended.err) == (
-        1,
-        "i2i-unlearn: error: nothing.pth: no such file; correct snapshot.source\n",
-    )
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "nothing.pth: no such file; correct snapshot.source" in ended.err
 
 
 def test_an_encoder_alone_is_unlearned_by_what_looks_at_its_output(taught, encoder_alone, tmp_path):

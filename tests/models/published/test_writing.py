@@ -1,7 +1,6 @@
 """The way back: an unlearned model in the layout of the published file that its teacher was made from."""
 
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,18 +11,19 @@ from i2i_unlearn.models.published.writing import write_original
 from i2i_unlearn.serving import export
 from i2i_unlearn.stages import snapshot
 from i2i_unlearn.support.errors import UserError
+from tests.models.published.files import (
+    ENCODER_ALONE,
+    GOLDEN,
+    HEADS,
+    OPTIONS,
+    PALETTE,
+    changed,
+    file_of,
+    same_weights,
+    weights,
+    without,
+)
 
-GOLDEN = Path(__file__).parents[2] / "golden"
-HEADS = {"num_attention_heads": 4, "decoder_num_attention_heads": 8}
-PALETTE = {
-    **{"image_size": 16, "num_head_channels": 16, "res_blocks": 1, "linear_start": 1e-4, "linear_end": 0.2},
-    **{"test_n_timestep": 8, "test_linear_start": 1e-3, "test_linear_end": 0.6},
-}
-FILES = {
-    "mae": (GOLDEN / "mae/checkpoint.pth", HEADS),
-    "mage": (GOLDEN / "mage/checkpoint.pth", HEADS),
-    "palette": (GOLDEN / "palette/checkpoint.pth", PALETTE),
-}
 ENCODER = {
     "mae": re.compile(r"(cls_token|patch_embed\.|blocks\.|norm\.)"),
     "mage": re.compile(r"(blocks\.|norm\.|token_emb\.(position_embeddings|LayerNorm)\.)"),
@@ -32,22 +32,16 @@ ENCODER = {
 """What encoder_l2 changes, by the files' own names (re.match)."""
 
 
-def weights(path):
-    """All tensors of a file by name, in its order, and the key that wraps them."""
-    content = torch.load(path, weights_only=True)
-    return (content["model"], "model") if "model" in content else (content, "")
-
-
 def same(one, other):
     return one.dtype == other.dtype and one.equal(other)
 
 
-@pytest.fixture(scope="module", params=sorted(FILES))
+@pytest.fixture(scope="module", params=OPTIONS)
 def teacher(request, taught, tmp_path_factory):
     """Name of the format, and the folder that `snapshot` made of its golden file."""
     folder = tmp_path_factory.mktemp(request.param) / "teacher"
-    source, options = FILES[request.param]
-    snapshot.run(folder, taught.config("snapshot", source=str(source), checkpoint=options))
+    config = taught.config("snapshot", source=str(file_of(request.param)), checkpoint=OPTIONS[request.param])
+    snapshot.run(folder, config)
     return request.param, folder
 
 
@@ -59,10 +53,10 @@ def test_a_model_that_was_not_trained_goes_back_bit_for_bit(teacher, taught, tmp
     name, folder = teacher
     facts = run(taught, folder / "model", folder / "model", tmp_path / "back.pth")
     assert facts["changed_tensors"] == 0
-    original, found = weights(FILES[name][0]), weights(tmp_path / "back.pth")
+    original, found = weights(file_of(name)), weights(tmp_path / "back.pth")
     assert found[1] == original[1]
     assert list(found[0]) == list(original[0])  # the order, too
-    assert all(same(found[0][key], tensor) for key, tensor in original[0].items())
+    assert same_weights(found[0], original[0])
     assert facts["tensors"] == len(original[0])
 
 
@@ -72,7 +66,7 @@ def test_an_unlearned_model_holds_nothing_of_the_teachers_encoder_and_the_rest_u
         tmp_path / "unlearned", teacher=folder / "model", alpha=1.0, num_steps=3, batch_size=4, num_noise_draws=2
     )
     facts = run(taught, tmp_path / "unlearned/model", folder / "model", tmp_path / "7_Network.pth")
-    original, found = weights(FILES[name][0])[0], weights(tmp_path / "7_Network.pth")[0]
+    original, found = weights(file_of(name))[0], weights(tmp_path / "7_Network.pth")[0]
     assert list(found) == list(original)
     encoder = {key for key in original if ENCODER[name].match(key)}
     assert len(encoder) > 10
@@ -81,9 +75,8 @@ def test_an_unlearned_model_holds_nothing_of_the_teachers_encoder_and_the_rest_u
     # Not even elsewhere, as in the released code of the paper, which stores the teacher beside the student.
     for key in encoder:
         assert not any(tensor.shape == original[key].shape and tensor.equal(original[key]) for tensor in found.values())
-    again = convert_checkpoint(tmp_path / "7_Network.pth", FILES[name][1]).model.state_dict()
-    unlearned = load_model(tmp_path / "unlearned/model").state_dict()
-    assert all(again[key].equal(tensor) for key, tensor in unlearned.items())
+    again = convert_checkpoint(tmp_path / "7_Network.pth", OPTIONS[name]).model
+    assert same_weights(again, load_model(tmp_path / "unlearned/model"))
 
 
 def test_of_the_training_scripts_file_only_the_weights_are_in_it(taught, tmp_path):
@@ -96,52 +89,42 @@ def test_of_the_training_scripts_file_only_the_weights_are_in_it(taught, tmp_pat
     assert content["model"].keys() == weights(GOLDEN / "mae/checkpoint.pth")[0].keys()
 
 
-def changed(name, tmp_path, change):
-    state, wrapper = weights(FILES[name][0])
-    state = change(dict(state))
-    torch.save({wrapper: state} if wrapper else state, tmp_path / "like.pth")
-    return tmp_path / "like.pth"
-
-
 def as_model(like, options, folder):
     convert_checkpoint(like, options).model.save(folder)
     return load_model(folder)
 
 
 def test_the_second_network_of_the_unlearning_papers_files_is_left_out(tmp_path):
-    network = {f"teacher_{key}": value + 1 for key, value in weights(FILES["palette"][0])[0].items() if "." in key}
-    like = changed("palette", tmp_path, lambda state: state | network)
+    network = {f"teacher_{key}": value + 1 for key, value in weights(file_of("palette"))[0].items() if "." in key}
+    like = changed("palette", tmp_path / "like.pth", lambda state: state | network)
     model = as_model(like, PALETTE, tmp_path / "model")
     write_original(model, tmp_path / "model", like, tmp_path / "back.pth")
-    assert list(weights(tmp_path / "back.pth")[0]) == list(weights(FILES["palette"][0])[0])
+    assert list(weights(tmp_path / "back.pth")[0]) == list(weights(file_of("palette"))[0])
 
 
 def test_a_tokenizer_from_another_file_stays_there(tmp_path):
-    like = changed(
-        "mage", tmp_path, lambda state: {key: value for key, value in state.items() if not key.startswith("vqgan.")}
-    )
+    like = changed("mage", tmp_path / "like.pth", without(r"vqgan\."))
     model = as_model(like, {**HEADS, "tokenizer": str(GOLDEN / "mage/vqgan.ckpt")}, tmp_path / "model")
     write_original(model, tmp_path / "model", like, tmp_path / "back.pth")
     found, original = weights(tmp_path / "back.pth")[0], weights(like)[0]
     assert list(found) == list(original)
-    assert all(same(found[key], original[key]) for key in original)
+    assert same_weights(found, original)
 
 
 def test_an_encoder_alone_goes_back_as_one(tmp_path):
-    decoder = re.compile("decoder_|mask_token")
-    like = changed("mae", tmp_path, lambda state: {key: v for key, v in state.items() if not decoder.match(key)})
+    like = changed("mae", tmp_path / "like.pth", ENCODER_ALONE)
     model = as_model(like, {"num_attention_heads": 4}, tmp_path / "model")
     assert write_original(model, tmp_path / "model", like, tmp_path / "back.pth").num_changed == 0
     assert list(weights(tmp_path / "back.pth")[0]) == list(weights(like)[0])
     with pytest.raises(UserError, match="was not made from a file like .*: decoder is False, and True by the file"):
-        write_original(model, tmp_path / "model", FILES["mae"][0], tmp_path / "other.pth")
+        write_original(model, tmp_path / "model", file_of("mae"), tmp_path / "other.pth")
 
 
 def test_numbers_too_short_for_what_changed_are_refused(tmp_path):
-    like = changed("mae", tmp_path, lambda state: {key: value.half() for key, value in state.items()})
+    like = changed("mae", tmp_path / "like.pth", lambda state: {key: value.half() for key, value in state.items()})
     model = as_model(like, HEADS, tmp_path / "model")
     write_original(model, tmp_path / "model", like, tmp_path / "back.pth")
-    assert all(same(weights(tmp_path / "back.pth")[0][key], tensor) for key, tensor in weights(like)[0].items())
+    assert same_weights(weights(tmp_path / "back.pth")[0], weights(like)[0])
     with torch.no_grad():
         model.model.vit.layernorm.weight.mul_(1 + 1e-6)
     with pytest.raises(UserError, match=r"norm.weight as torch.float16, too short .* 1 of 1 tensors"):
@@ -150,7 +133,9 @@ def test_numbers_too_short_for_what_changed_are_refused(tmp_path):
 
 
 def test_what_did_not_change_stays_as_exact_as_it_was(tmp_path):
-    like = changed("mae", tmp_path, lambda state: {key: value.double() * (1 + 1e-12) for key, value in state.items()})
+    like = changed(
+        "mae", tmp_path / "like.pth", lambda state: {key: value.double() * (1 + 1e-12) for key, value in state.items()}
+    )
     model = as_model(like, HEADS, tmp_path / "model")
     with torch.no_grad():
         model.model.vit.layernorm.weight.add_(1)
@@ -161,9 +146,9 @@ def test_what_did_not_change_stays_as_exact_as_it_was(tmp_path):
 
 
 def test_the_file_of_another_model_is_refused(taught, tmp_path):
-    mae, _ = FILES["mae"]
+    mae = file_of("mae")
     with pytest.raises(UserError, match=r"is of the family mae, and .* is a file of Palette \(family diffusion\)"):
-        run(taught, taught.teacher, taught.teacher, tmp_path / "x.pth", FILES["palette"][0])
+        run(taught, taught.teacher, taught.teacher, tmp_path / "x.pth", file_of("palette"))
     # A model of our own making, of the same family.
     with pytest.raises(UserError, match="teacher/model: was not made from a file like .*checkpoint.pth"):
         run(taught, taught.teacher, taught.teacher, tmp_path / "x.pth", mae)
@@ -180,13 +165,13 @@ def test_without_like_the_file_is_the_one_that_snapshot_read(taught, tmp_path):
         run(taught, taught.teacher, taught.teacher, tmp_path / "x.pth")
     with pytest.raises(UserError, match="summary.json: no such file.*--like"):
         run(taught, taught.teacher, tmp_path / "nothing/model", tmp_path / "x.pth")
-    like = changed("mae", tmp_path, dict)
+    like = changed("mae", tmp_path / "like.pth", dict)
     snapshot.run(tmp_path / "teacher", taught.config("snapshot", source=str(like), checkpoint=HEADS))
     teacher = tmp_path / "teacher/model"
     for out, fault in (("x.bin", "must end in .pth"), ("like.pth", "is the original file")):
         with pytest.raises(UserError, match=fault):
             run(taught, teacher, teacher, tmp_path / out)
-    changed("mae", tmp_path, lambda state: {key: value + 1 for key, value in state.items()})
+    changed("mae", tmp_path / "like.pth", lambda state: {key: value + 1 for key, value in state.items()})
     with pytest.raises(UserError, match="like.pth: is not the file that the teacher was made from.*--like"):
         run(taught, teacher, teacher, tmp_path / "x.pth")
     like.unlink()
@@ -196,13 +181,12 @@ def test_without_like_the_file_is_the_one_that_snapshot_read(taught, tmp_path):
 
 def test_the_command_writes_the_file_and_says_what_is_in_it(command_line, params_written, taught, tmp_path):
     params_written(tmp_path, taught, snapshot={"checkpoint": HEADS})
-    file = str(FILES["mae"][0])
-    assert command_line(tmp_path, "snapshot", "--from", file, "--out", "teacher").code == 0
+    assert command_line(tmp_path, "snapshot", "--from", file_of("mae"), "--out", "teacher").code == 0
     made = ("--model", "teacher/model", "--teacher", "teacher/model")
     ended = command_line(tmp_path, "export", *made, "--out", "back.pth")
     assert ended.code == 0, ended.err
     assert re.search(r": 0 of \d+ tensors differ", ended.out)
-    assert weights(tmp_path / "back.pth")[0].keys() == weights(FILES["mae"][0])[0].keys()
-    ended = command_line(tmp_path, "export", *made, "--like", str(FILES["mage"][0]), "--out", "x.pth")
+    assert weights(tmp_path / "back.pth")[0].keys() == weights(file_of("mae"))[0].keys()
+    ended = command_line(tmp_path, "export", *made, "--like", file_of("mage"), "--out", "x.pth")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
     assert "is of the family mae, and" in ended.err
