@@ -2,6 +2,7 @@
 
     python benchmarks/same_weights.py > weights.txt
 
+Where `make demo` has run, digests of its models and of its metrics (without seconds, memory and keyed codes) follow.
 To show that a change of the code changes no weight, run it in the root of both checkouts on one machine, and compare
 the tables with `diff`. It also runs in a checkout of 31a423e or earlier, copied there: modules that have moved since
 are then found under their names of that time. Compare runs with the same torch version and device only.
@@ -10,6 +11,7 @@ are then found under their names of that time. Compare runs with the same torch 
 import hashlib
 import importlib
 import inspect
+import json
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -76,6 +78,19 @@ def adapted(family: str) -> dict[str, Any]:
     return dict(model.state_dict())
 
 
+def of_the_demo() -> dict[str, str]:
+    """Digests of what the stages of the demo wrote here; {} where it has not run."""
+    digests = {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in Path().glob("artifacts/*/model/*.safetensors")
+    }
+    for path in Path().glob("artifacts/evaluation/metrics.json"):
+        metrics = json.loads(path.read_bytes())
+        kept = {key: value for key, value in metrics.items() if key not in ("cost", "manifest_sha256")}
+        digests[str(path)] = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    return digests
+
+
 def main() -> None:
     """Print the table."""
     for family in runs.FAMILIES:
@@ -83,6 +98,8 @@ def main() -> None:
             print(f"{family:10} {name:22} {digest(runs.trained(family, name, processes.ALONE, STEPS))}", flush=True)
         print(f"{family:10} {'pretrain':22} {digest(trained_from_scratch(family))}")
         print(f"{family:10} {'lora':22} {digest(adapted(family))}", flush=True)
+    for path, found_there in sorted(of_the_demo().items()):
+        print(path, found_there)
 
 
 if __name__ == "__main__":
