@@ -145,7 +145,7 @@ def test_a_failed_commit_leaves_everything_as_it_was(elsewhere):
     done = elsewhere.add_request("refused", "--label", "b", check=False)
     hook.unlink()
     assert done.returncode == 1
-    assert done.stderr.strip().split("\n")[-1].endswith("failed and everything is as before: no commits on Fridays")
+    assert done.stderr.strip().split("\n")[-1].endswith("failed, nothing was changed: no commits on Fridays")
     assert "Traceback" not in done.stderr
     assert elsewhere.call("git", "status", "--porcelain").stdout == ""
     assert (elsewhere.folder / "params.yaml").read_bytes() == before

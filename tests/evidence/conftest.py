@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from i2i_unlearn.config.sections import CONFIGS, EvaluateConfig
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.importers.embedded import stored_png
 from i2i_unlearn.evaluation.gate import read_policies
+from i2i_unlearn.evidence import envelope
 from i2i_unlearn.evidence.keys import create_keys
 from i2i_unlearn.stages import evaluate, evidence, pretrain, snapshot, split, unlearn
 from tests.conftest import ROOT, Project, pixels_of
@@ -82,6 +84,11 @@ class World:
         origin = evidence.Origin(**{"repository": self.project.folder, **changes})
         evidence.run(evidence.Inputs(**inputs), origin, signer, out, with_weights=with_weights)
         return out
+
+
+def statement_of(bundle: Path) -> dict[str, Any]:
+    """What is signed, its signature not looked at."""
+    return dict(json.loads(envelope.open_envelope((bundle / "evidence.json").read_bytes()).payload))
 
 
 SETTINGS: dict[str, Any] = {

@@ -59,6 +59,10 @@ def test_create_verify_and_show_from_the_shell(command_line, world, tmp_path):
     assert checked.out.startswith("e: sound, signed by the key ")
     assert "- that no other copy of the model" in checked.out
     assert f"signature of the weights in {world.model}" in checked.out
+    told = json.loads(command_line(tmp_path, "evidence", "verify", "e", "--key", "keys/public.pem", "--json").out)
+    assert (told["sound"], told["broken"]) == (True, [])
+    assert {"signature", "files", "gate", "split manifest", "deadline"} <= set(told["held"])
+    assert told["not_shown"]
     shown = command_line(tmp_path, "evidence", "show", "e", COLUMNS="40")
     assert (shown.code, shown.err) == (0, "")
     assert files.digest_folder(world.model) in shown.out  # whole, whatever the width
@@ -92,15 +96,6 @@ def test_each_broken_link_is_a_line_and_the_exit_code_1(world, with_weights, cop
     told = json.loads(run("verify", folder, "--key", world.public, "--json").out)
     assert told["sound"] is False
     assert len(told["broken"]) == len(broken)
-
-
-def test_json_tells_a_program_what_holds(world, with_weights, run):
-    ended = run("verify", with_weights, "--key", world.public, "--json")
-    told = json.loads(ended.out)
-    assert ended.code == 0
-    assert (told["sound"], told["broken"]) == (True, [])
-    assert {"signature", "files", "gate", "split manifest", "deadline"} <= set(told["held"])
-    assert told["not_shown"]
 
 
 def test_a_check_without_a_trusted_key_is_refused(with_weights, run):
@@ -159,10 +154,7 @@ def test_keys_and_folders_that_cannot_be_used_are_told_in_a_line(world, with_wei
 
 def test_a_run_that_is_killed_leaves_no_half_bundle(command_line, world, tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(world.params(), sort_keys=False))
-    words = (
-        *("evidence", "create", "--key", world.keys / "ecdsa/private.pem", "--out", "e"),
-        *made_of(world),
-    )
+    words = ("evidence", "create", "--key", world.keys / "ecdsa/private.pem", "--out", "e", *made_of(world))
     killed = command_line(tmp_path, *words, moment={"event": "open", "contains": "evidence.json"})
     assert killed.code == -9
     assert not (tmp_path / "e").exists()

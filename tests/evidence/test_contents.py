@@ -1,3 +1,4 @@
+import copy
 import json
 import shutil
 import stat
@@ -6,17 +7,18 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from i2i_unlearn.data.request import ForgetRequest
-from i2i_unlearn.evidence import envelope
 from i2i_unlearn.evidence.gather import time_of
 from i2i_unlearn.evidence.limits import not_shown
 from i2i_unlearn.evidence.predicate import Predicate
 from i2i_unlearn.evidence.verify import verify
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
+from tests.evidence.conftest import statement_of
+from tests.support.says import says
 
 
 def predicate_of(bundle):
-    return json.loads(envelope.open_envelope((bundle / "evidence.json").read_bytes()).payload)["predicate"]
+    return statement_of(bundle)["predicate"]
 
 
 def test_it_says_what_the_stages_wrote(world, with_weights):
@@ -38,14 +40,14 @@ def test_it_says_what_the_stages_wrote(world, with_weights):
     ]
     assert said["unlearning"]["objective"] == "encoder_l2"
     assert said["parameters"]["unlearn"]["num_steps"] == 3
-    assert said["parameters"]["seed"] == 0
-
-
-def test_paths_and_names_of_labels_are_not_among_the_parameters(world, with_weights):
-    parameters = predicate_of(with_weights)["parameters"]
+    parameters = said["parameters"]
+    assert parameters["seed"] == 0
+    # no paths, no names of labels
     assert "proxy_labels" not in parameters["split"]
     assert "source" not in parameters["snapshot"]
-    assert str(world.project.folder) not in json.dumps(parameters)
+    assert str(project.folder) not in json.dumps(parameters)
+    assert stat.S_IMODE(with_weights.stat().st_mode) == 0o755  # others may read it
+    assert files.digest_folder(with_weights / "model") == said["model"]["sha256"]
 
 
 def test_the_requests_dates_are_counted(with_weights):
@@ -145,11 +147,6 @@ def test_code_data_and_image_are_named(world, tmp_path):
     )
 
 
-def test_files_can_be_read_by_others_and_weights_keep_their_bytes(world, with_weights):
-    assert stat.S_IMODE(with_weights.stat().st_mode) == 0o755
-    assert files.digest_folder(with_weights / "model") == files.digest_folder(world.model)
-
-
 # --- whole or not at all ---
 
 
@@ -194,13 +191,6 @@ def test_parts_that_do_not_belong_together_make_no_evidence(world, tmp_path, har
     assert left_of(tmp_path) == ["artifacts"]
 
 
-def test_other_settings_than_those_of_the_training_are_told(world, tmp_path):
-    params = world.params()
-    params["unlearn"]["alpha"] = 7.0
-    with pytest.raises(UserError, match="section unlearn: differs from what the model was unlearned with"):
-        world.bundle(tmp_path / "out", params=params)
-
-
 def test_settings_that_went_through_a_pipeline_are_the_same_settings(world, tmp_path):
     from i2i_unlearn.config.sections import CONFIGS
 
@@ -211,17 +201,33 @@ def test_settings_that_went_through_a_pipeline_are_the_same_settings(world, tmp_
     assert "checkpoint_uri" not in said["parameters"]["unlearn"]
 
 
-def test_a_policy_that_was_changed_since_is_told(world, tmp_path):
-    policies = json.loads(json.dumps(world.policies))
+def other_alpha(world):
+    params = world.params()
+    params["unlearn"]["alpha"] = 7.0
+    return {"params": params}
+
+
+def laxer_policy(world):
+    policies = copy.deepcopy(world.policies)
     for line in policies["forgotten"]["lines"]:
         if "at_most" in line:
             line["at_most"] += 1
-    with pytest.raises(UserError, match="policy forgotten has changed since the evaluation .*--policies"):
-        world.bundle(tmp_path / "out", policies=policies)
-    with pytest.raises(UserError, match="policy as_unseen judged this evaluation and was not found; .*--policies"):
-        world.bundle(tmp_path / "out", policies={"forgotten": world.policies["forgotten"]})
+    return {"policies": policies}
 
 
-def test_a_request_that_is_not_at_hand_is_told(world, tmp_path):
-    with pytest.raises(UserError, match="no such forget request"):
-        world.bundle(tmp_path / "out", requests=tmp_path)
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (other_alpha, ("section unlearn", "differs from what the model was unlearned with", "--params")),
+        (laxer_policy, ("policy forgotten", "has changed since the evaluation", "--policies")),
+        (
+            lambda world: {"policies": {"forgotten": world.policies["forgotten"]}},
+            ("policy as_unseen", "judged this evaluation and was not found", "--policies"),
+        ),
+        (lambda world: {"requests": world.keys}, ("no such forget request",)),
+    ],
+    ids=["settings", "policy", "policies", "requests"],
+)
+def test_what_is_not_of_the_evaluation_is_told(world, tmp_path, given, words):
+    with says(UserError, *words):
+        world.bundle(tmp_path / "out", **given(world))

@@ -7,15 +7,19 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from i2i_unlearn.evidence import keys
 from i2i_unlearn.evidence.keys import create_keys, load_private_key, load_public_key, read_passphrase
 from i2i_unlearn.support.errors import UserError
+from tests.support.says import says
 
 KINDS = {"ecdsa": ec.EllipticCurvePrivateKey, "ed25519": ed25519.Ed25519PrivateKey}
 SECRET = b"correct horse battery staple"
 
 
-def written(path, key, *, protection=None):
-    form = serialization.PrivateFormat.PKCS8
-    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, protection or serialization.NoEncryption()))
-    return path
+def written(folder, key, *, protection=None):
+    """Files of a pair that another program made."""
+    pem, private, public = serialization.Encoding.PEM, folder / "private.pem", folder / "public.pem"
+    pkcs8, spki = serialization.PrivateFormat.PKCS8, serialization.PublicFormat.SubjectPublicKeyInfo
+    private.write_bytes(key.private_bytes(pem, pkcs8, protection or serialization.NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(pem, spki))
+    return private, public
 
 
 @pytest.mark.parametrize("algorithm", KINDS)
@@ -32,20 +36,13 @@ def test_a_pair_is_two_pem_files_and_only_the_owner_reads_the_private_one(tmp_pa
     assert load_public_key(public).id == load_private_key(private, None).public.id == facts["key_id"]
 
 
-def test_a_key_never_takes_the_place_of_another(tmp_path):
-    create_keys(tmp_path, "ecdsa", None)
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(UserError, match="exists already and is kept"):
-        create_keys(tmp_path, "ed25519", None)
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-@pytest.mark.parametrize("there", ["private.pem", "public.pem"])
-def test_a_folder_that_holds_half_a_pair_stays_as_it_is(tmp_path, there):
-    (tmp_path / there).write_text("mine")
-    with pytest.raises(UserError, match=there):
+@pytest.mark.parametrize("there", [["private.pem"], ["public.pem"], ["private.pem", "public.pem"]])
+def test_a_key_never_takes_the_place_of_another(tmp_path, there):
+    for name in there:
+        (tmp_path / name).write_text("mine")
+    with says(UserError, there[-1], "exists already and is kept"):
         create_keys(tmp_path, "ecdsa", None)
-    assert [path.name for path in tmp_path.iterdir()] == [there]
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(there, "mine")
 
 
 def test_a_pair_is_there_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -67,16 +64,12 @@ def test_a_passphrase_protects_the_private_key(tmp_path, algorithm):
     create_keys(tmp_path, algorithm, SECRET)
     path = tmp_path / "private.pem"
     assert b"ENCRYPTED" in path.read_bytes()
-    assert load_private_key(path, SECRET).public.id == load_public_key(tmp_path / "public.pem").id
+    key = load_private_key(path, SECRET)
+    assert key.public.id == load_public_key(tmp_path / "public.pem").id
+    assert SECRET.decode() not in repr(key)
     for passphrase, words in ((None, "protected by a passphrase"), (b"wrong", "the passphrase is wrong")):
         with pytest.raises(UserError, match=words):
             load_private_key(path, passphrase)
-
-
-def test_a_passphrase_for_a_key_that_has_none_is_told(tmp_path):
-    create_keys(tmp_path, "ecdsa", None)
-    with pytest.raises(UserError, match="has no passphrase"):
-        load_private_key(tmp_path / "private.pem", SECRET)
 
 
 def test_a_passphrase_comes_from_a_file_or_else_from_the_environment(tmp_path, monkeypatch):
@@ -86,22 +79,15 @@ def test_a_passphrase_comes_from_a_file_or_else_from_the_environment(tmp_path, m
     monkeypatch.setenv(keys.PASSPHRASE_VARIABLE, "from the environment")
     assert read_passphrase(None) == b"from the environment"
     assert read_passphrase(tmp_path / "secret") == SECRET
-
-
-def test_an_empty_or_missing_passphrase_is_told(tmp_path, monkeypatch):
     (tmp_path / "empty").write_text("\n")
-    with pytest.raises(UserError, match="empty: the passphrase is empty"):
-        read_passphrase(tmp_path / "empty")
-    with pytest.raises(UserError, match="cannot be read"):
-        read_passphrase(tmp_path / "nowhere")
     monkeypatch.setenv(keys.PASSPHRASE_VARIABLE, "")
-    with pytest.raises(UserError, match="the passphrase is empty"):
-        read_passphrase(None)
-
-
-def test_no_secret_is_in_what_a_key_prints_of_itself(tmp_path):
-    create_keys(tmp_path, "ecdsa", SECRET)
-    assert SECRET.decode() not in repr(load_private_key(tmp_path / "private.pem", SECRET))
+    for file, words in (
+        (tmp_path / "empty", "empty: the passphrase is empty"),
+        (tmp_path / "nowhere", "cannot be read"),
+        (None, "the passphrase is empty"),
+    ):
+        with says(UserError, words):
+            read_passphrase(file)
 
 
 def test_the_command_prints_and_takes_no_passphrase(command_line, tmp_path):
@@ -127,16 +113,13 @@ def test_an_algorithm_that_is_not_known_is_told(tmp_path):
     ],
 )
 def test_a_key_of_another_kind_is_told(tmp_path, key, kind):
-    private = written(tmp_path / "private.pem", key)
-    public = tmp_path / "public.pem"
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    public.write_bytes(key.public_key().public_bytes(serialization.Encoding.PEM, form))
+    private, public = written(tmp_path, key)
     for load in (lambda: load_private_key(private, None), lambda: load_public_key(public)):
         with pytest.raises(UserError, match=kind):
             load()
 
 
-def test_the_wrong_half_a_damaged_and_a_missing_key_are_told(tmp_path):
+def test_keys_that_cannot_be_used_are_told(tmp_path):
     create_keys(tmp_path, "ecdsa", None)
     private, public = tmp_path / "private.pem", tmp_path / "public.pem"
     damaged = tmp_path / "damaged.pem"
@@ -144,6 +127,7 @@ def test_the_wrong_half_a_damaged_and_a_missing_key_are_told(tmp_path):
     cases = [
         (lambda: load_public_key(private), "is a private key"),
         (lambda: load_private_key(public, None), "holds no private key"),
+        (lambda: load_private_key(private, SECRET), "has no passphrase"),
         (lambda: load_private_key(damaged, None), "the private key is damaged"),
         (lambda: load_public_key(tmp_path / "nowhere"), "no such key"),
         (lambda: load_public_key(tmp_path), "cannot be read"),
@@ -159,9 +143,7 @@ def test_p_384_keys_made_elsewhere_serve_too(world, tmp_path):
 
     key = ec.generate_private_key(ec.SECP384R1())
     (tmp_path / "secret").write_bytes(SECRET + b"\n")
-    written(tmp_path / "private.pem", key, protection=serialization.BestAvailableEncryption(SECRET))
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    (tmp_path / "public.pem").write_bytes(key.public_key().public_bytes(serialization.Encoding.PEM, form))
-    signer = evidence.Signer(key=tmp_path / "private.pem", passphrase_file=tmp_path / "secret")
+    private, public = written(tmp_path, key, protection=serialization.BestAvailableEncryption(SECRET))
+    signer = evidence.Signer(key=private, passphrase_file=tmp_path / "secret")
     bundle = world.bundle(tmp_path / "bundle", signer=signer)
-    assert verify(bundle, tmp_path / "public.pem", world.model).broken == []
+    assert verify(bundle, public, world.model).broken == []

@@ -46,8 +46,9 @@ def layers(content):
         table = pq.read_table(io.BytesIO(content))
         yield repr(table.schema.metadata).encode()
         for name in table.column_names:
-            yield "\n".join(map(str, table[name].to_pylist())).encode()
-            yield from layers_of_values(table[name].to_pylist())
+            values = table[name].to_pylist()
+            yield "\n".join(map(str, values)).encode()
+            yield from (value for value in values if isinstance(value, bytes))
     for text in set(_BASE64.findall(content)):
         packed = text.translate(bytes.maketrans(b"-_", b"+/")).rstrip(b"=")
         unpacked = base64.b64decode(packed + b"=" * (-len(packed) % 4)) if len(packed) % 4 != 1 else b""
@@ -55,10 +56,6 @@ def layers(content):
             yield from layers(unpacked)
         else:
             yield unpacked
-
-
-def layers_of_values(values):
-    return (value for value in values if isinstance(value, bytes))
 
 
 def finds(folder):
@@ -77,13 +74,10 @@ def finds(folder):
     return found
 
 
-def test_no_file_of_a_bundle_holds_names_or_images(with_weights, without_weights):
-    assert finds(with_weights) == set()
-    assert finds(without_weights) == set()
-
-
-def test_no_file_holds_them_where_mlflow_text_and_image_are_told(world, tmp_path):
-    assert finds(world.bundle(tmp_path / "bundle", "ed25519", image="registry/i2i-unlearn:1")) == set()
+def test_no_file_of_a_bundle_holds_names_or_images(world, with_weights, without_weights, tmp_path):
+    with_image = world.bundle(tmp_path / "bundle", "ed25519", image="registry/i2i-unlearn:1")
+    for bundle in (with_weights, without_weights, with_image):
+        assert finds(bundle) == set()
 
 
 def test_the_evaluation_that_it_was_made_of_does_hold_images(world):

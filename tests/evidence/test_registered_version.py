@@ -1,16 +1,14 @@
 """Evidence on a version in a real MLflow registry."""
 
-import json
-
 import pytest
 
 from i2i_unlearn.config.sections import RegisterConfig
-from i2i_unlearn.evidence import envelope
 from i2i_unlearn.evidence.verify import verify
 from i2i_unlearn.registry import tracking
 from i2i_unlearn.stages import register
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_file
+from tests.evidence.conftest import statement_of
 from tests.registry.world import use_store
 
 
@@ -28,8 +26,7 @@ def name(world, mlflow_home):
 
 def test_the_versions_facts_are_added_and_checked(name, world, tmp_path):
     bundle = world.bundle(tmp_path / "bundle", "ed25519", model_name=name, version="2")
-    payload = envelope.open_envelope((bundle / "evidence.json").read_bytes()).payload
-    registered = json.loads(payload)["predicate"]["registered"]
+    registered = statement_of(bundle)["predicate"]["registered"]
     assert len(registered.pop("run_id")) == 32
     assert registered == {"model_name": name, "version": "2", "aliases": [], "teacher_version": "1"}
     found = verify(bundle, world.keys / "ed25519/public.pem")

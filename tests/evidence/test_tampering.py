@@ -12,6 +12,7 @@ from i2i_unlearn.evidence.envelope import Fault, open_envelope, signature_faults
 from i2i_unlearn.evidence.keys import load_public_key
 from i2i_unlearn.evidence.show import lines_of
 from i2i_unlearn.evidence.verify import verify
+from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
 
 NUM_RANDOM = 40
@@ -131,6 +132,12 @@ def test_a_file_that_nobody_named_is_found(world, with_weights, copied, name):
     assert broken.why == f"{name.removeprefix('model/')}: is not named in the evidence"
 
 
+def test_weights_put_into_a_bundle_without_weights_are_found(world, without_weights, copied):
+    folder = copied(without_weights)
+    shutil.copytree(world.model, folder / "model")
+    assert links(folder, world.public) == {"files"}
+
+
 def test_names_of_files_cannot_speak_to_the_terminal(world, without_weights, copied):
     folder = copied(without_weights)
     (folder / "a\x1b[2Jb\n").write_text("")
@@ -138,12 +145,6 @@ def test_names_of_files_cannot_speak_to_the_terminal(world, without_weights, cop
     lines = list(lines_of(folder, verify(folder, world.public)))
     assert lines[0] == "broken: files: a?[2Jb?: is not named in the evidence"
     assert all(line.isprintable() for line in lines)
-
-
-def test_weights_put_into_a_bundle_without_weights_are_found(world, without_weights, copied):
-    folder = copied(without_weights)
-    shutil.copytree(world.model, folder / "model")
-    assert links(folder, world.public) == {"files"}
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "model/config.json", "model", "policies"])
@@ -195,34 +196,17 @@ def test_a_bundle_signed_anew_with_its_own_key_inside_does_not_do(world, tmp_pat
     assert {"signature", "public key"} <= links(forged, world.public)
 
 
-def envelope_of(folder):
-    return json.loads((folder / "evidence.json").read_text())
-
-
-def put(folder, envelope):
-    (folder / "evidence.json").write_text(json.dumps(envelope, indent=2, sort_keys=True) + "\n")
-
-
-def test_the_signature_of_another_bundle_does_not_do(world, with_weights, without_weights, copied):
-    folder = copied(with_weights)
-    put(folder, {**envelope_of(folder), "signatures": envelope_of(without_weights)["signatures"]})
-    assert links(folder, world.public) == {"signature"}
-
-
-def test_no_signature_two_signatures_and_another_name_of_the_key_do_not_do(world, with_weights, copied, tmp_path):
-    folder = copied(with_weights)
-    envelope = envelope_of(folder)
-    (own,) = envelope["signatures"]
-    (other,) = envelope_of(world.bundle(tmp_path / "other", "other"))["signatures"]
-    for signatures in ([], [own, other], [{**own, "keyid": other["keyid"]}], [{**other, "keyid": own["keyid"]}]):
-        put(folder, {**envelope, "signatures": signatures})
-        assert links(folder, world.public) == {"signature"}
-
-
-def test_another_payload_type_does_not_do(world, with_weights, copied):
-    folder = copied(with_weights)
-    put(folder, {**envelope_of(folder), "payloadType": "text/plain"})
-    assert links(folder, world.public) == {"envelope"}
+def test_no_signature_two_and_those_of_another_key_or_bundle_do_not_do(
+    world, with_weights, without_weights, copied, tmp_path
+):
+    folder, forged = copied(with_weights), world.bundle(tmp_path / "forged", "other")
+    was, elsewhere, other = (files.read_json(of / "evidence.json") for of in (folder, without_weights, forged))
+    (own,), (other,) = was["signatures"], other["signatures"]
+    cases = [{"signatures": elsewhere["signatures"]}, {"signatures": []}, {"signatures": [own, other]}]
+    cases += [{"signatures": [{**own, "keyid": other["keyid"]}]}, {"signatures": [{**other, "keyid": own["keyid"]}]}]
+    for change, broken in [*((case, "signature") for case in cases), ({"payloadType": "text/plain"}, "envelope")]:
+        (folder / "evidence.json").write_text(json.dumps({**was, **change}, indent=2, sort_keys=True) + "\n")
+        assert links(folder, world.public) == {broken}, change
 
 
 def test_parts_of_two_bundles_do_not_mix(world, with_weights, tmp_path, copied):

@@ -1,6 +1,7 @@
 """All tests here share one real MLflow database (`mlflow_home`); each test has a model name of its own."""
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from mlflow import MlflowClient
 
 from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
 from i2i_unlearn.stages import register
-from tests.registry.world import OPERATOR, Folders, Registered, make_folders, make_model, use_store
+from tests.registry.servers import mlflow_server
+from tests.registry.world import OPERATOR, Folders, Registered, make_folders, make_model, use_store, write_params
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +26,13 @@ def teacher(tmp_path_factory) -> Path:
 
 
 _names = (f"model-{number}" for number in itertools.count())
+
+
+@pytest.fixture(scope="session")
+def mlflow_address(tmp_path_factory) -> Iterator[str]:
+    """A server with sqlite behind it and its artifacts on disk."""
+    with mlflow_server(tmp_path_factory.mktemp("server")) as uri:
+        yield uri
 
 
 @pytest.fixture
@@ -65,3 +74,9 @@ def registered(template, config) -> Registered:
         new = client.create_model_version(config.model_name, old.source, run_id=old.run_id, tags=old.tags)
         client.set_registered_model_alias(config.model_name, alias, new.version)
     return Registered(config)
+
+
+@pytest.fixture
+def params(registered, promote_config, tmp_path) -> Path:
+    """params.yaml of the registered model, in the working directory."""
+    return write_params(tmp_path, registered.config, promote_config)

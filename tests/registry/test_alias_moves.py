@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from i2i_unlearn.registry import alias_moves, check, history, ledger, tracking
 from i2i_unlearn.stages import promote
 from i2i_unlearn.support.errors import GateRefused, UserError
-from tests.registry.world import write_params
 from tests.support.says import says
 
 PROMOTE = """
@@ -40,12 +40,6 @@ if when == "barrier":
 sys.argv = ["i2i-unlearn", "registry", "promote", *arguments]
 main()
 """
-
-
-@pytest.fixture
-def params(registered, promote_config, tmp_path) -> Path:
-    """params.yaml of the registered model."""
-    return write_params(tmp_path, registered.config, promote_config)
 
 
 def start(folder: Path, when: str, *arguments: str, count: int = 1) -> subprocess.Popen[str]:
@@ -120,41 +114,32 @@ def test_who_is_overtaken_with_another_record_right_after_the_move_is_told(regis
     assert history.moves(ledger.read(promote_config.ledger), registered.name) == []
 
 
-def test_a_connection_lost_while_the_alias_moves_leaves_an_intent_that_is_settled_later(
-    registered, promote_config, monkeypatch
+@pytest.mark.parametrize(
+    ("moved", "error", "told", "outcome"),
+    [
+        (False, KeyboardInterrupt(), pytest.raises(KeyboardInterrupt), "void"),
+        (True, KeyboardInterrupt(), pytest.raises(KeyboardInterrupt), "done"),
+        (True, requests.ConnectionError("cut"), says(UserError, "connection was lost", "again"), "done"),
+    ],
+    ids=["ended before the alias", "ended after it", "the answer was lost"],
+)
+def test_what_ended_between_intent_and_done_is_settled(
+    registered, promote_config, moved, error, told, outcome, monkeypatch
 ):
-    import requests
-
-    set_alias = tracking.Server.set_alias
-
-    def and_the_answer_is_lost(server: tracking.Server, version: tracking.Version, alias: str) -> None:
-        set_alias(server, version, alias)
-        raise requests.ConnectionError("cut")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(tracking.Server, "set_alias", and_the_answer_is_lost)
-        with says(UserError, "connection was lost", "again"):
-            promote.run(promote_config, registered.config)
-    assert history.outcomes(ledger.read(promote_config.ledger))[0][1] == "open"
-    assert promote.run(promote_config, registered.config)["outcome"] == "already champion"
-    assert history.outcomes(ledger.read(promote_config.ledger))[0][1] == "done, found later"
-
-
-@pytest.mark.parametrize(("moved", "outcome"), [(False, "void"), (True, "done")])
-def test_what_ended_between_intent_and_done_is_settled(registered, promote_config, moved, outcome, monkeypatch):
     set_alias = tracking.Server.set_alias
 
     def and_end(*words: Any) -> None:
         if moved:
             set_alias(*words)
-        raise KeyboardInterrupt
+        raise error
 
     with monkeypatch.context() as patch:
         patch.setattr(tracking.Server, "set_alias", and_end)
-        with pytest.raises(KeyboardInterrupt):
+        with told:
             promote.run(promote_config, registered.config)
     records = ledger.read(promote_config.ledger)
     assert history.open_intent(records, registered.name) == records[0]
+    assert history.outcomes(records)[0][1] == "open"
     with tracking.connect() as server:
         assert alias_moves.settle(promote_config.ledger, server, "another-model") == ""  # its move is left alone
     checked = check.check(promote_config, registered.name)
@@ -165,3 +150,4 @@ def test_what_ended_between_intent_and_done_is_settled(registered, promote_confi
     assert checked.champion == checked.recorded == ("2" if moved else "1")
     (_, told), *others = history.outcomes(ledger.read(promote_config.ledger))
     assert (told, others) == (f"{outcome}, found later", [])
+    assert promote.run(promote_config, registered.config)["outcome"] == ("already champion" if moved else "promoted")

@@ -9,8 +9,7 @@ from i2i_unlearn.cli.main import app
 from i2i_unlearn.registry import check, history, ledger, tracking
 from i2i_unlearn.stages import promote, register
 from i2i_unlearn.support.errors import GateRefused, UserError
-from tests.registry.test_tracking import completed_by, images
-from tests.registry.world import Registered, write_params
+from tests.registry.world import Registered, completed_by, images, write_params
 from tests.support.says import says
 
 
@@ -59,19 +58,19 @@ def test_a_version_is_copied_checked_and_promoted_in_the_other_registry(
     assert check.check(promote_config, config.model_name).findings == ()
 
 
-def test_what_was_changed_at_the_origin_is_not_copied(registered, promote_config, production, mlflow_home):
-    registered.tag("2", model_sha256="0" * 64)
-    with says(GateRefused, "version 2 at the origin", "weights"):
-        promote.run(promote_config, registered.config, origin=f"sqlite:///{mlflow_home}/mlflow.db", target=production)
-    with tracking.connect(production) as server:
-        assert server.versions(registered.name) == []
-
-
-def test_what_does_not_come_from_the_champion_there_is_refused_there(
+def test_what_was_changed_at_the_origin_or_has_no_champion_at_the_target_is_refused(
     registered, promote_config, production, mlflow_home
 ):
+    places = {"origin": f"sqlite:///{mlflow_home}/mlflow.db", "target": production}
+    good = registered.tags("2")["model_sha256"]
+    registered.tag("2", model_sha256="0" * 64)
+    with says(GateRefused, "version 2 at the origin", "weights"):
+        promote.run(promote_config, registered.config, **places)
+    with tracking.connect(production) as server:
+        assert server.versions(registered.name) == []
+    registered.tag("2", model_sha256=good)
     with says(GateRefused, "no champion", "register --original", "copy it"):
-        promote.run(promote_config, registered.config, origin=f"sqlite:///{mlflow_home}/mlflow.db", target=production)
+        promote.run(promote_config, registered.config, **places)
 
 
 @pytest.mark.parametrize("how", [{"origin": "sqlite:///a.db"}, {"target": "sqlite:///a.db"}])

@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from i2i_unlearn.cli import main
@@ -18,7 +17,7 @@ from i2i_unlearn.registry import lineage, tracking
 from i2i_unlearn.stages import register
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
-from tests.registry.world import Folders, Registered, make_folders
+from tests.registry.world import Folders, Registered, make_folders, write_params
 from tests.support.says import says
 
 KEY = hashlib.sha256(b"tests").digest()
@@ -96,19 +95,30 @@ def test_a_teacher_that_was_changed_by_hand_is_told(chain):
         assert "no version '9'" in lineage.of_version(server, chain.name, "2").teacher_note
 
 
-def test_a_person_and_a_label_are_followed_by_their_images(chain, params_with, tmp_path):
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params_with(register={"model_name": chain.name})))
+@pytest.fixture
+def call(chain, promote_config, tmp_path):
+    """`call("--version", "3")`: what the command prints."""
+    write_params(tmp_path, chain.config, promote_config)
     (tmp_path / "key").write_text(KEY.hex())
+
+    def call(*words: str) -> str:
+        ended = CliRunner().invoke(main.app, ["registry", "lineage", *words], catch_exceptions=False)
+        assert ended.exit_code == 0, ended.output
+        return ended.output
+
+    return call
+
+
+def test_a_person_and_a_label_are_followed_by_their_images(call, tmp_path):
     people = {"cat-1": "anna", "cat-2": "ben", "dog-1": "anna", "held-out": None}
     bytes_of = {id_: stored_png(np.full((2, 2), number, np.uint8)) for number, id_ in enumerate(IDS)}
     records = [Record(id_, id_.partition("-")[0], bytes_of[id_], people[id_]) for id_ in IDS]
     write_shards(records, tmp_path / "images", "s")
 
     def relations(*words: str) -> dict[str, dict[str, int]]:
-        command = ["registry", "lineage", *words, "--images", "images", "--hmac-key-file", "key", "--json"]
-        ended = CliRunner().invoke(main.app, command, catch_exceptions=False)
-        assert not any(word in ended.output for word in (*IDS, "anna"))
-        return {one["version"]: one["counts"] for one in json.loads(ended.output)}
+        told = call(*words, "--images", "images", "--hmac-key-file", "key", "--json")
+        assert not any(word in told for word in (*IDS, "anna"))
+        return {one["version"]: one["counts"] for one in json.loads(told)}
 
     assert relations("--subject", "anna") == {
         "1": {"knows": 2},
@@ -120,15 +130,7 @@ def test_a_person_and_a_label_are_followed_by_their_images(chain, params_with, t
         relations("--subject", "nobody")
 
 
-def test_the_command_prints_tree_table_and_json(chain, params_with, tmp_path, monkeypatch):
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params_with(register={"model_name": chain.name})))
-    (tmp_path / "key").write_text(KEY.hex())
-
-    def call(*words: str) -> str:
-        ended = CliRunner().invoke(main.app, ["registry", "lineage", *words], catch_exceptions=False)
-        assert ended.exit_code == 0, ended.output
-        return ended.output
-
+def test_the_command_prints_tree_table_and_json(chain, call):
     tree = call("--version", "3").splitlines()
     assert tree[0] == f"{chain.name} version 3, unlearned (candidate)"
     assert any(line.endswith(f"teacher: {chain.name} version 2, unlearned") for line in tree)

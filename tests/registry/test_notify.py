@@ -103,10 +103,14 @@ def test_a_path_alone_is_a_command(promote_config):
     assert with_hook(promote_config, notify_command="").notify_command == []
 
 
-def test_what_fails_is_one_line_without_a_secret_and_the_decision_stands(registered, promote_config, hook, capsys):
+def test_what_fails_is_one_line_without_a_secret_and_the_decision_stands(
+    registered, promote_config, hook, monkeypatch, capsys
+):
     hook.code = 500
     url = hook.address("/services/SECRET-PATH?token=SECRET-TOKEN", login="user:SECRET-WORD@")
-    config = with_hook(promote_config, notify_url=url, notify_command=["/bin/false", "SECRET-ARGUMENT"])
+    monkeypatch.setenv("I2I_UNLEARN_NOTIFY_URL", url)  # takes the place of the setting
+    command = ["/bin/false", "SECRET-ARGUMENT"]
+    config = with_hook(promote_config, notify_url="http://127.0.0.1:9/", notify_command=command)
     assert promote.run(config, registered.config)["outcome"] == "promoted"
     told = capsys.readouterr().err.splitlines()
     where = f"http://127.0.0.1:{hook.server_address[1]}"
@@ -137,12 +141,6 @@ def test_who_does_not_answer_in_time_is_not_waited_for(promote_config, hook, cap
     told = capsys.readouterr().err
     assert "did not answer within 0.5 s" in told
     assert "did not finish within 0.5 s and was stopped" in told
-
-
-def test_the_variable_takes_the_place_of_the_setting(promote_config, hook, monkeypatch):
-    monkeypatch.setenv("I2I_UNLEARN_NOTIFY_URL", hook.address("/secret"))
-    notify(with_hook(promote_config, notify_url="http://127.0.0.1:9/"), "promoted", {})
-    assert [path for path, _ in hook.seen] == ["/secret"]
 
 
 def test_an_address_of_another_kind_is_refused_without_repeating_it(promote_config, monkeypatch, capsys):

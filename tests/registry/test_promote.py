@@ -65,87 +65,55 @@ def test_a_newer_version_that_failed_is_mentioned_beside_the_present_champion(re
 
 
 ACCEPTED = {"accept_undecided": True, "by": "Ada", "reason": "because"}
-FAILED, UNDECIDED = {"gate": "fail"}, {"gate": "undecided"}
+FAILED, UNDECIDED = {"2": {"gate": "fail"}}, {"2": {"gate": "undecided"}}
+OF_ANOTHER_TEACHER = {"2": {"teacher_sha256": "a" * 64, "teacher_version": "7"}}
+ONE_REQUEST_MISSING = {
+    "1": {"requests": "digit-5", "erased": "digit-7"},
+    "2": {"requests": "digit-3", "erased": "digit-7"},
+}
 
 
 @pytest.mark.parametrize(
-    ("tags", "how", "why"),
+    ("tags", "missing", "how", "why"),
     [
-        (FAILED, {}, ("version 2", "gate did not pass", "forgotten", "fail")),
-        (FAILED, {**ACCEPTED, "version": "2"}, ("gate did not pass",)),
-        (UNDECIDED, {"version": "2"}, ("undecided", "--accept-undecided --by NAME --reason TEXT")),
-        (
-            {"teacher_sha256": "a" * 64, "teacher_version": "7"},
-            {},
-            ("from version 7", "champion is version 1", "unlearn from models:/"),
-        ),
+        (FAILED, "", {}, ("version 2", "gate did not pass", "forgotten", "fail")),
+        (FAILED, "", {**ACCEPTED, "version": "2"}, ("gate did not pass",)),
+        (FAILED, "candidate", {}, ("no candidate", "version 2", "gate fail")),
+        (UNDECIDED, "", {"version": "2"}, ("undecided", "--accept-undecided --by NAME --reason TEXT")),
+        (OF_ANOTHER_TEACHER, "", {}, ("from version 7", "champion is version 1", "unlearn from models:/")),
+        (ONE_REQUEST_MISSING, "", {}, ("version 2", "digit-5", "version 1", "split.erased")),
+        ({}, "champion", {}, ("no champion", "i2i-unlearn register --original")),
+        ({"2": {"model_sha256": "0" * 64}}, "", {}, ("version 2", "its weights in MLflow", "differs")),
+        ({"2": {"saved_sha256": "0" * 64}}, "", {}, ("version 2", "its files in MLflow", "differs")),
+        ({"2": {"evaluation_sha256": "0" * 64}}, "", {}, ("version 2", "its evaluation in MLflow", "differs")),
+        ({"2": {"manifest_sha256": "0" * 64}}, "", {}, ("version 2", "its split manifest in MLflow", "differs")),
     ],
 )
-def test_what_speaks_against_a_version_is_refused(registered, refused, tags, how, why):
-    registered.tag("2", **tags)
+def test_what_speaks_against_a_version_is_refused(registered, refused, tags, missing, how, why):
+    for number, changed in tags.items():
+        registered.tag(number, **changed)
+    if missing:
+        registered.drop_alias(missing)
     refused(*why, **how)
 
 
-def test_no_candidate_is_refused_with_the_newest_versions_gate(registered, refused):
-    registered.drop_alias("candidate")
-    registered.tag("2", gate="fail")
-    refused("no candidate", "version 2", "gate fail")
-
-
-def test_what_the_champion_has_forgotten_must_stay_forgotten(registered, refused):
-    registered.tag("1", requests="digit-5", erased="digit-7")
-    registered.tag("2", requests="digit-3", erased="digit-7")
-    refused("version 2", "digit-5", "version 1", "split.erased")
-
-
-def test_no_champion_is_refused_with_the_command_that_makes_one(registered, refused):
-    registered.drop_alias("champion")
-    refused("no champion", "i2i-unlearn register --original")
-
-
-@pytest.mark.parametrize(("by", "reason"), [("", ""), ("Ada", " "), ("", "holdout is small")])
-def test_accepting_the_undecided_needs_a_name_and_a_reason(registered, promote_config, by, reason):
-    with says(UserError, "--by NAME", "--reason TEXT"):
-        promote.run(promote_config, registered.config, accept_undecided=True, by=by, reason=reason)
-
-
-def test_the_original_is_refused_once_another_is_champion(registered, promote_config):
-    promote.run(promote_config, registered.config)
-    with says(GateRefused, "version 1", "not evaluated", "original"):
-        promote.run(promote_config, registered.config, version="1")
-    assert registered.alias("champion") == "2"
-
-
-def test_a_version_of_before_the_present_champion_is_refused(registered, promote_config):
+def test_the_original_and_what_does_not_come_from_the_champion_are_refused(registered, promote_config):
     third = registered.copy("2")
     promote.run(promote_config, registered.config, version="2")
+    with says(GateRefused, "version 1", "not evaluated", "original"):
+        promote.run(promote_config, registered.config, version="1")
     with says(GateRefused, "from version 1", "champion is version 2"):
         promote.run(promote_config, registered.config, version=third)
+    assert registered.alias("champion") == "2"
 
 
 def test_unknown_versions_are_told_with_those_that_exist(registered, promote_config):
     for version in ("9", "latest", "1.0"):
         with says(UserError, f"'{version}'", "1, 2"):
             promote.run(promote_config, registered.config, version=version)
-
-
-def test_a_model_nobody_registered_is_told(config, promote_config):
-    with says(UserError, config.model_name, "no version", "i2i-unlearn register"):
-        promote.run(promote_config, config)
-
-
-@pytest.mark.parametrize(
-    ("tag", "why"),
-    [
-        ("model_sha256", "its weights in MLflow"),
-        ("saved_sha256", "its files in MLflow"),
-        ("evaluation_sha256", "its evaluation in MLflow"),
-        ("manifest_sha256", "its split manifest in MLflow"),
-    ],
-)
-def test_a_tag_that_was_changed_by_hand_is_refused(registered, refused, tag, why):
-    registered.tag("2", **{tag: "0" * 64})
-    refused("version 2", why, "differs")
+    never = registered.config.model_copy(update={"model_name": "never-registered"})
+    with says(UserError, "never-registered", "no version", "i2i-unlearn register"):
+        promote.run(promote_config, never)
 
 
 def test_a_gate_that_was_set_to_pass_by_hand_is_refused(teacher, folders, config, promote_config):
@@ -255,6 +223,9 @@ def test_an_undecided_version_is_promoted_by_a_named_person_and_that_is_recorded
     register.run(*folders.evaluate("undecided").inputs, config)
     with says(GateRefused, "version 2", "gate undecided"):
         promote.run(promote_config, config)
+    for by, reason in (("", ""), ("Ada", " "), ("", "holdout is small")):
+        with says(UserError, "--by NAME", "--reason TEXT"):
+            promote.run(promote_config, config, accept_undecided=True, by=by, reason=reason)
     facts = promote.run(promote_config, config, accept_undecided=True, by="Ada", reason="holdout is small")
     assert (facts["version"], facts["outcome"]) == ("2", "promoted")
     (record,) = done(promote_config)

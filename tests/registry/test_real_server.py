@@ -16,19 +16,11 @@ from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.sweeps import record, table
 from tests.registry.servers import CutConnection, free_port, mlflow_server, object_store, postgres
-from tests.registry.test_tracking import completed_by, images
-from tests.registry.world import Registered, make_folders
+from tests.registry.world import Registered, completed_by, images, make_folders
 from tests.support.says import says
 from tests.sweeps.point_folders import write_point
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory) -> Iterator[str]:
-    """A server with sqlite behind it and its artifacts on disk."""
-    with mlflow_server(tmp_path_factory.mktemp("plain")) as uri:
-        yield uri
 
 
 @pytest.fixture(params=["file", "server", "server with s3", "server with postgres", "postgres"], scope="module")
@@ -39,7 +31,7 @@ def place(request, tmp_path_factory) -> Iterator[dict[str, str]]:
         if request.param == "file":
             yield {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
         elif request.param == "server":
-            yield {"MLFLOW_TRACKING_URI": request.getfixturevalue("plain")}
+            yield {"MLFLOW_TRACKING_URI": request.getfixturevalue("mlflow_address")}
         elif request.param == "server with s3":
             store = stack.enter_context(object_store("models"))
             server = mlflow_server(folder, artifacts="s3://models/mlflow", environment=store)
@@ -98,9 +90,9 @@ def test_a_model_lives_through_everything_wherever_mlflow_is(
 
 
 @pytest.fixture
-def cut(plain, monkeypatch) -> Iterator[CutConnection]:
+def cut(mlflow_address, monkeypatch) -> Iterator[CutConnection]:
     """MLflow is reached through a connection that can be cut."""
-    proxy = CutConnection(plain)
+    proxy = CutConnection(mlflow_address)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.address)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     yield proxy

@@ -1,5 +1,7 @@
 import json
+import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,17 @@ from i2i_unlearn.registry.requests import find_champion
 from i2i_unlearn.stages import register
 from i2i_unlearn.support import files, git
 from i2i_unlearn.support.errors import UserError
-from tests.registry.world import FORGET_IMAGE, SAMPLE_ID, SUBJECT, Registered, make_folders, make_model
+from tests.registry.world import (
+    FORGET_IMAGE,
+    SAMPLE_ID,
+    SUBJECT,
+    Folders,
+    Registered,
+    killed_at,
+    make_folders,
+    make_model,
+)
+from tests.support.says import says
 
 
 def runs_of(config: RegisterConfig) -> list[Run]:
@@ -79,7 +91,7 @@ def test_code_and_data_that_are_not_known_are_left_out(tmp_path):
         git.data_md5(tmp_path)
 
 
-def test_the_run_holds_numbers_settings_curves_and_report(folders, config):
+def test_the_run_holds_numbers_settings_curves_and_report_and_the_logged_model_its_numbers(folders, config):
     params = {"seed": 0, "split": {"requests": ["digit-3"]}, "unlearn": {"alpha": 2.0, "objective": "encoder_l2"}}
     facts = register.run(*folders.inputs, config, params=params)
     client = MlflowClient()
@@ -102,13 +114,7 @@ def test_the_run_holds_numbers_settings_curves_and_report(folders, config):
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.digest == Registered(config).tags("1")["manifest_sha256"][:36]
     assert json.loads(dataset.dataset.profile) == {"num_rows": 4, "forget": 1, "retain": 3}
-
-
-def test_the_numbers_belong_to_the_logged_model(folders, config):
-    register.run(*folders.inputs, config)
-    with tracking.connect() as server:
-        model_id = server.version(config.model_name, "1").logged.id
-    model = MlflowClient().get_logged_model(model_id)
+    model = client.get_logged_model(Registered(config).version("1").logged.id)
     assert model.status == "READY"
     assert {metric.key: metric.value for metric in model.metrics}["unlearned/forget/hole_psnr_db"] == 8.0
     assert model.params["operator"] == "half_left"
@@ -142,14 +148,9 @@ def test_other_weights_are_another_version(folders, teacher, tmp_path, config):
     assert Registered(config).alias("candidate") == "1"
 
 
-def test_a_killed_registration_goes_on_where_it_was(folders, config, monkeypatch):
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(tracking.Server, "create_version", killed)
-        with pytest.raises(KeyboardInterrupt):
-            register.run(*folders.inputs, config)
+def test_a_killed_registration_goes_on_where_it_was(folders, config):
+    with killed_at("create_version"):
+        register.run(*folders.inputs, config)
     assert runs_of(config) == []
     facts = register.run(*folders.inputs, config)
     assert (facts["version"], facts["registered"], facts["alias"]) == ("1", "new", "candidate")
@@ -204,74 +205,70 @@ def test_the_original_has_the_bytes_that_snapshot_gives_the_teacher(teacher, tmp
     assert find_champion(config.model_name).sha256 == taken["model_sha256"]
 
 
+def with_text(name: str, text: str) -> Callable[[Folders], object]:
+    return lambda folders: (folders.root / name).write_text(text)
+
+
+def other_manifest(folders: Folders) -> None:
+    other = make_folders(folders.root / "x", folders.teacher, requests=("digit-4",))
+    shutil.copy(other.root / "splits/manifest.parquet", folders.root / "splits/manifest.parquet")
+
+
+def summary_of_another_teacher(folders: Folders) -> None:
+    summary = folders.root / SUMMARY
+    files.write_json(summary, {**files.read_json(summary), "teacher_sha256": "b" * 64})
+
+
+METRICS, VERDICTS, SUMMARY = "evaluation/metrics.json", "evaluation/verdicts.json", "unlearned/summary.json"
+
+
 @pytest.mark.parametrize(
     ("break_it", "told"),
     [
-        (lambda f: make_model(f.model, seed=8), "evaluation: made with another version of the unlearned model"),
-        (lambda f: make_model(f.teacher, seed=8), "evaluation: made with another version of the teacher"),
+        (lambda f: make_model(f.model, seed=8), ("evaluation", "another version of the unlearned model")),
+        (lambda f: make_model(f.teacher, seed=8), ("evaluation", "another version of the teacher")),
+        (other_manifest, ("evaluation", "another version of the split manifest")),
+        (lambda f: (f.root / VERDICTS).unlink(), ("verdicts.json", "no such file")),
+        (lambda f: (f.model / "model.safetensors").unlink(), ("no model.safetensors",)),
+        (with_text(SUMMARY, "{"), ("summary.json", "not valid JSON")),
+        (with_text(SUMMARY, '{"kind": "retrain"}'), ("`i2i-unlearn unlearn`", "has no objective, teacher_sha256")),
+        (summary_of_another_teacher, ("unlearned", "another version of the teacher", "(bbbbbbbbbbbb)")),
+        (with_text(METRICS, "{}"), ("metrics.json", "schema version None", "3", "`i2i-unlearn evaluate`")),
         (
-            lambda f: (f.root / "splits/manifest.parquet").write_bytes(
-                (
-                    make_folders(f.root / "x", f.teacher, requests=("digit-4",)).root / "splits/manifest.parquet"
-                ).read_bytes()
-            ),
-            "evaluation: made with another version of the split manifest",
+            with_text(METRICS, '{"schema_version": 3, "models": []}'),
+            ("metrics.json", "models.unlearned", "`i2i-unlearn evaluate`"),
         ),
-        (lambda f: (f.root / "evaluation/verdicts.json").unlink(), "verdicts.json: no such file"),
-        (lambda f: (f.root / "unlearned/summary.json").write_text("{"), "summary.json: not valid JSON"),
-        (lambda f: (f.model / "model.safetensors").unlink(), "no model.safetensors in it"),
-        (
-            lambda f: (f.root / "unlearned/summary.json").write_text('{"kind": "retrain"}'),
-            "unlearned: not made by `i2i-unlearn unlearn` .its summary.json has no objective, teacher_sha256",
-        ),
-        (
-            lambda f: (f.root / "evaluation/metrics.json").write_text("{}"),
-            "metrics.json: schema version None, this program reads 3; run `i2i-unlearn evaluate` again",
-        ),
-        (
-            lambda f: (f.root / "evaluation/metrics.json").write_text('{"schema_version": 3, "models": []}'),
-            "metrics.json: has no models.unlearned; run `i2i-unlearn evaluate` again",
-        ),
-        (lambda f: (f.root / "evaluation/verdicts.json").write_text("[]"), "verdicts.json: schema version None"),
-        (
-            lambda f: (f.root / "evaluation/verdicts.json").write_text(
-                '{"schema_version": 3, "deciding": "forgotten"}'
-            ),
-            "verdicts.json: has no verdicts.forgotten.policy",
-        ),
+        (with_text(VERDICTS, "[]"), ("verdicts.json", "schema version None")),
+        (with_text(VERDICTS, '{"schema_version": 3, "deciding": "forgotten"}'), ("verdicts.forgotten.policy",)),
     ],
     ids=[
-        *("weights", "teacher", "manifest", "no verdict", "torn summary", "no weights"),
-        *("another stage", "empty metrics", "no models", "verdicts that are a list", "no verdicts"),
+        *("weights", "teacher", "manifest", "no verdict", "no weights", "torn summary"),
+        *(
+            "another stage",
+            "teacher of training",
+            "empty metrics",
+            "no models",
+            "verdicts that are a list",
+            "no verdicts",
+        ),
     ],
 )
 def test_folders_that_do_not_belong_together_are_told(tmp_path, config, break_it, told):
     folders = make_folders(tmp_path / "artifacts", make_model(tmp_path / "teacher", seed=0))
     break_it(folders)
-    with pytest.raises(UserError, match=told):
+    with says(UserError, *told):
         register.run(*folders.inputs, config)
     with tracking.connect() as server:
         assert server.versions(config.model_name) == []
 
 
-def test_an_unlearned_model_of_another_teacher_is_told(folders, config):
-    summary = folders.root / "unlearned/summary.json"
-    files.write_json(summary, {**files.read_json(summary), "teacher_sha256": "b" * 64})
-    with pytest.raises(UserError, match=r"unlearned: made with another version of the teacher \(bbbbbbbbbbbb\)"):
-        register.run(*folders.inputs, config)
-
-
-def test_the_card_is_the_versions_description(folders, config):
-    facts = register.run(*folders.inputs, config, card_template="{{ model_name }} {{ tags.gate }} {{ sentence }}")
-    version = MlflowClient().get_model_version(config.model_name, facts["version"])
-    assert version.description == f"{config.model_name} pass A sentence."
-
-
-def test_a_card_template_that_is_not_valid_is_told_before_anything_is_registered(folders, config):
-    with pytest.raises(UserError, match="model card's template is not valid"):
+def test_the_card_is_the_versions_description_and_one_that_is_not_valid_is_told_first(folders, config):
+    with says(UserError, "model card's template is not valid", "mlflow/model_card.md.j2"):
         register.run(*folders.inputs, config, card_template="{{ model_name ")
-    with tracking.connect() as server:
-        assert server.versions(config.model_name) == []
+    facts = register.run(*folders.inputs, config, card_template="{{ model_name }} {{ tags.gate }} {{ sentence }}")
+    assert facts["version"] == "1"  # nothing was registered before
+    version = MlflowClient().get_model_version(config.model_name, "1")
+    assert version.description == f"{config.model_name} pass A sentence."
 
 
 def test_the_projects_own_card_fits_both_kinds(folders, teacher, config):

@@ -15,7 +15,7 @@ from i2i_unlearn.registry import tracking
 from i2i_unlearn.registry.evaluation_record import tables
 from i2i_unlearn.stages import register
 from i2i_unlearn.support import files
-from tests.registry.world import Folders
+from tests.registry.world import Folders, killed_at
 
 
 def score(value: float) -> dict:
@@ -98,30 +98,21 @@ def test_only_an_audit_that_tells_something_has_metrics_and_every_one_a_tag(audi
     }
 
 
-def test_plots_are_files_of_their_own_that_need_no_page(audited, config, tmp_path):
+def test_plots_are_files_of_their_own_and_the_picture_sheet_is_among_the_images(audited, config, tmp_path):
     run_id = register.run(*audited.inputs, config)["run_id"]
     folder = Path(MlflowClient().download_artifacts(run_id, "plots", str(tmp_path)))
     assert {path.name for path in folder.iterdir()} == {"loss.svg", "scores.svg", "membership_roc.svg"}
     for path in folder.iterdir():
         assert "var(" not in path.read_text()
         assert ElementTree.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
-
-
-def test_the_picture_sheet_is_among_the_images(audited, config, tmp_path):
-    run_id = register.run(*audited.inputs, config)["run_id"]
     (full,) = [path for path in images_of(run_id) if path.endswith(".png")]
     shown = Image.open(MlflowClient().download_artifacts(run_id, full, str(tmp_path)))
     assert np.asarray(shown).tolist() == np.arange(64).reshape(8, 8).tolist()
 
 
-def test_what_a_killed_registration_left_is_not_logged_twice(audited, config, monkeypatch):
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(tracking.Server, "create_version", killed)
-        with pytest.raises(KeyboardInterrupt):
-            register.run(*audited.inputs, config)
+def test_what_a_killed_registration_left_is_not_logged_twice(audited, config):
+    with killed_at("create_version"):
+        register.run(*audited.inputs, config)
     run_id = register.run(*audited.inputs, config)["run_id"]
     assert len(load("scores", run_id, config)) == 4
     assert len(images_of(run_id)) == 2  # as it is, and small

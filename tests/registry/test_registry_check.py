@@ -8,10 +8,10 @@ from typer.testing import CliRunner
 
 from i2i_unlearn.cli.main import app
 from i2i_unlearn.config.sections import PromoteConfig
-from i2i_unlearn.registry import check, ledger, tracking
+from i2i_unlearn.registry import check, ledger
 from i2i_unlearn.stages import promote
 from i2i_unlearn.support.errors import GateRefused, UserError
-from tests.registry.world import Registered, write_params
+from tests.registry.world import Registered
 from tests.support.says import says
 
 
@@ -20,6 +20,8 @@ def findings(config: PromoteConfig, registered: Registered) -> tuple[str, ...]:
 
 
 def test_nothing_is_found_before_and_after_a_promotion(registered, promote_config):
+    never = check.check(promote_config, "never-registered")
+    assert (never.champion, never.recorded, never.findings) == ("", "", ())
     assert findings(promote_config, registered) == ()
     promote.run(promote_config, registered.config)
     checked = check.check(promote_config, registered.name)
@@ -41,27 +43,19 @@ def test_an_alias_that_was_moved_by_hand_is_found_with_who_promoted_what(registe
 
 def test_before_any_promotion_the_original_is_champion_and_nothing_else(registered, promote_config):
     registered.set_alias("champion", "2")
-    (finding,) = findings(promote_config, registered)
-    assert "champion in MLflow is version 2, but the promotion record says version 1 (the original" in finding
+    (moved,) = findings(promote_config, registered)
+    assert "champion in MLflow is version 2, but the promotion record says version 1 (the original" in moved
+    registered.drop_alias("champion")
+    (removed,) = findings(promote_config, registered)
+    assert removed.startswith("there is no champion in MLflow, but")
     assert not Path(promote_config.ledger).exists()
-
-
-def test_an_alias_that_was_taken_away_is_found(registered, promote_config):
-    with tracking.connect() as server:
-        server.drop_alias(registered.name, "champion")
-    (finding,) = findings(promote_config, registered)
-    assert finding.startswith("there is no champion in MLflow, but")
 
 
 @pytest.mark.parametrize(
     ("tag", "value", "found"),
     [
         ("model_sha256", "0" * 64, "its weights in MLflow"),
-        (
-            "requests",
-            "digit-3,digit-9",
-            "its tag requests is 'digit-3,digit-9', but the promotion record",
-        ),
+        ("requests", "digit-3,digit-9", "its tag requests is 'digit-3,digit-9', but the promotion record"),
         ("gate", "fail", "its gate in MLflow"),
     ],
 )
@@ -69,11 +63,6 @@ def test_a_tag_that_was_changed_by_hand_is_found(registered, promote_config, tag
     promote.run(promote_config, registered.config)
     registered.tag("2", **{tag: value})
     assert any(finding.startswith(f"champion version 2: {found}") for finding in findings(promote_config, registered))
-
-
-def test_a_model_nobody_registered_has_no_findings(config, promote_config):
-    checked = check.check(promote_config, config.model_name)
-    assert (checked.champion, checked.recorded, checked.findings) == ("", "", ())
 
 
 def test_a_damaged_record_is_an_error_and_not_a_finding(registered, promote_config):
@@ -85,12 +74,6 @@ def test_a_damaged_record_is_an_error_and_not_a_finding(registered, promote_conf
 
 
 # --- the commands ---
-
-
-@pytest.fixture
-def params(registered, promote_config, tmp_path) -> Path:
-    """params.yaml of the registered model, in the working directory."""
-    return write_params(tmp_path, registered.config, promote_config)
 
 
 def invoke(*words: str) -> tuple[int, str]:

@@ -51,12 +51,9 @@ def test_without_the_registry_only_what_params_or_record_say_is_known():
     }
 
 
-def test_days_are_counted_to_the_last_day():
-    assert [one.days_left for one in found(("a", "2026-02-27"), ("b", "2026-03-01"))] == [-2, 0]
-
-
-def test_a_request_is_overdue_from_the_day_after_its_last():
-    assert [one.overdue for one in found(("a", "2026-02-28"), ("b", "2026-03-01"))] == [True, False]
+def test_days_are_counted_to_the_last_day_and_a_request_is_overdue_from_the_day_after():
+    dues = [("a", "2026-02-27"), ("b", "2026-02-28"), ("c", "2026-03-01")]
+    assert [(one.days_left, one.overdue) for one in found(*dues)] == [(-2, True), (-1, True), (0, False)]
 
 
 def test_overdue_ones_come_first_and_promoted_ones_last():

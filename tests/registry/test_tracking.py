@@ -2,17 +2,12 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from mlflow import pyfunc
 from mlflow.exceptions import MlflowException
 
-from i2i_unlearn.models import load_model
-from i2i_unlearn.models.operators import make_operator
-from i2i_unlearn.models.pixels import to_float, to_uint8
 from i2i_unlearn.registry import tracking
 from i2i_unlearn.registry.requests import find_champion
 from i2i_unlearn.registry.tracking.record import thinned
@@ -20,49 +15,8 @@ from i2i_unlearn.stages import promote, register
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
 from tests.registry.servers import free_port
-from tests.registry.world import SIZE
+from tests.registry.world import SIZE, complete_elsewhere, completed_by, images
 from tests.support.says import says
-
-COMPLETE = """
-import sys
-import numpy as np
-from mlflow import pyfunc
-
-model = pyfunc.load_model(sys.argv[1])
-np.save(sys.argv[3], model.predict(np.load(sys.argv[2])))
-import i2i_unlearn
-print(i2i_unlearn.__file__)
-"""
-
-
-def images() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 1), dtype=np.uint8)
-
-
-def completed_by(model_dir: Path) -> np.ndarray:
-    """What the model itself makes of `images`."""
-    model, generator = load_model(model_dir), torch.Generator().manual_seed(0)
-    images_BCHW = to_float(torch.from_numpy(images()).permute(0, 3, 1, 2))
-    visible_BHW = make_operator("half_left", 0.5, 4).draw(len(images_BCHW), SIZE, SIZE, generator)
-    with torch.inference_mode():
-        completed_BCHW = model.complete(images_BCHW, visible_BHW, generator=generator)
-    return to_uint8(completed_BCHW).permute(0, 2, 3, 1).numpy()
-
-
-def complete_elsewhere(uri: str, folder: Path) -> tuple[np.ndarray, str]:
-    """Load and run a registered model in another process, somewhere else, with pickle forbidden; and whose code ran."""
-    folder.mkdir()
-    np.save(folder / "in.npy", images())
-    done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning:mlflow.pyfunc", "-c", COMPLETE, uri, "in.npy", "out.npy"],
-        cwd=folder,
-        env={**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return np.load(folder / "out.npy"), done.stdout.strip().splitlines()[-1]
 
 
 def test_the_champion_completes_images_bit_for_bit_as_the_model_does(
@@ -103,11 +57,8 @@ def test_nothing_in_a_version_is_pickled(registered, tmp_path):
     assert all("==" in line and "+" not in line for line in requirements)
 
 
-def test_nobody_is_champion_of_a_model_that_was_never_registered(config):
-    assert find_champion(config.model_name) is None
-
-
 def test_the_champion_is_told_with_all_requests_it_has_forgotten(registered):
+    assert find_champion("never-registered") is None
     assert find_champion(registered.name).requests == ()
     registered.tag("2", requests="digit-5,digit-3", erased="digit-3,digit-7")
     registered.set_alias("champion", "2")
@@ -117,32 +68,29 @@ def test_the_champion_is_told_with_all_requests_it_has_forgotten(registered):
     assert champion.requests == ("digit-3", "digit-5", "digit-7")
 
 
-def test_a_fetched_version_has_the_registered_bytes(registered, teacher, tmp_path):
-    tracking.fetch_version(f"models:/{registered.name}/1", tmp_path / "model")
-    assert files.digest_folder(tmp_path / "model") == files.digest_folder(teacher)
+UNNAMED = ("models:/NAME@champion", "models:/NAME/latest", "models:/NAME", "models:/NAME/1/x", "models:/m-1", "NAME/1")
 
 
 @pytest.mark.parametrize(
-    "uri",
-    ["models:/NAME@champion", "models:/NAME/latest", "models:/NAME", "models:/NAME/1/x", "models:/m-123", "NAME/1", ""],
+    ("uri", "words"),
+    [
+        *((uri, ("names no version", "models:/NAME/NUMBER")) for uri in (*UNNAMED, "")),
+        ("models:/NAME/7", ("no version '7'", "1, 2")),
+    ],
 )
-def test_what_names_no_version_is_refused(registered, tmp_path, uri):
-    with says(UserError, "names no version", "models:/NAME/NUMBER"):
+def test_what_names_no_version_is_refused(registered, tmp_path, uri, words):
+    with says(UserError, *words):
         tracking.fetch_version(uri.replace("NAME", registered.name), tmp_path / "model")
 
 
-def test_fetching_what_was_changed_in_mlflow_is_refused_and_leaves_the_earlier_output(registered, tmp_path):
-    tracking.fetch_version(f"models:/{registered.name}/1", tmp_path / "model")
-    before = files.digest_folder(tmp_path / "model")
+def test_fetching_gives_the_registered_bytes_or_leaves_the_earlier_output(registered, teacher, tmp_path):
+    uri, out = f"models:/{registered.name}/1", tmp_path / "model"
+    tracking.fetch_version(uri, out)
+    assert files.digest_folder(out) == files.digest_folder(teacher)
     registered.tag("1", model_sha256="0" * 64)
-    with says(UserError, f"models:/{registered.name}/1", "bytes", "000000000000", "register"):
-        tracking.fetch_version(f"models:/{registered.name}/1", tmp_path / "model")
-    assert files.digest_folder(tmp_path / "model") == before
-
-
-def test_fetching_a_version_that_does_not_exist_tells_which_do(registered, tmp_path):
-    with pytest.raises(UserError, match=r"has no version '7'; registered are: 1, 2"):
-        tracking.fetch_version(f"models:/{registered.name}/7", tmp_path / "model")
+    with says(UserError, uri, "bytes", "000000000000", "register"):
+        tracking.fetch_version(uri, out)
+    assert files.digest_folder(out) == files.digest_folder(teacher)
 
 
 def test_long_curves_are_thinned_and_keep_their_ends():

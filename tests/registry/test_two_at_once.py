@@ -28,29 +28,23 @@ BEGAN_LATER = "another process, which began later, is registering the same model
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory) -> Iterator[str]:
-    with mlflow_server(tmp_path_factory.mktemp("first")) as uri:
-        yield uri
-
-
-@pytest.fixture(scope="module")
 def second(tmp_path_factory) -> Iterator[str]:
     with mlflow_server(tmp_path_factory.mktemp("second")) as uri:
         yield uri
 
 
 def test_a_version_goes_from_one_server_to_another_and_is_champion_there_alone(
-    first, second, teacher, folders, config, promote_config, monkeypatch, tmp_path
+    mlflow_address, second, teacher, folders, config, promote_config, monkeypatch, tmp_path
 ):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", first)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_address)
     register.run_original(teacher, config)
     register.run(*folders.inputs, config, by="Ada")
     for version in ("1", "2"):
-        promote.run(promote_config, config, version=version, origin=first, target=second, by="Bob")
-    here, there = MlflowClient(first, first), MlflowClient(second, second)
+        promote.run(promote_config, config, version=version, origin=mlflow_address, target=second, by="Bob")
+    here, there = MlflowClient(mlflow_address, mlflow_address), MlflowClient(second, second)
     assert here.get_model_version_by_alias(config.model_name, "champion").version == "1"
     champion = there.get_model_version_by_alias(config.model_name, "champion")
-    assert champion.tags["origin_registry"] == first
+    assert champion.tags["origin_registry"] == mlflow_address
     assert champion.tags["model_sha256"] == files.digest_folder(folders.model)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", second)
     loaded = pyfunc.load_model(f"models:/{config.model_name}@champion").unwrap_python_model()
@@ -74,8 +68,8 @@ print(json.dumps(facts), flush=True)
 """
 
 
-def test_two_registrations_of_the_same_at_once_make_one_version(first, teacher, folders, config, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", first)
+def test_two_registrations_of_the_same_at_once_make_one_version(mlflow_address, teacher, folders, config, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_address)
     register.run_original(teacher, config)
     told = json.dumps({"inputs": [str(path) for path in folders.inputs], "config": config.model_dump(mode="json")})
     pipe = subprocess.PIPE
@@ -131,9 +125,9 @@ COUNTS: dict[str, Callable[[Client, str, str], int]] = {
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_what_two_write_at_the_same_moment_is_there_and_no_error(first, name):
+def test_what_two_write_at_the_same_moment_is_there_and_no_error(mlflow_address, name):
     """MLflow's own client fails in a third of these rounds, or more (alias, data set)."""
-    client = Client(first, first)
+    client = Client(mlflow_address, mlflow_address)
     experiment_id = client.create_experiment(f"collisions {name}")
     if not client.search_registered_models("name = 'collisions'"):
         client.create_registered_model("collisions")
@@ -156,10 +150,10 @@ def test_what_two_write_at_the_same_moment_is_there_and_no_error(first, name):
         assert COUNTS[name](client, run_id, about) == (50 if name in ("parameters", "tags") else 1)
 
 
-def test_a_model_that_another_registration_deleted_makes_no_version(first):
+def test_a_model_that_another_registration_deleted_makes_no_version(mlflow_address):
     """As if the other had found it unfinished in the moment before it was finished."""
-    client = Client(first, first)
-    server = Server(client, first)
+    client = Client(mlflow_address, mlflow_address)
+    server = Server(client, mlflow_address)
     experiment_id = client.create_experiment("deleted")
     run_id = client.create_run(experiment_id).info.run_id
     logged = Logged(client.create_logged_model(experiment_id, "model", source_run_id=run_id).model_id, "0" * 64)
@@ -170,14 +164,14 @@ def test_a_model_that_another_registration_deleted_makes_no_version(first):
     assert server.versions("deleted") == []
 
 
-def test_a_model_that_is_deleted_while_it_is_uploaded_is_told_then(first, folders, monkeypatch):
-    client = Client(first, first)
+def test_a_model_that_is_deleted_while_it_is_uploaded_is_told_then(mlflow_address, folders, monkeypatch):
+    client = Client(mlflow_address, mlflow_address)
     run_id = client.create_run(client.create_experiment("deleted meanwhile")).info.run_id
     upload = client.log_model_artifacts
 
     def upload_and_lose(model_id: str, folder: str) -> None:
         upload(model_id, folder)
-        MlflowClient(first, first).delete_logged_model(model_id)
+        MlflowClient(mlflow_address, mlflow_address).delete_logged_model(model_id)
 
     monkeypatch.setattr(client, "log_model_artifacts", upload_and_lose)
     with pytest.raises(UserError, match=BEGAN_LATER):

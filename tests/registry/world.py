@@ -1,9 +1,15 @@
 """A tiny teacher and unlearned model, folders as the stages write them, and what is registered of them."""
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -12,7 +18,10 @@ from mlflow import MlflowClient
 from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
 from i2i_unlearn.data.split.manifest import SplitManifest, write_manifest
 from i2i_unlearn.evaluation.findings import FINDINGS_VERSION
+from i2i_unlearn.models import load_model
 from i2i_unlearn.models.mae import MaskedAutoencoder
+from i2i_unlearn.models.operators import make_operator
+from i2i_unlearn.models.pixels import to_float, to_uint8
 from i2i_unlearn.registry import tracking
 from i2i_unlearn.support import files
 
@@ -49,6 +58,19 @@ def use_store(home: Path, patch: pytest.MonkeyPatch) -> str:
         patch.delenv(name, raising=False)
     patch.setenv("MLFLOW_TRACKING_URI", uri)
     return uri
+
+
+@contextmanager
+def killed_at(method: str) -> Iterator[None]:
+    """What is run here ends when it comes to this method of `tracking.Server`."""
+
+    def end(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracking.Server, method, end)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 @dataclass(frozen=True)
@@ -129,6 +151,51 @@ def make_folders(
     steps = [{"step": step, "total": 1.0 / step, "forget": 0.5} for step in range(1, 4)]
     (root / "unlearned" / "steps.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
     return Folders(root, teacher).evaluate()
+
+
+COMPLETE = """
+import importlib
+import sys
+import numpy as np
+from mlflow import pyfunc
+
+model = pyfunc.load_model(sys.argv[1])
+np.save(sys.argv[3], model.predict(np.load(sys.argv[2])))
+print(importlib.import_module(sys.argv[4]).__file__)
+"""
+
+
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 1), dtype=np.uint8)
+
+
+def completed_by(model_dir: Path) -> np.ndarray:
+    """What the model itself makes of `images`."""
+    model, generator = load_model(model_dir), torch.Generator().manual_seed(0)
+    images_BCHW = to_float(torch.from_numpy(images()).permute(0, 3, 1, 2))
+    visible_BHW = make_operator("half_left", 0.5, 4).draw(len(images_BCHW), SIZE, SIZE, generator)
+    with torch.inference_mode():
+        completed_BCHW = model.complete(images_BCHW, visible_BHW, generator=generator)
+    return to_uint8(completed_BCHW).permute(0, 2, 3, 1).numpy()
+
+
+def complete_elsewhere(uri: str, folder: Path, module: str = "i2i_unlearn") -> tuple[np.ndarray, str]:
+    """Load and run a registered model in another process, somewhere else, with pickle forbidden.
+
+    Returns what it made of `images`, and the file that `module` was imported from.
+    """
+    folder.mkdir()
+    np.save(folder / "in.npy", images())
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning:mlflow.pyfunc", "-c", COMPLETE, uri, "in.npy", "out.npy", module],
+        cwd=folder,
+        env={**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return np.load(folder / "out.npy"), done.stdout.strip().splitlines()[-1]
 
 
 @dataclass(frozen=True)

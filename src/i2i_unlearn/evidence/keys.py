@@ -5,6 +5,7 @@ machine could see. The id of a key is the sha256 of its public half (DER), as op
 """
 
 import hashlib
+import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from i2i_unlearn.evidence.libraries import require
 from i2i_unlearn.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,6 +24,19 @@ ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 PRIVATE, PUBLIC = "private.pem", "public.pem"
 PASSPHRASE_VARIABLE = "I2I_UNLEARN_KEY_PASSPHRASE"
 _CURVES = ("secp256r1", "secp384r1")
+NEEDED = ("cryptography", "securesystemslib", "in_toto_attestation", "model_signing", "OpenSSL")
+"""What signing and verifying need besides the package itself."""
+
+
+def require() -> None:
+    """Say what to install if something is missing.
+
+    Raises:
+        UserError: a library of the extra `evidence` is not installed.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"{', '.join(missing)} not installed; run: pip install 'i2i-unlearn[evidence]'")
 
 
 @dataclass(frozen=True)

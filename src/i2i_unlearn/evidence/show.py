@@ -5,7 +5,8 @@ from pathlib import Path
 
 from i2i_unlearn.evidence import envelope, limits
 from i2i_unlearn.evidence.contents import WEIGHTS_SIGNATURE, printable
-from i2i_unlearn.evidence.predicate import Predicate, Score
+from i2i_unlearn.evidence.keys import require
+from i2i_unlearn.evidence.predicate import Line, Predicate, Score
 from i2i_unlearn.evidence.verify import Report, statement_file
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.table import table
@@ -41,8 +42,6 @@ def read_unchecked(bundle: Path) -> envelope.Statement:
     Raises:
         UserError: it cannot be read.
     """
-    from i2i_unlearn.evidence.libraries import require
-
     require()
     path = statement_file(bundle)
     try:
@@ -91,16 +90,13 @@ def _tables(said: Predicate) -> Iterator[_Table]:
         yield (
             f"Policy {name}{decides}: {verdict.outcome}",
             ("check", "outcome", "found", "wanted"),
-            [
-                (line.name, line.outcome, score_words(line.value, line.low, line.high), line.bound)
-                for line in verdict.lines
-            ],
+            [(line.name, line.outcome, _in_words(line), line.bound) for line in verdict.lines],
         )
     yield (
         "Scores of the unlearned model",
         ("set", "metric", "value (95 % interval)"),
         [
-            (set_name, metric, _of(score))
+            (set_name, metric, _in_words(score))
             for set_name, scores in said.measured.scores.get("unlearned", {}).items()
             for metric, score in scores.items()
         ],
@@ -109,15 +105,12 @@ def _tables(said: Predicate) -> Iterator[_Table]:
     yield "Audits", ("audit", "status", "why"), audits
 
 
-def score_words(value: float | None, low: float | None, high: float | None) -> str:
+def _in_words(score: Score | Line) -> str:
     """A number with its interval."""
-    if value is None:
+    if score.value is None:
         return "not measured"
-    return f"{value:.4g}" if low is None or high is None else f"{value:.4g} ({low:.4g} to {high:.4g})"
-
-
-def _of(score: Score) -> str:
-    return score_words(score.value, score.low, score.high)
+    interval = "" if score.low is None or score.high is None else f" ({score.low:.4g} to {score.high:.4g})"
+    return f"{score.value:.4g}{interval}"
 
 
 def _facts(said: Predicate) -> Iterator[tuple[str, str]]:

@@ -210,11 +210,9 @@ def _missing_as_user_error(what: str) -> Iterator[None]:
     """Stores on disk raise the system's own error if something is missing."""
     try:
         yield
-    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        raise UserError(f"{what}: not readable in MLflow's artifact store ({error})") from None
     except OSError as error:
-        if type(error) is not OSError:  # a lost connection is an OSError too
-            raise
+        if type(error) not in (OSError, FileNotFoundError, NotADirectoryError, PermissionError):
+            raise  # a lost connection is an OSError too
         raise UserError(f"{what}: not readable in MLflow's artifact store ({error})") from None
 
 
