@@ -158,7 +158,7 @@ def test_settings_that_came_through_the_form_have_the_digests_of_those_of_the_co
     constants = BODY["sweep-point"]["inputs"]["parameters"]["policies"]["runtimeValue"]["constant"]
     _, (point,) = check(objectives="encoder_l2", alphas="1")
     here = UnlearnConfig(**point["unlearn"]), EvaluateConfig(**point["evaluate"], policies=constants)
-    for one, other in zip(here, point_configs({"objective": "encoder_l2", "alpha": 1}, {}, ours), strict=True):
+    for one, other in zip(here, point_configs({"objective": "encoder_l2", "alpha": 1}, ours), strict=True):
         assert one.digest() == other.digest()
 
 

@@ -89,7 +89,7 @@ def check_sweep_form(
     return settings, [
         {
             config.section: config.model_dump(mode="json", exclude={"policies"})
-            for config in point_configs(point.changes, {}, whole)
+            for config in point_configs(point.changes, whole)
         }
         for point in points
     ]

@@ -56,14 +56,12 @@ def points_of(config: SweepConfig) -> list[Point]:
 
 
 def point_configs(
-    point: Mapping[str, Any], form: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]]
+    changes: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]]
 ) -> tuple[UnlearnConfig, EvaluateConfig]:
-    """Settings of the two stages of a point, from the form's fields and the compiled settings.
+    """Settings of the two stages of a point: the compiled ones with the point's `changes` of section `unlearn`.
 
     A sweep shows no forget images, since more people look at a point's report than at a decision's. It makes no audit,
     since each attacks teacher and reference again, which costs more than the point; the chosen point is audited later.
     """
-    fields = {**form, **point, "show_forget_images": False, "audits": {**settings["evaluate"]["audits"], "run": []}}
-    unlearn = {key: fields[key] for key in UnlearnConfig.model_fields if key in fields}
-    evaluate = {key: fields[key] for key in EvaluateConfig.model_fields if key in fields}
-    return UnlearnConfig(**{**settings["unlearn"], **unlearn}), EvaluateConfig(**{**settings["evaluate"], **evaluate})
+    quiet = {"show_forget_images": False, "audits": {**settings["evaluate"]["audits"], "run": []}}
+    return UnlearnConfig(**{**settings["unlearn"], **changes}), EvaluateConfig(**{**settings["evaluate"], **quiet})

@@ -58,7 +58,7 @@ def run(
     out = Path(out)
     points = points_of(config)
     for point in points:
-        point_configs(point.changes, {}, settings)  # a wrong value shows before the first training
+        point_configs(point.changes, settings)  # a wrong value shows before the first training
     shared = {"images": images, "splits": str(splits), "teacher": str(teacher), "reference": str(reference)}
     jobs = [{**shared, "folder": str(out / "points"), "point": point.changes, "settings": settings} for point in points]
     num_workers = min(config.num_workers, len(jobs))

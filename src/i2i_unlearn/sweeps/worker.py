@@ -19,7 +19,7 @@ def compute(job: dict[str, Any]) -> dict[str, float | str]:
     from i2i_unlearn.sweeps import point
     from i2i_unlearn.sweeps.points import point_configs
 
-    configs = point_configs(job["point"], {}, job["settings"])
+    configs = point_configs(job["point"], job["settings"])
     return point.run(job["images"], job["splits"], job["teacher"], job["reference"], job["folder"], configs)
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import kfp
 from kfp.client import KF_PIPELINES_SA_TOKEN_PATH, ServiceAccountTokenVolumeCredentials
-from kfp_server_api import ApiException, V2beta1GetHealthzResponse
+from kfp_server_api import V2beta1GetHealthzResponse
 
-from i2i_unlearn.pipeline.cluster.rest import MAX_REASON, PatientRest, Unreachable, about_a_reply, public
+from i2i_unlearn.pipeline.cluster.rest import KubeflowRest, only_of_replies, public
 from i2i_unlearn.support.errors import UserError
 
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
@@ -88,7 +88,8 @@ def connect(where: Where) -> Iterator[Pipelines]:
         UserError: it cannot be reached, refuses what is asked, or answers with what its client cannot read.
     """
     host = _host(where.host)
-    with _of_the_client(host):
+    told = f"kfp {kfp.__version__} cannot read its answer or a setting ({{words}}); compare the versions with"
+    with only_of_replies("kfp", f"Kubeflow Pipelines at {public(host)}: {told} `i2i-unlearn doctor`"):
         yield Pipelines(_client(where, host), where, host)
 
 
@@ -110,7 +111,7 @@ def _client(where: Where, host: str) -> kfp.Client:
     if not where.verify_tls:
         warnings.filterwarnings("ignore", module="urllib3")  # it says so for each request
     try:
-        api_client.rest_client = PatientRest(api_client.configuration, where.timeout_s)
+        api_client.rest_client = KubeflowRest(api_client.configuration, where.timeout_s)
     except OSError as error:  # TLS's own words name no file
         raise UserError(f"{where.ca_file}: not a certificate ({error.strerror or error}); correct --ca-file") from None
     return client
@@ -160,21 +161,3 @@ def _one_word(token: bytes, source: str) -> None:
     if not re.fullmatch(rb"[\x21-\x7e]+", token):
         found = "nothing" if not token else "more than one line of plain characters"
         raise UserError(f"{source}: holds {found} instead of a token; put only the token there")
-
-
-@contextlib.contextmanager
-def _of_the_client(host: str) -> Iterator[None]:
-    """What kfp and its generated client raise is about a reply or a setting, and not about us."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        if not about_a_reply(error, "kfp"):
-            raise
-        what = error.reason if isinstance(error, ApiException) else error
-        words = " ".join(str(what).split())[:MAX_REASON]
-        raise Unreachable(
-            f"Kubeflow Pipelines at {public(host)}: kfp {kfp.__version__} cannot read its answer or a setting "
-            f"({words}); compare the versions with `i2i-unlearn doctor`"
-        ) from error

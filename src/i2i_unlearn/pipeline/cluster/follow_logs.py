@@ -1,7 +1,7 @@
-"""What the steps of a run print, from now until the run ends.
+"""Follow the logs of a run's steps until the run ends.
 
-Each pod's log is read again and again, from the second of the last line on; the times that Kubernetes puts before the
-lines tell which were written already. So it matters nowhere whether a connection lasts.
+Each pod's log is polled, from the second of the last line that was read. The timestamps that Kubernetes puts before the
+lines tell which of them were already written, so a lost connection loses and repeats nothing.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any
 
 from i2i_unlearn.pipeline.cluster.connect import Pipelines
 from i2i_unlearn.pipeline.cluster.kubernetes_api import Kubernetes
-from i2i_unlearn.pipeline.cluster.logs import CONTAINER, StepPod, lines_of, no_pods, pods_until_now, require_id
+from i2i_unlearn.pipeline.cluster.logs import CONTAINER, StepPod, lines_of, no_pods, pods, require_id
 from i2i_unlearn.pipeline.cluster.rest import Refused, Unreachable
 from i2i_unlearn.pipeline.cluster.runs import ENDED, state_of
 from i2i_unlearn.pipeline.cluster.watch import PATIENCE, Patience, reason, steps_of_spec
@@ -40,17 +40,17 @@ def follow(
     """Write each whole line once; return the run's last state, and why it failed (or nothing).
 
     Args:
-        api: tells how the run stands.
+        api: tells the state of the run.
         kubernetes: has the pods.
         run_id: of the run.
-        write: receives the lines, and a line with the step's name where another step goes on.
-        say: receives what is amiss and passes: a server that does not answer, a pod that has not begun.
-        step: this one alone; empty = all.
-        tail: of what a step has printed until it is first seen, the last lines alone.
-        every_s: seconds between two looks.
+        write: receives the lines, and a line with the step's name whenever the output changes to another step.
+        say: receives problems that may pass: a server that does not answer, a pod that has not started.
+        step: follow only this step; empty = all.
+        tail: write only this many of the lines that a step had printed before it was first seen; None = all of them.
+        every_s: seconds between two polls.
 
     Raises:
-        UserError: there is no such run or step; a server refuses, or cannot be reached for some time.
+        UserError: the run or step does not exist; a server refuses, or cannot be reached for some time.
     """
     require_id(run_id)
     told = _Told(kubernetes, write, say, tail)
@@ -61,7 +61,7 @@ def follow(
             known = steps_of_spec(run.pipeline_spec)
             if step and known and step not in known:
                 raise UserError(f"run {run_id} has no step {step!r}; it has {', '.join(sorted(known))}")
-            found = pods_until_now(kubernetes, run_id)
+            found = pods(kubernetes, run_id)
             wanted = [pod for pod in found if step in ("", pod.step)]
             is_whole = told.show_new(wanted)
         except (Unreachable, Refused) as error:
@@ -79,7 +79,7 @@ def follow(
 
 
 class _Told:
-    """What was written until now, of all pods."""
+    """What has been written so far, of all pods."""
 
     def __init__(
         self,
@@ -91,11 +91,11 @@ class _Told:
         self._kubernetes, self._write, self._say, self._tail = kubernetes, write, say, tail
         self.pods: dict[str, _Log] = {}
         self._last = ""
-        """The pod that the last line is of."""
+        """The pod that printed the last line."""
         self._said: dict[str, str] = {}
 
     def show_new(self, pods: list[StepPod]) -> bool:
-        """Write what has come; whether that is all that these pods will ever print.
+        """Write what is new; return whether these pods have ended and everything they printed is written.
 
         Raises:
             Refused: the logs may not be read (401, 403).
@@ -108,8 +108,8 @@ class _Told:
             try:
                 for line in log.new(has_ended=pod.phase in POD_ENDED):
                     self._show(pod, line)
-                is_whole = is_whole and log.is_over  # a pod may end somewhat later than its run
-            except (Unreachable, Refused) as error:  # it ends no watching: the run may try again on another node
+                is_whole = is_whole and log.is_over  # a pod may end slightly later than its run
+            except (Unreachable, Refused) as error:  # keep following: the run may try again on another node
                 if isinstance(error, Refused) and error.status in (401, 403):
                     raise
                 log.is_over = isinstance(error, Refused) and error.status == GONE
@@ -127,24 +127,24 @@ class _Told:
 
 
 class _Log:
-    """A pod's log, and how far it was read."""
+    """A pod's log, and how far it has been read."""
 
     def __init__(self, kubernetes: Kubernetes, pod: str, tail: int | None) -> None:
         self._kubernetes, self._pod, self._tail = kubernetes, pod, tail
         self._since: datetime | None = None
-        """The newest second of a line; Kubernetes knows no finer time."""
+        """The second of the newest line; `sinceTime` is no finer."""
         self._read: Counter[bytes] = Counter()
         """The lines since then, with their times."""
         self._first: tuple[datetime, bytes] | None = None
-        """The time of the first line that was ever read: with `tail`, what is older stays unread."""
+        """The time of the first line that was ever read; with `tail`, older lines are skipped."""
         self.is_over = False
 
     def new(self, *, has_ended: bool) -> Iterator[str]:
-        """The lines that were not read yet; of a pod that goes on the whole ones alone.
+        """The lines that were not read yet; while the pod still runs, only complete ones.
 
         Raises:
             Unreachable: the log broke off.
-            Refused: it has not begun, or is gone.
+            Refused: it has not started, or is gone.
         """
         again = self._read.copy()
         for raw in self._lines(has_ended):

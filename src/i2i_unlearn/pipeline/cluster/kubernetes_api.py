@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import urllib3
 import yaml
@@ -16,61 +15,30 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.client.rest import RESTClientObject
 
-from i2i_unlearn.pipeline.cluster.rest import (
-    CONNECT_S,
-    Refused,
-    Unreachable,
-    about_a_reply,
-    is_object,
-    kind_of,
-    said_in,
-)
+from i2i_unlearn.pipeline.cluster.rest import PatientRest, Refused, Unreachable, only_of_replies, said_in
 from i2i_unlearn.support.errors import UserError
 
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
-class _PatientRest(RESTClientObject):  # type: ignore[misc]  # untyped
-    """Kubernetes' own HTTP client with limits, and with one line for what goes wrong."""
+class _KubernetesRest(PatientRest, RESTClientObject):  # type: ignore[misc]  # untyped
+    """Kubernetes' own HTTP client with limits."""
 
-    def __init__(self, configuration: client.Configuration, timeout_s: float) -> None:
-        configuration.retries = urllib3.Retry(
-            total=None, connect=1, read=1, redirect=False, status=0, other=0, backoff_factor=0.5
-        )
-        super().__init__(configuration)
-        self.host = configuration.host
-        self.timeout_s = timeout_s
+    service, api_exception, reconnects = "Kubernetes", ApiException, 1
+    token_source = "the kubeconfig's token"
+    not_json = "correct the kubeconfig"
 
-    def request(self, method: str, url: str, **how: Any) -> Any:
-        """Send; what is no log must come back as a JSON object."""
-        how["_request_timeout"] = (min(CONNECT_S, self.timeout_s), self.timeout_s)
-        where = f"Kubernetes at {self.host}"
-        try:
-            reply = super().request(method, url, **how)
-        except ApiException as error:
-            raise self._of_status(error) from None
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            cause = getattr(error, "reason", None) or error
-            words = " ".join(str(cause).split())
-            if isinstance(cause, urllib3.exceptions.SSLError) or "CERTIFICATE" in words:
-                raise Unreachable(
-                    f"{where}: the secure connection failed; correct certificate-authority in the kubeconfig"
-                ) from None
-            if isinstance(cause, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError):
-                raise Unreachable(f"{where} cannot be reached; correct the kubeconfig's context") from None
-            if isinstance(cause, urllib3.exceptions.TimeoutError | TimeoutError):
-                raise Unreachable(f"{where} gave no answer in {self.timeout_s:g} s; try again") from None
-            raise Unreachable(f"{where}: the connection was lost ({type(cause).__name__}); try again") from None
-        except ValueError:  # its message would hold the header with the token
-            raise UserError("the kubeconfig's token is not a single line of plain characters; correct it") from None
-        if how.get("_preload_content", True) and not url.endswith("/log") and not is_object(_bytes(reply.data)):
-            raise Unreachable(
-                f"{where} sent {kind_of(_bytes(reply.data))} where JSON was expected; correct the kubeconfig"
-            )
-        return reply
+    def _of_connection(self, cause: Exception, words: str, method: str) -> str:
+        if isinstance(cause, urllib3.exceptions.SSLError) or "CERTIFICATE" in words:
+            return f"{self.where}: the secure connection failed; correct certificate-authority in the kubeconfig"
+        if isinstance(cause, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError):
+            return f"{self.where} cannot be reached; correct the kubeconfig's context"
+        if isinstance(cause, urllib3.exceptions.TimeoutError | TimeoutError):
+            return f"{self.where} gave no answer in {self.timeout_s:g} s; try again"
+        return f"{self.where}: the connection was lost ({type(cause).__name__}); try again"
 
-    def _of_status(self, error: ApiException) -> UserError:
-        where, status = f"Kubernetes at {self.host}", error.status or 0
+    def _of_status(self, error: ApiException, method: str) -> UserError:
+        where, status = self.where, error.status or 0
         said = said_in(error.body)
         if status == 0:
             return Unreachable(f"{where}: the connection failed; correct the kubeconfig")
@@ -102,14 +70,9 @@ def connect(namespace: str = "", timeout_s: float = 30.0) -> Iterator[Kubernetes
     """
     configuration, usual = _configured()
     api = client.ApiClient(configuration)
-    api.rest_client = _PatientRest(configuration, timeout_s)
-    try:
+    api.rest_client = _KubernetesRest(configuration, timeout_s)
+    with only_of_replies("kubernetes", f"{api.rest_client.where}: the client cannot read its answer ({{words}})"):
         yield Kubernetes(api, namespace or usual or "default")
-    except Exception as error:
-        if isinstance(error, UserError) or not about_a_reply(error, "kubernetes"):
-            raise
-        words = " ".join(str(getattr(error, "reason", None) or error).split())[:400]
-        raise Unreachable(f"Kubernetes at {configuration.host}: the client cannot read its answer ({words})") from error
 
 
 def _configured() -> tuple[client.Configuration, str]:
@@ -130,7 +93,3 @@ def _configured() -> tuple[client.Configuration, str]:
         words = re.sub(r"(token|password|data): \S+", r"\1: ...", " ".join(str(error).split()))[:200]
         raise UserError(f"{files}: cannot be used ({words}); correct the kubeconfig or set KUBECONFIG") from None
     raise UserError(f"no Kubernetes configuration found ({files} does not exist); set KUBECONFIG")
-
-
-def _bytes(data: Any) -> bytes:
-    return data if isinstance(data, bytes) else str(data or "").encode()

@@ -33,19 +33,7 @@ class StepPod:
 
 
 def pods(kubernetes: Kubernetes, run_id: str) -> list[StepPod]:
-    """The pods of a run's steps, in the order in which they began; Kubeflow's own drivers are left out.
-
-    Raises:
-        UserError: there are none.
-    """
-    found = pods_until_now(kubernetes, run_id)
-    if not found:
-        raise UserError(no_pods(kubernetes, run_id))
-    return found
-
-
-def pods_until_now(kubernetes: Kubernetes, run_id: str) -> list[StepPod]:
-    """As `pods`; there may be none."""
+    """The pods of a run's steps until now, in the order in which they began; Kubeflow's own drivers are left out."""
     require_id(run_id)
     found = kubernetes.core.list_namespaced_pod(kubernetes.namespace, label_selector=f"{RUN_LABEL}={run_id}")
     steps = [pod for pod in map(_step_pod, found.items) if pod]
@@ -69,12 +57,14 @@ def require_id(run_id: str) -> None:
 def print_logs(
     kubernetes: Kubernetes, run_id: str, write: Callable[[str], object], *, step: str = "", tail: int | None = None
 ) -> None:
-    """Write each step's log under a line with its name; `tail`: the last lines alone.
+    """Write each step's log under a line with its name; with `tail`, only that many of its last lines.
 
     Raises:
         UserError: the run has no pods, or no such step.
     """
     found = pods(kubernetes, run_id)
+    if not found:
+        raise UserError(no_pods(kubernetes, run_id))
     wanted = [pod for pod in found if not step or pod.step == step]
     if not wanted:
         raise UserError(

@@ -4,13 +4,15 @@ The client that kfp brings along sets no time limit, follows a redirect to a log
 answer: of a page of HTML it makes an object in which everything is None.
 """
 
+import contextlib
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import urllib3
-from kfp_server_api import ApiException, Configuration
-from kfp_server_api.rest import RESTClientObject, RESTResponse
+from kfp_server_api import ApiException
+from kfp_server_api.rest import RESTClientObject
 
 from i2i_unlearn.support.errors import UserError
 
@@ -32,47 +34,68 @@ class Refused(UserError):  # noqa: N818
         """HTTP's, for example 404."""
 
 
-class PatientRest(RESTClientObject):  # type: ignore[misc]  # untyped
-    """kfp's own HTTP client with limits.
+class PatientRest:
+    """Mixin for the HTTP client of a generated API client: time limits, and one line for what goes wrong.
 
-    A connection is tried three times, and a read (GET) whose answer got lost twice. What makes or changes something is
-    sent once: whether it arrived is then for the caller to look up.
+    A connection is tried again, and so is a read (GET) whose answer got lost. What makes or changes something is sent
+    once: whether it arrived is then for the caller to look up.
     """
 
-    def __init__(self, configuration: Configuration, timeout_s: float) -> None:
-        retries = urllib3.Retry(total=None, connect=2, read=1, redirect=False, status=0, other=0, backoff_factor=0.5)
-        configuration.retries = retries
-        super().__init__(configuration)
-        self.host = public(configuration.host)
+    service: str
+    """What answers, in words."""
+    api_exception: type[Exception]
+    """What the generated client raises for a status other than 2xx."""
+    reconnects: int
+    token_source: str
+    not_json: str
+    """What to do where something else than JSON comes back."""
+
+    def __init__(self, configuration: Any, timeout_s: float) -> None:
+        configuration.retries = urllib3.Retry(
+            total=None, connect=self.reconnects, read=1, redirect=False, status=0, other=0, backoff_factor=0.5
+        )
+        super().__init__(configuration)  # type: ignore[call-arg]  # of the generated client
+        self.where = f"{self.service} at {public(configuration.host)}"
         self.timeout_s = timeout_s
         self._configuration = configuration
 
-    def request(self, method: str, url: str, **how: Any) -> RESTResponse:
-        """Send; return a reply that is a JSON object.
+    def request(self, method: str, url: str, **how: Any) -> Any:
+        """Send; return a reply that is a JSON object, or a log.
 
         Raises:
             Unreachable, Refused: with a line that holds no token.
         """
         how["_request_timeout"] = (min(CONNECT_S, self.timeout_s), self.timeout_s)
         try:
-            reply = super().request(method, url, **how)
-        except ApiException as error:
+            reply = super().request(method, url, **how)  # type: ignore[misc]  # of the generated client
+        except self.api_exception as error:
             raise self._of_status(error, method) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unreachable(self._of_connection(error, method)) from None
-        except (ValueError, UnicodeError):  # its message would hold the header with the token
-            raise UserError(
-                "the token for Kubeflow Pipelines is not a single line of plain characters; correct it"
-            ) from None
-        if not is_object(reply.data):
-            raise Unreachable(
-                f"Kubeflow Pipelines at {self.host} sent {kind_of(reply.data)} where JSON was expected; the address is "
-                "not that of the API, or a log-in page is in front of it: correct --host or give a token"
-            )
+            cause = getattr(error, "reason", None) or error
+            raise Unreachable(self._of_connection(cause, " ".join(str(cause).split()), method)) from None
+        except ValueError:  # its message would hold the header with the token
+            raise UserError(f"{self.token_source} is not a single line of plain characters; correct it") from None
+        data = reply.data if how.get("_preload_content", True) and not url.endswith("/log") else b"{}"
+        if not is_object(data):
+            raise Unreachable(f"{self.where} sent {kind_of(data)} where JSON was expected; {self.not_json}")
         return reply
 
+    def _of_status(self, error: Any, method: str) -> UserError:
+        raise NotImplementedError
+
+    def _of_connection(self, cause: Exception, words: str, method: str) -> str:
+        raise NotImplementedError
+
+
+class KubeflowRest(PatientRest, RESTClientObject):  # type: ignore[misc]  # untyped
+    """kfp's own HTTP client with limits."""
+
+    service, api_exception, reconnects = "Kubeflow Pipelines", ApiException, 2
+    token_source = "the token for Kubeflow Pipelines"
+    not_json = "the address is not that of the API, or a log-in page is in front of it: correct --host or give a token"
+
     def _of_status(self, error: ApiException, method: str) -> UserError:
-        where, status = f"Kubeflow Pipelines at {self.host}", error.status or 0
+        where, status = self.where, error.status or 0
         said = self.without_token(said_in(error.body))
         if status == 0:
             return Unreachable(f"{where}: {self.without_token(' '.join(str(error.reason).split()))[:MAX_REASON]}")
@@ -98,10 +121,8 @@ class PatientRest(RESTClientObject):  # type: ignore[misc]  # untyped
         hint = "; name the namespace with --namespace" if "namespace" in said.lower() else "; correct what it names"
         return Refused(f"{where} refuses ({status}{said}){hint}", status)
 
-    def _of_connection(self, error: Exception, method: str) -> str:
-        cause: Any = getattr(error, "reason", None) or error
-        where = f"Kubeflow Pipelines at {self.host}"
-        words = " ".join(str(cause).split())
+    def _of_connection(self, cause: Exception, words: str, method: str) -> str:
+        where = self.where
         if isinstance(cause, urllib3.exceptions.SSLError) or "CERTIFICATE" in words or "SSL" in words:
             found = re.search(
                 r"certificate verify failed: [^()\[\]']+|[Hh]ostname[^()\[\]\"]+|WRONG_VERSION_NUMBER", words
@@ -131,7 +152,7 @@ def public(address: str) -> str:
     return re.sub(r"//[^/?#\s]*@", "//", address)
 
 
-def is_object(data: bytes) -> bool:
+def is_object(data: bytes | str) -> bool:
     """Whether a reply is a JSON object, as every answer of these APIs is."""
     try:
         return isinstance(json.loads(data), dict)
@@ -139,11 +160,12 @@ def is_object(data: bytes) -> bool:
         return False
 
 
-def kind_of(data: bytes) -> str:
+def kind_of(data: bytes | str) -> str:
     """What came instead, in words."""
-    if not data.strip():
+    text = data.decode(errors="replace") if isinstance(data, bytes) else data
+    if not text.strip():
         return "nothing"
-    return "a page of HTML" if re.match(rb"\s*<(!doctype|html|head|body)", data, re.IGNORECASE) else "something else"
+    return "a page of HTML" if re.match(r"\s*<(!doctype|html|head|body)", text, re.IGNORECASE) else "something else"
 
 
 def said_in(body: Any) -> str:
@@ -159,17 +181,26 @@ def said_in(body: Any) -> str:
     return f": {words}" if words else ""
 
 
-def about_a_reply(error: Exception, client: str) -> bool:
-    """Whether an exception is about a reply or a setting, and not about us.
+@contextlib.contextmanager
+def only_of_replies(client: str, message: str) -> Iterator[None]:
+    """Turn what a generated client raises about a reply or a setting into one line; let faults of ours through.
 
-    It is where it comes through the packages whose names begin with `client`, or where the modules here, which do
-    little else than read replies, found something else than the API's models have.
+    An exception is about a reply where it comes through the packages whose names begin with `client`, or where the
+    modules here, which do little else than read replies, found something else than the API's models have. `message`
+    has a place {words} for what it says.
     """
-    frame, modules = error.__traceback__, []
-    while frame:
-        modules.append(frame.tb_frame.f_globals.get("__name__", ""))
-        frame = frame.tb_next
-    if any(module.startswith(client) for module in modules):
-        return True
-    odd = isinstance(error, AttributeError | TypeError | KeyError | ValueError)
-    return odd and modules[-1].startswith(__package__ or "i2i_unlearn.pipeline.cluster")
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        frame, modules = error.__traceback__, []
+        while frame:
+            modules.append(frame.tb_frame.f_globals.get("__name__", ""))
+            frame = frame.tb_next
+        odd = isinstance(error, AttributeError | TypeError | KeyError | ValueError)
+        ours = odd and modules[-1].startswith(__package__ or "i2i_unlearn.pipeline.cluster")
+        if not ours and not any(module.startswith(client) for module in modules):
+            raise
+        words = " ".join(str(getattr(error, "reason", None) or error).split())[:MAX_REASON]
+        raise Unreachable(message.replace("{words}", words)) from error
