@@ -91,13 +91,14 @@ def test_a_guard_refuses_what_is_near_and_leaves_the_rest_as_it_was(load, guard_
     images = pixels(4)
     without = loaded.predict(images)
     guarded = load(guard_folder(images[2:3]))
+    refusal = "refused by the filter for pending forget requests"
     found = guarded.predict(images)
-    assert found[2] == {"refused": "refused by the filter for pending forget requests"}
+    assert found[2] == {"refused": refusal}
     for number in (0, 1, 3):
         np.testing.assert_array_equal(found[number], without[number])
     records = guarded.predict([png(image) for image in images]).to_dict("records")
-    assert records[2] == {"image": None, "refused": "refused by the filter for pending forget requests"}
-    assert [one["refused"] for one in records] == [None, None, records[2]["refused"], None]
+    assert records[2]["image"] is None
+    assert [one["refused"] for one in records] == [None, None, refusal, None]
     np.testing.assert_array_equal(from_png(records[0]["image"]), without[0])
     np.testing.assert_array_equal(guarded.predict(images[:2]), without[:2])
 
@@ -105,8 +106,7 @@ def test_a_guard_refuses_what_is_near_and_leaves_the_rest_as_it_was(load, guard_
 def test_an_output_that_is_near_is_refused_though_the_input_is_not(load, guard_folder, loaded):
     blank = pixels(1)
     blank[:, :, SIZE // 2 :] = 0
-    completed = loaded.predict(blank)
-    guard = load(guard_folder(completed))
+    guard = load(guard_folder(loaded.predict(blank)))
     assert guard.predict(blank)[0].keys() == {"refused"}
 
 

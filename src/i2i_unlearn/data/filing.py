@@ -65,12 +65,8 @@ def file_request(
 
     What the champion has already forgotten becomes `erased`, and the champion becomes the next teacher.
 
-    Args:
-        request: the request; `request.selector.ids_file` is the name of the ids file's copy, if there is one.
-        workspace: where images, requests and settings are.
-        champion: the promoted version; None if there is none.
-        ids_file: copied next to the request.
-        commit: also run the commands that put the request under version control, from the current folder.
+    `ids_file` is copied next to the request, under the name in `request.selector.ids_file`. With `commit`, the commands
+    that put the request under version control are also run, from the current folder.
 
     Raises:
         UserError: the request exists, repeats an entry, selects nothing, everything, or only what is erased,

@@ -123,10 +123,14 @@ def make_request(**values: Any) -> ForgetRequest:
     Raises:
         UserError: values are missing, unknown or wrong (all are listed).
     """
+    return _validated("forget request", values)
+
+
+def _validated(where: str | Path, values: Any) -> ForgetRequest:
     try:
-        return ForgetRequest(**values)
+        return ForgetRequest.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"forget request: {'; '.join(_faults(error))}") from None
+        raise UserError(f"{where}: {'; '.join(_faults(error))}") from None
 
 
 def one_month_after(day: datetime.date) -> datetime.date:
@@ -143,10 +147,7 @@ def read_request(path: str | Path) -> ForgetRequest:
     path = Path(path)
     missing = "no such forget request; file it with `i2i-unlearn request add`"
     content = read_mapping(path, missing=missing, holds="the keys of a forget request")
-    try:
-        request = ForgetRequest.model_validate(content)
-    except ValidationError as error:
-        raise UserError(f"{path}: {'; '.join(_faults(error))}") from None
+    request = _validated(path, content)
     if request.id != path.stem:
         raise UserError(f"{path}: holds the request {request.id!r}; the file must be named {request.id}.yaml")
     if request.selector.ids_file:
@@ -241,13 +242,10 @@ def request_bytes(request: ForgetRequest) -> bytes:
 
 
 def select(request: ForgetRequest, index: pd.DataFrame, *, strict: bool = True) -> NDArray[np.bool_]:
-    """True for each image of `index` that the request selects.
+    """True for each image of `index` (columns label, subject, sample_id) that the request selects.
 
-    Args:
-        request: a request that was read by `read_request`.
-        index: columns label, subject, sample_id.
-        strict: every entry of the selector must match an image. False for fulfilled requests, whose images may have
-            left the data since.
+    `strict`: every entry of the selector must match an image. False for fulfilled requests, whose images may have left
+    the data since.
 
     Raises:
         UserError: an entry matches no image. The message counts entries and does not name subjects or ids.

@@ -45,15 +45,9 @@ def run(
 ) -> Facts:
     """Complete the images that `images` names (serving/inputs.py) into the folder `out`.
 
-    Images of another size than the model's are scaled and cropped (data/images/decoding.py).
-
-    Args:
-        model: a model directory, models:/NAME/NUMBER or models:/NAME@ALIAS.
-        images: an image, a Parquet file, or a folder.
-        out: output folder, outside of `images`.
-        config: section `complete`; a registered version's own operator and seed take precedence over it.
-        asked: operator, keep_fraction or seed that override both.
-        image_column: column of Parquet files.
+    Images of another size than the model's are scaled and cropped (data/images/decoding.py). `model` is a model
+    directory, models:/NAME/NUMBER or models:/NAME@ALIAS; a registered version's own operator and seed take precedence
+    over `config`, and `asked` (operator, keep_fraction or seed) over both. `image_column` is that of Parquet files.
 
     Returns:
         model, model_sha256, operator, keep_fraction, seed, num_images, num_completed (by this run), num_there (before).

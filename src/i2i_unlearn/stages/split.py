@@ -33,12 +33,8 @@ def run(
     near_duplicates.csv   near-copies of forget images and what was done; images by shard, row and code
     summary.json          counts
 
-    Args:
-        images: URI of the image shards.
-        requests: folder of forget requests.
-        out: folder of the outputs; replaced as a whole.
-        config: section `split`.
-        hmac_key_file: key of the codes that stand for sample ids; None = as `codes.key_path` finds it.
+    `images` is the URI of the image shards, `requests` the folder of forget requests. `out` is replaced as a whole.
+    `hmac_key_file` holds the key of the codes that stand for sample ids; None = as `codes.key_path` finds it.
 
     Raises:
         UserError: a request is missing or wrong, selects no training image or leaves none, or treats copies of the same

@@ -43,13 +43,8 @@ def run(
 ) -> Facts:
     """Unlearn and evaluate one point below `folder`, unless that was done before; return what it is.
 
-    Args:
-        images: URI of the image shards.
-        splits: folder with manifest.parquet.
-        teacher: model directory.
-        reference: output folder of the stage `reference`; empty where there is none.
-        folder: the sweep's points; other points in it are left alone.
-        configs: sections `unlearn` and `evaluate` at this point (`sweep.point_configs`).
+    The inputs are those of the stages `unlearn` and `evaluate`; `reference` is empty where there is none. Other points
+    in `folder` are left alone. `configs` are the two stages' sections at this point (`points.point_configs`).
 
     Returns:
         point, folder, outcome (pass | fail | undecided | diverged), computed (new | already).

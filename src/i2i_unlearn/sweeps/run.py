@@ -42,15 +42,8 @@ def run(
 ) -> Facts:
     """Compute the missing points and write pareto/ under `out`; return the table's summary.
 
-    Args:
-        images: URI of the image shards.
-        splits: folder with manifest.parquet.
-        teacher: model directory.
-        reference: output folder of the stage `reference`; empty where there is none.
-        out: folder of the sweep; its points are kept.
-        config: section `sweep`.
-        settings: sections `unlearn` and `evaluate` as plain data; each point changes its own keys of them.
-        say: gets a line for every finished point.
+    The inputs are those of `point.run`. Points that `out` holds already are kept. `settings` are the sections `unlearn`
+    and `evaluate` as plain data; each point changes its own keys of them. `say` gets a line for every finished point.
 
     Raises:
         UserError: a setting or an input is wrong; finished points are kept.

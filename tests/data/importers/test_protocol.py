@@ -76,15 +76,17 @@ def test_a_published_set_is_imported_by_its_protocol(write, tmp_path):
     assert (tmp_path / "data/mini.forget.txt").read_text().splitlines() == found.forget
 
 
-def test_a_preset_without_protocol_or_with_a_wrong_one_is_told(tmp_path):
-    write_imagenet(tmp_path / "set", train=1, val=1)
-    for protocol, key_words in (
+@pytest.mark.parametrize(
+    ("protocol", "key_words"),
+    [
         (None, ("'mini' has no protocol",)),
         ({**PROTOCOL, "forget_classes": 0}, ("'mini'", "protocol.forget_classes", "greater than 0")),
         ({**PROTOCOL, "more": 1}, ("'mini'", "protocol.more", "Extra inputs")),
-    ):
-        with says(UserError, *key_words):
-            import_protocol(tmp_path / "set", tmp_path, Preset("mini", "", {}, protocol), ImportSettings(), tell=print)
+    ],
+)
+def test_a_preset_without_protocol_or_with_a_wrong_one_is_told(tmp_path, protocol, key_words):
+    with says(UserError, *key_words):
+        import_protocol(tmp_path, tmp_path, Preset("mini", "", {}, protocol), ImportSettings(), tell=print)
 
 
 def test_the_commands_import_and_list_what_to_forget(command_line, tmp_path):

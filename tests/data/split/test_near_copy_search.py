@@ -9,6 +9,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from i2i_unlearn.config.sections import NearDuplicateSettings
 from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.data.images.shards import Record, write_shards
+from i2i_unlearn.data.importers.embedded import stored_png
 from i2i_unlearn.data.split import near_copy_features, near_copy_search
 from i2i_unlearn.data.split.near_copy_search import Search, Thumbnails, near_copies
 from i2i_unlearn.data.split.picture_hash import thumbnail
@@ -16,10 +17,6 @@ from i2i_unlearn.support.errors import UserError
 from tests.support.says import says
 
 SETTINGS = NearDuplicateSettings(search=True, hash_bits=10, correlation=0.98, cosine=0.0)
-
-
-def settings(**changes):
-    return SETTINGS.model_copy(update=changes)
 
 
 def seen(pictures):
@@ -104,12 +101,9 @@ def test_a_blank_page_has_no_near_copies():
 def test_stricter_settings_find_fewer(photos):
     every = seen([*photos, *map(crop, photos)])
     anchors, others = flags(24, *range(12)), flags(24, *range(12, 24))
-    found = [
-        len(near_copies(every, anchors, others, one))
-        for one in (SETTINGS, settings(correlation=0.999), settings(hash_bits=0))
-    ]
-    assert found[0] > found[1]
-    assert found[0] > found[2]
+    changes = ({}, {"correlation": 0.999}, {"hash_bits": 0})
+    found = [len(near_copies(every, anchors, others, SETTINGS.model_copy(update=one))) for one in changes]
+    assert found[0] > max(found[1:])
 
 
 # --- among shards ---
@@ -120,19 +114,13 @@ def shards(photos, tmp_path_factory):
     """Two photographs, the second one's JPEG, and a third photograph."""
     folder = tmp_path_factory.mktemp("images")
     pictures = [photos[0], photos[1], jpeg(photos[1], 70), photos[2]]
-    records = [Record(f"id-{i}", "a", _png(one), None, "train") for i, one in enumerate(pictures)]
+    records = [Record(f"id-{i}", "a", stored_png(np.asarray(one)), None, "train") for i, one in enumerate(pictures)]
     write_shards(records, folder, "s")
     return str(folder)
 
 
-def _png(picture):
-    written = io.BytesIO()
-    picture.save(written, "PNG")
-    return written.getvalue()
-
-
 def search(shards, **changes):
-    return Search(shards, read_index(shards), settings(**changes))
+    return Search(shards, read_index(shards), SETTINGS.model_copy(update=changes))
 
 
 def test_the_search_reads_shards_and_says_what_confirmed(shards):
@@ -146,8 +134,7 @@ def test_the_search_reads_shards_and_says_what_confirmed(shards):
 def test_features_confirm_a_copy_and_can_refuse_it(shards):
     pytest.importorskip("efficientnet_lite_pytorch")
     one = search(shards, cosine=0.5)
-    pairs = one(flags(4, 0, 1), flags(4, 2, 3))
-    assert 0.8 < pairs["cosine"].item() < 1
+    assert 0.8 < one(flags(4, 0, 1), flags(4, 2, 3))["cosine"].item() < 1
     assert one.confirmed_by == "pixels and efficientnet_lite0"
     assert len(search(shards, cosine=1.0)(flags(4, 0, 1), flags(4, 2, 3))) == 0
 

@@ -71,11 +71,7 @@ def import_images(
 ) -> Imported:
     """Write the images of `source` to `out`/images/NAME.parquet.
 
-    Args:
-        source: a folder of class folders, a Parquet file, or a folder of Parquet files.
-        out: the data folder.
-        settings: how to read the source.
-        tell: gets one line for every broken image.
+    `tell` gets one line for every broken image.
 
     Raises:
         UserError: the name is not allowed, the source is missing or of another layout, an image is broken (unless

@@ -54,11 +54,8 @@ class Settled:
 def settle(index: pd.DataFrame, part: NDArray[np.object_], selections: Sequence[Selection], find: FindPairs) -> Settled:
     """Find the near-copies of the selected images and do with them what the requests say.
 
-    Args:
-        index: column sha256.
-        part: train or holdout, for each image.
-        selections: all requests, active and erased.
-        find: the search.
+    `index` has the column sha256, `part` is train or holdout for each image, `selections` are all requests, active and
+    erased.
     """
     named, trained = any_of(selections, len(index)), part == TRAIN
     erased = any_of([one for one in selections if one.is_erased], len(index))

@@ -24,10 +24,7 @@ _BLOCK = 25
 def feature_cosines(images: str, index: pd.DataFrame, pairs: pd.DataFrame) -> NDArray[np.float64]:
     """Cosine of the features of each pair: of the copy, and of the part of the anchor that it shows.
 
-    Args:
-        images: URI of the image shards.
-        index: columns shard, row; `pairs` names images by their position in it.
-        pairs: as `near_copies` returns them.
+    `pairs` (as `near_copies` returns them) name images by their position in `index` (columns shard, row).
 
     Raises:
         UserError: an image is damaged, or the extractor's package is not installed: deciding without it would give

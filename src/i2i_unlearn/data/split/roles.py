@@ -47,14 +47,9 @@ def assign_roles(
     config: SplitConfig,
     find: FindPairs | None = None,
 ) -> Roles:
-    """Part and role of every image of `index`; `active` and `erased` are the requests that `config` names.
+    """Part and role of every image of `index` (`read_index`); `active` and `erased` are the requests in `config`.
 
-    Args:
-        index: as `read_index` returns it.
-        active: requests to fulfil.
-        erased: fulfilled requests.
-        config: section `split`.
-        find: the search for near-copies; None = equal bytes alone.
+    `find` is the search for near-copies; None = equal bytes alone.
 
     Raises:
         UserError: an active request selects no training image, together they leave none, copies of the same image are

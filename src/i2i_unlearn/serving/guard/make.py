@@ -60,15 +60,8 @@ def run(
 ) -> Facts:
     """Make a guard for the split's forget set; return `told` of it.
 
-    Args:
-        images: URI of the image shards.
-        splits: folder with manifest.parquet.
-        requests: folder of the forget requests; the guard's last day is the latest of the active ones, pauses included.
-        model: directory of the model that is served until then, whose completions are compared.
-        out: the guard's folder.
-        config: section `guard`.
-        today: the current day.
-        expires: another last day.
+    The guard's last day is the latest of the active requests, pauses included, unless `expires` names another. `model`
+    is the directory of the model that is served until then, whose completions are compared.
 
     Raises:
         UserError: an input is missing or damaged, there is no forget image or too few others, or the last day has
