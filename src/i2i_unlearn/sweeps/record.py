@@ -19,11 +19,9 @@ from i2i_unlearn.registry import tracking
 from i2i_unlearn.support.files import read_json
 from i2i_unlearn.support.progress import progress
 from i2i_unlearn.sweeps.points import NAMED_BY
-from i2i_unlearn.sweeps.table import PAGE, POINTS, SCHEMA_VERSION, read_version
+from i2i_unlearn.sweeps.table import PAGE, POINTS, SCHEMA_VERSION, Facts, read_version
 
 _SCORES = ("forgetting", "retention", "retain", "unseen", "gap", "closeness")
-
-Facts = dict[str, float | str]
 
 
 def run(pareto: str | Path, experiment: str) -> Facts:

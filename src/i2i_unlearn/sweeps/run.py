@@ -24,8 +24,8 @@ from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.sweeps import table
 from i2i_unlearn.sweeps import worker as sweep_worker
 from i2i_unlearn.sweeps.points import point_configs, points_of
+from i2i_unlearn.sweeps.table import Facts
 
-Facts = dict[str, float | str]
 Say = Callable[[str], None]
 
 

@@ -136,14 +136,10 @@ def _short(value: Any) -> str:
 def _row(point: Mapping[str, Any], metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> dict[str, Any]:
     """A point's numbers, all of them None where training diverged."""
     outcomes = {name: verdict["outcome"] for name, verdict in verdicts.get("verdicts", {}).items()}
-    retain, unseen = (_score(metrics, "differences", _CHANGE, name, _PSNR) for name in ("retain", "retain_holdout"))
     return {
         **{key: point[key] for key in ("objective", "dial", "value", "diverged", "settings")},
         "unlearned_sha256": metrics.get("models", {}).get("unlearned", ""),
-        "forgetting": _score(metrics, "differences", _CHANGE, "forget", _PSNR),
-        "retain": retain,
-        "unseen": unseen,
-        "retention": _worse(retain, unseen),
+        **_changes(metrics, _CHANGE),
         "gap": _score(metrics, "differences", _GAP, "forget", _PSNR),
         "closeness": _score(metrics, "scores", "unlearned", "forget", _CLOSENESS),
         "seconds": metrics.get("cost", {}).get("unlearn_s"),
@@ -156,21 +152,15 @@ def _row(point: Mapping[str, Any], metrics: Mapping[str, Any], verdicts: Mapping
 def _landmarks(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Original and reference as points; reference is None if there is none."""
     nothing: Score = {"value": 0.0, "low": None, "high": None}
-    retain, unseen = (
-        _score(metrics, "differences", _OF_REFERENCE, name, _PSNR) for name in ("retain", "retain_holdout")
-    )
-    forgetting = _score(metrics, "differences", _OF_REFERENCE, "forget", _PSNR)
-    reference = {"forgetting": forgetting, "retain": retain, "unseen": unseen, "retention": _worse(retain, unseen)}
-    has_reference = forgetting["value"] is not None
-    back = None if forgetting["value"] is None else -forgetting["value"]
-    original = {key: nothing for key in ("forgetting", "retain", "unseen", "retention")}
+    reference = _changes(metrics, _OF_REFERENCE)
+    distance = reference["forgetting"]["value"]
     return {
         "original": {
-            **original,
-            "gap": {"value": back, "low": None, "high": None},
+            **dict.fromkeys(reference, nothing),
+            "gap": {**nothing, "value": None if distance is None else -distance},
             "closeness": _score(metrics, "scores", "teacher", "forget", _CLOSENESS),
         },
-        "reference": {**reference, "gap": nothing} if has_reference else None,
+        "reference": None if distance is None else {**reference, "gap": nothing},
     }
 
 
@@ -179,10 +169,12 @@ def _score(metrics: Mapping[str, Any], table: str, who: str, set_name: str, metr
     return {key: found.get(key) for key in ("value", "low", "high")}
 
 
-def _worse(retain: Score, unseen: Score) -> Score:
-    """The lower of the two changes; where no unseen images were scored, that on the retain set."""
-    known = [score for score in (retain, unseen) if score["value"] is not None]
-    return min(known, key=lambda score: score["value"] or 0.0, default=retain)
+def _changes(metrics: Mapping[str, Any], pair: str) -> dict[str, Score]:
+    """What a model changed against the original; retention is the lower change of retain and unseen, where known."""
+    sets = {"forgetting": "forget", "retain": "retain", "unseen": "retain_holdout"}
+    changes = {key: _score(metrics, "differences", pair, name, _PSNR) for key, name in sets.items()}
+    known = [changes[key] for key in ("retain", "unseen") if changes[key]["value"] is not None]
+    return {**changes, "retention": min(known, key=lambda one: one["value"] or 0.0, default=changes["retain"])}
 
 
 def _common(settings: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ false-alarm rate at it. As in serving, both the image as sent and its completion
 """
 
 import datetime
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +36,7 @@ from i2i_unlearn.serving.guard.store import (
 from i2i_unlearn.support import files
 from i2i_unlearn.support.device import num_threads
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.support.progress import Advance, progress
+from i2i_unlearn.support.progress import progress
 
 FALSE_ALARMS = "false alarms"
 HIDDEN = "part to be filled is blank"
@@ -171,21 +170,16 @@ def _rates(
     measured: _Measured, forget_NHWC: Pixels, ordinary_NHWC: Pixels, half: int, config: GuardConfig
 ) -> tuple[float, dict[str, Rate]]:
     shown = forget_NHWC[: config.max_images]
-    looks: dict[str, Callable[[], NDArray[np.float64]]] = {
-        f"hits, {name}": lambda change=change: measured.similarities(np.stack([change(one) for one in shown]))  # type: ignore[misc]
-        for name, change in ALTERED.items()
-    }
-    looks[f"hits, {HIDDEN}"] = lambda: measured.similarities(shown, blank=True)
-    with progress("guard", 2 + len(looks)) as advance:
-        threshold = threshold_for(_seen(measured, ordinary_NHWC[:half], advance), config.false_alarms)
-        rates = {FALSE_ALARMS: rate(_seen(measured, ordinary_NHWC[half:], advance), threshold)}
-        for name, look in looks.items():
-            rates[name] = rate(look(), threshold)
+    with progress("guard", 3 + len(ALTERED)) as advance:
+
+        def look(images_NHWC: Pixels, *, blank: bool = False) -> NDArray[np.float64]:
+            similarities = measured.similarities(images_NHWC, blank=blank)
             advance()
+            return similarities
+
+        threshold = threshold_for(look(ordinary_NHWC[:half]), config.false_alarms)
+        rates = {FALSE_ALARMS: rate(look(ordinary_NHWC[half:]), threshold)}
+        for name, change in ALTERED.items():
+            rates[f"hits, {name}"] = rate(look(np.stack([change(one) for one in shown])), threshold)
+        rates[f"hits, {HIDDEN}"] = rate(look(shown, blank=True), threshold)
     return threshold, rates
-
-
-def _seen(measured: _Measured, images_NHWC: Pixels, advance: Advance) -> NDArray[np.float64]:
-    similarities = measured.similarities(images_NHWC)
-    advance()
-    return similarities
