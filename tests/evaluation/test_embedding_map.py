@@ -1,6 +1,6 @@
 import torch
 
-from i2i_unlearn.evaluation.embedding_map import EmbeddingCollector, _pooled
+from i2i_unlearn.evaluation.embedding_map import EmbeddingCollector, pooled
 from i2i_unlearn.evaluation.metrics.observe import Seen
 from i2i_unlearn.models.base import Embedding
 
@@ -13,19 +13,15 @@ def batch(num):
     return Seen(images_BCHW=images, visible_BHW=visible, completed={}, hole_error={})
 
 
-def test_tokens_are_averaged_and_padding_is_left_out():
-    tokens = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [50.0, 50.0]]])
-    assert _pooled(Embedding((tokens,), torch.tensor([[True, True, False]]))).tolist() == [[2.0, 3.0]]
-
-
-def test_maps_of_a_pyramid_stand_side_by_side():
-    one, two = torch.full((2, 3, 4, 4), 1.0), torch.full((2, 5, 2, 2), 2.0)
-    assert _pooled(Embedding((one, two))).tolist() == [[1.0] * 3 + [2.0] * 5] * 2
-
-
-def test_a_map_that_is_one_vector_an_image_is_taken_as_it_is():
+def test_pooling_by_hand():
+    tokens = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [100.0, 100.0]]])
+    assert pooled(Embedding((tokens,))).tolist() == tokens.mean(1).tolist()
+    padded = Embedding((tokens,), valid_BN=torch.tensor([[True, True, False]]))
+    assert pooled(padded).tolist() == [[2.0, 4.0]]
+    pyramid = Embedding((torch.tensor([[[[1.0, 3.0]], [[5.0, 7.0]]]]), torch.tensor([[[9.0]]])))
+    assert pooled(pyramid).tolist() == [[2.0, 6.0, 9.0]]
     vectors = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    assert _pooled(Embedding((vectors,))).tolist() == vectors.tolist()
+    assert pooled(Embedding((vectors,))).tolist() == vectors.tolist()
 
 
 def test_every_chosen_image_is_a_point_of_each_model_and_like_embeddings_lie_together(filler):

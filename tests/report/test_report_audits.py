@@ -23,6 +23,10 @@ def page(made):
     return render(made.made_facts())
 
 
+def texts(drawing):
+    return set(re.findall(r"<text[^>]*>([^<]+)</text>", drawing.replace("&#x27;", "'")))
+
+
 def section(page, audit):
     """Markup of one audit, from its heading to the next."""
     return re.search(rf"<h4>{audit} .*?(?=<h4>|</details>)", page, re.DOTALL).group()
@@ -53,14 +57,14 @@ def test_what_is_blind_or_undecided_never_looks_like_a_pass(page):
         assert not re.search(r"badge (pass|measured)|✓|●|finds no trace|does not tell", shown)
 
 
-def test_every_status_stands_with_its_reason_and_meaning(page):
+def test_every_status_comes_with_its_reason_and_meaning(page):
     assert "The original model&#39;s AUC by loss is 0.684" in section(page, "Membership inference")
     assert "which includes 0.5" in section(page, "Linear probe")
     assert "50 images of retain_holdout are needed, there are 12." in section(page, "Recovery by another decoder")
     assert "that it finds nothing in the unlearned model means nothing" in page
 
 
-def test_every_model_stands_with_its_interval_and_the_deciding_measure_comes_first(views):
+def test_every_model_comes_with_its_interval_and_the_deciding_measure_comes_first(views):
     membership = views["membership"]
     assert list(membership.columns) == [
         *("Original", "Unlearned", "Retrained"),
@@ -77,24 +81,19 @@ def test_every_model_stands_with_its_interval_and_the_deciding_measure_comes_fir
 
 def test_the_roc_has_every_model_and_every_attack(made):
     drawing = roc_plot(made.made_metrics())
-    words = re.findall(r"<text[^>]*>([^<]+)</text>", drawing)
-    assert {"Original", "Unlearned", "Retrained", "a guess", "By the model's own loss"} <= set(words) | {
-        word.replace("&#x27;", "'") for word in words
-    }
+    assert {"Original", "Unlearned", "Retrained", "a guess", "By the model's own loss"} <= texts(drawing)
     assert re.findall(r"#[0-9a-f]{6}", drawing) == []
 
 
 def test_relearning_shows_the_level_to_come_back_to(made):
-    words = re.findall(r"<text[^>]*>([^<]+)</text>", relearning_plot(made.made_metrics()))
-    assert {"Original", "Unlearned", "Retrained", "original before"} <= set(words)
+    assert {"Original", "Unlearned", "Retrained", "original before"} <= texts(relearning_plot(made.made_metrics()))
 
 
 def test_a_diffusion_model_shows_its_loss_over_the_schedule_on_every_set(made):
     curve = {"share": [0.05, 0.5, 0.95], "loss": [0.9, 0.4, 0.1]}
     losses = {model: {"forget": curve, "retain": curve} for model in made.MODELS}
     metrics = {**made.made_metrics(), "time_losses": losses}
-    words = re.findall(r"<text[^>]*>([^<]+)</text>", time_loss_plot(metrics))
-    assert {"Original", "Unlearned", "Retrained", "Forget", "Retain"} <= set(words)
+    assert {"Original", "Unlearned", "Retrained", "Forget", "Retain"} <= texts(time_loss_plot(metrics))
     assert time_loss_plot(made.made_metrics()) is None  # no diffusion model: nothing was measured
     assert "Loss over the diffusion schedule" in render(made.made_facts(metrics=metrics))
 
@@ -103,12 +102,6 @@ def test_without_audits_there_is_no_plot_and_the_page_says_so(made):
     metrics = {**made.made_metrics(), "audits": {}}
     assert (roc_plot(metrics), relearning_plot(metrics)) == (None, None)
     assert "No audit was made" in render(made.made_facts(metrics=metrics))
-
-
-def test_findings_of_an_earlier_version_have_no_audits(made):
-    metrics = made.made_metrics()
-    del metrics["audits"]
-    assert audit_views(metrics) == []
     assert "no attack on it told anything" in not_claimed(metrics)[0]
 
 
@@ -131,17 +124,12 @@ def test_what_is_not_claimed_names_the_attacks_that_say_nothing(made):
 
 def test_the_short_decision_lists_every_audit_with_its_status(made):
     lines = audit_lines(made.made_metrics())
-    assert [status for _, status, _ in lines] == [
-        "● Measured",
-        "⊘ Blind: says nothing",
-        "● Measured",
-        "? Undecided",
-    ]
+    assert [status for _, status, _ in lines] == ["● Measured", "⊘ Blind: says nothing", "● Measured", "? Undecided"]
     text = decision_markdown(made.made_metrics(), made.made_verdicts())
     assert "| Linear probe | ⊘ Blind: says nothing | Says nothing about the unlearned model" in text
 
 
-def test_the_request_stands_with_its_deadline_and_the_method_with_its_steps(made):
+def test_the_request_comes_with_its_deadline_and_the_method_with_its_steps(made):
     facts = made.made_facts()
     assert asked_sentences(facts) == [
         "Request digit-3: the model must no longer reproduce 400 of its training images, and complete all others as "
@@ -155,20 +143,16 @@ def test_reasons_have_the_pages_minus_signs(views):
     assert "differ by −1.2 (95 % interval −1.3 to −1.1) in Below the original" in views["relearning"].why
 
 
-def test_near_copies_stand_with_what_was_done():
+def test_near_copies_come_with_what_was_done(made):
     found = {
-        "num_near_duplicates": 5,
-        "near_duplicates_included": 2,
-        "near_duplicates_dropped": 0,
-        "near_duplicates_kept": 3,
-        "near_duplicates_confirmed_by": "pixels and efficientnet_lite0",
+        **made.made_facts().near_duplicates,
         "near_duplicates_words": "anna:include,ben:keep",
         "near_duplicates_of_erased": 1,
     }
     assert near_duplicate_sentences(found) == [
         "5 near-copies of forget images were found (confirmed by pixels and EfficientNet-Lite0): 2 forgotten like the "
         "rest and 3 kept among the images that stay.",
-        "Asked for were: include (request anna) and keep (request ben).",
+        "The requests asked for: include (request anna) and keep (request ben).",
         "One more is a near-copy of images erased earlier, treated as that request says.",
     ]
 

@@ -1,3 +1,5 @@
+import pytest
+
 from i2i_unlearn.report import decision_markdown
 from i2i_unlearn.report.scores import comparison_sentences
 from i2i_unlearn.report.verdict import verdict_sentence
@@ -40,22 +42,17 @@ def sentences(made, **forget):
     return comparison_sentences(metrics)
 
 
-def test_the_gap_to_the_reference_is_read_by_its_interval(made):
-    assert "still completes forget images better" in sentences(made, hole_psnr_db=(0.1, 0.3))[0]
-    assert "completes forget images worse" in sentences(made, hole_psnr_db=(-0.3, -0.1))[0]
-    assert "no difference" in sentences(made, hole_psnr_db=(-0.1, 0.1))[0]
-
-
-def test_the_way_the_outputs_moved_is_read_by_its_interval(made):
-    assert "moved the outputs towards" in sentences(made, reference_psnr_db=(0.1, 0.3))[1]
-    assert "moved the outputs away" in sentences(made, reference_psnr_db=(-0.3, -0.1))[1]
-    assert "neither visibly" in sentences(made, reference_psnr_db=(-0.1, 0.1))[1]
-
-
-def test_the_spread_is_read_by_its_interval(made):
-    assert "differ more" in sentences(made, output_spread=(0.1, 0.3))[2]
-    assert "more alike" in sentences(made, output_spread=(-0.3, -0.1))[2]
-    assert "vary as much" in sentences(made, output_spread=(-0.1, 0.1))[2]
+@pytest.mark.parametrize(
+    ("place", "metric", "above", "below", "across"),
+    [
+        (0, "hole_psnr_db", "still completes forget images better", "completes forget images worse", "no difference"),
+        (1, "reference_psnr_db", "moved the outputs towards", "moved the outputs away", "neither visibly"),
+        (2, "output_spread", "differ more", "more alike", "vary as much"),
+    ],
+)
+def test_every_comparison_is_read_by_its_interval(made, place, metric, above, below, across):
+    for ends, words in (((0.1, 0.3), above), ((-0.3, -0.1), below), ((-0.1, 0.1), across)):
+        assert words in sentences(made, **{metric: ends})[place]
 
 
 def test_without_paired_differences_scores_are_compared_by_their_intervals(made):

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -23,16 +24,9 @@ def test_only_pictures_that_are_too_large_are_shrunk():
     assert opened(encode_png(image, 80)).shape == (40, 80, 3)
 
 
-def test_sets_stand_in_reading_order_and_worst_before_random(made):
-    shown = shown_grids(made.made_facts())
-    assert [(grid.set_name, grid.chosen) for grid in shown[:3]] == [
-        ("forget", "worst"),
-        ("forget", "random"),
-        ("retain", "worst"),
-    ]
-
-
-def test_grids_of_both_forget_sets_are_dropped_where_they_are_withheld(made):
+def test_sets_come_in_reading_order_worst_before_random_and_forget_sets_only_where_they_may_be_shown(made):
+    order = [(grid.set_name, grid.chosen) for grid in shown_grids(made.made_facts())]
+    assert order[:3] == [("forget", "worst"), ("forget", "random"), ("retain", "worst")]
     shown = shown_grids(made.made_facts(show_forget_images=False))
     assert {grid.set_name for grid in shown} == {"retain", "retain_holdout"}
 
@@ -55,16 +49,18 @@ def test_small_pictures_are_cut_in_no_way(made):
     assert views[0].columns == ["Image", "Given", "Before", "After", "Retrained"]
 
 
-def flat(made, set_name, shade):
-    """A grid with one grey for all pictures, which can be looked for in the sheet."""
-    grid = made.made_grid(set_name, "random", num=5)
-    rows = {name: np.full_like(images, shade) for name, images in grid.rows.items()}
-    return type(grid)(**{**vars(grid), "rows": rows})
+def sheet_of_flat(made, **changes):
+    """The sheet of grids with one grey each, which can be looked for: forget 200, retain 90."""
+    grids = []
+    for set_name, shade in (("retain", 90), ("forget", 200)):
+        grid = made.made_grid(set_name, "random", num=5)
+        rows = {name: np.full_like(images, shade) for name, images in grid.rows.items()}
+        grids.append(replace(grid, rows=rows))
+    return opened(before_after_picture(made.made_facts(pictures=grids, **changes)))[..., 0]
 
 
-def test_the_sheet_shows_forget_beside_retain(made):
-    facts = made.made_facts(pictures=[flat(made, "retain", 90), flat(made, "forget", 200)])
-    sheet = opened(before_after_picture(facts))[..., 0]
+def test_the_sheet_shows_forget_next_to_retain(made):
+    sheet = sheet_of_flat(made)
     # 20 pictures each of about 0.92 x 130 = 120 pixels square; forget on the left
     assert 0.95 < (sheet == 200).sum() / (20 * 120**2) < 1.05
     assert 0.95 < (sheet == 90).sum() / (20 * 120**2) < 1.05
@@ -73,8 +69,7 @@ def test_the_sheet_shows_forget_beside_retain(made):
 
 
 def test_the_sheet_without_forget_images_shows_the_rest(made):
-    facts = made.made_facts(pictures=[flat(made, "retain", 90), flat(made, "forget", 200)], show_forget_images=False)
-    sheet = opened(before_after_picture(facts))[..., 0]
+    sheet = sheet_of_flat(made, show_forget_images=False)
     assert (sheet == 90).any()
     assert (sheet == 200).sum() < 200  # anti-aliased letters only
 

@@ -28,12 +28,7 @@ def test_negative_losses_have_a_linear_axis():
 
 
 def test_a_term_that_only_some_steps_have_is_drawn():
-    steps = [
-        {"step": 1, "ascent": 1.0},
-        {"step": 2, "ascent": 2.0},
-        {"step": 3, "repair": 1.0},
-        {"step": 4, "repair": 2.0},
-    ]
+    steps = [{"step": step, "ascent" if step < 3 else "repair": float(step)} for step in (1, 2, 3, 4)]
     assert {"ascent", "repair"} <= set(texts(loss_plot(steps)))
 
 

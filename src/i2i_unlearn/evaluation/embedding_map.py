@@ -40,7 +40,7 @@ class EmbeddingCollector:
             return
         images, visible = seen.images_BCHW[chosen].to(self._device), seen.visible_BHW[chosen].to(self._device)
         for name, model in self._models.items():
-            self._vectors.append(_pooled(model.encode(images, visible)).cpu())
+            self._vectors.append(pooled(model.encode(images, visible)).cpu())
             self._labels += [(name, set_name)] * len(chosen)
         self._num_images += len(chosen)
 
@@ -62,15 +62,15 @@ class EmbeddingCollector:
         )
 
 
-def _pooled(embedding: Embedding) -> Tensor:
-    """One vector an image: each map's mean over tokens or places, side by side."""
-    parts = []
+def pooled(embedding: Embedding) -> Tensor:
+    """Means over tokens or places (B, D), of all maps side by side. Padding does not count."""
+    columns = []
     for feature in embedding.maps:
-        if feature.dim() == 3:  # noqa: PLR2004  tokens (B, N, D)
-            valid_BN1 = torch.ones_like(feature[..., :1])
-            if embedding.valid_BN is not None:
-                valid_BN1 = embedding.valid_BN.unsqueeze(-1).to(feature.dtype)
-            parts.append((feature * valid_BN1).sum(1) / valid_BN1.sum(1))
-        else:  # a picture of features (B, D, H, W), or a vector (B, D)
-            parts.append(feature.flatten(2).mean(2) if feature.dim() > 2 else feature)  # noqa: PLR2004
-    return torch.cat(parts, dim=1)
+        if embedding.valid_BN is not None:
+            valid_BN1 = embedding.valid_BN.unsqueeze(2)
+            columns.append((feature * valid_BN1).sum(1) / valid_BN1.sum(1))
+        elif feature.ndim == 4:  # noqa: PLR2004  (B, D, H, W)
+            columns.append(feature.mean((2, 3)))
+        else:
+            columns.append(feature.mean(1) if feature.ndim == 3 else feature)  # noqa: PLR2004  (B, N, D)
+    return torch.cat(columns, 1)

@@ -62,7 +62,8 @@ class Inputs:
     """By what the requests select their images: label, subject, sample_id, or several; empty where the split does not
     tell."""
     holdout_alike: bool
-    """Whether images held out of those to keep show the same kinds of things as forget images (data/stand_ins.py)."""
+    """Whether images held out of those to keep show the same kinds of things as forget images
+    (data/split/holdout_likeness.py)."""
     near_duplicates: Mapping[str, Any]
     """The split's counts of near-copies of forget images; empty where it does not tell."""
     sets: Mapping[str, ChosenSet]
@@ -119,7 +120,7 @@ def read_inputs(
     _check_alike(models)
     digests = {name: digest_folder(folder) for name, folder in folders.items()}
     manifest_sha256 = digest_file(manifest_path)
-    _check_split_summary(splits, manifest_sha256)
+    split_summary = _split_summary(splits, manifest_sha256)
     facts = {
         "teacher_sha256": digests["teacher"],
         "manifest_sha256": manifest_sha256,
@@ -139,11 +140,11 @@ def read_inputs(
         digests=digests,
         manifest=manifest,
         manifest_sha256=manifest_sha256,
-        due=_of_split(splits, "due"),
-        received_and_due=_dates(_split_summary(splits), manifest.requests),
-        selected_by=_of_split(splits, "selected_by"),
-        holdout_alike=bool(_split_summary(splits).get("holdout_alike", False)),
-        near_duplicates={key: value for key, value in _split_summary(splits).items() if "near_duplicates" in key},
+        due=str(split_summary.get("due", "")),
+        received_and_due=_dates(split_summary, manifest.requests),
+        selected_by=str(split_summary.get("selected_by", "")),
+        holdout_alike=bool(split_summary.get("holdout_alike", False)),
+        near_duplicates={key: value for key, value in split_summary.items() if "near_duplicates" in key},
         sets=sets,
         operator=operator,
         policies=policies,
@@ -236,15 +237,13 @@ def _short(value: Any) -> str:
     return value[:12] if isinstance(value, str) else str(value)
 
 
-def _of_split(splits: Path, key: str) -> str:
-    """An entry of the split's summary; empty where there is none."""
-    return str(_split_summary(splits).get(key, ""))
-
-
-def _split_summary(splits: Path) -> dict[str, Any]:
-    """Empty where there is none."""
-    path = splits / "summary.json"  # next to the manifest; a caller may hand on the manifest alone
-    return dict(read_json(path)) if path.is_file() else {}
+def _split_summary(splits: Path, manifest_sha256: str) -> dict[str, Any]:
+    """Empty where there is none: a caller may hand on the manifest alone. One that is there belongs to the manifest."""
+    path = splits / "summary.json"
+    summary = dict(read_json(path)) if path.is_file() else {}
+    if summary.get("manifest_sha256", manifest_sha256) != manifest_sha256:
+        raise UserError(f"{splits}: summary.json is of another manifest.parquet; run `i2i-unlearn split` again")
+    return summary
 
 
 def _dates(summary: Mapping[str, Any], requests: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -253,13 +252,6 @@ def _dates(summary: Mapping[str, Any], requests: Sequence[str]) -> dict[str, tup
     if any(len(column) != len(requests) for column in columns):
         columns = [[""] * len(requests)] * 2
     return dict(zip(requests, zip(*columns, strict=True), strict=True))
-
-
-def _check_split_summary(splits: Path, manifest_sha256: str) -> None:
-    """If it is next to the manifest it belongs to it, and tells how the requests select."""
-    made_of = _split_summary(splits).get("manifest_sha256", manifest_sha256)
-    if made_of != manifest_sha256:
-        raise UserError(f"{splits}: summary.json is of another manifest.parquet; run `i2i-unlearn split` again")
 
 
 def _read_steps(path: Path) -> list[dict[str, float]]:

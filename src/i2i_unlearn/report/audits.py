@@ -25,7 +25,7 @@ STATUSES = {"measured": "Measured", "blind": "Blind: says nothing", "undecided":
 STATUS_SIGNS = {"measured": "●", "blind": "⊘", "undecided": "?"}
 STATUS_MEANINGS = {
     "measured": "the attack tells the original model, which remembers, from one that never saw the forget images; so "
-    "it counts what it finds, or fails to find, in the unlearned model",
+    "what it finds, or fails to find, in the unlearned model counts",
     "blind": "the attack does not even find what the original model remembers; that it finds nothing in the unlearned "
     "model means nothing",
     "undecided": "images or a retrained model are missing, so nothing was found out",
@@ -48,8 +48,8 @@ _FACTS = {
     "teacher_level_db": "level of the original model before the attack, dB",
     "learning_rate": "learning rate of the attacker",
     "width": "width of the attacker's decoder",
-    "forget_per_step": "forget images a step",
-    "retain_per_step": "retain images a step",
+    "forget_per_step": "forget images per step",
+    "retain_per_step": "retain images per step",
     "censored": "not back at that level within these steps",
     "tpr_left_out": "share found at 1 % false alarms left out",
     "confounded": "beware",

@@ -36,7 +36,7 @@ def not_claimed(metrics: Mapping[str, Any], scope: str = "") -> list[str]:
     if any(name.startswith("kid_") for name in names):
         claims.append(
             "A KID that compares with published ones: it uses the features of "
-            f"{extractor_title(metrics['extractor'])}. It stands here in place of a Frechet distance, "
+            f"{extractor_title(metrics['extractor'])}. It takes the place of a Frechet distance, "
             "for which there are too few images."
         )
     return claims
@@ -48,7 +48,7 @@ def _traces(metrics: Mapping[str, Any]) -> str:
     by_status = {status: [view.title.lower() for view in views if view.status == status] for status in STATUSES}
     claim = "That every trace of the forget images has left the weights. "
     if not by_status["measured"]:
-        claim += "Measured is what the model completes; no attack on it told anything"
+        claim += "Only what the model completes was measured; no attack on it told anything"
     else:
         claim += f"Attacks that tell something were {listed(by_status['measured'])}; a stronger attack may find more"
     silent = [f"{title} ({status})" for status in ("blind", "undecided") for title in by_status[status]]

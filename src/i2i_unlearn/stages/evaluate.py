@@ -1,17 +1,17 @@
 """Stage `evaluate`: score teacher, unlearned model and reference, let the policies judge, write the report.
 
-metrics.json (schema version 2), the sets and models by the names of `metrics/names.py`:
+metrics.json, with the schema version and the names of sets and models of `evaluation/findings.py`:
 
     operator, keep_fraction, extractor, num_bootstrap, seed
     models         {model: sha256 of its directory}        manifest_sha256
     selected_by    label, subject, sample_id, or several: by what the requests select; empty where unknown
-    holdout_alike  whether held-out images are of the same kinds as the forget images (data/stand_ins.py)
+    holdout_alike  whether held-out images are of the same kinds as the forget images (data/split/holdout_likeness.py)
     sets           {set: {num_images, num_scored, chosen: all | random | none}}
     scores         {model: {set: {metric: {value, low, high, num_images}}}}
     differences    {"unlearned-teacher": {set: {metric: ...}}, ...}     paired: on the same resampled images
     ratios         {"unlearned/reference": {set: {metric: ...}}, ...}
-    audits         {audit: {...}}     attacks on the models, see `audits/run.py`
-    time_losses    {model: {set: {share: [...], loss: [...]}}}     see `metrics/time_loss.py`; empty but for diffusion
+    audits         {audit: {...}}     attacks on the models, see `evaluation/audits/run.py`
+    time_losses    {model: {set: {share: [...], loss: [...]}}}     of diffusion, see `evaluation/audits/time_loss.py`
     cost           {unlearn_s, reference_s, share_of_reference, peak_memory_bytes}     null where unknown
 
 low and high are the ends of the 95 % interval, null where there is none. verdicts.json: deciding, verdicts {policy:
@@ -38,7 +38,7 @@ from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs, batches, read_input
 from i2i_unlearn.evaluation.metrics.observe import SetObserver
 from i2i_unlearn.evaluation.metrics.scores import Scores
 from i2i_unlearn.evaluation.pictures import PictureCollector
-from i2i_unlearn.evaluation.shown import EmbeddingMap, PictureGrid
+from i2i_unlearn.evaluation.shown import PictureGrid
 from i2i_unlearn.models.extractors import Extractor, extractor_label, extractor_name, load_extractor
 from i2i_unlearn.models.randomness import derive_seed
 from i2i_unlearn.report.facts import ReportFacts, RequestFacts
@@ -160,18 +160,18 @@ class _Evaluation:
             metrics=metrics,
             verdicts=_verdicts(metrics, self._inputs.policies),
             pictures=self._pictures,
-            embeddings=self._map(),
+            embeddings=self._embeddings.map(derive_seed(self._config.seed, "evaluate", "t-SNE")),
             steps=self._inputs.steps,
             lineage=_lineage(self._inputs, self._config),
-            requests=_requests(self._inputs),
+            requests=[
+                RequestFacts(id=request, received=received, due=due)
+                for request, (received, due) in self._inputs.received_and_due.items()
+            ],
             due=self._inputs.due,
             method=_method(self._inputs),
             near_duplicates=self._inputs.near_duplicates,
             show_forget_images=self._config.show_forget_images,
         )
-
-    def _map(self) -> EmbeddingMap | None:
-        return self._embeddings.map(derive_seed(self._config.seed, "evaluate", "t-SNE"))
 
     def _metrics(self) -> dict[str, Any]:
         inputs, config = self._inputs, self._config
@@ -239,13 +239,6 @@ def _lineage(inputs: Inputs, config: EvaluateConfig) -> dict[str, str]:
 def _method(inputs: Inputs) -> dict[str, Any]:
     summary = inputs.unlearn_summary
     return {name: summary[name] for name in ("objective", "scope", "alpha", "epsilon", "steps") if name in summary}
-
-
-def _requests(inputs: Inputs) -> list[RequestFacts]:
-    return [
-        RequestFacts(id=request, received=received, due=due)
-        for request, (received, due) in inputs.received_and_due.items()
-    ]
 
 
 def _write(facts: ReportFacts, folder: Path) -> None:

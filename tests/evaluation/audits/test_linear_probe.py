@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from i2i_unlearn.evaluation.audits.linear_probe import AUDIT, NUM_FOLDS, auc_within_folds, held_out_scores, pooled
+from i2i_unlearn.evaluation.audits.linear_probe import AUDIT, NUM_FOLDS, auc_within_folds, held_out_scores
 from i2i_unlearn.evaluation.metrics.bootstrap import measured
 from i2i_unlearn.models.base import Embedding
 from tests.evaluation.audits.guilty import ARCHITECTURES, Counter, blocks, inputs_of, known, make
@@ -48,14 +48,6 @@ def test_a_fold_that_a_draw_left_empty_does_not_count():
     weights = np.ones((1, 10))
     weights[0, folds[0] == 0] = 0
     assert np.isfinite(auc_within_folds((members, others), folds)(weights, np.ones((1, 10)))).all()
-
-
-def test_pooling_by_hand():
-    tokens = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [100.0, 100.0]]])
-    padded = Embedding((tokens,), valid_BN=torch.tensor([[True, True, False]]))
-    assert pooled(padded).tolist() == [[2.0, 4.0]]
-    maps = Embedding((torch.tensor([[[[1.0, 3.0]], [[5.0, 7.0]]]]), torch.tensor([[[9.0]]])))
-    assert pooled(maps).tolist() == [[2.0, 6.0, 9.0]]
 
 
 class Marked:

@@ -8,8 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from i2i_unlearn.evaluation.audits import membership
-from i2i_unlearn.evaluation.audits.averaging import averaged
-from i2i_unlearn.evaluation.audits.membership import AUDIT, Seen, scores_of
+from i2i_unlearn.evaluation.audits.membership import AUDIT, Seen, averaged, scores_of
 from i2i_unlearn.evaluation.audits.run import judge
 from i2i_unlearn.evaluation.metrics.bootstrap import measured
 from i2i_unlearn.models.pixels import to_float

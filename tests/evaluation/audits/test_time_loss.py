@@ -1,52 +1,34 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from i2i_unlearn.evaluation.audits.base import AuditInputs, ImageSet
 from i2i_unlearn.evaluation.audits.time_loss import NUM_TIMES, time_losses
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.base import LossAtTime
-from i2i_unlearn.models.diffusion.model import DiffusionInpainter
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.pixels import to_uint8
+from tests.evaluation.audits import guilty
+from tests.evaluation.audits.guilty import generator, image_set
 from tests.models.latent_directory import write_latent_directory
-
-TINY = {
-    **{"block_out_channels": [8, 16], "norm_num_groups": 4, "attention_head_dim": 8},
-    **{"num_train_timesteps": 20, "sampling_steps": 4},
-}
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module", params=["diffusion", "latent_diffusion"])
 def model(request, tmp_path_factory):
     """A tiny model with random weights, of either family."""
     if request.param == "diffusion":
-        return DiffusionInpainter.create(TINY, image_size=8, num_channels=1, generator=generator()).eval()
+        return guilty.make("diffusion")
     return load_model(write_latent_directory(tmp_path_factory.mktemp("latent")))
 
 
 def set_of(model, num, seed=1):
     shape = (num, model.num_channels, *model.image_size)
     images = to_uint8(torch.rand(shape, generator=generator(seed)) * 2 - 1)
-    visible = make_operator("center_hole", 0.75, 2).draw(num, *model.image_size, generator(1))
-    return ImageSet(images_NCHW=images, visible_NHW=visible)
+    return image_set(images, make_operator("center_hole", 0.75, 2))
 
 
 def inputs_of(models, sets):
-    return AuditInputs(
-        models=models,
-        sets=sets,
-        operator=None,
-        extractor=None,
-        settings=None,
-        num_draws=1,
-        batch_size=2,
-        seed=0,
-        device=torch.device("cpu"),
-    )
+    return replace(guilty.inputs_of(models, {}), sets=sets, batch_size=2)
 
 
 def test_at_the_time_that_was_drawn_it_is_the_training_loss(model):

@@ -46,7 +46,3 @@ def test_every_set_has_either_a_frechet_or_a_kernel_distance(num_images, is_fd, 
     seen = observations(num_images=num_images, num_features=6)
     assert (module.statistic(seen) is not None) == is_fd
     assert (kernel_distance.statistic(seen) is None) == is_fd
-
-
-def test_has_no_interval(observations):
-    assert not module.statistic(observations(num_images=12, num_features=6)).has_interval

@@ -132,19 +132,3 @@ def test_parts_are_interleaved_and_their_scores_averaged(batch):
 def test_fewer_images_than_parts_leave_parts_out():
     logits = features(3)
     assert added(ClassSums(10), logits, 2).score() == pytest.approx(1.0)  # an image alone is like all others
-
-
-def test_kernel_distance_is_that_of_torchmetrics_but_for_the_pairs_of_an_image_with_itself():
-    # As in test_kernel_distance.py, here against the metric object: one subset of all images.
-    from torchmetrics.image.kid import KernelInceptionDistance
-
-    from i2i_unlearn.evaluation.metrics.kernel_distance import of_kernel, paired_kernel, polynomial_kernel
-
-    x, y = features(30), features(30, shift=0.3, seed=1)
-    theirs = KernelInceptionDistance(feature=AsGiven(7), subsets=1, subset_size=30)
-    theirs.update(x, real=True)
-    theirs.update(y, real=False)
-    mixed = polynomial_kernel(x.double().numpy(), y.double().numpy())
-    surplus = 2 * (np.trace(mixed) / 30 - (mixed.sum() - np.trace(mixed)) / (30 * 29)) / 30
-    ours = of_kernel(paired_kernel(x.numpy(), y.numpy())).of(np.ones((1, 30)))[0]
-    assert ours == pytest.approx(float(theirs.compute()[0]) + surplus, rel=1e-4)

@@ -26,7 +26,13 @@ def centre(num=12, size=8):
     return make_operator("center_hole", 0.75, 2).draw(num, size, size, torch.Generator())
 
 
-def observe(models, thumbnails, parts, *, seed=0):
+def in_two(num, first=700):
+    """The images in two batches."""
+    return [(images(num)[:first], centre(first)), (images(num)[first:], centre(num - first))]
+
+
+def observe(models, thumbnails, parts=None, *, seed=0):
+    parts = parts or [(images(), centre())]
     num_images = sum(len(images_BCHW) for images_BCHW, _ in parts)
     observer = SetObserver(models, thumbnails, set_name="forget", num_images=num_images, seed=seed, device=CPU)
     for images_BCHW, visible_BHW in parts:
@@ -50,7 +56,7 @@ def test_a_fixed_operator_gives_one_mask_without_copies():
 
 def test_notes_the_errors_the_features_and_the_closeness_to_the_reference(filler, thumbnails):
     models = {"teacher": filler(), "unlearned": filler(bias=0.5), "reference": filler(bias=-0.5)}
-    seen = observe(models, thumbnails, [(images(), centre())])
+    seen = observe(models, thumbnails)
     for name, model in models.items():
         completed = model.complete(images(), centre(), generator=torch.Generator())
         expected = hole_error(completed, images(), centre())
@@ -68,14 +74,14 @@ def test_notes_the_errors_the_features_and_the_closeness_to_the_reference(filler
 
 
 def test_without_a_reference_there_is_no_closeness_to_it(filler, thumbnails):
-    seen = observe({"teacher": filler(), "unlearned": filler()}, thumbnails, [(images(), centre())])
+    seen = observe({"teacher": filler(), "unlearned": filler()}, thumbnails)
     assert seen["teacher"].reference_error_N is None
 
 
 def test_the_size_of_batches_changes_nothing(filler, thumbnails):
     models = {"teacher": filler(), "unlearned": filler(bias=0.2)}
-    whole = observe(models, thumbnails, [(images(), centre())])
-    split = observe(models, thumbnails, [(images()[:5], centre(5)), (images()[5:], centre(7))])
+    whole = observe(models, thumbnails)
+    split = observe(models, thumbnails, in_two(12, 5))
     for name in models:
         for column in ("hole_error_N", "own_loss_N", "feature_cosine_N", "pixels_NP", "hidden_NP", "sampled_N"):
             assert getattr(whole[name], column) == pytest.approx(getattr(split[name], column), abs=1e-6)
@@ -85,15 +91,15 @@ def test_the_size_of_batches_changes_nothing(filler, thumbnails):
 
 def test_models_are_given_the_same_random_numbers(filler, thumbnails):
     models = {"teacher": filler(noise=0.3), "unlearned": filler(noise=0.3)}
-    seen = observe(models, thumbnails, [(images(), centre())])
+    seen = observe(models, thumbnails)
     assert (seen["teacher"].feature_cosine_N == seen["unlearned"].feature_cosine_N).all()
     assert (seen["teacher"].own_loss_N == seen["unlearned"].own_loss_N).all()
-    other = observe(models, thumbnails, [(images(), centre())], seed=1)
+    other = observe(models, thumbnails, seed=1)
     assert (seen["teacher"].feature_cosine_N != other["teacher"].feature_cosine_N).any()
 
 
 def test_keeps_the_hidden_pixels_but_never_more_than_the_limit(filler, thumbnails):
-    seen = observe({"teacher": filler(), "unlearned": filler()}, thumbnails, [(images(), centre())])
+    seen = observe({"teacher": filler(), "unlearned": filler()}, thumbnails)
     assert seen["teacher"].pixels_NP.shape == (12, 16)  # the hole of an 8 x 8 image has 4 x 4 pixels
     assert seen["teacher"].hidden_NP.all()
     large = {"teacher": filler(size=64), "unlearned": filler(size=64)}
@@ -104,7 +110,7 @@ def test_keeps_the_hidden_pixels_but_never_more_than_the_limit(filler, thumbnail
 def test_outputs_that_are_not_finite_are_refused_by_model_and_set(filler, thumbnails):
     models = {"teacher": filler(), "unlearned": filler(bias=float("nan"))}
     with pytest.raises(UserError, match="the unlearned model's outputs on the set forget are not finite"):
-        observe(models, thumbnails, [(images(), centre())])
+        observe(models, thumbnails)
 
 
 def kept_bytes(seen):
@@ -122,8 +128,7 @@ def test_of_many_images_four_numbers_each_are_kept(filler, thumbnails):
 
 def test_the_pixels_of_many_images_are_those_of_a_random_thousand(filler, thumbnails):
     num = MOST_IMAGES + 200
-    batches = [(images(num)[:700], centre(700)), (images(num)[700:], centre(num - 700))]
-    seen = observe({"teacher": filler(), "unlearned": filler()}, thumbnails, batches)["teacher"]
+    seen = observe({"teacher": filler(), "unlearned": filler()}, thumbnails, in_two(num))["teacher"]
     assert len(set(seen.sampled_N)) == len(seen.pixels_NP) == MOST_IMAGES
     assert seen.sampled_N.max() >= MOST_IMAGES  # no prefix: shards are often sorted
     completed = filler().complete(images(num), centre(num), generator=torch.Generator())
@@ -144,8 +149,7 @@ def test_of_many_images_the_kernel_distance_takes_the_rows_of_a_random_thousand(
         def __call__(self, images_BCHW):
             return torch.nn.functional.pad(sees(images_BCHW), (0, num - 5))
 
-    batches = [(images(num)[:700], centre(700)), (images(num)[700:], centre(num - 700))]
-    seen = observe({"teacher": filler(), "unlearned": filler()}, Wide(), batches)["teacher"]
+    seen = observe({"teacher": filler(), "unlearned": filler()}, Wide(), in_two(num))["teacher"]
     completed = filler().complete(images(num), centre(num), generator=torch.Generator())
     for kept, expected in ((seen.original_features, images(num)), (seen.features, completed)):
         assert kept.rows_RD[:, :5] == pytest.approx(sees(expected)[seen.sampled_N].numpy(), abs=1e-6)
@@ -164,10 +168,10 @@ def test_images_that_never_came_are_missed(filler, thumbnails):
 
 def test_a_classifier_sees_the_completed_images(filler, thumbnails):
     models = {"teacher": filler(), "unlearned": filler(bias=0.5)}
-    plain = observe(models, thumbnails, [(images(), centre())])
+    plain = observe(models, thumbnails)
     assert "classifier_score_tiny" not in statistics_of(plain["teacher"], "tiny")
     thumbnails.num_parts, thumbnails.logits = 1, lambda features_BD: 5 * features_BD
-    seen = observe(models, thumbnails, [(images(), centre())])
+    seen = observe(models, thumbnails)
     for name, model in models.items():
         completed = model.complete(images(), centre(), generator=torch.Generator())
         expected = classifier_score(5 * thumbnails(completed).numpy())
@@ -191,7 +195,7 @@ def test_a_model_that_completes_in_its_own_way_is_not_given_what_its_parent_woul
         def complete(self, images_BCHW, visible_BHW, *, generator):
             return torch.zeros_like(images_BCHW)
 
-    found = observe({"teacher": Both(), "unlearned": Own()}, thumbnails, [(images(), centre())])
+    found = observe({"teacher": Both(), "unlearned": Own()}, thumbnails)
     assert found["teacher"].own_loss_N.tolist() == [1.0] * 12  # from the one pass
     assert found["unlearned"].own_loss_N.tolist() == [0.0] * 12
     assert (found["unlearned"].hole_error_N > 0).all()

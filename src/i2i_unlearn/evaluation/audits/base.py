@@ -103,7 +103,7 @@ class Attacked:
     measures: Mapping[str, Mapping[str, Draws]]
     """By model and measure; the samples of all models are of the same draws."""
     num_images: int
-    """Fewest images of a set that the measures rest on."""
+    """Size of the smallest set that the measures rest on."""
     compared_with: str = ""
     """Name of the never-trained set, where there is one."""
     innocent_holds: bool = True
@@ -112,7 +112,7 @@ class Attacked:
     curves: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     """By model: what a plot shows, e.g. a ROC curve's columns."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What else a reader must know: steps, completions, best settings of the attacker."""
+    """What else a reader must know, such as the number of steps and completions."""
 
 
 class Audit(Protocol):

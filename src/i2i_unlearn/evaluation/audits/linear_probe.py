@@ -8,8 +8,8 @@ arXiv:1610.01644). Of each feature map it sees the mean over tokens or places of
           by pairs, since scores of different folds are on different scales (Airola et al., Pattern Recognition
           Letters 2011)
 
-It must find memory, not what the images show. So the never-trained images are those held out of what the request
-selects. If there are too few, images held out of those to keep take their place; a probe then reads the class off the
+It must find memory, not what the images show, so the never-trained images are those held out of what the request
+selects. If there are too few, images held out of those to keep take their place. A probe then reads the class off the
 embeddings of any model (the facts say so), and only a comparison with the reference means anything.
 
 Intervals are over images, with the probes as trained; they do not cover other folds.
@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from i2i_unlearn.evaluation.audits.base import Attacked, AuditInputs, ImageSet
 from i2i_unlearn.evaluation.audits.two_sets import Statistic, auc, resample
+from i2i_unlearn.evaluation.embedding_map import pooled
 from i2i_unlearn.evaluation.metrics.bootstrap import Floats
-from i2i_unlearn.models.base import Embedding
 from i2i_unlearn.support.progress import Advance
 
 NUM_FOLDS = 5
@@ -92,23 +92,9 @@ def embeddings(model: Any, images: ImageSet, inputs: AuditInputs, advance: Advan
     """(N, D) of a set."""
     parts = []
     for images_BCHW, visible_BHW in images.batches(inputs.batch_size, inputs.device):
-        parts.append(pooled(model.encode(images_BCHW, visible_BHW)))
+        parts.append(pooled(model.encode(images_BCHW, visible_BHW)).double().cpu().numpy())
         advance(len(images_BCHW), "linear_probe")
     return np.concatenate(parts)
-
-
-def pooled(embedding: Embedding) -> Floats:
-    """Means over tokens or places (B, D), of all maps side by side. Padding does not count."""
-    columns = []
-    for feature in embedding.maps:
-        if embedding.valid_BN is not None:
-            valid_BN1 = embedding.valid_BN.unsqueeze(2)
-            columns.append((feature * valid_BN1).sum(1) / valid_BN1.sum(1))
-        elif feature.ndim == 4:  # noqa: PLR2004  (B, D, H, W)
-            columns.append(feature.mean((2, 3)))
-        else:
-            columns.append(feature.mean(1) if feature.ndim == 3 else feature)  # noqa: PLR2004  (B, N, D)
-    return torch.cat(columns, 1).double().cpu().numpy()
 
 
 def _folds(num: int, rng: np.random.Generator) -> Folds:

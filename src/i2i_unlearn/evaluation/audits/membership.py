@@ -1,4 +1,4 @@
-"""Membership inference: can forget images be told from images never trained on? See METHOD section 8, question 2.
+"""Membership inference: can forget images be told from images never trained on?
 
 Two attacks, each of which gives every image a score; higher = more likely trained on.
 
@@ -13,16 +13,16 @@ Where a model draws at random, losses and similarities are averaged over several
 area under the ROC curve (1/2 = a guess) and, after Carlini et al., "Membership inference attacks from first
 principles", S&P 2022, the share of members found where 1 % of the others are taken for members: an attack that names
 few members for certain is worse than one that guesses a little better for all. These are attacks by one threshold for
-all images; attacks that train many models to calibrate one for each image are stronger and not made here.
+all images; attacks that train many models to calibrate a threshold for each image are stronger; they are not made here.
 
 The others are held out of what the request selects, so class content does not tell members from others. Where there
 are too few of these they are held out of the images to keep; then chance is the innocent value only if the request
 names single images, and otherwise the reference alone tells.
 
-Shape letters: N members (forget images), P others, D features.
+Shape letters: N members (forget images), P others, B batch, D features.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,28 +30,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from i2i_unlearn.evaluation.audits.averaging import averaged
 from i2i_unlearn.evaluation.audits.base import Attacked, AuditInputs, ImageSet
 from i2i_unlearn.evaluation.audits.two_sets import TwoSets, auc, curve, resample, tpr_at
 from i2i_unlearn.evaluation.metrics.bootstrap import Draws, Floats
 from i2i_unlearn.evaluation.metrics.feature_cosine import cosine
 from i2i_unlearn.evaluation.metrics.hole_psnr import SMALLEST_ERROR, hole_error
+from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.progress import Advance
 
 FPR = 0.01
 FEWEST_FOR_TPR = 1000
-"""Others below which the threshold at 1 % hangs on fewer than ten of them: no bootstrap gives it an honest interval."""
+"""With fewer others the threshold at 1 % rests on fewer than ten of them: no bootstrap gives it an honest interval."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One model on one set, a number an image."""
+    """One model on one set, one number per image."""
 
     loss_N: Floats
     log_error_N: Floats
     cosine_N: Floats
     num_losses: int
-    """Draws averaged; 1 where chance has no part."""
+    """Draws averaged; 1 where nothing is random."""
     num_completions: int
 
 
@@ -118,6 +118,41 @@ def look(
     similar_N2, num_completions = averaged(inputs, images, similarity, advance, "membership", "complete", set_name)
     log_error_N = np.log(np.maximum(similar_N2[:, 0], SMALLEST_ERROR))
     return Seen(loss_N, log_error_N, similar_N2[:, 1], num_losses, num_completions)
+
+
+Look = Callable[[slice, Tensor, Tensor, torch.Generator], Tensor]
+"""(rows, images_BCHW, visible_BHW, generator) -> numbers (B, ...) on the CPU."""
+
+
+@torch.inference_mode()
+def averaged(inputs: AuditInputs, images: ImageSet, look: Look, advance: Advance, *purpose: str) -> tuple[Floats, int]:
+    """Means of what `look` gives (N, ...), and over how many draws: `num_completions`, or 1 where nothing is random.
+
+    Draw k of every model has the same random numbers.
+
+    Raises:
+        UserError: a number is not finite.
+    """
+    num = inputs.settings.num_completions
+    generators = [inputs.generator(*purpose, draw) for draw in range(num)]
+    parts, start = [], 0
+    for images_BCHW, visible_BHW in images.batches(inputs.batch_size, inputs.device):
+        rows = slice(start, start + len(images_BCHW))
+        draws = [look(rows, images_BCHW, visible_BHW, generators[0])]
+        for number in range(1, num):
+            draws.append(look(rows, images_BCHW, visible_BHW, generators[number]))
+            if start == 0 and number == 1 and torch.equal(draws[0], draws[1]):
+                num, draws = 1, draws[:1]  # other random numbers, same result: a family that draws nothing at random
+                break
+        parts.append(torch.stack(draws).double().mean(0))
+        start = rows.stop
+        advance(len(images_BCHW), purpose[0])
+    found = torch.cat(parts).numpy()
+    if not np.isfinite(found).all():
+        raise UserError(
+            f"audit {purpose[0]}: a model gives numbers that are not finite; its weights are broken, make it again"
+        )
+    return found, num
 
 
 def scores_of(members: Seen, others: Seen) -> dict[str, tuple[Floats, Floats]]:

@@ -12,7 +12,7 @@ truth or farther from it, so here, with e_m(x') the error in the hole of model m
     nearer_than_reference   mean of nearer_i over forget images, less the same over never-trained images
     gain_db                 mean of gain_i over forget images, less the same over never-trained images
 
-The second mean takes out that one model may be the better or the more restless one in general. A model that knows
+Subtracting the second mean removes how good, or how sensitive to noise, a model is in general. A model that knows
 nothing of the forget images has 0 in `nearer_than_reference`, and so has the reference itself by definition; without a
 reference it cannot be measured. The never-trained images are those held out of the images to keep: of the images that
 the request selects, the original model knows more than a retrained one even where it was not trained on them.

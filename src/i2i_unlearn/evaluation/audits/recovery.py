@@ -1,4 +1,4 @@
-"""Recovery: does the encoder still tell another decoder what was to be forgotten? METHOD section 8, question 5.
+"""Recovery: does the encoder still tell another decoder what it should have forgotten?
 
 The attacker has a frozen encoder and retain images. A small decoder of our own, the same for every family and every
 model, is trained from random weights to paint the hole of retain images from E(T(x)) alone, then asked for forget
@@ -10,10 +10,11 @@ images, of which it saw none.
 The decoder is trained on images that the encoder was trained on, too. So where the encoder has kept something of its
 own training images, the decoder learns to read it, and then reads it of forget images as well, but not of images that
 were never trained on: an encoder that never saw the forget images leaves no gap. The mean image takes out how hard each
-set is by itself. It does so roughly where the never-trained images are of other classes; there only the reference
+set is by itself. Where the never-trained images are of other classes it does so only roughly, and only the reference
 tells.
 
-Intervals are over images, both sets drawn apart, on the same draws for all models. They belong to this one decoder.
+Intervals are over images, each set resampled on its own, on the same draws for all models. They hold for this one
+decoder.
 
 Shape letters: B batch, N tokens, D embedding size, C channels, H, W pixels,
 P pixels of a patch.

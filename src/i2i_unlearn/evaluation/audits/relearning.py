@@ -1,4 +1,4 @@
-"""Relearning: does fine-tuning on a few forget images bring the others back? METHOD section 8, question 6.
+"""Relearning: does fine-tuning on a few forget images bring the others back?
 
 The attacker holds some forget images (`shown`) and retain images. A copy of each model is fine-tuned on them: all
 weights, the family's own training loss, the same batches, masks, learning rate and random numbers for every model.
@@ -18,8 +18,8 @@ is fast.
 Half of each batch is retain images. Of a few images alone, a model soon knows these and nothing else; the curve would
 then show how it collapses, not what it had kept.
 
-Intervals are over the other images, on the same draws for all models. They belong to this one course of training:
-other shown images and other batches are not in them.
+Intervals are over the other images, on the same draws for all models. They describe this one training run; they do
+not cover other shown images or other batches.
 
 Shape letters: N images, P points in time (the checks), K draws, C channels, H, W pixels.
 """
@@ -76,7 +76,7 @@ class Attacker:
 
 
 def attacker_of(inputs: AuditInputs) -> Attacker:
-    """Draw who is shown: at most half of the forget images, so that enough others are left to judge by."""
+    """Choose the shown images at random, at most half of the forget images: enough others must be left to judge by."""
     forget = inputs.sets["forget"]
     num_shown = min(inputs.settings.relearn_images, len(forget) // 2)
     order = torch.from_numpy(inputs.rng("relearning", "shown").permutation(len(forget)))

@@ -11,7 +11,7 @@ The result is `audits` of metrics.json:
     differences         {"unlearned-teacher": {measure: ...}, ...}     paired: on the same resampled images
     curves, facts       {model: {column: [...]}}, {name: ...}
 
-An audit that made no attack, as it lacked images, has empty models, differences, curves and facts.
+An audit that made no attack because it lacked images has empty models, differences, curves and facts.
 """
 
 import math

@@ -45,7 +45,7 @@ class Entry:
 
 
 _AUC = "area under the ROC curve; 0.5 = a guess, 1 = always right"
-_TPR = "share of the forget images found where 1 % of the others are taken for them"
+_TPR = "share of the forget images found at the threshold that takes 1 % of the others for forget images"
 AUDITS: dict[str, Entry] = {
     "membership": Entry(
         module="i2i_unlearn.evaluation.audits.membership",
@@ -68,11 +68,11 @@ AUDITS: dict[str, Entry] = {
         measures={
             "nearer_than_reference": Measure(
                 "Nearer than the retrained model",
-                "share of neighbours completed nearer to the truth than by the retrained model, less the same for "
-                "images never trained on; 0 = none",
+                "share of neighbours completed nearer to the truth than by the retrained model, minus the same share "
+                "for images never trained on; 0 = none",
                 3,
             ),
-            "gain_db": Measure("Gain of the best neighbour (dB)", "less the same for images never trained on", 2),
+            "gain_db": Measure("Gain of the best neighbour (dB)", "minus the same for images never trained on", 2),
         },
         needs_reference=True,
     ),
@@ -81,9 +81,9 @@ AUDITS: dict[str, Entry] = {
         title="Relearning",
         measures={
             "relearning_db": Measure(
-                "Below the original while relearning (dB)", "mean over the attack; 0 = back at once", 2
+                "Below the original while relearning (dB)", "mean over the attack; 0 = recovered at once", 2
             ),
-            "relearning_steps": Measure("Steps until it is back", "the limit where it is not back by then", 0),
+            "relearning_steps": Measure("Steps until it is back", "the limit if it has not recovered by then", 0),
             "relearning_images": Measure("Images shown until then", "different forget images", 0),
         },
     ),
@@ -92,7 +92,7 @@ AUDITS: dict[str, Entry] = {
         title="Recovery by another decoder",
         measures={
             "recovery_gap_db": Measure(
-                "Recovered beyond images never seen (dB)", "gain on forget images less that on others; 0 = none", 2
+                "Recovered beyond images never seen (dB)", "gain on forget images minus that on others; 0 = none", 2
             ),
             "recovery_gain_db": Measure(
                 "Recovered beyond the mean image (dB)", "on forget images, by a decoder trained without them", 2

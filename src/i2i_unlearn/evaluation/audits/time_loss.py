@@ -13,7 +13,7 @@ from i2i_unlearn.models.base import LossAtTime
 
 NUM_TIMES = 10
 MOST_IMAGES = 64
-"""Of a set: each takes one pass a time and model, so that this costs a few completions."""
+"""Per set: each image takes one pass per time and model, so that all of this costs a few completions."""
 
 Curves = Mapping[str, list[float]]
 
@@ -22,8 +22,8 @@ Curves = Mapping[str, list[float]]
 def time_losses(inputs: AuditInputs) -> dict[str, dict[str, Curves]]:
     """By model and set: share (of the schedule, the middle of each tenth) and loss (mean over images).
 
-    The same images, masks and noise for every model. Empty where a model's loss does not hang on a time, and for sets
-    without images.
+    The same images, masks and noise for every model. Empty where a model's loss does not depend on a time, and for
+    sets without images.
     """
     timed = {name: model for name, model in inputs.models.items() if isinstance(model, LossAtTime)}
     if len(timed) < len(inputs.models):

@@ -1,4 +1,4 @@
-"""How the audits that train do it: the product's own loop, on what the attacker owns, nothing stored."""
+"""How audits train an attacker: by the product's own loop, on the attacker's images, with nothing stored."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -43,7 +43,7 @@ def fit(
     except Diverged as error:
         found = str(error).partition(";")[0]
         raise UserError(
-            f"audit {audit}: the attacker's training left the finite numbers ({found}); look at the models' weights,"
+            f"audit {audit}: the attacker's training diverged ({found}); check the models' weights,"
             f" or leave {audit} out of evaluate.audits.run"
         ) from None
 

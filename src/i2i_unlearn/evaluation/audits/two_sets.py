@@ -1,7 +1,7 @@
 """Statistics of two sets of images, members and others: resampling, and how well a score tells one from the other.
 
     ROC     share of members above a threshold (TPR) against the share of others above it (FPR), for all thresholds
-    AUC     area below it = P(score of a member > score of an other) + 1/2 P(equal)   (Hanley & McNeil, Radiology 1982)
+    AUC     area below it = P(score of a member > score of another) + 1/2 P(equal)   (Hanley & McNeil, Radiology 1982)
 
 Each set is resampled on its own: another draw of images would have had other members and other non-members. An image
 that was drawn twice has weight 2.
