@@ -74,11 +74,8 @@ def near_duplicate_sentences(found: Mapping[str, Any]) -> list[str]:
 def _words(found: Mapping[str, Any]) -> list[str]:
     """What each request says should become of near-copies."""
     said = [word.partition(":")[::2] for word in str(found.get("near_duplicates_words", "")).split(",") if word]
-    return (
-        [f"The requests asked for: {listed([f'{word} (request {request})' for request, word in said])}."]
-        if said
-        else []
-    )
+    asked = listed([f"{word} (request {request})" for request, word in said])
+    return [f"The requests asked for: {asked}."] if said else []
 
 
 def _of_erased(found: Mapping[str, Any]) -> list[str]:

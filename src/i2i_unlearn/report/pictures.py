@@ -60,14 +60,8 @@ def shown_grids(facts: ReportFacts) -> list[PictureGrid]:
     Forget images are dropped here unless the facts allow them, even if a caller put them into the facts.
     """
     allowed = [grid for grid in facts.pictures if facts.show_forget_images or grid.set_name not in FORGET_SETS]
-    order = list(SETS)
-    return sorted(
-        allowed,
-        key=lambda grid: (
-            order.index(grid.set_name) if grid.set_name in order else len(order),
-            grid.chosen != "worst",
-        ),
-    )
+    order = in_order(dict.fromkeys(grid.set_name for grid in allowed), SETS)
+    return sorted(allowed, key=lambda grid: (order.index(grid.set_name), grid.chosen != "worst"))
 
 
 def grid_views(grids: Sequence[PictureGrid]) -> tuple[list[GridView], str]:

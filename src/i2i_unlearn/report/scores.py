@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from i2i_unlearn.evaluation.audits.table import Measure
 from i2i_unlearn.report.words import (
     MISSING,
     MODELS,
     SET_MEANINGS,
     SETS,
-    MetricWords,
     in_order,
     interval,
     metric_order,
@@ -45,7 +45,7 @@ class RowView:
 class GroupView:
     """One metric on all sets."""
 
-    words: MetricWords
+    words: Measure
     rows: Sequence[RowView]
 
 

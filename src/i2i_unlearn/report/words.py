@@ -3,10 +3,9 @@
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from i2i_unlearn.evaluation.audits.table import AUDITS
+from i2i_unlearn.evaluation.audits.table import AUDITS, Measure
 from i2i_unlearn.evaluation.metrics.table import METRICS, find_metric
 
 SETS = {
@@ -35,17 +34,6 @@ OUTCOME_SIGNS = {"pass": "✓", "fail": "✗", "undecided": "?"}
 MISSING = "–"
 
 
-@dataclass(frozen=True)
-class MetricWords:
-    """How a metric is shown."""
-
-    title: str
-    meaning: str
-    digits: int
-    """Decimals."""
-    unit: str = ""
-
-
 _EXTRACTORS = {"efficientnet_lite0": "EfficientNet-Lite0", "inception_v3": "InceptionV3", "clip": "CLIP"}
 
 
@@ -54,17 +42,17 @@ def audit_title(name: str) -> str:
     return AUDITS[name].title if name in AUDITS else name.replace("_", " ").capitalize()
 
 
-def measure_words(audit: str, name: str) -> MetricWords:
+def measure_words(audit: str, name: str) -> Measure:
     """Title, meaning and format of an audit's measure; one that is not known is shown under its own name."""
     found = AUDITS[audit].measures.get(name) if audit in AUDITS else None
-    return MetricWords(found.title, found.meaning, found.digits) if found else _unknown(name)
+    return found or _unknown(name)
 
 
-def _unknown(name: str) -> MetricWords:
-    return MetricWords(name.replace("_", " "), "", 3)
+def _unknown(name: str) -> Measure:
+    return Measure(name.replace("_", " "), "", 3)
 
 
-def metric_words(name: str) -> MetricWords:
+def metric_words(name: str) -> Measure:
     """Title, meaning and format of a metric; one that is not known is shown under its own name."""
     found = find_metric(name)
     if found is None:
@@ -72,7 +60,7 @@ def metric_words(name: str) -> MetricWords:
     entry, extractor = METRICS[found[0]], extractor_title(found[1])
     title = entry.published_title if entry.published and name.startswith(entry.published) else entry.title
     shown = f"{title} ({extractor})" if extractor else title
-    return MetricWords(shown, entry.meaning.format(extractor=extractor), entry.digits, entry.unit)
+    return Measure(shown, entry.meaning.format(extractor=extractor), entry.digits, entry.unit)
 
 
 def extractor_title(name: str) -> str:

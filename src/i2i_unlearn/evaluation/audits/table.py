@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measure:
-    """How one number of an audit is called and written."""
+    """How a number is called and written, of an audit or of the metrics."""
 
     title: str
     meaning: str
     digits: int
     """Decimals."""
+    unit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
