@@ -150,7 +150,7 @@ class Project:
         from i2i_unlearn.config.sections import CONFIGS
 
         shared = {key: changes.pop(key) for key in list(changes) if key in SHARED_KEYS}
-        own = {"kind", "seed_offset", "num_processes"}  # the reference's recipe stands in the section pretrain
+        own = {"kind", "seed_offset", "num_processes"}  # the reference's recipe is in the section pretrain
         recipe = {key: changes.pop(key) for key in list(changes) if section == "reference" and key not in own}
         nested = {"pretrain": recipe} if recipe else {}
         return CONFIGS[section].from_params(self.params(**shared, **nested, **{section: changes}))

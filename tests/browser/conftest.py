@@ -1,6 +1,4 @@
-import importlib.util
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -14,16 +12,6 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-
-
-@pytest.fixture(scope="session")
-def made():
-    """The facts made by hand for the report's own tests."""
-    path = Path(__file__).parents[1] / "report" / "made_facts.py"
-    spec = importlib.util.spec_from_file_location("made_facts", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from i2i_unlearn.report import write_report
+from tests.report.made_facts import made_facts, made_metrics, made_verdicts
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -15,13 +16,13 @@ FOCUSABLE = """() => [...document.querySelectorAll("a[href], button, input, sele
 
 
 @pytest.fixture(scope="module", params=["demo", "nothing shown"])
-def address(made, tmp_path_factory, request):
+def address(tmp_path_factory, request):
     """The demo's report, and one of which much is missing."""
-    facts = made.made_facts()
+    facts = made_facts()
     if request.param == "nothing shown":
-        facts = made.made_facts(
-            metrics={**made.made_metrics(reference=False), "audits": {}},
-            verdicts=made.made_verdicts("undecided"),
+        facts = made_facts(
+            metrics={**made_metrics(reference=False), "audits": {}},
+            verdicts=made_verdicts("undecided"),
             pictures=[],
             embeddings=None,
             steps=[],
@@ -66,8 +67,8 @@ def test_axe_finds_no_serious_or_critical_fault(open_page, address, scheme):
     assert serious_faults(page) == []
 
 
-def test_axe_finds_no_fault_in_the_comparison_either(open_page, made, tmp_path):
-    write_report(made.made_facts(), tmp_path / "report.html")
+def test_axe_finds_no_fault_in_the_comparison_either(open_page, tmp_path):
+    write_report(made_facts(), tmp_path / "report.html")
     page = open_page((tmp_path / "report.html").as_uri(), bypass_csp=True)
     page.locator(".compare").first.press("Enter")
     assert page.get_by_role("dialog").is_visible()

@@ -3,14 +3,15 @@
 import pytest
 
 from i2i_unlearn.report import write_report
+from tests.report.made_facts import made_facts
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def address(made, tmp_path_factory):
+def address(tmp_path_factory):
     out = tmp_path_factory.mktemp("page") / "report.html"
-    write_report(made.made_facts(), out)
+    write_report(made_facts(), out)
     return out.as_uri()
 
 

@@ -1,13 +1,14 @@
 import json
 import stat
+from functools import partial
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from i2i_unlearn.cli.data import app
 from i2i_unlearn.data.importers.embedded import stored_png
 from i2i_unlearn.support.errors import UserError
+from tests.support.commands import lines_of
 
 
 @pytest.fixture
@@ -16,14 +17,7 @@ def call(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("I2I_UNLEARN_HMAC_KEY_FILE", raising=False)
 
-    def run(*words):
-        result = CliRunner().invoke(app, words)
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == 0, result.output
-        return result.output.splitlines()
-
-    return run
+    return partial(lines_of, app)
 
 
 @pytest.fixture
@@ -73,27 +67,20 @@ def test_what_is_shown_can_be_had_as_json(call, pets):
     assert (facts["num_images"], facts["labels"], facts["sizes"]) == (3, {"cat": 2, "dog": 1}, {"4x6 L": 3})
 
 
-def test_broken_images_are_listed_on_the_way(call, pets):
+def test_broken_images_stop_the_import_or_are_listed_and_skipped(call, pets):
     (pets / "cat/b.png").write_bytes(b"broken")
+    with pytest.raises(UserError, match="1 images are broken"):
+        call("import", "pets")
     lines = call("import", "pets", "--skip-broken")
     assert lines[0].startswith("broken: pets/cat/b.png: the image cannot be decoded")
     assert (lines[-2], lines[-1].startswith("1 broken images")) == ("2 images", True)
 
 
-def test_broken_images_stop_the_import_otherwise(call, pets):
-    (pets / "cat/b.png").write_bytes(b"broken")
-    with pytest.raises(UserError, match="1 images are broken"):
-        call("import", "pets")
-
-
-def test_a_key_is_made_once(call, tmp_path):
+def test_a_key_is_made_once_where_the_environment_says(call, tmp_path, monkeypatch):
     assert call("key")[0].startswith("wrote .secrets/hmac.key; keep it secret")
     assert stat.S_IMODE((tmp_path / ".secrets/hmac.key").stat().st_mode) == 0o600
     with pytest.raises(UserError, match="already exists and is kept"):
         call("key")
-
-
-def test_the_key_goes_where_the_environment_says(call, tmp_path, monkeypatch):
     monkeypatch.setenv("I2I_UNLEARN_HMAC_KEY_FILE", str(tmp_path / "mounted"))
     call("key")
     assert (tmp_path / "mounted").exists()

@@ -1,24 +1,15 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import yaml
 
 from i2i_unlearn.cli.dvc_file import VERSION_FILE, render
+from tests.support.commands import dvc
 
 ROOT = Path(__file__).parents[2]
 
 
 def stages(text):
     return yaml.safe_load(text)["stages"]
-
-
-def dvc(folder, *words):
-    ended = subprocess.run(
-        [sys.executable, "-m", "dvc", *words], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
 
 
 def test_the_committed_file_is_the_rendered_one():

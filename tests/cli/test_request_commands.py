@@ -1,9 +1,9 @@
 import json
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from i2i_unlearn.cli.request import app
 from i2i_unlearn.config.sections import load_params
@@ -13,6 +13,7 @@ from i2i_unlearn.data.request import read_request
 from i2i_unlearn.registry import ledger
 from i2i_unlearn.registry import requests as standing
 from i2i_unlearn.support.errors import UserError
+from tests.support.commands import lines_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,14 +28,7 @@ def call(tmp_path, monkeypatch):
     write_shards(records, tmp_path / "data/images", "s")
     (tmp_path / "data.dvc").touch()
 
-    def run(*words):
-        result = CliRunner().invoke(app, words)
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == 0, result.output
-        return result.output.splitlines()
-
-    return run
+    return partial(lines_of, app)
 
 
 def test_adding_tells_what_was_selected_and_how_to_version_it(call):
@@ -53,14 +47,11 @@ def test_adding_tells_what_was_selected_and_how_to_version_it(call):
     assert load_params()["split"]["requests"] == ["anna-1"]
 
 
-def test_a_request_is_received_today_unless_said_otherwise(call):
-    call("add", "r1", "--label", "a")
-    assert read_request("data/forget/r1.yaml").received == date.today()
-
-
-def test_a_request_may_say_what_becomes_of_near_copies(call):
+def test_a_request_is_received_today_unless_said_otherwise_and_may_say_what_becomes_of_near_copies(call):
     call("add", "r1", "--label", "a", "--near-duplicates", "include")
-    assert read_request("data/forget/r1.yaml").near_duplicates == "include"
+    request = read_request("data/forget/r1.yaml")
+    assert (request.received, request.near_duplicates) == (date.today(), "include")
+    assert not Path("mlflow.db").exists()  # nothing was registered: no database is made by looking
 
 
 def test_labels_subjects_and_ids_add_up(call, tmp_path):
@@ -116,11 +107,6 @@ def test_a_second_request_moves_what_the_champion_has_forgotten(call, monkeypatc
     ]
     params = load_params()
     assert (params["split"]["requests"], params["split"]["erased"]) == (["r2"], ["r1"])
-
-
-def test_where_nothing_was_registered_no_database_is_made(call):
-    call("add", "r1", "--label", "a")
-    assert not Path("mlflow.db").exists()
 
 
 def test_the_list_shows_overdue_requests_first(call):

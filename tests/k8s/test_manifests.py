@@ -7,10 +7,12 @@ from pathlib import Path
 import jsonschema
 import kubernetes_validate
 import pytest
+import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1ClusterTrainingRuntime
 
 from i2i_unlearn.config.sections import load_params
 from tests.k8s.conftest import K8S, OVERLAYS, pods_in
+from tests.k8s.pod_security import faults
 
 ROOT = Path(__file__).parents[2]
 VERSION = "1.34"
@@ -240,3 +242,22 @@ def test_what_the_cluster_section_names_is_what_is_installed(overlay):
         assert container["workingDir"] == workdir
         assert {"name": "workspace", "mountPath": workdir} in container["volumeMounts"]
     assert f'WORKDIR = "{workdir}"' in (ROOT / "pipelines/shared.py").read_text()
+
+
+# --- the pod that files are copied through ---
+
+
+VOLUME_SHELL = yaml.safe_load((K8S / "volume-shell.yaml").read_text())
+
+
+def test_the_volume_shell_is_admitted_ends_by_itself_and_may_ask_the_api_nothing():
+    kubernetes_validate.validate(VOLUME_SHELL, VERSION, strict=True)
+    pod = VOLUME_SHELL["spec"]
+    assert faults(pod) == []
+    assert int(pod["containers"][0]["command"][1]) <= 8 * 3600
+    assert pod["automountServiceAccountToken"] is False
+
+
+def test_the_volume_shell_is_on_the_volume_of_the_steps(overlay):
+    (claimed,) = [volume for volume in VOLUME_SHELL["spec"]["volumes"] if "persistentVolumeClaim" in volume]
+    assert claimed["persistentVolumeClaim"]["claimName"] in names(overlay, "PersistentVolumeClaim")

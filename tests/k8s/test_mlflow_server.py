@@ -6,7 +6,6 @@ A database file stands for PostgreSQL, a folder for the bucket.
 import base64
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,15 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.k8s.conftest import K8S, render
+from tests.registry.servers import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 PASSWORD = "a test's own"
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def ask(port, path, host, *, password=None):

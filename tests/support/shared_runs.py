@@ -74,7 +74,7 @@ def pools():
 
 
 def trained(family, objective_name, processes, num_steps):
-    """The weights after so many steps, by name."""
+    """The weights after `num_steps` steps, by name."""
     teacher, student = model_of(family, 0).requires_grad_(False), model_of(family, 1)
     sets = pools()
     operator = make_operator("random_patches", 0.75, 4)

@@ -7,6 +7,7 @@ import pytest
 
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_file, atomic_folder, digest_file, digest_folder, read_json, write_json
+from tests.support.says import says
 
 
 def names(folder):
@@ -17,6 +18,13 @@ def make(folder, content="old"):
     folder.mkdir(parents=True)
     (folder / "file").write_text(content)
     return folder
+
+
+def break_off(kind, out, error):
+    """Begin to write `out`, then fail."""
+    with kind(out) as aside:
+        (aside / "file" if kind is atomic_folder else aside).write_text("half")
+        raise error
 
 
 # --- folders ---
@@ -42,14 +50,8 @@ def test_a_folder_replaces_the_earlier_one_as_a_whole(tmp_path):
 @pytest.mark.parametrize("error", [UserError("wrong"), ZeroDivisionError(), KeyboardInterrupt()])
 def test_a_failure_leaves_the_earlier_folder_as_it_was(tmp_path, error):
     out = make(tmp_path / "out")
-
-    def fail():
-        with atomic_folder(out) as aside:
-            (aside / "file").write_text("half")
-            raise error
-
     with pytest.raises(type(error)):
-        fail()
+        break_off(atomic_folder, out, error)
     assert (out / "file").read_text() == "old"
     assert names(tmp_path) == ["out"]
 
@@ -73,13 +75,8 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
 
 def test_an_output_that_a_killed_run_moved_aside_is_put_back(tmp_path):
     make(tmp_path / ".out.old.17")
-
-    def fail():
-        with atomic_folder(tmp_path / "out"):
-            raise UserError("wrong")
-
     with pytest.raises(UserError):
-        fail()
+        break_off(atomic_folder, tmp_path / "out", UserError("wrong"))
     assert (tmp_path / "out/file").read_text() == "old"
     assert names(tmp_path) == ["out"]
 
@@ -101,14 +98,8 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         aside.write_text("one")
         assert not path.exists()
     assert path.read_text() == "one"
-
-    def fail():
-        with atomic_file(path) as aside:
-            aside.write_text("two")
-            raise UserError("wrong")
-
     with pytest.raises(UserError):
-        fail()
+        break_off(atomic_file, path, UserError("wrong"))
     assert path.read_text() == "one"
     assert names(path.parent) == ["file"]
 
@@ -148,12 +139,8 @@ def test_no_space_left_is_told_in_one_line(tmp_path):
 
 
 def test_an_error_that_is_none_of_the_disk_stays_what_it_is(tmp_path):
-    def fail():
-        with atomic_file(tmp_path / "file"):
-            raise PermissionError(13, "Permission denied", "somewhere")
-
     with pytest.raises(PermissionError, match="somewhere"):
-        fail()
+        break_off(atomic_file, tmp_path / "file", PermissionError(13, "Permission denied", "somewhere"))
 
 
 # --- JSON ---
@@ -186,9 +173,8 @@ def test_what_is_no_json_is_never_written(tmp_path):
 def test_json_that_cannot_be_read_names_the_file(tmp_path, content, told):
     if content is not None:
         (tmp_path / "x.json").write_bytes(content)
-    with pytest.raises(UserError, match=told) as error:
+    with says(UserError, str(tmp_path / "x.json"), told):
         read_json(tmp_path / "x.json")
-    assert str(tmp_path / "x.json") in str(error.value)
 
 
 # --- digests ---

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Images: import them into shards and inspect them.", no_args_is_help=True)
 
 Out = Annotated[Path, typer.Option(help="The data folder; shards go to its folder images.")]
+Name = Annotated[str, typer.Option(help="Name of the new shard; default: the source's name.")]
+SkipBroken = Annotated[bool, typer.Option(help="Skip broken images instead of stopping.")]
 
 
 @app.command()
@@ -36,7 +38,7 @@ def embedded(
 def import_(
     source: Annotated[Path, typer.Argument(help="Folder of class folders, Parquet file, or folder of Parquet files.")],
     out: Out = Path("data"),
-    name: Annotated[str, typer.Option(help="Name of the new shard; default: the source's name.")] = "",
+    name: Name = "",
     layout: Annotated[
         Literal["auto", "folder", "parquet", "places365"],
         typer.Option(
@@ -51,7 +53,7 @@ def import_(
     label_column: Annotated[str, typer.Option(help="Parquet: column of labels.")] = "label",
     id_column: Annotated[str, typer.Option(help="Parquet: column of sample ids.")] = "sample_id",
     subject_column: Annotated[str, typer.Option(help="Parquet: column of persons or owners.")] = "subject",
-    skip_broken: Annotated[bool, typer.Option(help="Skip broken images instead of stopping.")] = False,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Import images into a shard. Every image is decoded once; broken ones are listed.
 
@@ -67,7 +69,7 @@ def import_(
         columns=Columns(image_column, id_column, label_column, subject_column),
         skip_broken=skip_broken,
     )
-    imported = import_images(source, out, settings, tell=lambda line: typer.echo(f"broken: {line}", err=True))
+    imported = import_images(source, out, settings, tell=_tell_broken)
     _tell(imported.written)
     if imported.num_broken:
         typer.echo(f"{imported.num_broken} broken images were skipped (listed above)")
@@ -78,9 +80,9 @@ def protocol(
     preset: Annotated[str, typer.Argument(help="A preset with a protocol: imagenet1k-mae, places365-palette ...")],
     source: Annotated[Path, typer.Argument(help="The whole set as published.")],
     out: Out = Path("data"),
-    name: Annotated[str, typer.Option(help="Name of the new shard; default: the source's name.")] = "",
-    skip_broken: Annotated[bool, typer.Option(help="Skip broken images instead of stopping.")] = False,
-    presets: Annotated[Path, typer.Option(help="Folder of the presets.")] = Path("presets"),
+    name: Name = "",
+    skip_broken: SkipBroken = False,
+    presets: options.Presets = options.PRESETS,
 ) -> None:
     """Import the images that a published experiment uses.
 
@@ -93,14 +95,16 @@ def protocol(
     from i2i_unlearn.data.importers.run import ImportSettings, import_protocol
 
     settings = ImportSettings(name=name, skip_broken=skip_broken)
-    chosen, imported = import_protocol(
-        source, out, find_preset(presets, preset), settings, tell=lambda line: typer.echo(f"broken: {line}", err=True)
-    )
+    chosen, imported = import_protocol(source, out, find_preset(presets, preset), settings, tell=_tell_broken)
     _tell(imported.written)
     typer.echo(f"{len(chosen.forget)} classes to forget, {len(chosen.retain)} to retain")
     if chosen.short:
         typer.echo(f"{len(chosen.short)} classes have fewer images than the protocol asks for, first {chosen.short[0]}")
     typer.echo(f"file the request: i2i-unlearn request add {preset} --labels-file {out / preset}.forget.txt")
+
+
+def _tell_broken(line: str) -> None:
+    typer.echo(f"broken: {line}", err=True)
 
 
 def _tell(written: "Written") -> None:
@@ -110,10 +114,7 @@ def _tell(written: "Written") -> None:
 
 
 @app.command()
-def show(
-    images: options.Images = options.IMAGES,
-    json: options.Json = False,
-) -> None:
+def show(images: options.Images = options.IMAGES, json: options.Json = False) -> None:
     """Count the images by shard, label, source split and size.
 
     Example: i2i-unlearn data show --images data/images

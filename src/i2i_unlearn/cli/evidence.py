@@ -32,7 +32,7 @@ def create(
     ] = "",
     finished: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Day on which the requests were carried out; default: now."),
+        typer.Option(formats=options.DAY, help="Day on which the requests were carried out; default: now."),
     ] = None,
     evaluation: options.Evaluation = options.EVALUATION,
     unlearned: options.Unlearned = options.UNLEARNED,

@@ -13,7 +13,6 @@ app = typer.Typer(
     help="A filter that refuses forget images until the model is unlearned. The model still knows them.",
     no_args_is_help=True,
 )
-DAY = ["%Y-%m-%d"]
 
 
 @app.command()
@@ -26,7 +25,8 @@ def make(
         float | None, typer.Option(help="Share of other images that may be refused, 0 to 1; default: params.yaml's.")
     ] = None,
     expires: Annotated[
-        datetime | None, typer.Option(formats=DAY, help="Last day; default: the latest `due` of the active requests.")
+        datetime | None,
+        typer.Option(formats=options.DAY, help="Last day; default: the latest `due` of the active requests."),
     ] = None,
     out: Annotated[Path, typer.Option(help="The guard's folder, readable by you only.")] = Path("guard"),
     json: options.Json = False,

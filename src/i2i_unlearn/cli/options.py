@@ -13,6 +13,7 @@ Unlearned = Annotated[Path, typer.Option(help="Folder written by `unlearn`.")]
 Reference = Annotated[str, typer.Option(help="Folder written by `reference`; empty if there is none.")]
 Evaluation = Annotated[Path, typer.Option(help="Folder written by `evaluate`.")]
 Policies = Annotated[Path, typer.Option(help="Folder of gate policies.")]
+Presets = Annotated[Path, typer.Option(help="Folder of the presets.")]
 Out = Annotated[Path, typer.Option(help="Output folder; it appears whole or not at all.")]
 Params = Annotated[Path, typer.Option(help="Settings file.")]
 KeyFile = Annotated[
@@ -31,3 +32,7 @@ UNLEARNED = Path("artifacts/unlearned")
 REFERENCE = "artifacts/reference"
 EVALUATION = Path("artifacts/evaluation")
 POLICIES = Path("mlflow/policies")
+PRESETS = Path("presets")
+
+DAY = ["%Y-%m-%d"]
+"""Format of a day."""

@@ -1,6 +1,5 @@
 """Commands `preset list`, `preset show`, `preset use`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,11 +9,10 @@ from i2i_unlearn.cli import options
 app = typer.Typer(help="Presets: settings that go together, applied to params.yaml.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the preset; `preset list` prints them.")]
-Presets = Annotated[Path, typer.Option(help="Folder of the presets.")]
 
 
 @app.command("list")
-def list_presets(presets: Presets = Path("presets")) -> None:
+def list_presets(presets: options.Presets = options.PRESETS) -> None:
     """Print the presets and what each is for.
 
     Example: i2i-unlearn preset list
@@ -26,7 +24,7 @@ def list_presets(presets: Presets = Path("presets")) -> None:
 
 
 @app.command()
-def show(name: Name, presets: Presets = Path("presets")) -> None:
+def show(name: Name, presets: options.Presets = options.PRESETS) -> None:
     """Print the settings of a preset.
 
     Example: i2i-unlearn preset show digits-diffusion
@@ -42,11 +40,7 @@ def show(name: Name, presets: Presets = Path("presets")) -> None:
 
 
 @app.command()
-def use(
-    name: Name,
-    presets: Presets = Path("presets"),
-    params: options.Params = options.PARAMS,
-) -> None:
+def use(name: Name, presets: options.Presets = options.PRESETS, params: options.Params = options.PARAMS) -> None:
     """Apply a preset to params.yaml and print what changed. Changes nothing if the result is not valid.
 
     Example: i2i-unlearn preset use digits-diffusion

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Forget requests: file them and watch their deadlines.", no_args_is_help=True)
 
-DAY = ["%Y-%m-%d"]
-
 
 @app.command()
 def add(
@@ -30,8 +28,12 @@ def add(
     ids_file: Annotated[
         Path | None, typer.Option(help="Forget the images listed here, one sample id per line.")
     ] = None,
-    received: Annotated[datetime | None, typer.Option(formats=DAY, help="Day it arrived; default: today.")] = None,
-    due: Annotated[datetime | None, typer.Option(formats=DAY, help="Last day; default: one month later.")] = None,
+    received: Annotated[
+        datetime | None, typer.Option(formats=options.DAY, help="Day it arrived; default: today.")
+    ] = None,
+    due: Annotated[
+        datetime | None, typer.Option(formats=options.DAY, help="Last day; default: one month later.")
+    ] = None,
     extension_reason: Annotated[str, typer.Option(help="Why the last day is later than one month.")] = "",
     basis: Annotated[str, typer.Option(help="Why the images must be forgotten.")] = "not stated",
     note: Annotated[str, typer.Option(help="Anything else worth knowing.")] = "",

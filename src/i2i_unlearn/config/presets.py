@@ -17,7 +17,8 @@ from ruamel.yaml import YAML
 
 from i2i_unlearn.config.sections import CONFIGS, EvaluateConfig, check_keys, load_params
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.support.files import atomic_file, read_mapping
+from i2i_unlearn.support.files import atomic_file
+from i2i_unlearn.support.yaml_file import read_mapping
 
 PROTOCOL = "protocol"
 WHOLE = frozenset({"architecture"})

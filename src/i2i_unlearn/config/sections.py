@@ -35,7 +35,7 @@ from i2i_unlearn.config.base import (
     whole_numbers,
 )
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.support.files import read_mapping
+from i2i_unlearn.support.yaml_file import read_mapping
 
 
 def _webhook(value: str) -> str:

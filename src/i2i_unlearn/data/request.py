@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PrivateAttr, StringConstraints, ValidationError, model_validator
 
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.support.files import atomic_file, read_mapping
+from i2i_unlearn.support.files import atomic_file
+from i2i_unlearn.support.yaml_file import read_mapping
 
 NearDuplicates = Literal["include", "drop", "keep"]
 """What becomes of near-copies of the images that a request selects (split/near_copies.py)."""

@@ -15,7 +15,7 @@ from i2i_unlearn.evaluation.audits.table import AUDITS
 from i2i_unlearn.evaluation.findings import PAIRS, pair_name, ratio_name
 from i2i_unlearn.evaluation.metrics.table import RATIO_METRICS, find_metric, names_to_choose
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.support.files import read_mapping
+from i2i_unlearn.support.yaml_file import read_mapping
 
 ModelName = Literal["teacher", "unlearned", "reference"]
 SetName = Literal["forget", "retain", "forget_holdout", "retain_holdout"]

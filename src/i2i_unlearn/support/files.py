@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, reading them, and digests of what is in them."""
+"""Files that appear whole or not at all, and digests of what is in them."""
 
 import glob
 import hashlib
@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from i2i_unlearn.support.errors import UserError
 
@@ -103,23 +101,6 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: no such file; run the stage that writes it (see `i2i-unlearn --help`)") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); rerun the stage that writes it") from None
-
-
-def read_mapping(path: str | Path, *, missing: str, holds: str) -> dict[str, Any]:
-    """Read a YAML file of keys. `missing`: what to say where it does not exist; `holds`: what kind of keys it has.
-
-    Raises:
-        UserError: the file is missing, is not YAML, or holds something else than keys.
-    """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: {missing}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); correct that line") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: must hold {holds}, found {type(content).__name__}")
-    return content
 
 
 def digest_file(path: str | Path) -> str:

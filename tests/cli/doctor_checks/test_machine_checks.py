@@ -1,8 +1,6 @@
 """Packages, disk, DVC's remote and MLflow, as the doctor sees them."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -11,6 +9,8 @@ from i2i_unlearn.cli.doctor_checks.disk import room
 from i2i_unlearn.cli.doctor_checks.dvc_remote import ask
 from i2i_unlearn.cli.doctor_checks.mlflow_server import mlflow_server, version
 from i2i_unlearn.cli.doctor_checks.packages import installed, packages, pinned, python, required
+from tests.registry.servers import mlflow_server as serve_mlflow
+from tests.support.commands import dvc
 
 REQUIREMENTS = ["torch>=2.11", "numpy>=2", 'mlflow>=3.5; extra == "mlflow"', 'kfp<2.17.3,>=2.14; extra == "kfp"']
 
@@ -56,15 +56,11 @@ def test_room(tmp_path):
     assert room("disk", tmp_path, 2**60, 2**61).state == "fail"
 
 
-def dvc(folder, *arguments):
-    subprocess.run([sys.executable, "-m", "dvc", "-q", *arguments], cwd=folder, check=True)
-
-
 def test_a_remote_that_is_there_missing_or_not_set_up(tmp_path):
     project, remote = tmp_path / "project", tmp_path / "remote"
     project.mkdir()
     assert ask(project, 60).state == "warn"  # no checkout
-    dvc(project, "init", "--no-scm")
+    dvc(project, "init", "-q", "--no-scm")
     line = ask(project, 60)
     assert (line.state, line.advice) == ("warn", "dvc remote add -d storage URL")
     dvc(project, "remote", "add", "-d", "storage", str(remote))
@@ -106,6 +102,14 @@ def test_an_mlflow_that_nobody_serves(monkeypatch):
     (line,) = look([mlflow_server(1)])
     assert line.state == "fail"
     assert "word" not in line.found
+
+
+@pytest.mark.slow
+def test_an_mlflow_server_answers_and_has_the_client_s_version(tmp_path, monkeypatch):
+    with serve_mlflow(tmp_path / "server") as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        lines = look([mlflow_server(30)])
+    assert [(line.name, line.state) for line in lines] == [("mlflow", "ok"), ("mlflow version", "ok")]
 
 
 def test_a_check_that_breaks_is_a_line_and_the_others_go_on():
