@@ -104,7 +104,7 @@ def test_a_pause_without_an_end_goes_on():
     ("pauses", "told"),
     [
         ([{**PAUSE, "since": "2026-01-01"}], "pause 1 begins on 2026-01-01, before 2026-02-01"),
-        ([{**PAUSE, "until": "2026-02-10"}], "until 2026-02-10 must lie after since 2026-02-10"),
+        ([{**PAUSE, "until": "2026-02-10"}], "until 2026-02-10 must be after since 2026-02-10"),
         ([{**PAUSE, "reason": ""}], "paused.0.reason"),
         ([PAUSE, {**PAUSE, "since": "2026-02-14"}], "pause 2 begins on 2026-02-14, before 2026-02-15"),
         ([{"since": "2026-02-10", "reason": "x"}, {**PAUSE, "since": "2026-02-12"}], "pause 1 has no end"),
