@@ -228,12 +228,6 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def inspect(address: str, what: str) -> dict[str, Any]:
-    """What the daemon says of an image or a container."""
-    (found,) = json.loads(_do(["docker", "-H", address, "inspect", what]))
-    return dict(found)
-
-
 def _do(words: list[str], **kwargs: Any) -> str:
     done = _output(words, **kwargs)
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"

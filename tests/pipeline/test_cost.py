@@ -29,6 +29,7 @@ from i2i_unlearn.pipeline.cost import (
 )
 from i2i_unlearn.pipeline.local import runner
 from i2i_unlearn.support.errors import UserError
+from tests.models.test_every_family import DIFFUSION, VQGAN
 
 ROOT = Path(__file__).parents[2]
 HOLE = make_operator("center_hole", 0.75, 7)
@@ -115,24 +116,10 @@ def test_the_demo_s_step_has_the_operations_that_were_counted_in_the_training_lo
     assert found.seconds[0] < 0.0624 < 0.082 < found.seconds[1]
 
 
-OTHERS = {
-    "diffusion": {
-        **{"block_out_channels": [8, 16], "norm_num_groups": 4, "attention_head_dim": 8, "patch_size": 2},
-        **{"num_train_timesteps": 100, "sampling_steps": 5},
-    },
-    "vqgan": {
-        **{"num_codes": 32, "code_size": 8, "tokenizer_width": 8, "tokenizer_multipliers": [1, 1, 2]},
-        **{"tokenizer_num_blocks": 1, "tokenizer_norm_groups": 4, "initializer_range": 0.1, "decoding_steps": 3},
-        **{"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
-        **{"decoder_hidden_size": 32, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2},
-    },
-}
-
-
-@pytest.mark.parametrize("family", OTHERS)
-def test_other_families_are_counted_too(family):
+@pytest.mark.parametrize(("family", "architecture"), [("diffusion", DIFFUSION), ("vqgan", VQGAN)])
+def test_other_families_are_counted_too(family, architecture):
     create = family_named(family).create
-    model = create(OTHERS[family], image_size=16, num_channels=1, generator=generator_for(0, "test"))
+    model = create(architecture, image_size=16, num_channels=1, generator=generator_for(0, "test"))
     encoder, whole = (count(model, HOLE, whole=whole) for whole in (False, True))
     assert 0 < encoder.forward_flops < encoder.training_flops
     assert encoder.num_trained < whole.num_trained <= whole.num_parameters
@@ -142,11 +129,8 @@ def test_other_families_are_counted_too(family):
 def test_sizes_and_quantities():
     assert size(1.5 * 2**30) == "1.5 GiB"
     assert size(3 * 2**20) == "3 MiB"
-    assert quantity("4Gi") == 4 * 2**30
-    assert quantity("500M") == 5e8
-    assert quantity("1.5Gi") == 1.5 * 2**30
-    assert quantity("plenty") is None
-    assert quantity("1.2.3Gi") is None
+    assert [quantity(text) for text in ("4Gi", "500M", "1.5Gi")] == [4 * 2**30, 5e8, 1.5 * 2**30]
+    assert quantity("plenty") is quantity("1.2.3Gi") is None
 
 
 # --- of the compiled pipeline ---

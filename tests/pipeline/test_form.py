@@ -14,6 +14,7 @@ from i2i_unlearn.pipeline.form import PROMOTE_CHOICES, check_form
 from i2i_unlearn.pipeline.local.runner import form_fields, read_package
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_folder
+from tests.support.says import says
 
 ROOT = Path(__file__).parents[2]
 SPEC = read_package(ROOT / "pipelines/unlearning.yaml")
@@ -60,19 +61,16 @@ def test_description_lists_every_choice(name, choices):
 
 
 def test_defaults_are_those_of_params_yaml():
-    defaults = {name: field["defaultValue"] for name, field in FIELDS.items()}
-    assert defaults["alpha"] == PARAMS["unlearn"]["alpha"]
-    assert defaults["num_steps"] == PARAMS["unlearn"]["num_steps"]
-    assert defaults["seed"] == PARAMS["seed"]
-    assert defaults["requests"] == ",".join(PARAMS["split"]["requests"])
-    assert defaults["model"] == PARAMS["snapshot"]["source"]
-    assert defaults["gate_policy"] == PARAMS["evaluate"]["policy"]
-    assert defaults["accelerator_count"] == "0"  # runs on a cluster without accelerators
-
-
-def test_the_model_is_described_as_what_the_snapshot_takes():
-    assert "models:/NAME/VERSION" in FIELDS["model"]["description"]
-    assert "URI" not in FIELDS["model"]["description"]
+    expected = {
+        "alpha": PARAMS["unlearn"]["alpha"],
+        "num_steps": PARAMS["unlearn"]["num_steps"],
+        "seed": PARAMS["seed"],
+        "requests": ",".join(PARAMS["split"]["requests"]),
+        "model": PARAMS["snapshot"]["source"],
+        "gate_policy": PARAMS["evaluate"]["policy"],
+        "accelerator_count": "0",  # runs on a cluster without accelerators
+    }
+    assert {name: FIELDS[name]["defaultValue"] for name in expected} == expected
 
 
 def test_the_page_of_the_form_is_made_from_the_compiled_pipeline():
@@ -128,10 +126,8 @@ def test_every_stage_builds_its_config_from_its_section_of_the_settings_though_n
 
 def test_device_and_checkpoints_are_those_of_the_cluster_in_every_stage():
     used = check(params={"cluster": {"device": "auto", "checkpoint_uri": "s3://bucket/checkpoints"}})
-    for stage in ("unlearn", "reference"):
-        assert used[stage]["device"] == "auto"
-        assert used[stage]["checkpoint_uri"] == "s3://bucket/checkpoints"
-    assert used["evaluate"]["device"] == "auto"
+    assert {used[stage]["device"] for stage in ("unlearn", "reference", "evaluate")} == {"auto"}
+    assert {used[stage]["checkpoint_uri"] for stage in ("unlearn", "reference")} == {"s3://bucket/checkpoints"}
 
 
 @pytest.mark.parametrize("shown", [False, True])
@@ -153,10 +149,8 @@ def test_forget_images_are_shown_as_params_yaml_said_when_compiling(shown):
     ],
 )
 def test_a_wrong_field_is_named_with_what_was_found_and_what_to_do(changes, words):
-    with pytest.raises(UserError) as caught:
+    with says(UserError, *words):
         check(changes)
-    assert all(word in str(caught.value) for word in words)
-    assert "\n" not in str(caught.value)
 
 
 def test_all_faults_come_at_once_and_each_once():
@@ -191,9 +185,8 @@ def test_a_wrong_key_of_the_cluster_is_told_when_compiling(key):
     ],
 )
 def test_hardware_that_nothing_could_use_is_refused_before_the_split(count, cluster, words):
-    with pytest.raises(UserError) as caught:
+    with says(UserError, *words):
         check(params={"cluster": cluster}, accelerator_count=count)
-    assert all(word in str(caught.value) for word in words)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +219,6 @@ def test_a_model_that_is_not_here_is_left_to_the_snapshot(model, tmp_path, monke
 
 def test_the_digest_of_params_yaml_is_that_of_its_own_model_alone(tmp_path):
     expected = {"snapshot": {"source": str(tmp_path), "sha256": "e" * 64}}
-    with pytest.raises(UserError) as caught:
+    with says(UserError, "snapshot.sha256", "e" * 64, str(tmp_path)):
         check({"snapshot.source": str(tmp_path)}, params=expected)
-    assert all(word in str(caught.value) for word in ("snapshot.sha256", "e" * 64, str(tmp_path)))
     assert check({"snapshot.source": "nowhere"}, params=expected)["snapshot"]["sha256"] == ""

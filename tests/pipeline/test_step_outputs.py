@@ -1,16 +1,21 @@
-"""What a component shows in the Kubeflow UI, beside its stage's own output."""
+"""What a component shows in the Kubeflow UI in addition to the outputs of its stage."""
 
 import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from kfp import dsl
+from kfp import dsl, local
 
 from i2i_unlearn.pipeline import step_outputs
 from i2i_unlearn.report.verdict import decision_markdown
+from i2i_unlearn.sweeps import table as pareto
+from tests.sweeps.point_folders import write_point
 
 METRICS = {
     "sets": {"forget": {"num_images": 16, "num_scored": 12}},
@@ -39,28 +44,22 @@ VERDICTS = {
 }
 
 
-class Shown(SimpleNamespace):
-    """An output artifact of one file."""
+@dataclass
+class Shown:
+    """An output artifact: one file, and metrics that are logged."""
 
-    def __init__(self, path) -> None:
-        super().__init__(path=str(path), metadata={})
-
-
-class Logged:
-    """Metrics that were logged."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, float] = {}
+    path: str | Path
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     def log_metric(self, metric: str, value: float) -> None:
-        self.values[metric] = value
+        self.metadata[metric] = value
 
 
 def test_evaluation_becomes_html_markdown_and_metrics_and_the_outcome_is_the_deciding_policys(tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps(METRICS))
     (tmp_path / "verdicts.json").write_text(json.dumps(VERDICTS))
     (tmp_path / "report.html").write_text("<!doctype html>")
-    report, decision, scores = Shown(tmp_path / "a"), Shown(tmp_path / "b"), Logged()
+    report, decision, scores = (Shown(tmp_path / name) for name in "abc")
     assert step_outputs.show_evaluation(str(tmp_path), report, decision, scores) == "pass"
     assert (tmp_path / "a").read_text() == "<!doctype html>"
     shown = (tmp_path / "b").read_text()
@@ -68,7 +67,7 @@ def test_evaluation_becomes_html_markdown_and_metrics_and_the_outcome_is_the_dec
     assert shown.startswith("## ✓ Passed: It passes.")
     assert "12 forget images were scored" in shown
     assert shown.index("| forgetting") < shown.index("Policy `as_unseen`: undecided")
-    assert scores.values == {"teacher.forget.hole_psnr_db": 9.5, "unlearned.retain.own_loss": 0.25}
+    assert scores.metadata == {"teacher.forget.hole_psnr_db": 9.5, "unlearned.retain.own_loss": 0.25}
 
 
 AUDIT = {
@@ -116,6 +115,23 @@ def test_an_attack_that_is_blind_or_was_not_made_says_so():
     assert membership_shown({}) == {"model": "teacher", "status": "not made"}
 
 
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def attack(metrics: dict, membership: dsl.Output[dsl.ClassificationMetrics]):
+    """Show the attack on the original model."""
+    from i2i_unlearn.pipeline import step_outputs
+
+    step_outputs.show_membership(metrics, "teacher", membership)
+
+
+def test_what_the_membership_attack_shows_survives_kfp_s_own_executor(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "outputs"))
+    audits = {"membership": AUDIT}
+    metadata = attack(metrics={"audits": audits}).outputs["membership"].metadata
+    shown = membership_shown(audits)
+    assert {name: metadata[name] for name in shown} == shown
+
+
 def test_a_long_curve_keeps_its_ends_and_few_points():
     rates = [at / 999 for at in range(1000)]
     audit = {**AUDIT, "curves": {"teacher": {"fpr_loss": rates, "tpr_loss": rates}}}
@@ -159,3 +175,32 @@ def test_showing_results_loads_neither_torch_nor_matplotlib():
     program = "import sys, i2i_unlearn.pipeline.step_outputs, i2i_unlearn.report.verdict; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "matplotlib", "mlflow", "kfp"} & set(loaded)
+
+
+# --- of a sweep ---
+
+
+@pytest.fixture
+def outputs(tmp_path):
+    return {name: Shown(str(tmp_path / name)) for name in ("evaluated", "report", "decision", "scores")}
+
+
+def test_a_point_that_diverged_hands_on_its_reason_but_no_weights_and_shows_it(tmp_path, outputs):
+    home = write_point(tmp_path / "point", objective="<b>", diverged="step 3: the loss is not finite")
+    (home / "unlearned/model").mkdir(parents=True)
+    (home / "unlearned/model/model.safetensors").write_bytes(b"weights")
+    facts = {"point": "<b> alpha 0.25", "folder": str(home), "outcome": "diverged", "computed": "new"}
+    assert step_outputs.show_point(facts, *outputs.values()) == "diverged"
+    assert Path(outputs["decision"].path).read_text() == "## &lt;b&gt; alpha 0.25: training diverged\n"
+    assert "&lt;b&gt; alpha 0.25" in Path(outputs["report"].path).read_text()
+    assert outputs["evaluated"].metadata == facts
+    assert [path.name for path in Path(outputs["evaluated"].path).rglob("*")] == ["point.json"]
+
+
+def test_the_page_of_a_sweep_is_shown_with_its_facts(tmp_path):
+    table, page = Shown(str(tmp_path / "table")), Shown(str(tmp_path / "page"))
+    collected = [Shown(str(write_point(tmp_path / name, value))) for name, value in (("a", -1.0), ("b", -2.0))]
+    facts = pareto.run(step_outputs.paths(collected), table.path)
+    step_outputs.show_sweep(facts, table, page)
+    assert Path(page.path).read_text() == (tmp_path / "table/pareto.html").read_text()
+    assert table.metadata == page.metadata == facts

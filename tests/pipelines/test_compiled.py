@@ -1,4 +1,4 @@
-"""The compiled pipeline, read as Kubeflow reads it."""
+"""The compiled pipelines, read as Kubeflow reads them."""
 
 import os
 import re
@@ -14,10 +14,17 @@ from i2i_unlearn.config.sections import load_params
 from i2i_unlearn.pipeline.local.runner import PIPELINES
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "pipelines/unlearning.yaml"
-SPEC, PLATFORM = yaml.safe_load_all(PACKAGE.read_text())
-EXECUTORS = SPEC["deploymentSpec"]["executors"]
-KUBERNETES = PLATFORM["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+PACKAGES = {name: list(yaml.safe_load_all((ROOT / f"pipelines/{name}.yaml").read_text())) for name in PIPELINES}
+SPEC = PACKAGES["unlearning"][0]
+EXECUTORS = {name: spec["deploymentSpec"]["executors"] for name, (spec, _) in PACKAGES.items()}
+PODS = {
+    name: platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"] for name, (_, platform) in PACKAGES.items()
+}
+COMPUTING = [
+    *[("unlearning", name) for name in ("unlearn", "reference", "evaluate")],
+    *[("sweep", name) for name in ("reference", "sweep-point")],
+]
+"""Steps that get the accelerators and the memory of the form."""
 CLUSTER = load_params(ROOT / "params.yaml")["cluster"]
 DVC_STAGES = {"snapshot", "split", "unlearn", "reference", "evaluate"}
 
@@ -36,15 +43,16 @@ app(["pipeline", "compile", "--out", sys.argv[1]])
 """
 
 
-def dags() -> dict[str, dict]:
-    """All DAGs of the pipeline by the name of their component."""
-    components = {"root": SPEC["root"], **SPEC["components"]}
+def dags(pipeline: str = "unlearning") -> dict[str, dict]:
+    """All DAGs of a pipeline by the name of their component."""
+    spec, _ = PACKAGES[pipeline]
+    components = {"root": spec["root"], **spec["components"]}
     return {name: component for name, component in components.items() if "dag" in component}
 
 
-def tasks() -> dict[str, dict]:
+def tasks(pipeline: str = "unlearning") -> dict[str, dict]:
     """All tasks by name, whatever DAG they are in."""
-    return {name: task for dag in dags().values() for name, task in dag["dag"]["tasks"].items()}
+    return {name: task for dag in dags(pipeline).values() for name, task in dag["dag"]["tasks"].items()}
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -160,58 +168,60 @@ def test_the_final_state_is_written_even_after_a_failure():
 # --- pods ---
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, task in tasks().items() if "dag" not in name and "cachingOptions" in task]
-)
-def test_no_step_is_taken_from_the_cache(name):
-    assert not tasks()[name]["cachingOptions"].get("enableCache", False)
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_no_step_is_taken_from_the_cache(pipeline):
+    steps = {name: task for name, task in tasks(pipeline).items() if f"exec-{name}" in EXECUTORS[pipeline]}
+    assert len(steps) == len(EXECUTORS[pipeline])
+    assert not [name for name, task in steps.items() if task.get("cachingOptions", {}).get("enableCache", False)]
 
 
-@pytest.mark.parametrize("name", ["unlearn", "reference"])
-def test_a_long_step_is_tried_again_with_growing_pauses(name):
-    policy = tasks()[name]["retryPolicy"]
+@pytest.mark.parametrize(("pipeline", "name"), [*COMPUTING[:2], *COMPUTING[3:], ("registry_check", "registry-check")])
+def test_a_long_step_is_tried_again_with_growing_pauses(pipeline, name):
+    policy = tasks(pipeline)[name]["retryPolicy"]
     assert policy["maxRetryCount"] == 2
     assert (policy["backoffDuration"], policy["backoffFactor"]) == ("60s", 2.0)
 
 
-@pytest.mark.parametrize("name", ["unlearn", "reference", "evaluate"])
-def test_accelerators_and_memory_are_counted_on_the_form(name):
-    resources = EXECUTORS[f"exec-{name}"]["container"]["resources"]
-    assert "accelerator_count" in resources["accelerator"]["resourceCount"]
-    assert "memory" in resources["resourceMemoryLimit"]
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_only_steps_that_compute_get_accelerators_and_memory_as_the_form_says(pipeline):
+    found = {name: executor["container"].get("resources") for name, executor in EXECUTORS[pipeline].items()}
+    asking = {name: resources for name, resources in found.items() if resources}
+    assert set(asking) == {f"exec-{name}" for of, name in COMPUTING if of == pipeline}
+    for resources in asking.values():
+        assert "accelerator_count" in resources["accelerator"]["resourceCount"]
+        assert "memory" in resources["resourceMemoryLimit"]
 
 
-@pytest.mark.parametrize("name", ["check", "snapshot", "split", "register", "evidence", "promote", "final-state"])
-def test_steps_that_do_not_compute_ask_for_no_accelerator(name):
-    assert "resources" not in EXECUTORS[f"exec-{name}"]["container"]
-
-
-def test_every_step_that_reads_a_path_of_the_form_has_the_volume_as_working_directory():
-    mounts = {name: [(m["mountPath"], m["constant"]) for m in pod["pvcMount"]] for name, pod in KUBERNETES.items()}
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_every_step_that_reads_a_path_of_the_form_has_the_volume_as_working_directory(pipeline):
+    mounts = {name: [(m["mountPath"], m["constant"]) for m in pod["pvcMount"]] for name, pod in PODS[pipeline].items()}
     mounted = {name for name, found in mounts.items() if found == [("/workspace", CLUSTER["volume_claim"])]}
-    assert mounted == {f"exec-{name}" for name in tasks() if f"exec-{name}" in EXECUTORS} - {"exec-final-state"}
+    assert mounted == set(EXECUTORS[pipeline]) - {"exec-final-state"}
 
 
-def test_only_split_and_evidence_see_a_key_and_a_missing_secret_does_not_hang_the_pod():
-    holders = {name: pod["secretAsVolume"] for name, pod in KUBERNETES.items() if "secretAsVolume" in pod}
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_only_split_and_evidence_see_a_key_and_a_missing_secret_does_not_hang_the_pod(pipeline):
     mounted = {
-        name: [(mount["secretName"], mount["mountPath"], mount["optional"]) for mount in mounts]
-        for name, mounts in holders.items()
+        name: [(mount["secretName"], mount["mountPath"], mount["optional"]) for mount in pod["secretAsVolume"]]
+        for name, pod in PODS[pipeline].items()
+        if "secretAsVolume" in pod
     }
-    assert mounted == {
+    allowed = {
         "exec-split": [(CLUSTER["hmac_key_secret"], "/workspace/.secrets", True)],
         "exec-evidence": [(CLUSTER["evidence_key_secret"], "/workspace/.secrets/evidence", True)],
     }
+    assert mounted == {name: mounts for name, mounts in allowed.items() if name in EXECUTORS[pipeline]}
 
 
-def test_every_parameter_that_a_step_asks_for_is_handed_down_through_all_dags():
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_every_parameter_that_a_step_asks_for_is_handed_down_through_all_dags(pipeline):
     # kfp 2.17 forgets resource parameters inside an exit handler; the backend then cannot start the step.
-    for name, dag in dags().items():
+    for name, dag in dags(pipeline).items():
         given = set(dag.get("inputDefinitions", {}).get("parameters", {}))
         for task_name, task in dag["dag"]["tasks"].items():
-            platform = KUBERNETES.get(f"exec-{task_name}", {})
+            platform = PODS[pipeline].get(f"exec-{task_name}", {})
             asked = set(re.findall(r"componentInputParameter': '([^']+)'", f"{task} {platform}"))
             assert asked <= given, f"{task_name} in {name}"
-            container = EXECUTORS.get(f"exec-{task_name}", {}).get("container", {})
+            container = EXECUTORS[pipeline].get(f"exec-{task_name}", {}).get("container", {})
             used = set(re.findall(r"\$\.inputs\.parameters\['([^']+)'\]", str(container.get("resources", ""))))
             assert used <= set(task.get("inputs", {}).get("parameters", {})), f"{task_name} in {name}"

@@ -39,7 +39,7 @@ from i2i_unlearn.support.yaml_file import read_mapping
 
 
 def _webhook(value: str) -> str:
-    """Errors repeat the value, so that it is not in them: it may hold a secret."""
+    """Checked here because pydantic's own error would repeat the value, which may hold a secret."""
     if value and not value.startswith(("http://", "https://")):
         raise UserError("promote.notify_url must begin with http:// or https://; correct it or leave it empty")
     return value
@@ -55,13 +55,13 @@ class NearDuplicateSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     search: bool
-    """Whether near-copies of forget images are looked for; what becomes of them, each request says."""
+    """Whether to look for near-copies of forget images; each request says what to do with them."""
     hash_bits: Annotated[int, Ge(0), Le(64)]
-    """Most bits, of 64, in which the perceptual hashes of a candidate differ."""
+    """Maximum number of bits, of 64, in which the perceptual hashes of a candidate pair differ."""
     correlation: OpenFraction
-    """Least correlation of the aligned thumbnails."""
+    """Minimum correlation of the aligned thumbnails."""
     cosine: Fraction
-    """Least cosine of the features; 0 = features are not asked."""
+    """Minimum cosine similarity of the features; 0 = features are not compared."""
 
 
 class SplitConfig(StageConfig):
@@ -70,7 +70,7 @@ class SplitConfig(StageConfig):
     section = "split"
     seed: int
     holdout_fraction: OpenFraction
-    """Share of the images never trained on, where the data name no split themselves."""
+    """Share of the images that is never trained on, if the data have no split of their own."""
     requests: Ids
     """Ids of the active forget requests."""
     erased: Ids
@@ -133,7 +133,7 @@ def _even(config: Any) -> Any:
 
 
 class SharedTrainingConfig(TrainingConfig):
-    """What a training run has that several processes can share."""
+    """Settings of a training run that several processes can share."""
 
     num_processes: Annotated[NonNegativeInt, AfterValidator(lambda number: max(number, 1))]
     """Number of processes that share each batch, usually one per GPU (0 means 1). It changes the order of summation and
@@ -145,7 +145,7 @@ class SharedTrainingConfig(TrainingConfig):
 
 
 class PretrainConfig(TrainingConfig):
-    """Section `pretrain`: a small original model, where no model is given (the demo)."""
+    """Section `pretrain`: a small original model for when none is given (the demo)."""
 
     section = "pretrain"
     holdout_fraction: OpenFraction
@@ -171,7 +171,7 @@ class SnapshotConfig(StageConfig):
     sha256: str
     """Expected digest of the model directory or of the file; empty = not checked."""
     checkpoint: dict[str, Any]
-    """What a published checkpoint does not tell of itself (formats/)."""
+    """What a published checkpoint does not state itself (models/published/)."""
 
 
 class UnlearnConfig(SharedTrainingConfig):
@@ -182,42 +182,42 @@ class UnlearnConfig(SharedTrainingConfig):
     scope: Literal["auto", "encoder", "all", "lora"]
     """Weights that are trained; auto = those of the objective's paper, lora = low-rank adapters of the encoder."""
     lora_rank: PositiveInt
-    """Of each adapter of the scope lora."""
+    """Rank of each adapter of the scope lora."""
     lora_alpha: PositiveInt
-    """What the adapters add is scaled by lora_alpha / lora_rank."""
+    """The adapters' output is scaled by lora_alpha / lora_rank."""
     alpha: NonNegative
     """Weight of the forget term (dimensionless; the retain term weighs 1)."""
     epsilon: Fraction
-    """epsilon_constraint: allowed forget term, as a share of the way from its least value (0) to the original's (1)."""
+    """epsilon_constraint: allowed forget term, between its minimum (0) and the original's value (1)."""
     first_phase: OpenFraction
-    """Objectives of two phases: share of the steps that the first one takes."""
+    """Two-phase objectives: share of the steps that belong to the first phase."""
     timestep_emphasis: NonNegative
     """Diffusion: how much the forget set's timesteps lean towards the start of sampling; 0 = uniform."""
     surrogate_strength: NonNegative
-    """surrogate_difference: how many times the surrogate's difference the push goes; 1 = as far as the surrogate."""
+    """surrogate_difference: factor by which the surrogate's difference is applied; 1 = as far as the surrogate."""
     surrogate_own: NonNegative
     """surrogate_difference: weight of each image's own influence, added to the difference."""
     surrogate_rank: PositiveInt
-    """surrogate_difference: landmarks of the kernel; more are finer and slower (cubic)."""
+    """surrogate_difference: number of landmarks of the kernel; more are more precise and slower (cubic)."""
     push_visits: NonNegative
-    """surrogate_difference: most times that the push shows each forget image, on average; it ends there even before
-    `first_phase` is over. 0 = no limit."""
+    """surrogate_difference: maximum number of times, on average, that the push shows each forget image. It then ends,
+    even before `first_phase` is over. 0 = no limit."""
     noise_covariance: Literal["identity", "diagonal", "full"]
     noise_mean: Literal["zero", "forget"]
     proxy_ratio: Fraction
     """Share of the retain batch drawn from the proxy retain set; 1 = no real retain image is touched."""
     synthetic_ratio: Fraction
-    """Share of the retain batch drawn from images that the teacher makes itself (synthetic.py)."""
+    """Share of the retain batch drawn from images that the teacher generates (method/synthetic.py)."""
     synthetic_from: Literal["prototypes", "noise", "proxy_crops"]
-    """What the teacher starts from when it makes them."""
+    """What the teacher generates them from."""
     synthetic_images: PositiveInt
-    """How many it makes."""
+    """How many it generates."""
     prototypes: str
-    """File of class prototypes, made while there were images; empty = means of the split's retain images."""
+    """File of class prototypes, made while retain images were available; empty = means of the split's retain images."""
     num_noise_draws: NonNegativeInt
     """Noise images whose mean teacher embedding is the forget target; 0 = fresh noise at every step."""
     cache_bytes: NonNegativeInt
-    """Most memory for cached teacher embeddings, in bytes; 0 = recompute."""
+    """Maximum memory for cached teacher embeddings, in bytes; 0 = recompute."""
 
     @field_validator("synthetic_ratio")
     @classmethod
@@ -243,7 +243,7 @@ class ReferenceConfig(SharedTrainingConfig):
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any], **more: Any) -> Self:
-        """Take the training recipe from section `pretrain`: a reference trained otherwise would be no reference."""
+        """Take the training recipe from section `pretrain`: a reference trained in another way would not be one."""
         pretrain = PretrainConfig.from_params(params)
         recipe = pretrain.model_dump(include=set(TrainingConfig.model_fields) | {"holdout_fraction", "average_decay"})
         return cls._from_section(params, {**recipe, **more})
@@ -301,7 +301,7 @@ class ClusterConfig(StageConfig):
 
     @property
     def num_processes(self) -> int:
-        """On all nodes of the TrainJob; 0 where there is none."""
+        """Number of processes on all nodes of the TrainJob; 0 without one."""
         return self.train_job_nodes * max(self.train_job_gpus, 1)
 
 
@@ -310,18 +310,18 @@ class AuditSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     run: Ids
-    """Names of audits (audits/table.py); none = no audit."""
+    """Names of audits (audits/table.py); empty = no audit."""
     max_images: PositiveInt
-    """Most images of each set, out of those that are scored."""
+    """Maximum number of images per set, out of those that are scored."""
     num_completions: PositiveInt
     """Completions averaged for each image where a model draws at random."""
     relearn_steps: PositiveInt
     relearn_images: PositiveInt
-    """Forget images that the relearning attacker has."""
+    """Number of forget images that the relearning attacker has."""
     recovery_steps: PositiveInt
     """Training steps of the fresh decoder."""
     perturbations: PositiveInt
-    """Perturbed inputs tried for each image."""
+    """Number of perturbed inputs per image."""
 
 
 class EvaluateConfig(ComputeConfig):
@@ -329,12 +329,12 @@ class EvaluateConfig(ComputeConfig):
 
     section = "evaluate"
     policy: str
-    """Name of the policy that decides; the others are reported, too."""
+    """Name of the policy that decides; the others are reported too."""
     policies: Annotated[dict[str, dict[str, Any]], AfterValidator(whole_numbers)]
     """Contents of the policy files by name; the CLI reads them from mlflow/policies/."""
     extractor: str
     max_images: PositiveInt
-    """Most images scored of each set."""
+    """Maximum number of images scored per set."""
     batch_size: PositiveInt
     num_bootstrap: PositiveInt
     show_forget_images: bool
@@ -343,7 +343,7 @@ class EvaluateConfig(ComputeConfig):
 
 
 class SweepConfig(StageConfig):
-    """Section `sweep`: the points of a sweep are the objectives times the values of the dial that each has."""
+    """Section `sweep`: the points are all objectives, each with all values of its dial (alpha or epsilon)."""
 
     section = "sweep"
     objectives: Annotated[Ids, AtLeastOne]
@@ -370,12 +370,12 @@ class PromoteConfig(StageConfig):
     ledger: str
     """Path of the append-only promotion record (JSON lines)."""
     notify_url: Annotated[str, AfterValidator(_webhook)]
-    """Address that every decision is posted to as JSON; empty = none. Where it is a secret, leave it empty and set
-    I2I_UNLEARN_NOTIFY_URL."""
+    """Address to which every decision is posted as JSON; empty = none. If the address is a secret, leave this empty and
+    set I2I_UNLEARN_NOTIFY_URL."""
     notify_command: Annotated[list[str], BeforeValidator(_command)]
     """Program, with its arguments, that gets every decision as JSON on stdin; none = []."""
     notify_timeout_s: Positive
-    """Most seconds that either may take."""
+    """Maximum time for each of them, in seconds."""
 
     def with_ledger(self, path: str) -> Self:
         """The same with another promotion record; an empty path changes nothing."""
@@ -387,7 +387,7 @@ class CompleteConfig(ComputeConfig):
 
     section = "complete"
     batch_size: PositiveInt
-    """Images at once. Part of the result where something is drawn at random."""
+    """Images per pass. Part of the result if the model draws at random."""
 
 
 class GuardConfig(OperatorConfig):

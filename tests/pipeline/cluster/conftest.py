@@ -1,5 +1,8 @@
 """The command line against stubs of Kubeflow Pipelines and Kubernetes on loopback."""
 
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
@@ -12,24 +15,13 @@ from tests.pipeline.cluster.kubernetes_stub import KubernetesStub
 
 @pytest.fixture(autouse=True)
 def nothing_from_outside(monkeypatch, tmp_path):
-    """No setting of whoever runs the tests counts."""
-    names = (
-        "HOST",
-        "ENDPOINT",
-        "UI_ENDPOINT",
-        "SA_TOKEN_PATH",
-        "TOKEN",
-        "TOKEN_FILE",
-        "CA_FILE",
-        "DEFAULT_EXPERIMENT_NAME",
-        "OVERRIDE_EXPERIMENT_NAME",
-    )
-    for name in [*(f"KF_PIPELINES_{name}" for name in names), "I2I_UNLEARN_NAMESPACE"]:
+    """Settings of the person who runs the tests have no effect."""
+    for name in list(os.environ):
+        if name.startswith("KF_PIPELINES_") or name.lower() in ("http_proxy", "https_proxy"):
+            monkeypatch.delenv(name)
+    for name in ("I2I_UNLEARN_NAMESPACE", "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -54,6 +46,28 @@ def unlearn(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
         return code, out, err
 
     return call
+
+
+@pytest.fixture
+def pipeline(unlearn, kubeflow) -> Callable[..., tuple[int, str, str]]:
+    """`pipeline("list")`: `unlearn pipeline list`, asked of `kubeflow`."""
+    return lambda *words: unlearn("pipeline", *words, "--host", kubeflow.url)
+
+
+@pytest.fixture
+def process(kubeflow) -> Callable[..., "subprocess.Popen[str]"]:
+    """As `pipeline`, as a process of its own that Ctrl-C (SIGINT) ends."""
+
+    def start(*words: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "i2i_unlearn.cli.main", "pipeline", *words, "--host", kubeflow.url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+
+    return start
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
 """A small HTTP server on loopback whose next replies can be made bad in every way that a network knows."""
 
 import json
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -19,9 +20,14 @@ class Reply(Exception):  # noqa: N818  raised by handlers to answer otherwise
 
 
 class Stub:
-    """Subclasses answer `handle(method, path, query, body)`; `requests` holds what was asked, with its headers."""
+    """Subclasses answer requests by their ROUTES; `requests` holds what was asked, with its headers."""
 
-    def __init__(self) -> None:
+    ROUTES: list[tuple[str, str]] = []
+    """Patterns of `METHOD /path`, and the method here that answers with a model: (query, body, *groups of the path)."""
+
+    def __init__(self, models: Any = None) -> None:
+        self._models = models
+        """The generated client (ApiClient) that writes the models as JSON."""
         self.requests: list[tuple[str, str, dict[str, list[str]], Any, dict[str, str]]] = []
         self.faults: list[Reply | str] = []
         """What the next requests get instead: a Reply, "hang", or "cut"."""
@@ -32,7 +38,31 @@ class Stub:
         self.stopping = threading.Event()
 
     def handle(self, method: str, path: str, query: dict[str, list[str]], body: bytes, headers: dict[str, str]) -> Any:
-        raise NotImplementedError
+        for pattern, name in self.ROUTES:
+            if found := re.fullmatch(pattern, f"{method} {path}"):
+                answer = getattr(self, name)(query, body, *found.groups())
+                if isinstance(answer, bytes | Iterator):
+                    raise Reply(200, answer, "text/plain")
+                return self._models.sanitize_for_serialization(answer)
+        raise Reply(404, {"message": f"Not Found: {method} {path}"})
+
+    def before(self, name: str, act: Callable[[], object]) -> None:
+        """Call `act` whenever the method `name` is about to answer; it may raise a Reply instead."""
+        answer = getattr(self, name)
+
+        def acted(*arguments: Any) -> Any:
+            act()
+            return answer(*arguments)
+
+        setattr(self, name, acted)
+
+    def refuse(self, name: str, reply: Reply) -> None:
+        """Answer with `reply` where the method `name` would."""
+
+        def refused(*_: Any) -> Any:
+            raise reply
+
+        setattr(self, name, refused)
 
     def asked(self, method: str, path: str) -> list[Any]:
         """Queries of such requests."""

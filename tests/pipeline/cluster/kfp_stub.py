@@ -4,7 +4,6 @@ What is asked is read into those models, and unknown fields are refused; what is
 """
 
 import json
-import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
@@ -23,7 +22,7 @@ NOW = datetime(2026, 2, 1, 12, tzinfo=UTC)
 
 class KubeflowStub(Stub):
     def __init__(self, token: str = "", multi_user: bool = False) -> None:
-        super().__init__()
+        super().__init__(api.ApiClient())
         self.token = token
         self.multi_user = multi_user
         self.experiments: list[Any] = []
@@ -34,7 +33,6 @@ class KubeflowStub(Stub):
         self.recurring: list[Any] = []
         self.script: dict[str, list[Any]] = {}
         """Of a run's id, what it looks like at the next looks."""
-        self._json = api.ApiClient()
 
     # --- what a test says ---
 
@@ -67,10 +65,7 @@ class KubeflowStub(Stub):
         lists = method == "GET" and path.endswith(("/experiments", "/runs")) and "experiment_id" not in query
         if self.multi_user and lists and not query.get("namespace", [""])[0]:
             raise Reply(400, {"code": 3, "message": "Invalid input error: a namespace is needed in multi-user mode"})
-        for pattern, name in self.ROUTES:
-            if found := re.fullmatch(pattern, f"{method} {path}"):
-                return self._json.sanitize_for_serialization(getattr(self, name)(query, body, headers, *found.groups()))
-        raise Reply(404, {"code": 5, "message": f"Not Found: {method} {path}"})
+        return super().handle(method, path, query, body, headers)
 
     ROUTES = [
         (rf"GET {V2}/healthz", "health"),
@@ -118,7 +113,7 @@ class KubeflowStub(Stub):
         self.runs.append(run)
         return run
 
-    def get_run(self, query: Any, body: bytes, headers: Any, run_id: str) -> Any:
+    def get_run(self, query: Any, body: bytes, run_id: str) -> Any:
         run = self._run(run_id)
         looks = self.script.get(run_id)
         if looks:
@@ -126,7 +121,7 @@ class KubeflowStub(Stub):
             run.run_details = api.V2beta1RunDetails(task_details=tasks)
         return run
 
-    def terminate_run(self, query: Any, body: bytes, headers: Any, run_id: str) -> Any:
+    def terminate_run(self, query: Any, body: bytes, run_id: str) -> Any:
         run = self._run(run_id)
         if run.state not in ("PENDING", "RUNNING", "PAUSED"):
             raise Reply(400, {"code": 3, "message": f"Failed to terminate a run {run_id}. Row not found"})
@@ -143,12 +138,13 @@ class KubeflowStub(Stub):
         self.pipelines.append(pipeline)
         return pipeline
 
-    def list_versions(self, query: Any, body: bytes, headers: Any, pipeline_id: str) -> Any:
+    def list_versions(self, query: Any, body: bytes, pipeline_id: str) -> Any:
         found = [one for one in self.versions if one.pipeline_id == pipeline_id]
         return api.V2beta1ListPipelineVersionsResponse(pipeline_versions=found or None)
 
-    def upload_version(self, query: dict[str, list[str]], body: bytes, headers: dict[str, str]) -> Any:
-        message = message_from_bytes(b"Content-Type: " + headers["content-type"].encode() + b"\r\n\r\n" + body)
+    def upload_version(self, query: dict[str, list[str]], body: bytes) -> Any:
+        boundary = body[2 : body.index(b"\r\n")]  # the first line is "--" and the boundary
+        message = message_from_bytes(b"Content-Type: multipart/form-data; boundary=" + boundary + b"\r\n\r\n" + body)
         (part,) = message.get_payload()
         self.files.append(part.get_payload(decode=True))
         version = api.V2beta1PipelineVersion(
@@ -185,7 +181,7 @@ class KubeflowStub(Stub):
         class Response:
             data = body
 
-        return self._json.deserialize(Response, model)
+        return self._models.deserialize(Response, model)
 
 
 def _matches(one: Any, query: dict[str, list[str]]) -> bool:
@@ -195,6 +191,18 @@ def _matches(one: Any, query: dict[str, list[str]]) -> bool:
     assert predicate["key"] == "display_name"
     assert predicate["operation"] in (1, "EQUALS")
     return bool(one.display_name == predicate["stringValue"])
+
+
+def one_line(result: tuple[int, str, str], *words: str) -> str:
+    """Require that a command ended with one line that says all of `words`, and without a token; return the line."""
+    code, out, err = result
+    assert code == 1, (out, err)
+    assert err.startswith("i2i-unlearn: error: ")
+    assert err.count("\n") == 1, err
+    assert TOKEN not in out + err
+    for word in words:
+        assert word in err
+    return err
 
 
 def _in(one: Any, query: dict[str, list[str]]) -> bool:

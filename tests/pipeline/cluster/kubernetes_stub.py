@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ LINE_EVERY = timedelta(seconds=0.25)
 
 class KubernetesStub(Stub):
     def __init__(self, token: str = "") -> None:
-        super().__init__()
+        super().__init__(client.ApiClient())
         self.token = token
         self.pods: list[Any] = []
         self.logs: dict[str, bytes] = {}
@@ -31,24 +31,16 @@ class KubernetesStub(Stub):
         """Whether the asker may do it (V1ResourceAttributes)."""
         self.version = "v1.33.1"
         self.line_every = LINE_EVERY
-        self._json = client.ApiClient()
 
     def kubeconfig(self, path: Path, namespace: str = "team-a", token: str = "") -> Path:
-        user = {"token": token} if token else {}
-        path.write_text(
-            yaml.safe_dump(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "current-context": "stub",
-                    "clusters": [{"name": "stub", "cluster": {"server": self.url}}],
-                    "users": [{"name": "me", "user": user}],
-                    "contexts": [
-                        {"name": "stub", "context": {"cluster": "stub", "user": "me", "namespace": namespace}}
-                    ],
-                }
-            )
-        )
+        context = {"cluster": "stub", "user": "me", "namespace": namespace}
+        config = {
+            "current-context": "stub",
+            "clusters": [{"name": "stub", "cluster": {"server": self.url}}],
+            "users": [{"name": "me", "user": {"token": token} if token else {}}],
+            "contexts": [{"name": "stub", "context": context}],
+        }
+        path.write_text(yaml.safe_dump(config))
         return path
 
     def add_pod(self, name: str, node_name: str, run_id: str, *, after: float | None = 0, **more: Any) -> None:
@@ -71,13 +63,7 @@ class KubernetesStub(Stub):
     def handle(self, method: str, path: str, query: dict[str, list[str]], body: bytes, headers: dict[str, str]) -> Any:
         if self.token and headers.get("authorization") != f"Bearer {self.token}":
             raise _status(401, "Unauthorized")
-        for pattern, name in self.ROUTES:
-            if found := re.fullmatch(pattern, f"{method} {path}"):
-                answer = getattr(self, name)(query, body, *found.groups())
-                if isinstance(answer, bytes | Iterator):
-                    raise Reply(200, answer, "text/plain")
-                return self._json.sanitize_for_serialization(answer)
-        raise _status(404, "the server could not find the requested resource")
+        return super().handle(method, path, query, body, headers)
 
     ROUTES = [
         (r"GET /version/?", "get_version"),

@@ -1,16 +1,13 @@
 """Following the logs of a run until it ends, from stubs of Kubernetes and Kubeflow Pipelines on real sockets."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from datetime import timedelta
 
 import pytest
 
 from tests.pipeline.cluster.http_stub import Reply
-from tests.pipeline.cluster.kfp_stub import KubeflowStub
+from tests.pipeline.cluster.kfp_stub import KubeflowStub, one_line
 
 LOG = "/api/v1/namespaces/team-a/pods/p-unlearn-0/log"
 WORKFLOW = "unlearning-x7k2p.root.exit-handler-1"
@@ -24,10 +21,12 @@ class Cluster:
         self.kubeflow, self.kubernetes = kubeflow, kubernetes
         self.run_id = kubeflow.add_run()
         self.acts = []
-        self._get_run, self._get_log = kubeflow.get_run, kubernetes.get_log
-        kubeflow.get_run = self._look
+        kubeflow.before("get_run", lambda: self.acts and self.acts.pop(0)())
+        self._get_log = kubernetes.get_log
         self.replies = []
         """What becomes of the next logs that are asked for: each a function of the bytes."""
+        self.lost = []
+        """Pods whose node does not answer."""
         kubernetes.get_log = self._log
 
     def add_pod(self, step, log=None, number=0, **more) -> str:
@@ -53,13 +52,10 @@ class Cluster:
         for pod in self.kubernetes.pods:
             self.end_pod(pod.metadata.name)
 
-    def _look(self, *arguments):
-        if self.acts:
-            self.acts.pop(0)()
-        return self._get_run(*arguments)
-
-    def _log(self, *arguments):
-        log = self._get_log(*arguments)
+    def _log(self, query, body, namespace, name):
+        if name in self.lost:
+            raise Reply(500, {"message": "dial tcp 10.0.0.7:10250: i/o timeout"})
+        log = self._get_log(query, body, namespace, name)
         return self.replies.pop(0)(log) if self.replies else log
 
 
@@ -77,22 +73,12 @@ def follow(cluster, unlearn):
     return call
 
 
-def cut_after(size):
-    """Only so many bytes arrive, and then the connection is gone."""
+def cut_after(size, silence_s=0):
+    """Only so many bytes arrive, then nothing, and then the connection is gone."""
 
     def reply(log):
         yield log[:size]
-        raise ConnectionAbortedError
-
-    return reply
-
-
-def stall_after(size):
-    """So many bytes arrive, and then nothing for longer than is waited."""
-
-    def reply(log):
-        yield log[:size]
-        time.sleep(1.5)
+        time.sleep(silence_s)
         raise ConnectionAbortedError
 
     return reply
@@ -143,13 +129,13 @@ def test_steps_that_run_at_the_same_time_are_told_apart(cluster, follow):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("break_off", [cut_after, stall_after])
+@pytest.mark.parametrize("silence_s", [0, 1.5])  # the second is longer than is waited
 def test_a_log_that_breaks_off_within_a_line_is_taken_up_without_loss_and_without_repetition(
-    cluster, follow, break_off
+    cluster, follow, silence_s
 ):
     cluster.add_pod("unlearn", numbered(9))
     size = len(b"2026-02-01T12:00:00.000000000Z line 0\n")
-    cluster.replies = [break_off(6 * size + 33), break_off(3 * size + 5), drop_by_drop]
+    cluster.replies = [cut_after(6 * size + 33, silence_s), cut_after(3 * size + 5, silence_s), drop_by_drop]
     cluster.acts = [lambda: None] * 4 + [lambda: cluster.print("p-unlearn-0", numbered(3, 9)), cluster.end]
     code, out, err = follow()
     assert code == 0
@@ -228,16 +214,9 @@ def test_a_failed_run_is_exit_code_1_with_the_last_lines_and_the_step(cluster, f
 
 def test_a_pod_that_is_lost_ends_no_watching(cluster, follow):
     lost = cluster.add_pod("unlearn", b"step 1\n")
-    get_log = cluster.kubernetes.get_log
-
-    def without_the_node(query, body, namespace, name):
-        if name == lost:
-            raise Reply(500, {"message": "dial tcp 10.0.0.7:10250: i/o timeout"})
-        return get_log(query, body, namespace, name)
-
     cluster.acts = [
         lambda: None,
-        lambda: setattr(cluster.kubernetes, "get_log", without_the_node),
+        lambda: cluster.lost.append(lost),
         lambda: cluster.add_pod("unlearn", b"step 1 again\n", 1),
         cluster.end,
     ]
@@ -291,9 +270,7 @@ def test_what_a_server_will_not_grant_is_one_line_and_ends_it(cluster, follow, s
 def test_a_step_that_the_pipeline_does_not_have_is_told_at_once(cluster, follow):
     spec = {"root": {"dag": {"tasks": {"split": {"componentRef": {"name": "comp-split"}}}}}, "components": {}}
     cluster.kubeflow.runs[0].pipeline_spec = {"pipeline_spec": spec}
-    code, out, err = follow("--step", "splitt")
-    assert (code, out) == (1, "")
-    assert "has no step 'splitt'; it has split" in err
+    one_line(follow("--step", "splitt"), "has no step 'splitt'; it has split")
 
 
 def test_a_run_that_ended_long_ago_and_has_no_pods_is_told_by_its_state(cluster, follow):
@@ -303,22 +280,14 @@ def test_a_run_that_ended_long_ago_and_has_no_pods_is_told_by_its_state(cluster,
     assert "has no pods of run" in err
 
 
-def test_ctrl_c_ends_the_following_alone_and_says_so(cluster):
+def test_ctrl_c_ends_the_following_alone_and_says_so(cluster, process):
     cluster.add_pod("unlearn", b"step 1\n")
-    words = ["pipeline", "logs", cluster.run_id, "--follow", "--every", "0.1", "--host", cluster.kubeflow.url]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "i2i_unlearn.cli.main", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    assert process.stdout.readline().startswith("== unlearn")
-    assert process.stdout.readline() == "step 1\n"
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    following = process("logs", cluster.run_id, "--follow", "--every", "0.1")
+    assert following.stdout.readline().startswith("== unlearn")
+    assert following.stdout.readline() == "step 1\n"
+    following.send_signal(signal.SIGINT)
+    _, err = following.communicate(timeout=30)
+    assert following.returncode == 130
     assert f"run {cluster.run_id} continues" in err
     assert "Traceback" not in err
     assert not [path for method, path, *_ in cluster.kubeflow.requests if method != "GET"]

@@ -10,7 +10,7 @@ import pytest
 
 from i2i_unlearn.pipeline.cluster import connect, runs, schedule, upload, watch
 from i2i_unlearn.support.errors import UserError
-from tests.pipeline.cluster.http_stub import Reply, Stub
+from tests.pipeline.cluster.http_stub import Stub
 from tests.pipeline.cluster.kfp_stub import NOW, ROOT, KubeflowStub
 
 ODD = (None, 5, "x", [], {}, [None], {"x": None}, True)
@@ -64,7 +64,7 @@ class Says(Stub):
     reply: Any = None
 
     def handle(self, *_: Any) -> Any:
-        raise Reply(200, self.reply)
+        return self.reply
 
 
 RECURRING = api.V2beta1RecurringRun(

@@ -91,9 +91,8 @@ def test_what_stops_a_node_is_said_in_its_words_and_a_retry_is_a_new_job(trainer
 def test_the_job_says_what_kueue_and_the_runtime_need(trainer, unlearn, monkeypatch):
     monkeypatch.setenv("HOSTNAME", "step-pod")
     trainer.pods.append(client.V1Pod(metadata=client.V1ObjectMeta(name="step-pod", uid="u-1", labels={})))
-    trainer.runs_nodes = False
     job = cluster(nodes=3, gpus=4, queue="team", priority="urgent", deadline_minutes=90, memory="9Gi")
-    stop_after(trainer, "Failed")
+    when_made(trainer, lambda name: trainer.end(name, "Failed", "no room"))
     with pytest.raises(UserError, match=r"TrainJob unlearn-\w+ failed: no room"):
         unlearn("out", job=job, batch_size=24)
     made = trainer.made[0]
@@ -114,14 +113,15 @@ def test_the_job_says_what_kueue_and_the_runtime_need(trainer, unlearn, monkeypa
     assert spec["trainer"]["resourcesPerNode"] == {"requests": limits, "limits": limits}
 
 
-def stop_after(trainer, kind, message="no room"):
-    """The job ends so as soon as it was made."""
+def when_made(trainer, act):
+    """Run no nodes, and call `act` with the job's name once there is a job."""
+    trainer.runs_nodes = False
 
-    def end():
+    def wait():
         wait_for(lambda: trainer.train_jobs, 30)
-        trainer.end(next(iter(trainer.train_jobs)), kind, message)
+        act(*trainer.train_jobs)
 
-    threading.Thread(target=end, daemon=True).start()
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def test_a_retried_step_waits_for_the_job_that_it_made_before(trainer, taught, unlearn, monkeypatch):
@@ -167,47 +167,33 @@ def test_a_job_that_takes_too_long_is_removed(trainer, unlearn):
 
 
 def test_a_job_that_somebody_deletes_is_not_waited_for(trainer, unlearn):
-    trainer.runs_nodes = False
-
-    def delete():
-        wait_for(lambda: trainer.train_jobs, 30)
-        time.sleep(0.3)
-        trainer.train_jobs.clear()
-
-    threading.Thread(target=delete, daemon=True).start()
+    when_made(trainer, lambda name: (time.sleep(0.3), trainer.train_jobs.clear()))
     with pytest.raises(UserError, match="was deleted from outside; run again"):
         unlearn("out")
 
 
 @pytest.mark.parametrize("fault", ["cut", Reply(503, {"message": "no leader"}), Reply(429, {"message": "slow down"})])
 def test_a_cluster_that_is_gone_for_a_while_is_waited_for(trainer, unlearn, fault):
-    trainer.runs_nodes = False
 
-    def trouble():
-        wait_for(lambda: trainer.train_jobs, 30)
+    def trouble(name):
         trainer.faults = [fault] * 6
         wait_for(lambda: not trainer.faults, 60)
-        trainer.end(next(iter(trainer.train_jobs)), "Failed", "at last")
+        trainer.end(name, "Failed", "at last")
 
-    threading.Thread(target=trouble, daemon=True).start()
+    when_made(trainer, trouble)
     with pytest.raises(UserError, match="failed: at last"):
         unlearn("out")
 
 
 def test_a_log_that_cannot_be_read_does_not_end_the_wait(trainer, unlearn, tmp_path):
-    trainer.runs_nodes = False
 
-    def trouble():
-        wait_for(lambda: trainer.train_jobs, 30)
-        (name,) = trainer.train_jobs
-        labels = {"jobset.sigs.k8s.io/jobset-name": name, "batch.kubernetes.io/job-completion-index": "0"}
-        broken = client.V1ObjectMeta(name="lost", namespace="team-a", labels=labels)
-        trainer.get_log = lambda *_: (_ for _ in ()).throw(Reply(500, {"message": "the kubelet is gone"}))
-        trainer.pods.append(client.V1Pod(metadata=broken))
+    def trouble(name):
+        trainer.refuse("get_log", Reply(500, {"message": "the kubelet is gone"}))
+        trainer.add_node(name, 0, "lost")
         time.sleep(1)
         trainer.end(name, "Failed", "at last")
 
-    threading.Thread(target=trouble, daemon=True).start()
+    when_made(trainer, trouble)
     with pytest.raises(UserError, match="failed: at last"):
         unlearn("out")
 
@@ -215,7 +201,7 @@ def test_a_log_that_cannot_be_read_does_not_end_the_wait(trainer, unlearn, tmp_p
 @pytest.mark.parametrize(("status", "words"), [(403, "forbids this"), (422, "refuses"), (404, "no such thing")])
 def test_a_refused_job_is_one_line(trainer, unlearn, monkeypatch, status, words):
     monkeypatch.delenv("HOSTNAME", raising=False)
-    monkeypatch.setattr(trainer, "create", lambda *_: (_ for _ in ()).throw(Reply(status, {"message": "no"})))
+    trainer.refuse("create", Reply(status, {"message": "no"}))
     with pytest.raises(UserError, match=words):
         unlearn("out")
     assert not Path("out").exists()

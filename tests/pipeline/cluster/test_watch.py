@@ -1,15 +1,15 @@
 """Following a run of the stub until it ends."""
 
-import os
 import signal
-import subprocess
-import sys
 
 import kfp_server_api as api
 import pytest
+import yaml
 
+from i2i_unlearn.pipeline.cluster.connect import Where, connect
+from i2i_unlearn.pipeline.cluster.watch import watch
 from tests.pipeline.cluster.http_stub import Reply, wait_for
-from tests.pipeline.cluster.kfp_stub import ROOT, KubeflowStub
+from tests.pipeline.cluster.kfp_stub import NOW, ROOT, KubeflowStub, one_line
 
 task = KubeflowStub.task
 
@@ -20,9 +20,7 @@ def drivers_and_groups():
     return [task(name, "SUCCEEDED", 1) for name in names]
 
 
-def test_a_line_for_each_change_and_exit_code_0_at_the_end(kubeflow, unlearn):
-    import yaml
-
+def test_a_line_for_each_change_and_exit_code_0_at_the_end(kubeflow, pipeline):
     spec = next(yaml.safe_load_all((ROOT / "pipelines/unlearning.yaml").read_text()))
     run_id = kubeflow.add_run(state="PENDING", pipeline_spec={"pipeline_spec": spec, "platform_spec": {}})
     inner = drivers_and_groups()
@@ -34,7 +32,7 @@ def test_a_line_for_each_change_and_exit_code_0_at_the_end(kubeflow, unlearn):
         ("RUNNING", [*inner, task("split", "SUCCEEDED", 65), task("unlearn", "PENDING", begun=False)]),
         ("SUCCEEDED", [*inner, task("split", "SUCCEEDED", 65), task("unlearn", "SUCCEEDED", 3725)]),
     )
-    code, out, err = unlearn("pipeline", "watch", run_id, "--every", "0.1", "--host", kubeflow.url)
+    code, out, err = pipeline("watch", run_id, "--every", "0.1")
     assert (code, err) == (0, "")
     link, *lines, last = out.splitlines()
     assert link.endswith(f"/#/runs/details/{run_id}")
@@ -53,114 +51,76 @@ def test_a_line_for_each_change_and_exit_code_0_at_the_end(kubeflow, unlearn):
     assert last == f"run {run_id} ended as SUCCEEDED"
 
 
-def test_without_the_specification_the_steps_are_told_by_their_names(kubeflow, unlearn):
+def test_without_the_specification_the_steps_are_told_by_their_names(kubeflow, pipeline):
     run_id = kubeflow.add_run()  # started from an uploaded version: the API tells no specification
     kubeflow.looks(run_id, ("SUCCEEDED", [*drivers_and_groups()[1:], task("unlearn", "SUCCEEDED", 5)]))
-    _, out, _ = unlearn("pipeline", "watch", run_id, "--host", kubeflow.url)
+    _, out, _ = pipeline("watch", run_id)
     assert [line.split()[1] for line in out.splitlines()[1:-1]] == ["unlearn"]
 
 
-def test_a_retried_step_shows_its_newest_try(kubeflow, unlearn):
+def test_a_retried_step_shows_its_newest_try(kubeflow, pipeline):
     run_id = kubeflow.add_run()
-    from tests.pipeline.cluster.kfp_stub import NOW
-
     second = api.V2beta1PipelineTaskDetail(
         display_name="unlearn", state="SUCCEEDED", start_time=NOW.replace(hour=13), end_time=NOW.replace(hour=14)
     )
     kubeflow.looks(run_id, ("SUCCEEDED", [second, task("unlearn", "FAILED", 9)]))
-    code, out, _ = unlearn("pipeline", "watch", run_id, "--host", kubeflow.url)
+    code, out, _ = pipeline("watch", run_id)
     assert code == 0
     assert "FAILED" not in out
 
 
-def test_a_failed_run_is_exit_code_1_with_the_step_and_the_reason(kubeflow, unlearn):
+def test_a_failed_run_is_exit_code_1_with_the_step_and_the_reason(kubeflow, pipeline):
     run_id = kubeflow.add_run(error=api.GoogleRpcStatus(code=13, message="OOMKilled\n(exit code 137)"))
     kubeflow.looks(run_id, ("FAILED", [task("split", "SUCCEEDED", 1), task("unlearn", "FAILED", 9)]))
-    code, out, err = unlearn("pipeline", "watch", run_id, "--host", kubeflow.url)
+    code, out, err = pipeline("watch", run_id)
     assert code == 1
     assert "ended as FAILED (failed: unlearn; OOMKilled (exit code 137))" in err
     assert "pipeline logs" in err
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("state", ["CANCELED"])
-def test_a_cancelled_run_is_exit_code_1(kubeflow, unlearn, state):
-    run_id = kubeflow.add_run(state=state)
-    code, _, err = unlearn("pipeline", "watch", run_id, "--host", kubeflow.url)
-    assert code == 1
-    assert f"ended as {state}" in err
+def test_a_cancelled_run_is_exit_code_1(kubeflow, pipeline):
+    one_line(pipeline("watch", kubeflow.add_run(state="CANCELED")), "ended as CANCELED")
 
 
-def test_watching_outlives_a_server_that_is_restarted(kubeflow, unlearn):
+def test_watching_outlives_a_server_that_is_restarted(kubeflow, pipeline):
     run_id = kubeflow.add_run()
     kubeflow.looks(run_id, ("RUNNING", []), ("SUCCEEDED", []))
-    original = kubeflow.get_run
-
-    def restarts_after(*arguments):
-        kubeflow.faults = [Reply(503, b"no healthy upstream", "text/plain")] * 3
-        kubeflow.get_run = original
-        return original(*arguments)
-
-    kubeflow.get_run = restarts_after
-    code, out, _ = unlearn("pipeline", "watch", run_id, "--every", "0.1", "--host", kubeflow.url)
+    away = [Reply(503, b"no healthy upstream", "text/plain")] * 3
+    kubeflow.before("get_run", lambda: kubeflow.faults.extend(away))
+    code, out, _ = pipeline("watch", run_id, "--every", "0.1")
     assert code == 0
     assert out.count("trying again") == 3
 
 
-def test_watching_a_server_that_stays_away_ends(kubeflow, unlearn):
+def test_watching_a_server_that_stays_away_ends(kubeflow, pipeline):
     run_id = kubeflow.add_run()
-    original = kubeflow.get_run
-
-    def goes_away(*arguments):
-        kubeflow.always = Reply(503, b"", "text/plain")
-        return original(*arguments)
-
-    kubeflow.get_run = goes_away
-    code, out, err = unlearn("pipeline", "watch", run_id, "--every", "0.1", "--host", kubeflow.url)
+    kubeflow.before("get_run", lambda: setattr(kubeflow, "always", Reply(503, b"", "text/plain")))
+    code, out, err = pipeline("watch", run_id, "--every", "0.1")
     assert code == 1
     assert "503" in err
     assert out.count("trying again") == 10
 
 
-def test_a_long_step_is_said_again_with_its_time(kubeflow):
-    from i2i_unlearn.pipeline.cluster.connect import Where, connect
-    from i2i_unlearn.pipeline.cluster.watch import watch
-
+def test_a_long_step_and_one_that_waits_for_its_pod_are_said_again(kubeflow):
     run_id = kubeflow.add_run()
-    running = ("RUNNING", [task("split", "SUCCEEDED", 1), task("unlearn", "RUNNING")])
-    kubeflow.looks(run_id, *[running] * 4, ("SUCCEEDED", [task("unlearn", "SUCCEEDED", 9)]))
+    done = task("split", "SUCCEEDED", 1)
+    waiting = ("RUNNING", [done, task("unlearn", "PENDING", begun=False)])
+    running = ("RUNNING", [done, task("unlearn", "RUNNING")])
+    kubeflow.looks(run_id, *[waiting] * 3, *[running] * 4, ("SUCCEEDED", [task("unlearn", "SUCCEEDED", 9)]))
     said = []
-    with connect(Where(host=kubeflow.url)) as api:
-        assert watch(api, run_id, said.append, 0.01, still_s=0) == ("SUCCEEDED", "")
-    assert len([line for line in said if line.startswith("RUNNING    unlearn")]) == 4
+    with connect(Where(host=kubeflow.url)) as there:
+        assert watch(there, run_id, said.append, 0.01, still_s=0) == ("SUCCEEDED", "")
+    assert said.count("PENDING    unlearn") == 3
+    assert len([line for line in said if line.startswith("RUNNING    unlearn")]) == 4  # with the time until now
     assert len([line for line in said if line.split()[:2] == ["SUCCEEDED", "split"]]) == 1
 
 
-def test_a_step_that_waits_for_its_pod_is_said_again(kubeflow):
-    from i2i_unlearn.pipeline.cluster.connect import Where, connect
-    from i2i_unlearn.pipeline.cluster.watch import watch
-
-    run_id = kubeflow.add_run()
-    waiting = ("RUNNING", [task("split", "SUCCEEDED", 1), task("unlearn", "PENDING", begun=False)])
-    kubeflow.looks(run_id, *[waiting] * 3, ("SUCCEEDED", [task("unlearn", "SUCCEEDED", 9)]))
-    said = []
-    with connect(Where(host=kubeflow.url)) as api:
-        watch(api, run_id, said.append, 0.01, still_s=0)
-    assert said.count("PENDING    unlearn") == 3
-
-
-def test_a_server_that_is_too_busy_is_asked_again(kubeflow, unlearn):
+@pytest.mark.parametrize("then", [Reply(429, {"message": "too many requests"}), Reply(503, {"message": "upgrade"})])
+def test_a_server_that_is_too_busy_and_then_perhaps_does_not_answer_is_asked_again(kubeflow, pipeline, then):
     run_id = kubeflow.add_run(state="SUCCEEDED")
-    kubeflow.faults = [Reply(429, {"message": "too many requests"})] * 2
-    code, out, _ = unlearn("pipeline", "watch", run_id, "--every", "0.1", "--host", kubeflow.url)
-    assert code == 0
-    assert out.count("trying again") == 2
-
-
-def test_a_server_that_was_too_busy_and_then_does_not_answer_is_asked_again(kubeflow, unlearn):
-    run_id = kubeflow.add_run(state="SUCCEEDED")
-    kubeflow.faults = [Reply(429, {"message": "too many requests"}), Reply(503, {"message": "upgrade"})]
-    code, out, _ = unlearn("pipeline", "watch", run_id, "--every", "0.1", "--host", kubeflow.url)
+    kubeflow.faults = [Reply(429, {"message": "too many requests"}), then]
+    code, out, _ = pipeline("watch", run_id, "--every", "0.1")
     assert code == 0
     assert out.count("trying again") == 2
 
@@ -176,24 +136,15 @@ def test_a_password_in_the_address_is_not_in_the_link(kubeflow, unlearn, monkeyp
     assert out.splitlines()[0] == f"{shown}/#/runs/details/{run_id}"
 
 
-def test_ctrl_c_leaves_the_run_running_and_says_so(kubeflow):
+def test_ctrl_c_leaves_the_run_running_and_says_so(kubeflow, process):
     run_id = kubeflow.add_run(state="RUNNING")
-    command = [sys.executable, "-m", "i2i_unlearn.cli.main", "pipeline", "watch", run_id, "--host", kubeflow.url]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("KF_")}
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    watching = process("watch", run_id)
     wait_for(lambda: kubeflow.requests, 60)
-    assert process.stdout.readline().strip().endswith(run_id)
-    assert "RUNNING" in process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert watching.stdout.readline().strip().endswith(run_id)
+    assert "RUNNING" in watching.stdout.readline()
+    watching.send_signal(signal.SIGINT)
+    _, err = watching.communicate(timeout=30)
+    assert watching.returncode == 130
     assert f"run {run_id} continues" in err
     assert "Traceback" not in err
     assert kubeflow.runs[0].state == "RUNNING"

@@ -95,6 +95,11 @@ class TrainerStub(KubernetesStub):
         condition = {"type": kind, "status": "True", "reason": "Test", "message": message}
         self.train_jobs[name]["status"] = {"conditions": [condition]}
 
+    def add_node(self, job: str, node: int, pod: str) -> None:
+        """The pod of a node, as Trainer names and labels it."""
+        labels = {"jobset.sigs.k8s.io/jobset-name": job, "batch.kubernetes.io/job-completion-index": str(node)}
+        self.pods.append(client.V1Pod(metadata=client.V1ObjectMeta(name=pod, namespace="team-a", labels=labels)))
+
     def _run(self, name: str, job: dict[str, Any]) -> None:
         trainer = job["spec"]["trainer"]
         with socket.socket() as free:
@@ -118,8 +123,7 @@ class TrainerStub(KubernetesStub):
                         stderr=subprocess.STDOUT,
                     )
                 )
-            labels = {"jobset.sigs.k8s.io/jobset-name": name, "batch.kubernetes.io/job-completion-index": str(node)}
-            self.pods.append(client.V1Pod(metadata=client.V1ObjectMeta(name=pod, namespace="team-a", labels=labels)))
+            self.add_node(name, node, pod)
         codes = [process.wait() for process in processes]
         if name in self.train_jobs:
             failed = any(codes)

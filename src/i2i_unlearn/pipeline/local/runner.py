@@ -81,12 +81,13 @@ def run_package(package: Path, params: Sequence[str], out: Path, containers: Con
     spec = read_package(package)
     arguments = parse_params(params, spec)
     require_kfp()
-    from kfp import components
+    from kfp import components, local
 
+    made: Any = contextlib.nullcontext(local.SubprocessRunner(use_venv=False))
     if containers:
-        containers = dataclasses.replace(containers, gpus=gpus_of(spec, arguments))
+        made = docker_runner(spec, dataclasses.replace(containers, gpus=gpus_of(spec, arguments)))
     pipeline = components.load_component_from_text(yaml.safe_dump(without_retries(spec)))
-    with _runner(spec, containers) as runner:
+    with made as runner:
         folder = _new_folder(out)
         if containers:
             hand_over(folder, runner)
@@ -109,18 +110,6 @@ def _run(pipeline: Callable[..., Any], arguments: Mapping[str, Any], runner: Any
                 pipeline(**arguments)
         except RuntimeError:  # kfp raises nothing finer for a failed step
             raise run_log.reason(log) from None
-
-
-@contextlib.contextmanager
-def _runner(spec: Mapping[str, Any], containers: Containers | None) -> Iterator[Any]:
-    """What kfp.local runs the steps with."""
-    from kfp import local
-
-    if containers is None:
-        yield local.SubprocessRunner(use_venv=False)
-    else:
-        with docker_runner(spec, containers) as runner:
-            yield runner
 
 
 @contextlib.contextmanager
