@@ -188,7 +188,7 @@ class UnlearnConfig(SharedTrainingConfig):
     alpha: NonNegative
     """Weight of the forget term (dimensionless; the retain term weighs 1)."""
     epsilon: Fraction
-    """epsilon_constraint: allowed forget term, between its minimum (0) and the original's value (1)."""
+    """epsilon_constraint: allowed forget term, on a scale from its minimum (0) to the original's value (1)."""
     first_phase: OpenFraction
     """Two-phase objectives: share of the steps that belong to the first phase."""
     timestep_emphasis: NonNegative
