@@ -78,6 +78,6 @@ def test_it_tells_what_was_forgotten_the_verdict_the_version_and_the_report(scre
     assert "PASSED forgotten (4 of 4 lines)." in lines
     assert sum(line.startswith(("PASSED", "FAILED", "UNDECIDED")) for line in lines) == 1
     text = " ".join(line.strip() for line in lines)
-    assert "as_unseen: failed; it asks that forget images are completed as if never seen" in text
-    assert text.count("Preset as-unseen trains for that.") == 1
+    assert "Other policies: as_unseen failed, as_unseen_audited failed. as_unseen asks that forget images" in text
+    assert text.count("as if never seen; preset as-unseen trains for that.") == 1
     assert lines[-2:] == [*VERSION, "Report: artifacts/evaluation/report.html"]

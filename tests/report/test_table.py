@@ -19,8 +19,8 @@ def test_three_sets_of_three_models_and_one_verdict(made):
 
 def test_another_policy_says_what_it_asks_and_which_preset_trains_for_it(made):
     text = " ".join(" ".join(lines(made)).split())
-    assert "as_unseen: failed; it asks that forget images are completed as if never seen." in text
-    assert text.count("Preset as-unseen trains for that.") == 1
+    assert "Other policies: as_unseen failed. as_unseen asks that forget images are completed as if never seen" in text
+    assert text.count("; preset as-unseen trains for that.") == 1
 
 
 def test_a_failed_verdict_names_the_lines(made):

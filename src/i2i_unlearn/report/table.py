@@ -1,4 +1,4 @@
-"""What a finished run shows on a terminal of 80 columns: three models in a table, one verdict, other policies below."""
+"""What a finished run shows on a terminal of 80 columns: a table of three models, one verdict, the other policies."""
 
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -19,15 +19,9 @@ def summary_lines(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> It
     yield ""
     yield from _scores(metrics["scores"]).splitlines()
     yield ""
-    deciding, presets = verdicts["deciding"], set()
+    deciding = verdicts["deciding"]
     yield from _wrapped(_verdict(deciding, verdicts["verdicts"][deciding]))
-    for name, verdict in verdicts["verdicts"].items():
-        if name != deciding:
-            outcome, preset = verdict["outcome"], verdict["preset"]
-            helps = preset and preset not in presets and outcome != "pass"
-            trains = f" Preset {preset} trains for that." if helps else ""
-            yield from _wrapped(f"{name}: {OUTCOMES[outcome].lower()}; it asks that {verdict['asks']}.{trains}")
-            presets.add(preset)
+    yield from _wrapped(_others({name: one for name, one in verdicts["verdicts"].items() if name != deciding}))
 
 
 def _scores(scores: Mapping[str, Any]) -> str:
@@ -54,6 +48,18 @@ def _verdict(name: str, verdict: Mapping[str, Any]) -> str:
     unjudged = f"; not judged without a retrained model: {left_out}" if left_out else ""
     not_passed = f" Not passed: {', '.join(missed)}." if missed else ""
     return f"{OUTCOMES[verdict['outcome']].upper()} {name} ({passed}{unjudged}).{not_passed}"
+
+
+def _others(verdicts: Mapping[str, Any]) -> str:
+    """One sentence on all other policies, and one on the first that failed and has a preset; the report says more."""
+    if not verdicts:
+        return ""
+    outcomes = ", ".join(f"{name} {OUTCOMES[one['outcome']].lower()}" for name, one in verdicts.items())
+    helped = next((n for n, one in verdicts.items() if one["preset"] and one["outcome"] != "pass"), None)
+    if helped is None:
+        return f"Other policies: {outcomes}."
+    asks, preset = verdicts[helped]["asks"].partition(",")[0], verdicts[helped]["preset"]
+    return f"Other policies: {outcomes}. {helped} asks that {asks}; preset {preset} trains for that."
 
 
 def _wrapped(text: str) -> list[str]:
