@@ -1,12 +1,12 @@
-"""Time and memory that a training run will take: arithmetic on counted operations and on speeds that were measured.
+"""Time and memory that a training run will take, from counted operations and measured speeds.
 
     images seen   = num_steps * batch_size * sets
     operations    = images seen * operations of one image, forward and backward
     time          = operations / speed, between the two speeds of `Device`
     memory        = weights (student, teacher) + gradients + Adam's two moments + what is kept for the way back + caches
 
-Operations and kept memory are counted while a model passes two images; nothing is timed. Loading images, starting,
-checkpoints and evaluation come on top. An estimate: a factor of two either way is usual.
+Operations and kept memory are counted while a model processes two images; nothing is timed. Loading images, starting,
+checkpoints and evaluation come on top. The estimate is usually within a factor of two.
 """
 
 import re
@@ -35,7 +35,7 @@ GIB = 2**30
 NUM = 2
 """Images passed to count. One alone would take other paths through some layers."""
 UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-"""Of Kubernetes' quantities."""
+"""Suffixes of Kubernetes' quantities."""
 _FIELD = re.compile(r"\{\{\$\.inputs\.parameters\['pipelinechannel--(\w+)'\]\}\}")
 """A field of the run form, where a compiled package hands it to a step."""
 
@@ -62,9 +62,9 @@ class Device:
 
     name: str
     slow: float
-    """Operations a second: of small models, or of much waiting."""
+    """Operations per second with small models, or with much waiting."""
     fast: float
-    """Operations a second: of large ones."""
+    """Operations per second with large models."""
     base_bytes: float
     """Of the process, before it holds a model."""
     source: str
@@ -98,9 +98,9 @@ class Training:
     num_models: int
     """Copies of all weights: student and teacher, or the model and its moving average."""
     cache_bytes: int = 0
-    """Most that is kept of the teacher's embeddings."""
+    """Maximum size of the cache of the teacher's embeddings."""
     num_processes: int = 1
-    """Which share each batch evenly, each on a device of its own with all weights."""
+    """They share each batch evenly; each has a device of its own and all weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ class Estimate:
     images_seen: int
     flops: float
     seconds: tuple[float, float]
-    """At the fast and at the slow speed; what processes tell each other is left out."""
+    """At the fast and at the slow speed, without communication between processes."""
     weight_bytes: float
     training_bytes: float
     """Gradients and Adam's moments."""
@@ -299,7 +299,7 @@ def _device(cluster: Mapping[str, Any], accelerator_count: str) -> Device:
 
 
 def quantity(text: str) -> float | None:
-    """Bytes of a quantity of Kubernetes such as 4Gi; None if it is none."""
+    """Bytes of a Kubernetes quantity such as 4Gi; None if it is not one."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([kMGT]?i?)", text.strip())
     return float(found[1]) * UNITS[found[2]] if found and found[2] in UNITS else None
 
@@ -310,7 +310,7 @@ def _model(named: str, params: Mapping[str, Any] | None) -> tuple[Any, str]:
         return load_architecture(named, generator=generator), named
     if params is None:
         raise UserError(
-            f"--estimate: {named} is no model directory here, and there is no params.yaml whose section pretrain "
+            f"--estimate: {named} is not a model directory here, and there is no params.yaml whose section pretrain "
             "describes one; run this in the project's folder, or name a directory with --param model=FOLDER"
         )
     recipe = params["pretrain"]

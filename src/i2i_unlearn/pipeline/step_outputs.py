@@ -1,4 +1,4 @@
-"""What a component needs besides its stage: results for the Kubeflow UI, the address of MLflow. Imports no kfp."""
+"""What components need in addition to stages: results for the Kubeflow UI, the address of MLflow. Imports no kfp."""
 
 import math
 import os
@@ -129,7 +129,7 @@ def flat_audits(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 MEMBERS, OTHERS = "forget images", "images never trained on"
 _MOST_POINTS = 200
-"""Of a ROC curve: metadata is no place for more."""
+"""Of a ROC curve; metadata should not hold more."""
 
 
 def show_membership(metrics: Mapping[str, Any], model: str, shown: OutputClassification) -> None:

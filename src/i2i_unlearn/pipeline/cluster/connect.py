@@ -21,7 +21,7 @@ from i2i_unlearn.support.errors import UserError
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 """Where Kubeflow's own manifests put the API, as seen from a pod."""
 TOKEN = "KF_PIPELINES_TOKEN"
-"""Environment variable with the token itself. There is no option for it: others see a command line."""
+"""Environment variable with the token itself. It is not an option, since other users can see a command line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +31,14 @@ class Where:
     host: str = ""
     """Address of the API; empty inside a cluster: Kubeflow's usual one."""
     namespace: str = ""
-    """Of the user (profile); empty where Kubeflow does not keep users apart."""
+    """Namespace of the user (profile); empty where Kubeflow does not separate users."""
     token_file: Path | None = None
-    """Read again for every request, since a kubelet renews it. None: the variable TOKEN, or a pod's own token."""
+    """Read again for every request, since the kubelet renews it. None: the variable TOKEN, or the pod's own token."""
     ca_file: Path | None = None
-    """The authority (PEM) that signed the server's certificate; None: the well-known ones."""
+    """Certificate (PEM) of the authority that signed the server's; None: the well-known authorities."""
     verify_tls: bool = True
     timeout_s: float = 30.0
-    """How long an answer may take."""
+    """Maximum time to wait for an answer, in seconds."""
 
 
 class _Client(kfp.Client):  # type: ignore[misc]  # untyped
@@ -71,7 +71,7 @@ class Pipelines:
         return f"{self.pages}/#/recurringrun/details/{recurring_id}"
 
     def health(self) -> Any:
-        """What the API says of itself."""
+        """What the API reports about itself."""
         return self.client._healthz_api.healthz_service_get_healthz()
 
 

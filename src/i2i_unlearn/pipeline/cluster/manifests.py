@@ -19,10 +19,10 @@ def write_manifests(
 ) -> tuple[str, str]:
     """Write a Pipeline and a PipelineVersion for a compiled package; return their names.
 
-    The version's name, unless given, ends with the package's digest: Kubernetes lets nobody change a version.
+    The version's name, unless given, ends with the package's digest: a version cannot be changed afterwards.
 
     Raises:
-        UserError: the package is none, or a name is none that Kubernetes takes.
+        UserError: the package is not valid, or Kubernetes would refuse a name.
     """
     spec = read_package(package)
     shown = spec["pipelineInfo"]["name"]

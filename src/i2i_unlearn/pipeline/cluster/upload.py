@@ -13,21 +13,21 @@ from i2i_unlearn.pipeline.local.runner import read_package
 
 @dataclass(frozen=True)
 class Uploaded:
-    """Where it lies now."""
+    """Where the package is now."""
 
     pipeline: str
     version: str
     pipeline_id: str
     version_id: str
     was_there: bool
-    """The same version had been uploaded before, and nothing was done."""
+    """The same version was already there, and nothing was done."""
 
 
 def upload(api: Pipelines, package: Path, *, name: str = "", version: str = "", description: str = "") -> Uploaded:
     """Upload; without a `version`, it is named after the file's digest, so that the same file is one version.
 
     Raises:
-        UserError: the package is none, the API cannot be reached or refuses, or another file has that version's name.
+        UserError: the package is not valid, the API cannot be reached or refuses, or that version is another file.
     """
     spec = read_package(package)
     name = name or spec["pipelineInfo"]["name"]

@@ -42,7 +42,7 @@ class Containers:
     mounts: tuple[Path, ...] = ()
     """What the steps read outside the current folder; they see it under the same path and cannot change it."""
     gpus: int = 0
-    """How many each step gets."""
+    """Number per step."""
 
 
 @contextlib.contextmanager
@@ -50,8 +50,8 @@ def docker_runner(spec: Mapping[str, Any], settings: Containers) -> Iterator[Any
     """kfp.local's DockerRunner for the package `spec`; no container outlives it.
 
     Raises:
-        UserError: there is no Docker, the image is not there, the current folder belongs to root, or Docker has not
-            as many GPUs; also where Docker refuses a container of the run.
+        UserError: there is no Docker, the image is not there, the current folder belongs to root, or Docker does
+            not have as many GPUs; also if Docker refuses a container of the run.
     """
     try:
         import docker
@@ -152,7 +152,7 @@ def _user(home: Path) -> tuple[int, int]:
 
 
 def _mounts(home: Path, settings: Containers) -> Iterator[tuple[str, str, bool]]:
-    """Where it is seen, what it is, and whether it is read-only."""
+    """The path inside, the path outside, and whether it is read-only."""
     for place in OF_THE_IMAGE:
         if home == place or home in place.parents:
             raise UserError(

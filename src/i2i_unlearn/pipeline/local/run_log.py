@@ -1,4 +1,4 @@
-"""What a local run prints: everything into a file, a line a step onto the terminal. Imports no kfp.
+"""The output of a local run: everything goes to a file, one line per step to the terminal. Imports no kfp.
 
 kfp.local has no hooks: it prints what the steps print, each line indented, and between them log lines of its own.
 """
@@ -22,7 +22,7 @@ _KEPT_LINES = 1000  # of one step, to find its last traceback in
 
 
 class RunLog:
-    """Stands in for stdout while kfp.local runs; remembers the end of the first step that stopped."""
+    """Replaces stdout while kfp.local runs; remembers the last lines of the first step that stopped."""
 
     def __init__(self, file: TextIO, terminal: TextIO) -> None:
         self.file = file
@@ -34,7 +34,7 @@ class RunLog:
         self._stopped: tuple[str, list[str]] | None = None
 
     def write(self, text: str) -> int:
-        """Log `text`, and show of the lines that it completes those that are for the terminal."""
+        """Log `text`; of the lines that it completes, show those that are meant for the terminal."""
         with self._lock:
             self.file.write(text)
             *lines, self._unfinished = (self._unfinished + text).split("\n")
@@ -43,7 +43,7 @@ class RunLog:
         return len(text)
 
     def flush(self) -> None:
-        """Bring what was written to the log."""
+        """Write what is buffered to the log."""
         self.file.flush()
 
     def say(self, line: str) -> None:

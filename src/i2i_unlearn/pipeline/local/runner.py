@@ -1,10 +1,10 @@
 """Compiles the pipelines, and runs a compiled pipeline on this machine.
 
 kfp.local 2.17 runs the whole package: exit handler, conditions, loops and what is collected of them, nested DAGs,
-artifacts with metadata. Of a loop, two items run side by side, and after one has failed the others are finished first.
+artifacts with metadata. Two items of a loop run in parallel, and after one has failed the others are finished first.
 What a package says about pods (memory, volumes, secrets; image and accelerators, unless the steps run in containers)
 has no meaning here and is ignored.
-Retries are taken out: a failure on one machine is no evicted pod and would only come again after the back-off.
+Retries are removed: a failure on one machine is not an evicted pod and would only happen again after the back-off.
 """
 
 import builtins
@@ -45,7 +45,7 @@ def compile_pipeline(out: Path, folder: Path, name: str = "unlearning") -> None:
     """Compile pipelines/NAME.py of the checkout `folder`, with its params.yaml and policies, to `out`.
 
     Raises:
-        UserError: `folder` is no checkout of this project, or kfp is not installed.
+        UserError: `folder` is not a checkout of this project, or kfp is not installed.
     """
     if not (folder / f"pipelines/{name}.py").is_file() or not (folder / "components").is_dir():
         raise UserError(f"{folder}: no pipelines/{name}.py and components/ here; run this from the project's folder")
@@ -65,7 +65,7 @@ def run_package(package: Path, params: Sequence[str], out: Path, containers: Con
     """Run every step of a compiled pipeline in a process of its own; return the folder that holds the steps' outputs.
 
     All that the steps print goes to log.txt in the run's folder; stderr gets its path, a line when a step starts and
-    when it ends, and how far the long ones are.
+    when it ends, and the progress of the long ones.
 
     Args:
         package: The compiled YAML; nothing else of the project is read.
@@ -148,7 +148,7 @@ def read_package(package: Path) -> dict[str, Any]:
     """The pipeline spec of a compiled package (its first YAML document).
 
     Raises:
-        UserError: the file is missing or is no compiled pipeline.
+        UserError: the file is missing or is not a compiled pipeline.
     """
     try:
         spec = next(yaml.safe_load_all(package.read_text()), None)
