@@ -17,10 +17,7 @@ def test_interval_over_three_seeds_by_hand():
     assert found.mean == 2.0
     assert found.half == pytest.approx(4.3027 / np.sqrt(3), abs=1e-4)
     assert found.num == 3
-
-
-def test_one_seed_has_no_interval():
-    assert over_seeds([5.0]) == Interval(5.0, None, None, 1)
+    assert over_seeds([5.0]) == Interval(5.0, None, None, 1)  # one seed has no interval
 
 
 def test_difference_of_two_means_is_welchs():
@@ -38,10 +35,7 @@ def test_against_one_model_only_ones_own_seeds_vary():
 def test_auc_by_hand():
     # pairs (member, other): 1<2 yes, 1<3 yes, 2=2 half, 2<3 yes: 3.5 of 4
     assert auc(np.array([1.0, 2.0]), np.array([2.0, 3.0])) == 3.5 / 4
-
-
-def test_a_member_with_the_smaller_loss_gives_an_auc_of_one():
-    assert auc(np.array([0.0, 0.1]), np.array([0.2, 0.3])) == 1.0
+    assert auc(np.array([0.0, 0.1]), np.array([0.2, 0.3])) == 1.0  # the member has the smaller loss
 
 
 def test_the_bootstrap_of_the_auc_contains_it_and_narrows_with_images():
@@ -60,7 +54,6 @@ def test_what_all_seeds_have_in_common_cancels_in_the_difference_of_aucs():
 
 
 def test_the_difference_of_aucs_spreads_with_the_seeds():
-    rng = np.random.default_rng(0)
     others = np.zeros((3, 100))
     steady = (np.full((3, 100), 0.5), others)
     # Each seed's members have all the same loss: AUC 0, 1/2 and 1, whatever images are drawn.
@@ -69,26 +62,21 @@ def test_the_difference_of_aucs_spreads_with_the_seeds():
     assert found.mean == 0.5
     # Deviation of the seeds 1/2, of their mean .5 / sqrt(3) = .289, 1.96 of them .57; three seeds give a coarse number.
     assert 0.4 < found.half < 0.72
-    del rng
 
 
-def test_forget_score_at_equal_damage_by_hand():
-    # between (.05, 9) and (.25, 8) the damage .1 lies at a quarter: 8.75
-    assert crossing([0.05, 0.25, 0.5], [9.0, 8.0, 7.5], 0.1) == pytest.approx(8.75)
-
-
-def test_nothing_is_extrapolated():
-    assert crossing([0.05, 0.25], [9.0, 8.0], 0.3) is None
-    assert crossing([0.2, 0.25], [9.0, 8.0], 0.1) is None
-
-
-def test_of_several_crossings_the_one_that_forgets_most_counts():
-    # the dial passes .1 upward at 8.5 and downward at 7.5
-    assert crossing([0.0, 0.2, 0.0], [9.0, 8.0, 7.0], 0.1) == pytest.approx(7.5)
-
-
-def test_a_setting_exactly_at_the_damage_is_taken():
-    assert crossing([0.1, 0.3], [9.0, 8.0], 0.1) == 9.0
+@pytest.mark.parametrize(
+    ("damages", "scores", "damage", "expected"),
+    [
+        ([0.05, 0.25, 0.5], [9.0, 8.0, 7.5], 0.1, 8.75),  # a quarter of the way from (.05, 9) to (.25, 8)
+        ([0.05, 0.25], [9.0, 8.0], 0.3, None),  # nothing is extrapolated
+        ([0.2, 0.25], [9.0, 8.0], 0.1, None),
+        ([0.0, 0.2, 0.0], [9.0, 8.0, 7.0], 0.1, 7.5),  # passes .1 upward at 8.5, downward at 7.5: it forgets more
+        ([0.1, 0.3], [9.0, 8.0], 0.1, 9.0),  # a setting exactly at the damage is taken
+    ],
+)
+def test_forget_score_at_equal_damage_by_hand(damages, scores, damage, expected):
+    found = crossing(damages, scores, damage)
+    assert found == (expected if expected is None else pytest.approx(expected))
 
 
 @pytest.mark.parametrize("num", [20, 200])
@@ -97,11 +85,8 @@ def test_the_quick_frechet_distance_is_the_products(num):
     original = rng.normal(0, 1, (num, 40)) @ rng.normal(0, 1, (40, 40))
     completed = original * 0.9 + rng.normal(0.2, 0.5, (num, 40))
     assert frechet(original, completed) == pytest.approx(frechet_distance(original, completed), rel=1e-4)
-
-
-def test_the_frechet_distance_of_a_set_to_itself_is_zero():
-    features = np.random.default_rng(0).normal(0, 1, (30, 50))
-    assert frechet(features, features) == pytest.approx(0, abs=1e-9)
+    same = rng.normal(0, 1, (30, 50))
+    assert frechet(same, same) == pytest.approx(0, abs=1e-9)
 
 
 def test_classifier_score_of_one_class_is_one_and_of_sure_different_classes_their_number():

@@ -3,12 +3,9 @@ import pytest
 import torch
 
 from i2i_unlearn.method.noise import fit_noise
+from tests.models.samples import generator
 
 DRAWS = 20000
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")

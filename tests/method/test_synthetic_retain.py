@@ -1,18 +1,14 @@
 """Proxy and synthetic retain images through the stage: what is read, what is forgotten, what is kept."""
 
 import pytest
-import torch
+from typer.testing import CliRunner
 
 from i2i_unlearn.cli.data import app
-from i2i_unlearn.data.images.reading import load_pixels
-from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.method.objectives import OBJECTIVES
-from i2i_unlearn.models import load_model
-from i2i_unlearn.models.operators import make_operator
-from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.stages import unlearn
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_file
+from tests.support.measured import error_growth
 
 READ = ("forget", "unseen_target")
 """Roles that an objective may need besides retain images."""
@@ -26,14 +22,10 @@ def splits(taught, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def stored(taught, tmp_path_factory):
+def stored(taught, params_written, tmp_path_factory):
     """Class prototypes, made while all images were there."""
-    from typer.testing import CliRunner
-
     folder = tmp_path_factory.mktemp("prototypes")
-    import yaml
-
-    (folder / "params.yaml").write_text(yaml.safe_dump(taught.params()))
+    params_written(folder, taught)
     words = ["--images", taught.images, "--teacher", taught.teacher, "--params", folder / "params.yaml"]
     result = CliRunner().invoke(app, ["prototypes", "--out", str(folder / "p.safetensors"), *map(str, words)])
     assert result.exit_code == 0, result.output
@@ -44,15 +36,6 @@ def stored(taught, tmp_path_factory):
 def unlearn_on(project, images, splits, out, **changes):
     summary = unlearn.run(images, splits, project.teacher, out, project.config("unlearn", num_steps=4, **changes))
     return (out / "model/model.safetensors").read_bytes(), summary
-
-
-def hole_error(project, model, *roles):
-    rows = read_manifest(project.splits / "manifest.parquet").of(*roles)
-    images = to_float(load_pixels(project.images, rows, image_size=(16, 16), num_channels=1, description=""))
-    visible = make_operator("center_hole", 0.75, 4).draw(len(images), 16, 16, torch.Generator())
-    with torch.no_grad():
-        completed = load_model(model).complete(images, visible, generator=None)
-    return float((completed - images)[~visible.unsqueeze(1)].square().mean())
 
 
 # --- proxy images ---
@@ -125,10 +108,7 @@ def test_it_forgets_more_than_it_harms_the_rest(taught, splits, tmp_path, source
     taught.unlearn(
         tmp_path / "out", splits=splits, synthetic_ratio=1.0, synthetic_from=source, synthetic_images=128, num_steps=60
     )
-    increase = {
-        role: hole_error(taught, tmp_path / "out/model", role) / hole_error(taught, taught.teacher, role)
-        for role in ("forget", "retain", "forget_holdout", "retain_holdout")
-    }
+    increase = error_growth(taught, tmp_path / "out/model")
     assert increase["forget"] > 1.3 * increase["retain"]
     assert increase["forget_holdout"] > increase["retain_holdout"]
 

@@ -1,4 +1,3 @@
-import json
 import math
 
 import pytest
@@ -15,32 +14,15 @@ from i2i_unlearn.models.diffusion.schedule import (
     level_at,
     what_to_predict,
 )
-from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.support.errors import UserError
-
-TINY = {
-    **{"block_out_channels": [8, 16], "norm_num_groups": 4, "attention_head_dim": 8},
-    **{"num_train_timesteps": 20, "sampling_steps": 4},
-}
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from tests.models.samples import DIFFUSION, completed, edit_json, generator, masks, some_images
 
 
 def make(seed=0, *, image_size=8, num_channels=1, **architecture):
     """A tiny model with random weights."""
     return DiffusionInpainter.create(
-        {**TINY, **architecture}, image_size=image_size, num_channels=num_channels, generator=generator(seed)
+        {**DIFFUSION, **architecture}, image_size=image_size, num_channels=num_channels, generator=generator(seed)
     ).eval()
-
-
-def some_images(num, channels=1, size=8, seed=5):
-    return torch.rand(num, channels, size, size, generator=generator(seed)) * 2 - 1
-
-
-def masks(name, num, size=8):
-    return make_operator(name, 0.75, 2).draw(num, size, size, generator(1))
 
 
 VARIANTS = [
@@ -49,16 +31,6 @@ VARIANTS = [
     {"conditioning": "noise_level", "hidden_as": "noise", "prediction_type": "epsilon", "sampler": "ancestral"},
     {"attention_levels": [0], "layers_per_block": 2, "beta_schedule": "linear", "num_channels": 3},
 ]
-
-
-# --- laws ---
-
-
-def test_another_generator_gives_another_completion():
-    model, images, visible = make(), some_images(2), masks("center_hole", 2)
-    with torch.no_grad():
-        one, other = (model.complete(images, visible, generator=generator(seed)) for seed in (1, 2))
-    assert not one.equal(other)
 
 
 # --- both halves ---
@@ -88,7 +60,7 @@ def test_encoder_decoder_and_time_embedding_are_all_of_the_unet():
 
 
 def test_the_condition_comes_first_and_the_noisy_image_is_clean_where_visible():
-    model, images, visible = make(), some_images(2), masks("center_hole", 2)
+    model, images, visible = make(), some_images(2, size=8), masks("center_hole", 2, size=8)
     seen = []
     model.unet.conv_in.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     time, noise = torch.tensor([19.0, 5.0]), torch.randn(2, 1, 8, 8, generator=generator(3))
@@ -104,7 +76,7 @@ def test_the_condition_comes_first_and_the_noisy_image_is_clean_where_visible():
 
 
 def test_palettes_condition_shows_noise_where_pixels_are_hidden():
-    model, images, visible = make(hidden_as="noise"), some_images(2), masks("center_hole", 2)
+    model, images, visible = make(hidden_as="noise"), some_images(2, size=8), masks("center_hole", 2, size=8)
     time, noise, fill = model.draw(2, generator(1))
     seen = []
     model.unet.conv_in.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -115,7 +87,7 @@ def test_palettes_condition_shows_noise_where_pixels_are_hidden():
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_a_perfect_prediction_decodes_to_the_image(prediction, monkeypatch):
-    model, images, visible = make(prediction_type=prediction), some_images(3), masks("center_hole", 3)
+    model, images, visible = make(prediction_type=prediction), some_images(3, size=8), masks("center_hole", 3, size=8)
     time, noise = torch.tensor([0.0, 8.0, 15.0]), torch.randn(3, 1, 8, 8, generator=generator())
     level = level_at(model.levels_N, time)
     perfect = what_to_predict(images, noise, level, prediction)
@@ -130,7 +102,7 @@ def test_a_perfect_prediction_decodes_to_the_image(prediction, monkeypatch):
 
 def test_the_loss_is_the_mean_over_hidden_pixels_of_the_error_of_v():
     # A U-Net that predicts nothing: the loss is the mean of v^2 = (sqrt(level) noise - sqrt(1 - level) x)^2.
-    model, images = make(), some_images(2)
+    model, images = make(), some_images(2, size=8)
     with torch.no_grad():
         model.unet.conv_out.weight.zero_()
         model.unet.conv_out.bias.zero_()
@@ -146,8 +118,8 @@ def test_the_loss_is_the_mean_over_hidden_pixels_of_the_error_of_v():
 
 
 def test_another_truth_stands_in_the_hole_and_nowhere_else():
-    model, images, visible = make(), some_images(2), masks("center_hole", 2)
-    truth = some_images(2, seed=9)
+    model, images, visible = make(), some_images(2, size=8), masks("center_hole", 2, size=8)
+    truth = some_images(2, seed=9, size=8)
     inside = torch.where(visible.unsqueeze(1), images, truth)
     with torch.no_grad():
         given = model.training_loss(images, visible, generator=generator(), truth_BCHW=truth)
@@ -162,7 +134,7 @@ def test_another_truth_stands_in_the_hole_and_nowhere_else():
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_formulas_are_the_librarys(prediction):
     scheduler = DDPMScheduler(20, beta_schedule="squaredcos_cap_v2", prediction_type=prediction, clip_sample=False)
-    clean, noise = some_images(3), torch.randn(3, 1, 8, 8, generator=generator())
+    clean, noise = some_images(3, size=8), torch.randn(3, 1, 8, 8, generator=generator())
     time = torch.tensor([0, 9, 17])
     level = level_at(scheduler.alphas_cumprod, time.float())
     noisy, target = add_noise(clean, noise, level), what_to_predict(clean, noise, level, prediction)
@@ -200,7 +172,11 @@ def test_continuous_times_stay_where_palettes_do():
 
 def test_a_perfect_model_samples_the_image(monkeypatch):
     # The model knows x: whatever the steps, ddim ends there.
-    model, images, visible = make(num_train_timesteps=100, sampling_steps=10), some_images(2), masks("half_left", 2)
+    model, images, visible = (
+        make(num_train_timesteps=100, sampling_steps=10),
+        some_images(2, size=8),
+        masks("half_left", 2, size=8),
+    )
 
     def perfect(condition, noisy, time):
         level = model.scheduler.alphas_cumprod[int(time)]
@@ -219,7 +195,7 @@ def test_the_forget_term_does_not_vanish_where_sampling_starts():
     # Outside the hole the noisy image is clean and the condition stands beside it: what E is told of the image does
     # not fade with the level. The level itself does: below 0.01 (amplitude 0.1) for the first times of sampling.
     model = make(num_train_timesteps=100, beta_schedule="linear", beta_start=0.001, beta_end=0.2)
-    images, visible = some_images(8), masks("center_hole", 8)
+    images, visible = some_images(8, size=8), masks("center_hole", 8, size=8)
     noise_image = torch.randn(8, 1, 8, 8, generator=generator(7))
     teacher = make(num_train_timesteps=100, beta_schedule="linear", beta_start=0.001, beta_end=0.2)
     norms = {}
@@ -267,9 +243,8 @@ def test_another_schedule_to_sample_with_is_kept(tmp_path):
     other = DDPMScheduler(8, beta_start=0.001, beta_end=0.6)
     both = DiffusionInpainter(model.unet, model.scheduler, model.settings, other).eval()
     both.save(tmp_path / "model")
-    again, images, visible = load_model(tmp_path / "model"), some_images(2), masks("center_hole", 2)
-    with torch.no_grad():
-        one, same, single = (each.complete(images, visible, generator=generator()) for each in (both, again, model))
+    again, images, visible = load_model(tmp_path / "model"), some_images(2, size=8), masks("center_hole", 2, size=8)
+    one, same, single = (completed(each, images, visible) for each in (both, again, model))
     assert one.equal(same)
     assert not one.equal(single)
 
@@ -278,10 +253,6 @@ def test_another_schedule_to_sample_with_is_kept(tmp_path):
 def saved(tmp_path):
     make().save(tmp_path / "model")
     return tmp_path / "model"
-
-
-def edit(path, **changes):
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 @pytest.mark.parametrize(
@@ -304,7 +275,7 @@ def edit(path, **changes):
     ],
 )
 def test_a_fault_in_a_directory_is_one_line(saved, file, changes, message):
-    edit(saved / file, **changes)
+    edit_json(saved / file, **changes)
     with pytest.raises(UserError, match=message) as told:
         load_model(saved)
     assert "\n" not in str(told.value)

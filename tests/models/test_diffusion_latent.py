@@ -3,18 +3,14 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from i2i_unlearn.models import load_architecture, load_model
 from i2i_unlearn.models.diffusion.latent import AutoencoderKL, LatentInpainter, UNet2DConditionModel
 from i2i_unlearn.models.diffusion.schedule import DDIMScheduler
-from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.support.errors import UserError
 from tests.models.latent_directory import write_latent_directory
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from tests.models.samples import edit_json, edit_tensors, generator, masks, some_images
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +29,6 @@ def copied(directory, tmp_path):
     return shutil.copytree(directory, tmp_path / "copied")
 
 
-def some_images(num, seed=1):
-    return torch.rand(num, 3, 32, 32, generator=generator(seed)) * 2 - 1
-
-
-def hole(num):
-    return make_operator("center_hole", 0.75, 4).draw(num, 32, 32, generator())
-
-
 def test_a_plain_diffusers_directory_is_recognised(model):
     assert isinstance(model, LatentInpainter)
     assert (model.image_size, model.num_channels) == ((32, 32), 3)
@@ -55,7 +43,7 @@ def test_a_completion_is_that_of_diffusers_own_pipeline(model, directory):
         model.vae, None, None, model.unet, scheduler, None, None, requires_safety_checker=False
     )
     pipeline.set_progress_bar_config(disable=True)
-    images, visible = some_images(2), hole(2)
+    images, visible = some_images(2, channels=3, size=32), masks("center_hole", 2, size=32)
     with torch.no_grad():
         ours = model.complete(images, visible, generator=generator(7))
         seeds = torch.randint(2**63 - 1, (2,), generator=generator(7)).tolist()
@@ -90,7 +78,7 @@ def test_both_halves_of_the_unet_make_the_whole(model):
 
 
 def test_the_loss_is_the_noise_error_over_the_cells_with_a_hidden_pixel(model):
-    images, visible = some_images(2), torch.ones(2, 32, 32, dtype=torch.bool)
+    images, visible = some_images(2, channels=3, size=32), torch.ones(2, 32, 32, dtype=torch.bool)
     visible[0, 8:16, 8:12] = False  # 4 x 2 cells
     visible[1, 4, 5] = False  # one pixel: one cell
     time, noise = model.draw(2, generator(3))
@@ -133,34 +121,34 @@ def test_the_reference_keeps_vae_and_prompt_and_nothing_of_the_unet(model, direc
     assert not fresh["unet.conv_in.weight"].equal(model.unet.conv_in.weight)
 
 
-def test_a_directory_without_the_prompt_is_told_how_to_make_it(copied):
-    (copied / "empty_prompt.safetensors").unlink()
-    with pytest.raises(UserError, match=r"no empty_prompt\.safetensors in it.*text_encoder\(tokenizer\(''"):
-        load_model(copied)
+def four_channels(folder):
+    edit_json(folder / "unet/config.json", in_channels=4)
+    edit_tensors(folder / UNET, lambda tensors: tensors.update({"conv_in.weight": tensors["conv_in.weight"][:, :4]}))
 
 
-def test_a_prompt_of_another_size_is_refused(copied):
-    save_file({"prompt_embeds": torch.zeros(1, 5, 8)}, copied / "empty_prompt.safetensors")
-    with pytest.raises(UserError, match=r"size 8, but the U-Net's cross_attention_dim is 12"):
-        load_model(copied)
+UNET, VAE = (f"{part}/diffusion_pytorch_model.safetensors" for part in ("unet", "vae"))
+PROMPT = "empty_prompt.safetensors"
 
 
-def test_a_unet_that_was_not_made_for_inpainting_is_refused(copied):
-    path = copied / "unet/config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "in_channels": 4}))
-    weights = copied / "unet/diffusion_pytorch_model.safetensors"
-    tensors = load_file(weights)
-    save_file({**tensors, "conv_in.weight": tensors["conv_in.weight"][:, :4].contiguous()}, weights)
-    with pytest.raises(UserError, match="in_channels=4, but latent inpainting needs 9"):
-        load_model(copied)
-
-
-def test_missing_tensors_are_told(copied):
-    weights = copied / "vae/diffusion_pytorch_model.safetensors"
-    tensors = load_file(weights)
-    tensors.pop("quant_conv.bias")
-    save_file(tensors, weights)
-    with pytest.raises(UserError, match=r"vae: 1 tensors are missing, first quant_conv\.bias"):
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda folder: (folder / PROMPT).unlink(), r"no empty_prompt\.safetensors in it.*text_encoder\(tokenizer\(''"),
+        (
+            lambda folder: save_file({"prompt_embeds": torch.zeros(1, 5, 8)}, folder / PROMPT),
+            r"size 8, but the U-Net's cross_attention_dim is 12",
+        ),
+        (four_channels, "in_channels=4, but latent inpainting needs 9"),
+        (
+            lambda folder: edit_tensors(folder / VAE, lambda tensors: tensors.pop("quant_conv.bias")),
+            r"vae: 1 tensors are missing, first quant_conv\.bias",
+        ),
+    ],
+    ids=["no prompt", "prompt of another size", "not made for inpainting", "missing tensor"],
+)
+def test_a_directory_that_lacks_something_is_told(copied, damage, told):
+    damage(copied)
+    with pytest.raises(UserError, match=told):
         load_model(copied)
 
 

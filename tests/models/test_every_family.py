@@ -15,22 +15,13 @@ from i2i_unlearn.models.own import _lacks
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_folder
 from tests.models.latent_directory import write_latent_directory
+from tests.models.samples import DIFFUSION, VQGAN, completed, encoded, generator, ragged_masks, some_images
 
 EXAMPLES = Path(__file__).parents[2] / "docs/examples"
 MAE = {
     **{"patch_size": 4, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
     **{"decoder_hidden_size": 16, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2},
     **{"decoder_intermediate_size": 32, "initializer_range": 0.1},
-}
-DIFFUSION = {
-    **{"block_out_channels": [8, 16], "norm_num_groups": 4, "attention_head_dim": 8},
-    **{"num_train_timesteps": 20, "sampling_steps": 4},
-}
-VQGAN = {
-    **{"num_codes": 16, "code_size": 4, "tokenizer_width": 8, "tokenizer_multipliers": [1, 1, 2]},
-    **{"tokenizer_num_blocks": 1, "tokenizer_norm_groups": 4, "hidden_size": 32, "num_hidden_layers": 2},
-    **{"num_attention_heads": 2, "decoder_hidden_size": 24, "decoder_num_hidden_layers": 1},
-    **{"decoder_num_attention_heads": 2, "initializer_range": 0.1, "decoding_steps": 3},
 }
 PALETTE = {"conditioning": "noise_level", "hidden_as": "noise", "prediction_type": "epsilon", "sampler": "ancestral"}
 DEEP = {"attention_levels": [0], "layers_per_block": 2, "beta_schedule": "linear"}
@@ -52,10 +43,6 @@ CASES = {
 OPERATORS = ("center_hole", "outpaint", "random_patches", "free_form", "half_left")
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 @pytest.fixture(scope="module", params=list(CASES))
 def case(request, tmp_path_factory):
     """(model directory, class of the user's own or ''). Read it, do not write to it."""
@@ -70,8 +57,8 @@ def case(request, tmp_path_factory):
         kind = family_named("own" if own else name, own)
         model = kind.create(architecture, image_size=16, num_channels=channels, generator=generator())
         if name == "vqgan":  # a codebook fitted to images, so that patches have different codes
-            images = torch.rand(16, channels, 16, 16, generator=generator(5)) * 2 - 1
-            model.train().tokenizer_loss(images, visible_of("center_hole", model, 16), generator=generator())
+            visible = visible_of("center_hole", model, 16)
+            model.train().tokenizer_loss(some_images(16, channels), visible, generator=generator())
         model.eval().save(folder / "model")
         yield folder / "model", own
     sys.path[:] = path
@@ -95,7 +82,7 @@ def visible_of(operator, model, num):
 
 
 def images_of(model, num, seed=5):
-    return torch.rand(num, model.num_channels, *model.image_size, generator=generator(seed)) * 2 - 1
+    return some_images(num, model.num_channels, model.image_size[0], seed)
 
 
 def alike(one, other, **tolerance):
@@ -119,27 +106,18 @@ def test_the_laws_of_the_protocol_hold(model):
 
 @pytest.mark.parametrize("operator", [*OPERATORS, "ragged"])
 def test_hidden_pixels_have_no_influence(model, operator):
-    if operator == "ragged":  # one image has a single hidden pixel, one a single visible patch, one nothing visible
-        visible = torch.zeros(4, *model.image_size, dtype=torch.bool)
-        visible[0] = True
-        visible[0, -1, -1] = False
-        visible[1, 4:8, 8:12] = True
-        visible[2, :8] = True
-    else:
-        visible = visible_of(operator, model, 4)
+    visible = ragged_masks(model.image_size[0]) if operator == "ragged" else visible_of(operator, model, 4)
     images = images_of(model, 4)
     others = torch.where(visible.unsqueeze(1), images, 100 * images_of(model, 4, seed=6))
-    with torch.no_grad():
-        one, other = (model.encode(given, visible) for given in (images, others))
-        pictures = [model.complete(given, visible, generator=generator(2)) for given in (images, others)]
+    one, other = (encoded(model, given, visible) for given in (images, others))
+    pictures = [completed(model, given, visible) for given in (images, others)]
     assert all(a.equal(b) for a, b in zip(one.maps, other.maps, strict=True))  # to the bit, padding too
     assert pictures[0].equal(pictures[1])
 
 
 def test_visible_pixels_have_influence_on_every_map(model):
     images, visible = images_of(model, 1), visible_of("center_hole", model, 1)
-    with torch.no_grad():
-        maps, others = (model.encode(given, visible).maps for given in (images, -images))
+    maps, others = (encoded(model, given, visible).maps for given in (images, -images))
     assert all(float((a - b).abs().max()) > 1e-3 for a, b in zip(maps, others, strict=True))
 
 
@@ -151,6 +129,12 @@ def test_a_batch_equals_one_image_at_a_time(model, operator):
         stream = generator(2)
         parts = [model.complete(images[i : i + 1], visible[i : i + 1], generator=stream) for i in range(3)]
     assert torch.allclose(whole, torch.cat(parts), atol=1e-4)
+
+
+def test_completions_differ_by_generator_where_a_family_draws(model):
+    images, visible = images_of(model, 2), visible_of("center_hole", model, 2)
+    one, other = (completed(model, images, visible, seed) for seed in (1, 2))
+    assert one.equal(other) == (model.family not in ("diffusion", "latent_diffusion", "vqgan"))
 
 
 def test_one_shared_mask_equals_its_copies(model):
@@ -220,11 +204,55 @@ def test_loading_what_was_saved_gives_the_same_model_and_the_same_bytes(case, mo
     assert not again.training
     assert all(tensor.equal(again.state_dict()[name]) for name, tensor in model.state_dict().items())
     images, visible = images_of(model, 2), visible_of("free_form", model, 2)
-    with torch.no_grad():
-        one, other = (each.complete(images, visible, generator=generator(2)) for each in (model, again))
+    one, other = (completed(each, images, visible) for each in (model, again))
     assert one.equal(other)
     again.save(tmp_path / "again")
     assert digest_folder(tmp_path / "again") == digest_folder(tmp_path / "model")
+
+
+# --- families whose encoder sees patches ---
+
+of_patches = pytest.mark.parametrize(
+    "case", [name for name in CASES if name.startswith(("mae", "vqgan"))], indirect=True
+)
+
+
+@of_patches
+def test_a_position_changes_what_is_encoded(model):
+    image = torch.zeros(1, model.num_channels, 16, 16)
+    first, second = (torch.zeros(1, 16, 16, dtype=torch.bool) for _ in range(2))
+    first[:, :4, :4] = True
+    second[:, :4, 4:8] = True
+    assert float(encoded(model, image, first).squared_distance(encoded(model, image, second))) > 0.01
+
+
+@of_patches
+def test_ragged_masks_equal_one_image_at_a_time(model):
+    def found(images, visible):
+        with torch.no_grad():
+            embedding = model.encode(images, visible)
+            loss = model.training_loss(images, visible, generator=generator())
+            return embedding, loss, model.decode(embedding, visible)
+
+    images, visible = images_of(model, 4), ragged_masks()
+    together, losses, pictures = found(images, visible)
+    if together.valid_BN is not None:  # a family that shows mask ids pads nothing
+        assert together.valid_BN.sum(1).tolist() == [16, 2, 9, 1]  # the class token and the visible patches
+    for i in range(3):  # alone, the fourth image would leave nothing visible, which is refused
+        one = slice(i, i + 1)
+        alone, loss, picture = found(images[one], visible[one])
+        tokens = together.maps[0][i] if together.valid_BN is None else together.maps[0][i][together.valid_BN[i]]
+        assert torch.allclose(tokens, alone.maps[0][0], atol=1e-5)
+        assert torch.allclose(losses[one], loss, rtol=1e-4)
+        assert torch.allclose(pictures[one], picture, atol=1e-4)
+
+
+@of_patches
+def test_an_operator_that_leaves_no_whole_patch_is_refused(model):
+    visible = torch.ones(2, 16, 16, dtype=torch.bool)
+    visible[:, ::4, ::4] = False
+    with pytest.raises(UserError, match="leaves no patch of 4 px wholly visible"):
+        model.encode(images_of(model, 2), visible)
 
 
 # --- damaged directories ---

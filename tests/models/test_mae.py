@@ -8,42 +8,18 @@ from safetensors.torch import load_file
 
 from i2i_unlearn.models import family_named, load_architecture, load_model
 from i2i_unlearn.models.mae import MaskedAutoencoder, _block
-from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.support.errors import UserError
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def some_images(num, channels=1, size=16, seed=5):
-    return torch.rand(num, channels, size, size, generator=generator(seed)) * 2 - 1
-
-
-def masks(name, num, *, keep_fraction=0.75, size=16, seed=0):
-    return make_operator(name, keep_fraction, 4).draw(num, size, size, generator(seed))
-
-
-def ragged_masks():
-    """Four masks of 16 patches that leave 15, 1, 8 and 0 of them visible."""
-    visible = torch.zeros(4, 16, 16, dtype=torch.bool)
-    visible[0] = True
-    visible[0, 15, 15] = False  # one hidden pixel hides its patch
-    visible[1, 4:8, 8:12] = True
-    visible[2, :8] = True
-    return visible
-
-
-def completed(model, images, visible):
-    with torch.no_grad():
-        return model.complete(images, visible, generator=generator())
-
-
-def embedded(model, images, visible):
-    with torch.no_grad():
-        return model.encode(images, visible)
-
+from tests.models.samples import (
+    completed,
+    edit_json,
+    edit_tensors,
+    encoded,
+    generator,
+    masks,
+    ragged_masks,
+    some_images,
+)
 
 # --- what a new model holds ---
 
@@ -71,16 +47,6 @@ def test_a_new_model_knows_where_patches_are_in_encoder_and_decoder(tiny_model):
 def test_a_new_model_has_no_tensor_of_zeros_but_biases(tiny_model):
     zero = {name for name, tensor in tiny_model().state_dict().items() if not tensor.any()}
     assert all(name.endswith(".bias") for name in zero)
-
-
-def test_a_position_changes_what_is_encoded(tiny_model):
-    model = tiny_model()
-    image = torch.zeros(1, 1, 16, 16)
-    first, second = (torch.zeros(1, 16, 16, dtype=torch.bool) for _ in range(2))
-    first[:, :4, :4] = True
-    second[:, :4, 4:8] = True
-    one, other = embedded(model, image, first), embedded(model, image, second)
-    assert float(one.squared_distance(other)) > 0.01
 
 
 # --- encoder and decoder against the library ---
@@ -136,35 +102,11 @@ def test_merged_query_key_value_has_the_librarys_gradients(tiny_model):
 # --- masks ---
 
 
-def test_ragged_masks_equal_one_image_at_a_time(tiny_model):
-    model, images, visible = tiny_model(), some_images(4), ragged_masks()
-    together = embedded(model, images, visible)
-    assert together.valid_BN.sum(1).tolist() == [16, 2, 9, 1]  # the class token and the visible patches
-    with torch.no_grad():
-        losses = model.training_loss(images, visible, generator=generator())
-    for i in range(3):  # alone, the fourth image would leave nothing visible, which is refused
-        alone = embedded(model, images[i : i + 1], visible[i : i + 1])
-        tokens = together.maps[0][i][together.valid_BN[i]]
-        assert torch.allclose(tokens, alone.maps[0][0], atol=1e-6)
-        with torch.no_grad():
-            loss = model.training_loss(images[i : i + 1], visible[i : i + 1], generator=generator())
-        assert torch.allclose(losses[i], loss[0], rtol=1e-5)
-
-
-def test_rows_of_a_ragged_embedding_are_the_embedding_of_those_rows(tiny_model):
-    # Images 1 and 2 have at most 8 visible patches: without image 0 nothing pads them to 15.
-    model, images, visible = tiny_model(), some_images(4), ragged_masks()
-    together, alone = embedded(model, images, visible)[1:3], embedded(model, images[1:3], visible[1:3])
-    assert together.maps[0].shape == alone.maps[0].shape == (2, 9, 32)
-    assert together.valid_BN.equal(alone.valid_BN)
-    assert float(together.squared_distance(alone).max()) < 1e-10
-
-
 def test_a_patch_counts_as_visible_only_if_all_of_it_is(tiny_model):
     model, images = tiny_model(), some_images(1)
     visible = torch.ones(1, 16, 16, dtype=torch.bool)
     visible[0, 5, 5] = visible[0, 8, 0] = False
-    assert embedded(model, images, visible).maps[0].shape[1] == 1 + 16 - 2
+    assert encoded(model, images, visible).maps[0].shape[1] == 1 + 16 - 2
 
 
 def test_completing_keeps_what_is_visible_and_stays_within_the_range(tiny_model):
@@ -176,14 +118,6 @@ def test_completing_keeps_what_is_visible_and_stays_within_the_range(tiny_model)
     assert filled[kept].equal(images[kept])
     assert float(filled.max()) == 1.0
     assert float(filled.min()) >= -1.0
-
-
-def test_an_operator_that_leaves_no_whole_patch_is_refused(tiny_model):
-    model = tiny_model()
-    visible = torch.ones(2, 16, 16, dtype=torch.bool)
-    visible[:, ::4, ::4] = False
-    with pytest.raises(UserError, match="leaves no patch of 4 px wholly visible"):
-        model.encode(some_images(2), visible)
 
 
 @pytest.mark.parametrize("norm_pix_loss", [False, True])
@@ -251,7 +185,7 @@ def test_plain_transformers_opens_the_directory(folder, tiny_model):
     from transformers import AutoModelForPreTraining, ViTMAEForPreTraining
 
     images, visible = some_images(3), masks("center_hole", 3)
-    expected = embedded(tiny_model(), images, visible).maps[0]
+    expected = encoded(tiny_model(), images, visible).maps[0]
     noise = 1000.0 * ~visible[:, ::4, ::4].flatten(1) + torch.arange(16)
     for opener in (ViTMAEForPreTraining, AutoModelForPreTraining):
         library, info = opener.from_pretrained(folder, output_loading_info=True, mask_ratio=(4 - 0.5) / 16)
@@ -264,13 +198,12 @@ def test_plain_transformers_opens_the_directory(folder, tiny_model):
 
 
 def test_the_normalisation_of_a_directory_is_used_and_kept(folder, tmp_path, tiny_model):
-    path = folder / "preprocessor_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "image_mean": [0.25], "image_std": [0.125]}))
+    edit_json(folder / "preprocessor_config.json", image_mean=[0.25], image_std=[0.125])
     model = load_model(folder)
     images, visible = some_images(2), masks("center_hole", 2)
     # Pixels in [0, 1] become (p - 1/4) * 8. A model made with one half each sees 2 p - 1 = x.
     seen = ((images + 1) / 2 - 0.25) * 8
-    found, expected = embedded(model, images, visible), embedded(tiny_model(), seen, visible)
+    found, expected = encoded(model, images, visible), encoded(tiny_model(), seen, visible)
     assert torch.allclose(found.maps[0], expected.maps[0], atol=1e-5)
     decoded, plain = model.decode(found, visible), tiny_model().decode(expected, visible)
     assert torch.allclose(decoded, (plain / 8 + 0.25) * 2 - 1, atol=1e-5)
@@ -289,8 +222,7 @@ def test_the_librarys_image_processor_agrees_with_our_pixels(folder, tiny_model)
 
 
 def test_the_architecture_of_a_directory_with_other_weights(folder):
-    path = folder / "preprocessor_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "image_mean": [0.25], "image_std": [0.125]}))
+    edit_json(folder / "preprocessor_config.json", image_mean=[0.25], image_std=[0.125])
     model = load_architecture(folder, generator=generator(9))
     assert model.model.config.hidden_size == 32
     assert (model.mean_C11.item(), model.deviation_C11.item()) == (0.25, 0.125)
@@ -316,41 +248,31 @@ def refused(folder):
     return message
 
 
-def change_config(folder, **changes):
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model_type": "bert"}, "model_type='bert' belongs to none; known: vit_mae (mae)"),
+        ({"intermediate_size": 128}, "model.safetensors"),
+        ({"image_size": 18}, "image_size=18 is not a multiple of patch_size=4"),
+    ],
+)
+def test_a_config_of_another_family_or_other_sizes_is_refused(folder, changes, told):
+    edit_json(folder / "config.json", **changes)
+    assert told in refused(folder)
+    if "model_type" in changes:
+        with pytest.raises(UserError, match="is not of the family mae"):
+            MaskedAutoencoder.load(folder)
 
 
-def test_a_directory_of_another_family_is_refused_with_the_known_ones(folder):
-    change_config(folder, model_type="bert")
-    assert "model_type='bert' belongs to none; known: vit_mae (mae)" in refused(folder)
-    with pytest.raises(UserError, match="is not of the family mae"):
-        MaskedAutoencoder.load(folder)
+def test_missing_tensors_are_refused(folder):
+    edit_tensors(folder / "model.safetensors", lambda tensors: tensors.pop("vit.layernorm.weight"))
+    assert "lacks or misshapes 1 tensors, first vit.layernorm.weight" in refused(folder)
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     assert name in refused(folder)
-
-
-def test_missing_tensors_are_refused(folder):
-    from safetensors.torch import save_file
-
-    tensors = load_file(folder / "model.safetensors")
-    del tensors["vit.layernorm.weight"]
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    assert "lacks or misshapes 1 tensors, first vit.layernorm.weight" in refused(folder)
-
-
-def test_weights_of_another_size_are_refused(folder):
-    change_config(folder, intermediate_size=128)
-    assert "model.safetensors" in refused(folder)
-
-
-def test_an_image_size_that_the_patches_do_not_divide_is_refused(folder):
-    change_config(folder, image_size=18)
-    assert "image_size=18 is not a multiple of patch_size=4" in refused(folder)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,9 @@ import math
 import torch
 
 from i2i_unlearn.models.vqgan.decoding import FromGenerator, decode_iteratively, decoding_steps
+from tests.models.samples import generator
 
 MASK = 9
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def some_ids(num_images=3, num_tokens=12, num_known=4):

@@ -2,10 +2,7 @@ import pytest
 import torch
 
 from i2i_unlearn.models.vqgan.tokenizer import BETA, LEAST_USAGE, PIXEL_VARIANCE, USAGE_DECAY, VqTokenizer
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from tests.models.samples import generator
 
 
 def tokenizer(num_codes=16, seed=0, **changes):

@@ -1,84 +1,33 @@
 import copy
-import json
 
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 
 from i2i_unlearn.method.objectives import make_objective
 from i2i_unlearn.method.objectives.base import Batch, Settings
 from i2i_unlearn.method.objectives.own_loss import OwnLoss
 from i2i_unlearn.models import load_architecture, load_model
 from i2i_unlearn.models.base import Embedding, training_phases
-from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.randomness import generator_for
 from i2i_unlearn.models.vqgan.model import MaskedTokenModel
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.training.engine import Schedule, Silent, train
+from tests.models.samples import VQGAN, completed, edit_json, edit_tensors, encoded, generator, masks, some_images
 from tests.support.stores import Kept, resumed_alike
-
-ARCHITECTURE = {
-    "num_codes": 16,
-    "code_size": 4,
-    "tokenizer_width": 8,
-    "tokenizer_multipliers": [1, 1, 2],
-    "tokenizer_num_blocks": 1,
-    "tokenizer_norm_groups": 4,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "decoder_hidden_size": 24,
-    "decoder_num_hidden_layers": 1,
-    "decoder_num_attention_heads": 2,
-    "initializer_range": 0.1,
-    "decoding_steps": 3,
-}
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def make(seed=0, *, image_size=16, num_channels=1, **changes):
     """A model with random weights and a codebook fitted to some images, so that patches have different codes."""
     model = MaskedTokenModel.create(
-        {**ARCHITECTURE, **changes}, image_size=image_size, num_channels=num_channels, generator=generator(seed)
+        {**VQGAN, **changes}, image_size=image_size, num_channels=num_channels, generator=generator(seed)
     )
     model.train().tokenizer_loss(*seen(16, num_channels), generator=generator())
     return model.eval()
 
 
-def some_images(num, channels=1, size=16, seed=5):
-    return torch.rand(num, channels, size, size, generator=generator(seed)) * 2 - 1
-
-
-def masks(name, num, *, keep_fraction=0.75, size=16, seed=0):
-    return make_operator(name, keep_fraction, 4).draw(num, size, size, generator(seed))
-
-
 def seen(num=4, channels=1):
     return some_images(num, channels), masks("center_hole", num)
-
-
-def ragged_masks():
-    """Four masks of 16 patches that leave 15, 1, 8 and 0 of them visible."""
-    visible = torch.zeros(4, 16, 16, dtype=torch.bool)
-    visible[0] = True
-    visible[0, 15, 15] = False  # one hidden pixel hides its patch
-    visible[1, 4:8, 8:12] = True
-    visible[2, :8] = True
-    return visible
-
-
-def completed(model, images, visible, seed=0):
-    with torch.no_grad():
-        return model.complete(images, visible, generator=generator(seed))
-
-
-def embedded(model, images, visible):
-    with torch.no_grad():
-        return model.encode(images, visible)
 
 
 def decoded(model, images, visible):
@@ -96,8 +45,8 @@ def loss_of(model, images, visible, seed=0, **more):
 
 def test_the_encoder_sees_visible_tokens_alone_or_mask_ids_too():
     # 16 patches, 4 of them hidden, and the fake class token.
-    assert embedded(make(), *seen()).maps[0].shape == (4, 1 + 12, 32)
-    assert embedded(make(hidden_tokens="mask"), *seen()).maps[0].shape == (4, 1 + 16, 32)
+    assert encoded(make(), *seen()).maps[0].shape == (4, 1 + 12, 32)
+    assert encoded(make(hidden_tokens="mask"), *seen()).maps[0].shape == (4, 1 + 16, 32)
 
 
 def test_the_tokenizer_sees_the_mean_of_the_visible_pixels_in_the_hole():
@@ -109,39 +58,9 @@ def test_the_tokenizer_sees_the_mean_of_the_visible_pixels_in_the_hole():
     filled = image.clone()
     filled[..., :8, 8:] = 0.25
     model = make()
-    ids = embedded(model, image, visible).context[0]
+    ids = encoded(model, image, visible).context[0]
     known = model._patch_visible(visible)
     assert ids[known].equal(model.tokenizer.tokenize((filled + 1) / 2)[known])
-
-
-def test_a_position_changes_what_is_encoded():
-    model, image = make(), torch.zeros(1, 1, 16, 16)
-    first, second = (torch.zeros(1, 16, 16, dtype=torch.bool) for _ in range(2))
-    first[:, :4, :4] = True
-    second[:, :4, 4:8] = True
-    assert float(embedded(model, image, first).squared_distance(embedded(model, image, second))) > 0.01
-
-
-@pytest.mark.parametrize("hidden_tokens", ["drop", "mask"])
-def test_ragged_masks_equal_one_image_at_a_time(hidden_tokens):
-    model, images, visible = make(hidden_tokens=hidden_tokens), some_images(4), ragged_masks()
-    together, losses, pictures = (f(model, images, visible) for f in (embedded, loss_of, decoded))
-    if hidden_tokens == "drop":
-        assert together.valid_BN.sum(1).tolist() == [16, 2, 9, 1]  # the class token and the visible patches
-    for i in range(3):  # alone, the fourth image would leave nothing visible, which is refused
-        one = slice(i, i + 1)
-        alone = embedded(model, images[one], visible[one])
-        tokens = together.maps[0][i] if together.valid_BN is None else together.maps[0][i][together.valid_BN[i]]
-        assert torch.allclose(tokens, alone.maps[0][0], atol=1e-5)
-        assert torch.allclose(losses[i], loss_of(model, images[one], visible[one])[0], rtol=1e-4)
-        assert torch.allclose(pictures[one], decoded(model, images[one], visible[one]), atol=1e-4)
-
-
-def test_an_operator_that_leaves_no_whole_patch_is_refused():
-    visible = torch.ones(2, 16, 16, dtype=torch.bool)
-    visible[:, ::4, ::4] = False
-    with pytest.raises(UserError, match="leaves no patch of 4 px wholly visible"):
-        make().encode(some_images(2), visible)
 
 
 # --- decoding ---
@@ -153,7 +72,7 @@ def test_a_sure_decoder_paints_the_code_it_is_sure_of():
     with torch.no_grad():
         model.transformer.mlm_layer.bias[..., 7] = 1e4
         known = model._patch_visible(visible)
-        ids = torch.where(known, embedded(model, images, visible).context[0], 7)
+        ids = torch.where(known, encoded(model, images, visible).context[0], 7)
         expected = model.tokenizer.paint(model.tokenizer.codebook_KD[ids], (4, 4)) * 2 - 1
     assert torch.allclose(decoded(model, images, visible), expected, atol=1e-5)
     hole = ~visible.unsqueeze(1)
@@ -167,7 +86,7 @@ def test_an_undecided_decoder_paints_the_mean_of_the_codes():
     with torch.no_grad():
         model.transformer.mlm_layer.ln.weight.zero_()
         known = model._patch_visible(visible).unsqueeze(2)
-        own = model.tokenizer.codebook_KD[embedded(model, images, visible).context[0].clamp(max=15)]
+        own = model.tokenizer.codebook_KD[encoded(model, images, visible).context[0].clamp(max=15)]
         rows = torch.where(known, own, model.tokenizer.codebook_KD.mean(0))
         expected = model.tokenizer.paint(rows, (4, 4)) * 2 - 1
     assert torch.allclose(decoded(model, images, visible), expected, atol=1e-5)
@@ -182,15 +101,10 @@ def test_gradients_of_the_decoded_image_reach_the_encoder():
 
 def test_a_mean_embedding_without_context_can_be_decoded():
     model, (images, visible) = make(), seen()
-    embedding = embedded(model, images, visible)
+    embedding = encoded(model, images, visible)
     with torch.no_grad():
         picture = model.decode(Embedding((embedding.maps[0].mean(0, keepdim=True),)), visible[:1])
     assert picture.shape == (1, 1, 16, 16)
-
-
-def test_completions_differ_by_generator():
-    model, (images, visible) = make(), seen()
-    assert not completed(model, images, visible, 0).equal(completed(model, images, visible, 1))
 
 
 # --- loss ---
@@ -269,7 +183,7 @@ def test_the_encoder_is_blocks_norm_and_what_places_tokens():
 def test_the_token_embedding_is_shared_by_encoder_and_head():
     # Which is why it is no encoder parameter: to change it changes what the head says of one and the same embedding.
     model, (images, visible) = make(), seen()
-    embedding = embedded(model, images, visible)
+    embedding = encoded(model, images, visible)
     with torch.no_grad():
         before = model.decode(embedding, visible)
         model.transformer.token_emb.word_embeddings.weight[:16].mul_(-1)
@@ -294,10 +208,10 @@ class Teacher:
         self.model = model
 
     def of_images(self, name, batch):
-        return embedded(self.model, batch.images_BCHW, batch.visible_BHW)
+        return encoded(self.model, batch.images_BCHW, batch.visible_BHW)
 
     def of_noise(self, batch):
-        return embedded(self.model, some_images(8, seed=77), batch.visible_BHW)
+        return encoded(self.model, some_images(8, seed=77), batch.visible_BHW)
 
 
 def schedule(num_steps, **changes):
@@ -336,7 +250,7 @@ def test_training_all_weights_of_a_loaded_model_leaves_its_tokenizer_alone(tmp_p
 
 def trained(store, *, num_steps=8, seed=0, **changes):
     model = MaskedTokenModel.create(
-        {**ARCHITECTURE, "tokenizer_share": 0.5}, image_size=16, num_channels=1, generator=generator(seed)
+        {**VQGAN, "tokenizer_share": 0.5}, image_size=16, num_channels=1, generator=generator(seed)
     )
     changes = {"average_decay": 0.9, "checkpoint_every_steps": 1, **changes}
     log = train(
@@ -345,9 +259,10 @@ def trained(store, *, num_steps=8, seed=0, **changes):
     return model, log
 
 
-def test_the_tokenizer_is_trained_first_and_then_stays():
+def test_the_tokenizer_is_trained_first_and_then_stays_as_its_average_which_is_saved():
     store = Kept()
-    _, log = trained(store)
+    model, log = trained(store)
+    assert 0 < model.training_facts()["share_of_used_codes"] <= 1
     assert [row["phase"] for row in log] == ["tokenizer"] * 4 + ["transformer"] * 4
     assert [row["learning_rate"] for row in log[:4]] == [row["learning_rate"] for row in log[4:]]
     first, half, last = (store.all[step].tensors for step in (0, 3, 7))
@@ -356,11 +271,6 @@ def test_the_tokenizer_is_trained_first_and_then_stays():
             assert half[name].equal(last[name]), name
         elif name.startswith("weight/transformer"):
             assert half[name].equal(first[name]), name
-
-
-def test_the_transformer_learns_the_codes_of_the_averaged_tokenizer_that_is_saved():
-    store = Kept()
-    model, _ = trained(store)
     fifth = store.all[4].tensors  # a step of the second phase
     for name, parameter in model.tokenizer.named_parameters():
         assert fifth[f"weight/tokenizer.{name}"].equal(parameter), name
@@ -399,15 +309,10 @@ def test_the_seed_decides_all_of_it():
     assert not one["tokenizer.codebook_KD"].equal(other["tokenizer.codebook_KD"])
 
 
-def test_training_tells_the_share_of_codes_in_use():
-    model, _ = trained(Kept(), num_steps=4)
-    assert 0 < model.training_facts()["share_of_used_codes"] <= 1
-
-
 # --- directories ---
 
 
-def test_the_tokenizer_of_a_loaded_model_is_frozen(tmp_path):
+def test_the_tokenizer_of_a_loaded_model_is_frozen_and_a_reference_gets_new_weights_in_it_too(tmp_path):
     make().save(tmp_path / "model")
     loaded = load_model(tmp_path / "model")
     assert not any(parameter.requires_grad for parameter in loaded.tokenizer.parameters())
@@ -416,13 +321,8 @@ def test_the_tokenizer_of_a_loaded_model_is_frozen(tmp_path):
         "model.safetensors",
         "preprocessor_config.json",
     ]
-
-
-def test_a_reference_gets_new_weights_in_its_tokenizer_too(tmp_path):
-    make().save(tmp_path / "model")
-    before = load_model(tmp_path / "model").state_dict()
     fresh = load_architecture(tmp_path / "model", generator=generator(9))
-    assert not fresh.tokenizer.encoder.conv_in.weight.equal(before["tokenizer.encoder.conv_in.weight"])
+    assert not fresh.tokenizer.encoder.conv_in.weight.equal(loaded.tokenizer.encoder.conv_in.weight)
     assert all(parameter.requires_grad for parameter in fresh.parameters())
 
 
@@ -460,7 +360,7 @@ def test_a_reference_gets_new_weights_in_its_tokenizer_too(tmp_path):
 )
 def test_a_wrong_architecture_is_told_in_one_line(changes, told):
     with pytest.raises(UserError) as error:
-        MaskedTokenModel.create({**ARCHITECTURE, **changes}, image_size=16, num_channels=1, generator=generator())
+        MaskedTokenModel.create({**VQGAN, **changes}, image_size=16, num_channels=1, generator=generator())
     assert str(error.value).startswith("pretrain.architecture: ")
     assert told in str(error.value)
     assert "\n" not in str(error.value)
@@ -469,48 +369,31 @@ def test_a_wrong_architecture_is_told_in_one_line(changes, told):
 def test_what_is_missing_is_told_at_once():
     with pytest.raises(UserError, match="num_codes, hidden_size is missing; the family vqgan needs it"):
         MaskedTokenModel.create(
-            {name: value for name, value in ARCHITECTURE.items() if name not in ("num_codes", "hidden_size")},
+            {name: value for name, value in VQGAN.items() if name not in ("num_codes", "hidden_size")},
             image_size=16,
             num_channels=1,
             generator=generator(),
         )
 
 
-def without_a_tensor(folder):
-    tensors = load_file(folder / "model.safetensors")
-    del tensors["transformer.norm.bias"]
-    save_file(tensors, folder / "model.safetensors")
-
-
-def with_a_tensor_more(folder):
-    save_file({**load_file(folder / "model.safetensors"), "extra": torch.zeros(1)}, folder / "model.safetensors")
-
-
-def with_another_shape(folder):
-    tensors = load_file(folder / "model.safetensors")
-    save_file({**tensors, "transformer.norm.bias": torch.zeros(3)}, folder / "model.safetensors")
-
-
-def with_a_wrong_size(folder):
-    content = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**content, "hidden_size": "wide"}))
+NORM = "transformer.norm.bias"
 
 
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (
-            without_a_tensor,
-            "lacks, misshapes or adds 1 tensors, first transformer.norm.bias; fetch the directory again",
-        ),
-        (with_a_tensor_more, "lacks, misshapes or adds 1 tensors, first extra"),
-        (with_another_shape, "lacks, misshapes or adds 1 tensors, first transformer.norm.bias"),
-        (with_a_wrong_size, "hidden_size='wide' must be a whole number"),
+        (lambda tensors: tensors.pop(NORM), f"1 tensors, first {NORM}; fetch the directory again"),
+        (lambda tensors: tensors.update(extra=torch.zeros(1)), "lacks, misshapes or adds 1 tensors, first extra"),
+        (lambda tensors: tensors.update({NORM: torch.zeros(3)}), f"lacks, misshapes or adds 1 tensors, first {NORM}"),
+        (None, "hidden_size='wide' must be a whole number"),
     ],
 )
 def test_a_damaged_directory_is_told_in_one_line(tmp_path, damage, told):
     make().save(tmp_path / "model")
-    damage(tmp_path / "model")
+    if damage:
+        edit_tensors(tmp_path / "model/model.safetensors", damage)
+    else:
+        edit_json(tmp_path / "model/config.json", hidden_size="wide")
     with pytest.raises(UserError) as error:
         load_model(tmp_path / "model")
     assert told in str(error.value)

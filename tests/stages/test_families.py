@@ -14,13 +14,13 @@ from i2i_unlearn.data.images.reading import load_pixels
 from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.evaluation.gate import read_policies
 from i2i_unlearn.method.objectives import OBJECTIVES
-from i2i_unlearn.method.targets import TeacherTargets
 from i2i_unlearn.models import extractors, load_model
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.stages import evaluate, pretrain, reference, snapshot
 from i2i_unlearn.support.files import digest_folder
 from tests.models.latent_directory import write_latent_directory
+from tests.support.measured import interrupt_unlearning, rows_of
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +93,7 @@ def some_images(project, role, num=8):
 
 
 def test_the_original_learns(made):
-    losses = [json.loads(line)["loss"] for line in (made.artifact("original") / "steps.jsonl").open()]
+    losses = [row["loss"] for row in rows_of(made.artifact("original"))]
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:3])
 
 
@@ -110,7 +110,7 @@ def test_unlearning_changes_the_encoder_and_nothing_else(made):
 
 def test_unlearning_moves_forget_embeddings_towards_noise_and_keeps_the_others(made):
     teacher = load_model(made.teacher)
-    rows = [json.loads(line) for line in (made.artifact("unlearned") / "steps.jsonl").open()]
+    rows = rows_of(made.artifact("unlearned"))
     assert np.mean([row["forget"] for row in rows[-5:]]) < np.mean([row["forget"] for row in rows[:3]])
     student = load_model(made.artifact("unlearned") / "model")
     moved = {}
@@ -130,16 +130,7 @@ def test_the_same_settings_give_the_same_bytes(made, tmp_path):
 
 def test_an_interrupted_run_ends_with_the_same_bytes(made, tmp_path, monkeypatch):
     # The last step is not reached: the checkpoint of step 20 is gone on from.
-    calls = []
-    real = TeacherTargets.of_noise
-
-    def stop_once(self, batch):
-        calls.append(batch.step)
-        if len(calls) == 26:
-            raise KeyboardInterrupt
-        return real(self, batch)
-
-    monkeypatch.setattr(TeacherTargets, "of_noise", stop_once)
+    interrupt_unlearning(monkeypatch, 26)
     with pytest.raises(KeyboardInterrupt):
         made.unlearn(tmp_path / "out")
     summary = made.unlearn(tmp_path / "out")
@@ -154,7 +145,7 @@ def test_every_objective_trains_every_weight_of_its_scope_and_no_other(made, tmp
     operator = "center_hole" if objective == "surrogate_difference" else "random_patches"  # it takes one mask for all
     settings = {"operator": operator, "precision": "bf16", "first_phase": 0.5, "timestep_emphasis": 1.0}
     made.unlearn(tmp_path / "out", splits=splits, objective=objective, alpha=1.0, num_steps=4, **settings)
-    rows = [json.loads(line) for line in (tmp_path / "out/steps.jsonl").open()]
+    rows = rows_of(tmp_path / "out")
     assert len(rows) == 4
     assert np.isfinite([row["total"] for row in rows]).all()
 

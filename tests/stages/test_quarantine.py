@@ -1,17 +1,14 @@
 """Unlearning with adapters through the stage: which weights change, that it forgets, and that it resumes."""
 
-import json
-
 import pytest
 
 from i2i_unlearn.method.adapters import quarantine
-from i2i_unlearn.method.targets import TeacherTargets
 from i2i_unlearn.models import load_model
 from i2i_unlearn.stages import snapshot
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_folder
 from tests.models.published.files import OPTIONS, file_of
-from tests.support.measured import hole_error
+from tests.support.measured import error_growth, interrupt_unlearning
 
 SETTINGS = {"scope": "lora", "learning_rate": 0.01}
 """Few weights want larger steps."""
@@ -36,28 +33,17 @@ def test_of_the_encoder_only_those_weights_change(taught, quarantined):
     assert {name.rpartition(".")[0].rpartition(".")[2] for name in names} == {"o_proj", "fc1", "fc2"}
     assert len(names) == 6  # in each of two layers
     assert names < encoder
+    assert quarantined[1]["scope"] == "lora"
 
 
 def test_it_forgets_and_keeps_the_rest(taught, quarantined):
-    moved = {
-        role: hole_error(taught, quarantined[0] / "model", role) / hole_error(taught, taught.teacher, role)
-        for role in ("forget", "retain")
-    }
+    moved = error_growth(taught, quarantined[0] / "model", ("forget", "retain"))
     assert moved["forget"] > 1.5
     assert moved["retain"] < moved["forget"] / 1.3
 
 
 def test_an_interrupted_run_ends_with_the_same_bytes(taught, quarantined, tmp_path, monkeypatch):
-    calls = []
-    real = TeacherTargets.of_noise
-
-    def stop_once(self, batch):
-        calls.append(batch.step)
-        if len(calls) == 26:
-            raise KeyboardInterrupt
-        return real(self, batch)
-
-    monkeypatch.setattr(TeacherTargets, "of_noise", stop_once)
+    interrupt_unlearning(monkeypatch, 26)
     with pytest.raises(KeyboardInterrupt):
         taught.unlearn(tmp_path / "out", **SETTINGS)
     summary = taught.unlearn(tmp_path / "out", **SETTINGS)
@@ -101,10 +87,6 @@ def test_wrong_settings_are_one_line(taught):
         taught.config("unlearn", lora_rank=0, lora_alpha=-1)
     with pytest.raises(UserError, match=r"unlearn.scope='few'"):
         taught.config("unlearn", scope="few")
-
-
-def test_the_summary_names_the_scope(quarantined):
-    assert json.loads((quarantined[0] / "summary.json").read_text())["scope"] == "lora"
 
 
 def test_what_a_quarantine_is_not_is_said_of_it_alone():

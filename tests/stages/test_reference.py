@@ -10,6 +10,8 @@ from i2i_unlearn.stages import reference
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_folder
 from i2i_unlearn.training.checkpoints import Checkpoints
+from tests.models.samples import edit_json
+from tests.support.measured import rows_of
 
 
 def run(project, out, *, images=None, splits=None, teacher=None, **changes):
@@ -27,10 +29,7 @@ def test_it_retrains_by_the_recipe_of_the_original(tiny):
     assert summary["steps"] == original["steps"]
     assert summary["model_sha256"] == digest_folder(out / "model")
     assert (out / "model/config.json").read_bytes() == (tiny.teacher / "config.json").read_bytes()
-    rates = [
-        [json.loads(line)["learning_rate"] for line in (tiny.artifact(name) / "steps.jsonl").open()]
-        for name in ("original", "reference")
-    ]
+    rates = [[row["learning_rate"] for row in rows_of(tiny.artifact(name))] for name in ("original", "reference")]
     assert rates[0] == rates[1]
 
 
@@ -86,8 +85,7 @@ def test_a_checkpoint_of_other_inputs_is_not_used(taught, tmp_path, monkeypatch)
     changes = {"checkpoint_uri": uri, "checkpoint_every_steps": 2, "teacher": tmp_path / "teacher"}
     assert run(taught, tmp_path / "out", **changes)["resumed_from_step"] == 0
     assert run(taught, tmp_path / "out", **changes)["resumed_from_step"] == 4
-    path = tmp_path / "teacher/preprocessor_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "image_mean": [0.25]}))
+    edit_json(tmp_path / "teacher/preprocessor_config.json", image_mean=[0.25])
     assert run(taught, tmp_path / "out", **changes)["resumed_from_step"] == 0
     assert run(taught, tmp_path / "out", **changes, seed_offset=7)["resumed_from_step"] == 0
 

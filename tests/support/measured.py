@@ -6,6 +6,7 @@ import torch
 
 from i2i_unlearn.data.images.reading import load_pixels
 from i2i_unlearn.data.split.manifest import read_manifest
+from i2i_unlearn.method.targets import TeacherTargets
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.pixels import to_float
@@ -24,3 +25,24 @@ def hole_error(project, model, *roles):
     with torch.no_grad():
         completed = load_model(model).complete(images, visible, generator=None)
     return float((completed - images)[~visible.unsqueeze(1)].square().mean())
+
+
+SETS = ("forget", "retain", "forget_holdout", "retain_holdout")
+
+
+def error_growth(project, model, roles=SETS):
+    """Role -> `hole_error` of a model over that of the teacher."""
+    return {role: hole_error(project, model, role) / hole_error(project, project.teacher, role) for role in roles}
+
+
+def interrupt_unlearning(monkeypatch, call):
+    """Let Ctrl-C come at this call for a noise target, once: afterwards runs are undisturbed."""
+    calls, real = [], TeacherTargets.of_noise
+
+    def stop_once(self, batch):
+        calls.append(batch.step)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return real(self, batch)
+
+    monkeypatch.setattr(TeacherTargets, "of_noise", stop_once)

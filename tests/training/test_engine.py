@@ -111,20 +111,19 @@ def weights(student):
 # --- schedule and step ---
 
 
-def test_the_learning_rate_by_hand():
-    # Warm-up over 2 of 6 steps, then a cosine over the other 4: cos(0), cos(pi/4), cos(pi/2), cos(3 pi/4).
-    rates = [schedule(6, learning_rate=2.0, warmup_steps=2).rate(step) for step in range(6)]
-    expected = [1.0, 2.0, 2.0, 1 + math.sqrt(0.5), 1.0, 1 - math.sqrt(0.5)]
-    assert rates == pytest.approx(expected)
-
-
-def test_without_warm_up_it_starts_at_full_speed():
-    assert schedule(6, learning_rate=2.0).rate(0) == 2.0
-
-
-def test_a_warm_up_as_long_as_the_run_is_allowed():
-    assert [schedule(2, learning_rate=2.0, warmup_steps=2).rate(step) for step in range(2)] == [1.0, 2.0]
-    trained(num_steps=2, warmup_steps=5)
+@pytest.mark.parametrize(
+    ("num_steps", "warmup_steps", "expected"),
+    [
+        # Warm-up over 2 of 6 steps, then a cosine over the other 4: cos(0), cos(pi/4), cos(pi/2), cos(3 pi/4).
+        (6, 2, [1.0, 2.0, 2.0, 1 + math.sqrt(0.5), 1.0, 1 - math.sqrt(0.5)]),
+        (2, 0, [2.0, 1.0]),
+        (2, 2, [1.0, 2.0]),
+    ],
+)
+def test_the_learning_rate_by_hand(num_steps, warmup_steps, expected):
+    chosen = schedule(num_steps, learning_rate=2.0, warmup_steps=warmup_steps)
+    assert [chosen.rate(step) for step in range(num_steps)] == pytest.approx(expected)
+    trained(num_steps=2, warmup_steps=5)  # longer than the run is allowed, too
 
 
 def test_one_step_of_adamw_by_hand():
@@ -145,11 +144,6 @@ def test_the_gradient_is_clipped_to_its_norm():
     trained(store, num_steps=1, clip_norm=5.0, batches=Constant(), checkpoint_every_steps=1)
     squares = [tensor for name, tensor in store.last.tensors.items() if name.startswith("optimizer/exp_avg_sq/")]
     assert sum(float(square.sum()) for square in squares) == pytest.approx(0.05 * 25, rel=1e-3)
-
-
-def test_training_goes_down():
-    _, log = trained(num_steps=200)
-    assert log[-1]["total"] < 0.01 * log[0]["total"]
 
 
 def test_only_the_encoder_is_touched_where_that_is_the_scope():
@@ -207,11 +201,6 @@ def test_the_average_by_hand():
         average = start.get_parameter(name).lerp(first[f"weight/{name}"], 9 / 11)
         average = average.lerp(second[f"weight/{name}"], 9 / 12)
         assert torch.allclose(parameter, average)
-
-
-def test_an_average_of_equal_weights_is_these_weights():
-    student, _ = trained(num_steps=3, learning_rate=1e-12, average_decay=0.99)
-    assert torch.allclose(student.encoder.weight, torch.tensor([[1.0, 2.0]]))
 
 
 def test_bfloat16_keeps_weights_in_float32():

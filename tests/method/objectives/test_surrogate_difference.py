@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import pytest
@@ -8,6 +7,7 @@ from i2i_unlearn.method.objectives.base import Settings
 from i2i_unlearn.method.objectives.surrogate_difference import SurrogateDifference
 from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.support.errors import UserError
+from tests.support.measured import rows_of
 
 SETTINGS = Settings(alpha=2.0, first_phase=0.4)
 
@@ -41,25 +41,18 @@ class Given:
         return torch.full_like(batch.images_BCHW, self.value)
 
 
-def test_the_push_by_hand(batches_of, state_of):
-    # Value 0.5: retain (0.5 - 1)^2 = 0.25; forget, sent to -0.5, (0.5 + 0.5)^2 = 1. Total 0.25 + 2 * 1, gradient
-    # 2 (0.5 - 1) + 2 * 2 (0.5 + 0.5) = 3.
-    student, objective = Pixels(), SurrogateDifference(SETTINGS)
-    state = state_of(0, "push")
+# Value 0.5: retain (0.5 - 1)^2 = 0.25, gradient -1; forget, sent to -0.5, (0.5 + 0.5)^2 = 1. The push: 0.25 + 2 * 1,
+# gradient 2 (0.5 - 1) + 2 * 2 (0.5 + 0.5) = 3; the repair: the retain term alone.
+@pytest.mark.parametrize(
+    ("phase", "expected", "total", "gradient"),
+    [("push", {"retain": 0.25, "forget": 1.0}, 2.25, 3.0), ("repair", {"retain": 0.25}, 0.25, -1.0)],
+)
+def test_both_phases_by_hand(batches_of, state_of, phase, expected, total, gradient):
+    student, objective, state = Pixels(), SurrogateDifference(SETTINGS), state_of(0, phase)
     terms = objective.terms(plain(batches_of(), retain=1.0, forget=0.9), student, Given(-0.5), state)
-    assert {name: term.item() for name, term in terms.items()} == {"retain": 0.25, "forget": 1.0}
-    assert objective.backward(terms, student.parameters(), state).item() == 2.25
-    assert student.value.grad.item() == 3.0
-
-
-def test_the_repair_by_hand(batches_of, state_of):
-    # Retain alone: (0.5 - 1)^2, gradient -1.
-    student, objective = Pixels(), SurrogateDifference(SETTINGS)
-    state = state_of(0, "repair")
-    terms = objective.terms(plain(batches_of(), retain=1.0, forget=0.9), student, Given(-0.5), state)
-    assert {name: term.item() for name, term in terms.items()} == {"retain": 0.25}
-    assert objective.backward(terms, student.parameters(), state).item() == 0.25
-    assert student.value.grad.item() == -1.0
+    assert {name: term.item() for name, term in terms.items()} == expected
+    assert objective.backward(terms, student.parameters(), state).item() == total
+    assert student.value.grad.item() == gradient
 
 
 def test_the_target_of_a_batch_is_that_of_its_rows(targets_of, sets, batches_of):
@@ -93,7 +86,7 @@ def splits(taught, tmp_path_factory):
 
 def test_the_stage_pushes_and_repairs(taught, splits, tmp_path):
     taught.unlearn(tmp_path / "out", splits=splits, **RUN)
-    rows = [json.loads(line) for line in (tmp_path / "out" / "steps.jsonl").read_text().splitlines()]
+    rows = rows_of(tmp_path / "out")
     assert [row["phase"] for row in rows] == ["push"] * 12 + ["repair"] * 18
     assert all("forget" in row for row in rows[:12])
     assert not any("forget" in row for row in rows[12:])
@@ -105,7 +98,7 @@ def test_the_push_ends_when_each_image_was_shown_often_enough(taught, splits, tm
     """34 forget images in batches of 16, twice each: 68 / 16 = 4.25 batches."""
     facts = taught.unlearn(tmp_path / "out", splits=splits, **{**RUN, "push_visits": 2.0})
     assert facts["num_forget"] == 34
-    rows = [json.loads(line) for line in (tmp_path / "out" / "steps.jsonl").read_text().splitlines()]
+    rows = rows_of(tmp_path / "out")
     assert [row["phase"] for row in rows] == ["push"] * 5 + ["repair"] * 25
 
 
