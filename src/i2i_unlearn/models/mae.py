@@ -14,7 +14,6 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -25,6 +24,8 @@ from torch import Tensor, nn
 
 from i2i_unlearn.models.base import Embedding
 from i2i_unlearn.models.directory import read_config
+from i2i_unlearn.models.kept_tokens import KeptTokens
+from i2i_unlearn.models.weights import seeded
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import write_json
 from i2i_unlearn.support.torchvision_compat import ensure_torchvision
@@ -35,16 +36,6 @@ from transformers.utils import logging as transformers_logging  # noqa: E402
 
 transformers_logging.disable_progress_bar()  # a bar for reading one file of a few megabytes hides our own
 transformers_logging.set_verbosity_error()  # it tells missing tensors by a table; we refuse them in one line
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Where the visible patches of each image are."""
-
-    ids_BK: Tensor
-    """Visible patches in raster order, then hidden ones as padding. B = 1 where all images share one mask."""
-    valid_BK: Tensor | None
-    """True = visible, False = padding; None where there is no padding."""
 
 
 class MaskedAutoencoder(nn.Module):
@@ -80,16 +71,15 @@ class MaskedAutoencoder(nn.Module):
 
     def encode(self, images_BCHW: Tensor, visible_BHW: Tensor, draws: tuple[Tensor, ...] = ()) -> Embedding:
         """E(T(x)): class token, then the visible patches in raster order: one map (B, 1 + K, D)."""
-        layout = self._layout(visible_BHW)
-        patches_BKP = _gather(self._patchify(self._to_model(images_BCHW)), layout.ids_BK)
-        if layout.valid_BK is not None:  # padding holds hidden patches: they must not show in the output
-            patches_BKP = patches_BKP.masked_fill(~layout.valid_BK.unsqueeze(-1), 0)
-        tokens = self._embed(patches_BKP, layout.ids_BK)
-        attend = None
-        valid = None
-        if layout.valid_BK is not None:
-            valid = F.pad(layout.valid_BK, (1, 0), value=True)  # the class token is always there
+        kept = self._kept(visible_BHW)
+        patches_BKP = kept.gather(self._patchify(self._to_model(images_BCHW)))
+        attend = valid = None
+        if kept.valid_BK is not None:
+            # Padding holds hidden patches, which must not show in the output; the class token is always there.
+            patches_BKP = patches_BKP.masked_fill(~kept.valid_BK.unsqueeze(-1), 0)
+            valid = F.pad(kept.valid_BK, (1, 0), value=True)
             attend = valid[:, None, None, :]
+        tokens = self._embed(patches_BKP, kept)
         for layer in self.model.vit.layers:
             tokens = _block(layer, tokens, attend)
         return Embedding((self.model.vit.layernorm(tokens),), valid)
@@ -161,29 +151,30 @@ class MaskedAutoencoder(nn.Module):
         tiles = visible_BHW.reshape(batch, height // size, size, width // size, size)
         return tiles.all(4).all(2).flatten(1)
 
-    def _layout(self, visible_BHW: Tensor) -> _Layout:
+    def _kept(self, visible_BHW: Tensor) -> KeptTokens:
+        """The patches that the encoder sees.
+
+        Raises:
+            UserError: there are none.
+        """
         # Fixed operators give one mask expanded over the batch (stride 0): one row then serves all images.
         shared = visible_BHW.stride(0) == 0 or len(visible_BHW) == 1
-        visible_BN = self._patch_visible(visible_BHW[:1] if shared else visible_BHW)
-        count_B = visible_BN.sum(1)
-        most = int(count_B.max())
-        if most == 0:
+        kept = KeptTokens.of(self._patch_visible(visible_BHW[:1] if shared else visible_BHW))
+        if not kept.ids_BK.shape[1]:
             raise UserError(
                 f"the operator leaves no patch of {self.model.config.patch_size} px wholly visible; "
                 "choose another operator or a larger keep_fraction"
             )
-        ids_BK = visible_BN.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-        padded = not bool((count_B == most).all())
-        return _Layout(ids_BK, visible_BN.gather(1, ids_BK) if padded else None)
+        return kept
 
-    def _embed(self, patches_BKP: Tensor, ids_BK: Tensor) -> Tensor:
+    def _embed(self, patches_BKP: Tensor, kept: KeptTokens) -> Tensor:
         """Linear projection of patches plus their positions, class token first."""
         embeddings = self.model.vit.embeddings
         kernel = embeddings.patch_embeddings.projection
         # The library stores the projection as a convolution (D, C, p, p); patches have the channel last.
         weight_DP = kernel.weight.permute(0, 2, 3, 1).flatten(1)
         position_1ND = embeddings.position_embeddings
-        tokens = F.linear(patches_BKP, weight_DP, kernel.bias) + _gather(position_1ND[:, 1:], ids_BK)
+        tokens = F.linear(patches_BKP, weight_DP, kernel.bias) + kept.gather(position_1ND[:, 1:])
         start = (embeddings.cls_token + position_1ND[:, :1]).expand(len(tokens), -1, -1)
         return torch.cat((start, tokens), dim=1)
 
@@ -198,7 +189,7 @@ class MaskedAutoencoder(nn.Module):
                 "the model has no decoder (its file held the encoder alone), so it cannot complete images; "
                 "take the file with the decoder, or an objective that looks at the encoder's output"
             )
-        decoder, layout = self.model.decoder, self._layout(visible_BHW)
+        decoder, layout = self.model.decoder, self._kept(visible_BHW)
         tokens = decoder.decoder_embed(embedding.maps[0])
         num_patches = decoder.decoder_pos_embed.shape[1] - 1
         full = decoder.mask_token.to(tokens.dtype).expand(len(tokens), num_patches, -1)
@@ -275,26 +266,14 @@ class MaskedAutoencoder(nn.Module):
     def save(self, folder: str | Path) -> None:
         """Write config.json, model.safetensors and preprocessor_config.json: plain transformers opens them."""
         self.model.save_pretrained(folder)
-        mean, deviation = self._normalisation()
         # Written as the library would: its own writer needs torchvision, which a GPU box may lack.
         content = {
             "image_processor_type": "ViTImageProcessor",
             "size": {"height": self.image_size[0], "width": self.image_size[1]},
-            "image_mean": list(mean),
-            "image_std": list(deviation),
+            "image_mean": self.mean_C11.flatten().tolist(),
+            "image_std": self.deviation_C11.flatten().tolist(),
         }
         write_json(Path(folder) / "preprocessor_config.json", content)
-
-    def _normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        return tuple(self.mean_C11.flatten().tolist()), tuple(self.deviation_C11.flatten().tolist())
-
-
-def _gather(tokens_BND: Tensor, ids_BK: Tensor) -> Tensor:
-    """Rows `ids` of each image; one row of ids, or one image of tokens, serves all."""
-    if len(ids_BK) == 1:
-        return tokens_BND[:, ids_BK[0]]
-    tokens_BND = tokens_BND.expand(len(ids_BK), -1, -1)
-    return tokens_BND.gather(1, ids_BK.unsqueeze(-1).expand(-1, -1, tokens_BND.shape[-1]))
 
 
 def _block(layer: Any, tokens: Tensor, attend: Tensor | None) -> Tensor:
@@ -354,9 +333,7 @@ def _check_sizes(config: ViTMAEConfig, where: str) -> None:
 
 
 def _random_model(config: ViTMAEConfig, generator: torch.Generator) -> ViTMAEForPreTraining:
-    # The library initialises from the global random state: fork it, so that nothing outside is touched.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator.initial_seed())
+    with seeded(generator):
         model = ViTMAEForPreTraining(config)
         # Made from scratch, the library leaves both position tables (constants!) and the class token at zero: the
         # encoder's own initialisation returns at once when it sees that its projection was initialised before it.

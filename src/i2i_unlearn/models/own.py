@@ -4,7 +4,6 @@ To import a module is to run it. A model directory that names a class therefore 
 compares that name with the one in params.yaml (key `model`) and imports what stands there.
 """
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -18,7 +17,7 @@ from torch import nn
 
 from i2i_unlearn.models.base import ImageToImage
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.support.files import digest_file
+from i2i_unlearn.support.files import digest_files
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -112,7 +111,4 @@ def code_of(name: str) -> Path:
 def code_digest(name: str) -> str:
     """sha256 over the Python files that belong to the class: a run never resumes from a checkpoint of other code."""
     code = code_of(name)
-    total = hashlib.sha256()
-    for path in sorted(code.rglob("*.py")) if code.is_dir() else [code]:
-        total.update(f"{digest_file(path)}  {path.relative_to(code.parent).as_posix()}\n".encode())
-    return total.hexdigest()
+    return digest_files(sorted(code.rglob("*.py")) if code.is_dir() else [code], code.parent)

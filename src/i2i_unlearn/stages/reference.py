@@ -3,7 +3,6 @@
 The retrained model is the gold standard that unlearning is measured against. It is costly and optional.
 """
 
-import hashlib
 import sys
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.randomness import derive_seed, generator_for
 from i2i_unlearn.support.device import pick_device
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.support.files import atomic_folder, digest_file, write_json
+from i2i_unlearn.support.files import atomic_folder, digest_file, digest_files, write_json
 from i2i_unlearn.training.launch import launch
 from i2i_unlearn.training.run import Facts, Output, Training, train_and_write
 from i2i_unlearn.training.sampling import Sampler, single_pool
@@ -70,9 +69,10 @@ def run(
     )
     sampler = Sampler({"train": single_pool(pixels_BCHW.to(device), config.batch_size)}, operator, seed)
     manifest_sha256 = digest_file(manifest_path)
+    settings = sorted(Path(teacher).rglob("*.json"))  # whatever files the family keeps its architecture in
     training = Training(
         stage="reference",
-        inputs={"manifest": manifest_sha256, "architecture": _architecture_digest(Path(teacher))},
+        inputs={"manifest": manifest_sha256, "architecture": digest_files(settings, Path(teacher))},
         student=model.to(device),
         objective=OwnLoss(derive_seed(seed, "loss"), training_phases(model)),
         batches=sampler,
@@ -90,11 +90,3 @@ def run(
         }
 
     return train_and_write(training, config, Output(folder=out, facts=facts, begun=begun))
-
-
-def _architecture_digest(teacher: Path) -> str:
-    """sha256 over the settings in a model directory, whatever files its family keeps them in."""
-    total = hashlib.sha256()
-    for path in sorted(teacher.rglob("*.json")):
-        total.update(f"{digest_file(path)}  {path.relative_to(teacher).as_posix()}\n".encode())
-    return total.hexdigest()

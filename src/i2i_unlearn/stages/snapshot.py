@@ -1,5 +1,6 @@
 """Stage `snapshot`: freeze the model that is to be changed, with its digest. The copy is the teacher of the run."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def run(out: str | Path, config: SnapshotConfig) -> dict[str, float | str]:
         if notes:
             summary["note"] = "; ".join(notes)
         write_json(aside / "summary.json", summary)
-        _remove(aside / "fetched")
+        shutil.rmtree(aside / "fetched", ignore_errors=True)
     return summary
 
 
@@ -83,9 +84,3 @@ def _local(source: str, fetched: Path) -> str:
             "or register it and write models:/NAME/VERSION"
         )
     return source
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,12 @@ def digest_file(path: str | Path) -> str:
 def digest_folder(folder: str | Path) -> str:
     """sha256 over names and sha256 of all files below `folder`, in sorted order: the digest of a model directory."""
     folder = Path(folder)
+    return digest_files(sorted(path for path in folder.rglob("*") if path.is_file()), folder)
+
+
+def digest_files(paths: Iterable[Path], folder: Path) -> str:
+    """sha256 over names, relative to `folder`, and sha256 of these files, in this order."""
     total = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in paths:
         total.update(f"{digest_file(path)}  {path.relative_to(folder).as_posix()}\n".encode())
     return total.hexdigest()

@@ -19,7 +19,7 @@ from i2i_unlearn.method.objectives.base import Objective, Targets
 from i2i_unlearn.method.processes import ALONE, Processes
 from i2i_unlearn.models.own import code_digest
 from i2i_unlearn.support.device import num_threads
-from i2i_unlearn.support.files import atomic_folder, digest_file, digest_folder, write_json
+from i2i_unlearn.support.files import atomic_folder, digest_files, digest_folder, write_json
 from i2i_unlearn.support.progress import Advance, progress
 from i2i_unlearn.training.checkpoints import Checkpoints
 from i2i_unlearn.training.engine import Batches, Observer, Schedule, Silent, train
@@ -30,19 +30,12 @@ Stream = Callable[[Mapping[str, Any]], None]
 
 
 def run_digest(stage: str, config: TrainingConfig, **inputs: str) -> str:
-    """The key of a run's checkpoint: a digest of everything that decides its result, code included."""
-    own = {"own_code": code_digest(config.model)} if config.model else {}
-    content = {"stage": stage, "config": config.digest(), "code": _code_digest(), **own, **inputs}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _code_digest() -> str:
-    """sha256 of the package's source and torch's version: a run never resumes from a checkpoint of other code."""
-    total = hashlib.sha256(torch.__version__.encode())
+    """The key of a run's checkpoint: a digest of everything that decides its result, code and torch included."""
     package = Path(i2i_unlearn.__file__).parent
-    for path in sorted(package.rglob("*.py")):
-        total.update(f"{digest_file(path)}  {path.relative_to(package).as_posix()}\n".encode())
-    return total.hexdigest()
+    code = {"code": digest_files(sorted(package.rglob("*.py")), package), "torch": torch.__version__}
+    own = {"own_code": code_digest(config.model)} if config.model else {}
+    content = {"stage": stage, "config": config.digest(), **code, **own, **inputs}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def schedule_of(config: TrainingConfig, average_decay: float = 0.0) -> Schedule:

@@ -40,6 +40,7 @@ from i2i_unlearn.models.diffusion.schedule import (
 from i2i_unlearn.models.diffusion.settings import check_steps, read_library_config
 from i2i_unlearn.models.operators import hide
 from i2i_unlearn.models.randomness import drawn
+from i2i_unlearn.models.weights import seeded
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import read_json, write_json
 from i2i_unlearn.support.torchvision_compat import ensure_torchvision
@@ -240,8 +241,7 @@ class LatentInpainter(nn.Module):
     def load_architecture(cls, folder: str | Path, *, generator: torch.Generator) -> Self:
         """The U-Net's architecture with new random weights; VAE and prompt, which no stage trains, are kept."""
         parts = _read_parts(Path(folder))
-        with torch.random.fork_rng(devices=[]):  # the library initialises from the global random state
-            torch.manual_seed(generator.initial_seed())
+        with seeded(generator):
             unet = UNet2DConditionModel.from_config(read_library_config(Path(folder) / "unet" / "config.json"))
         return _checked(cls(unet, *parts), folder)
 

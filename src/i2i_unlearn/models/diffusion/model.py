@@ -41,6 +41,7 @@ from i2i_unlearn.models.diffusion.schedule import (
 from i2i_unlearn.models.diffusion.settings import Architecture, Settings, load_settings, read_library_config
 from i2i_unlearn.models.operators import hide
 from i2i_unlearn.models.randomness import drawn
+from i2i_unlearn.models.weights import seeded
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import write_json
 from i2i_unlearn.support.torchvision_compat import ensure_torchvision
@@ -254,9 +255,7 @@ def _unet(config: Mapping[str, Any], where: str) -> UNet2DModel:
 
 
 def _random_unet(config: Mapping[str, Any], generator: torch.Generator) -> UNet2DModel:
-    # torch initialises from the global random state: fork it, so that nothing outside is touched.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator.initial_seed())
+    with seeded(generator):
         return _unet(config, "pretrain.architecture")
 
 

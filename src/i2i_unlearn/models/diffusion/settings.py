@@ -84,7 +84,7 @@ def load_settings(folder: Path) -> Settings:
     size = content.get("image_size")
     if "image_size" in content and not (isinstance(size, list) and len(size) == 2 and all(map(_is_count, size))):  # noqa: PLR2004
         faults.append(f"image_size={size!r} must be height and width in pixels")
-    faults += _wrong_counts(content, ("num_channels", "patch_size", "sampling_steps"))
+    faults += _wrong_counts(Settings, content)
     if faults:
         raise UserError(f"{where}: {'; '.join(faults)}; fetch the directory again")
     return Settings(**{**content, "image_size": tuple(content["image_size"])})
@@ -132,16 +132,8 @@ class Architecture:
             if not isinstance(value, list | tuple) or not all(_is_count(item, least) for item in value):
                 faults.append(f"{name}={value!r} must be a list of whole numbers from {least}")
         faults += _wrong_choices(keys)
-        counts = (
-            "patch_size",
-            "layers_per_block",
-            "attention_head_dim",
-            "norm_num_groups",
-            "num_train_timesteps",
-            "sampling_steps",
-        )
-        faults += _wrong_counts(keys, counts)
-        for name in ("dropout", "beta_start", "beta_end"):
+        faults += _wrong_counts(cls, keys)
+        for name in (field.name for field in fields(cls) if field.type is float):
             value = keys.get(name, 0.0)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
                 faults.append(f"{name}={value!r} must be a number from 0 to below 1")
@@ -247,11 +239,11 @@ def _is_count(value: object, least: int = 1) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _wrong_counts(content: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+def _wrong_counts(kind: type[Settings] | type[Architecture], content: Mapping[str, Any]) -> list[str]:
+    """Faults of the keys that are whole numbers."""
+    names = [field.name for field in fields(kind) if field.type is int and field.name in content]
     return [
-        f"{name}={content[name]!r} must be a whole number above 0"
-        for name in names
-        if name in content and not _is_count(content[name])
+        f"{name}={content[name]!r} must be a whole number above 0" for name in names if not _is_count(content[name])
     ]
 
 

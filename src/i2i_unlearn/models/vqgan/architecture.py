@@ -90,9 +90,10 @@ class Architecture:
         return self.grid**2
 
     def _faults(self) -> Any:
-        for name, least in _LEAST.items():
-            if getattr(self, name) < least:
-                yield f"{name}={getattr(self, name)} must be at least {least}"
+        for field in fields(self):
+            least, value = _LEAST.get(field.name, 1 if field.type is int else None), getattr(self, field.name)
+            if least is not None and value < least:
+                yield f"{field.name}={value} must be at least {least}"
                 return
         if not self.tokenizer_multipliers or min(self.tokenizer_multipliers) < 1:
             yield f"tokenizer_multipliers={self.tokenizer_multipliers} must be a list of whole numbers above 0"
@@ -119,28 +120,8 @@ class Architecture:
                 yield f"{name}={getattr(self, name)} must be at least 0 and below 1"
 
 
-_LEAST = {
-    "image_size": 1,
-    "num_channels": 1,
-    "num_codes": 2,
-    "code_size": 1,
-    "tokenizer_width": 1,
-    "tokenizer_num_blocks": 1,
-    "tokenizer_norm_groups": 1,
-    "hidden_size": 1,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 1,
-    "decoder_hidden_size": 1,
-    "decoder_num_hidden_layers": 1,
-    "decoder_num_attention_heads": 1,
-    "num_classes": 1,
-    "fake_class": 0,
-    "num_positions": 0,
-    "decoding_steps": 1,
-    "temperature": 0,
-    "initializer_range": 0,
-    "mlp_ratio": 0,
-}
+_LEAST = {"num_codes": 2, "fake_class": 0, "num_positions": 0, "mlp_ratio": 0, "initializer_range": 0, "temperature": 0}
+"""Of numbers that are not whole ones from 1."""
 
 
 def _check_kind(name: str, value: Any, kind: Any, where: str) -> None:
