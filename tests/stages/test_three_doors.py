@@ -4,6 +4,7 @@ The whole way once on tiny settings, in a copy of the project: the pipeline is c
 then run from the compiled file alone, in a folder that holds nothing else of the project.
 """
 
+import io
 import json
 import os
 import shutil
@@ -12,11 +13,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
+from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.split.codes import create_key
 from i2i_unlearn.evidence.keys import create_keys
 from i2i_unlearn.evidence.verify import verify
@@ -27,14 +30,49 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a dozen processes t
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
-CHANGES = {
-    "pretrain": {"num_steps": 6, "batch_size": 8, "warmup_steps": 1},
+TINY = {
+    "num_threads": 1,
+    "operator_patch_size": 2,
+    "split": {"requests": ["tiny-b"]},
+    "pretrain": {
+        "image_size": 8,
+        "architecture": {
+            "patch_size": 2,
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "decoder_hidden_size": 16,
+            "decoder_num_hidden_layers": 1,
+            "decoder_num_attention_heads": 2,
+            "decoder_intermediate_size": 32,
+        },
+        "num_steps": 6,
+        "batch_size": 8,
+        "warmup_steps": 1,
+    },
     "unlearn": {"num_steps": 5, "batch_size": 8, "warmup_steps": 1, "num_noise_draws": 8},
     "reference": {"kind": "retrain"},
     "evaluate": {"policy": "lenient", "max_images": 16, "batch_size": 16, "num_bootstrap": 20},
     "register": {"model_name": "tiny", "experiment": "tiny"},
 }
-"""What differs from the tiny params.yaml of the other tests."""
+
+REQUEST = {
+    "schema_version": 1,
+    "id": "tiny-b",
+    "received": "2026-01-01",
+    "due": "2026-02-01",
+    "basis": "test",
+    "selector": {"labels": ["b"]},
+}
+
+
+def merged(base: dict, changes: dict) -> dict:
+    """`base` with the leaves of `changes` put in."""
+    return base | {
+        key: merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        for key, value in changes.items()
+    }
 
 
 def lenient(policy: dict) -> dict:
@@ -69,15 +107,29 @@ def run(folder: Path, *command: str) -> str:
     return done.stdout
 
 
-def copy_project(folder: Path, project_made: Any, params_with: Any) -> None:
+def encoded(label: str, number: int) -> bytes:
+    """A grey 8x8 picture: `a` is a horizontal ramp, `b` a vertical one, `c` a diagonal; `number` is the brightness."""
+    rows, columns = np.indices((8, 8))
+    ramp = {"a": columns, "b": rows, "c": (rows + columns) / 2}[label]
+    pixels = (ramp * 24 + number).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="png")
+    return file.getvalue()
+
+
+def make_project(folder: Path) -> None:
     """A copy of the project with tiny numbers and tiny images."""
     for name in ("components", "pipelines", "mlflow", "src"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.yaml.tmp"))
     shutil.copy(ROOT / "dvc.yaml", folder)
-    (folder / "params.yaml").write_text(yaml.safe_dump(params_with(**CHANGES), sort_keys=False))
+    params = merged(yaml.safe_load((ROOT / "params.yaml").read_text()), TINY)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     forgotten = yaml.safe_load((ROOT / "mlflow/policies/forgotten.yaml").read_text())
     (folder / "mlflow/policies/lenient.yaml").write_text(yaml.safe_dump(lenient(forgotten)))
-    project_made(folder)
+    records = (Record(f"{label}-{number}", label, encoded(label, number)) for number in range(30) for label in "abc")
+    write_shards(records, folder / "data/images", "tiny")
+    (folder / "data/forget").mkdir()
+    (folder / "data/forget/tiny-b.yaml").write_text(yaml.safe_dump(REQUEST))
     create_key(str(folder / ".secrets/hmac.key"))
     create_keys(folder / ".secrets/evidence", "ecdsa", None)
 
@@ -128,9 +180,9 @@ def open_pipeline(project: Path, home: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def doors(tmp_path_factory, project_made, params_with) -> Doors:
+def doors(tmp_path_factory) -> Doors:
     project, home = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("elsewhere")
-    copy_project(project, project_made, params_with)
+    make_project(project)
     run(project, "dvc", "init", "--no-scm", "-q")
     run(project, "dvc", "repro", "pretrain")
     with ThreadPoolExecutor(2) as pool:  # most of the time goes into importing torch: two cores, half the wait
