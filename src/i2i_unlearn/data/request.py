@@ -94,6 +94,10 @@ class ForgetRequest(BaseModel):
         """`due`, moved by the days until `today` on which the clock was stopped."""
         return self.due + datetime.timedelta(days=self.paused_days(today))
 
+    def is_late(self, today: datetime.date) -> bool:
+        """Whether the last day is past: the one rule behind every "overdue" and "expired"."""
+        return today > self.last_day(today)
+
     def is_paused(self, today: datetime.date) -> bool:
         """Whether the clock is stopped on this day."""
         return any(pause.since <= today and (pause.until is None or today < pause.until) for pause in self.paused)

@@ -131,7 +131,7 @@ def standings(
 
 def _standing(request: ForgetRequest, config: SplitConfig, known: RegistryFacts, today: datetime.date) -> Standing:
     due = request.last_day(today)
-    late = today > due
+    late = request.is_late(today)
     state = _state(request.id, config, known, late)
     return Standing(
         id=request.id,
@@ -175,9 +175,9 @@ def deadlines(requests_folder: str | Path, requests: str, today: datetime.date |
     ids = [id_.strip() for id_ in requests.split(",") if id_.strip()]
     if not ids:
         raise UserError("no request is named; file one with `i2i-unlearn request add`")
-    dues = {id_: read_request(Path(requests_folder) / f"{id_}.yaml").last_day(today) for id_ in ids}
-    overdue = [id_ for id_, due in dues.items() if due < today]
-    first = min(dues.values())
+    named = {id_: read_request(Path(requests_folder) / f"{id_}.yaml") for id_ in ids}
+    overdue = [id_ for id_, request in named.items() if request.is_late(today)]
+    first = min(request.last_day(today) for request in named.values())
     days = (first - today).days
     message = (
         f"OVERDUE: {', '.join(overdue)}; the first was due on {first}, {-days} days ago"
