@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from i2i_unlearn.models.base import Embedding
-from i2i_unlearn.models.weights import load_weights, read_sizes, save_weights, seeded
+from i2i_unlearn.models.own_weights import load_weights, read_sizes, save_weights, seeded
 
 
 class CoordinateNetwork(nn.Module):

@@ -8,7 +8,7 @@ import yaml
 
 from i2i_unlearn.config.presets import Change, find_preset, overlaid, read_presets, use_preset
 from i2i_unlearn.config.sections import load_params
-from i2i_unlearn.data.importers.protocol import Protocol
+from i2i_unlearn.data.importers.published_experiment import Protocol
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.support.errors import UserError
 from tests.support.says import says

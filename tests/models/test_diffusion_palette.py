@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from i2i_unlearn.models.diffusion import unet as diffusion_unet
 from i2i_unlearn.models.diffusion.model import UNet2DModel
-from i2i_unlearn.models.diffusion.palette import SCHEDULE_BUFFERS, convert
+from i2i_unlearn.models.diffusion.palette_keys import SCHEDULE_BUFFERS, convert
 from i2i_unlearn.models.diffusion.settings import Architecture
 from tests.models.published.files import converted, file_of
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from i2i_unlearn.models import family_named, load_architecture, load_model, own
 from i2i_unlearn.models.laws import check_laws
-from i2i_unlearn.models.weights import load_weights, save_weights, seeded
+from i2i_unlearn.models.own_weights import load_weights, save_weights, seeded
 from i2i_unlearn.support.errors import UserError
 
 EXAMPLES = Path(__file__).parents[2] / "docs/examples"

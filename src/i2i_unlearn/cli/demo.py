@@ -82,7 +82,7 @@ def _register_and_promote(params: dict[str, Any]) -> tuple[bool, list[str]]:
 
 def last_screen(project: Path, version_lines: Iterable[str]) -> Iterator[str]:
     """What was forgotten, the three models, the verdicts, the version and where the report is: 24 lines at most."""
-    from i2i_unlearn.report.table import summary_lines
+    from i2i_unlearn.report.terminal_summary import summary_lines
     from i2i_unlearn.support.files import read_json
 
     split, found = read_json(project / options.SPLITS / "summary.json"), project / options.EVALUATION

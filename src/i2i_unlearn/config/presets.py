@@ -1,9 +1,9 @@
 """Presets: settings that go together, as a file that is laid over params.yaml.
 
 A preset is presets/NAME.yaml: a line `description`, then shared keys and sections as in params.yaml; one that repeats a
-published experiment also has `protocol`, what data it takes (data/importers/protocol.py). A value replaces the one in
-params.yaml, a section's other keys stay; only `pretrain.architecture` is replaced as a whole, since the keys of two
-families have nothing in common.
+published experiment also has `protocol`, what data it takes (data/importers/published_experiment.py). A value replaces
+the one in params.yaml, a section's other keys stay; only `pretrain.architecture` is replaced as a whole, since the keys
+of two families have nothing in common.
 """
 
 import io

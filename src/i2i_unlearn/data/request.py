@@ -19,7 +19,7 @@ from i2i_unlearn.support.files import atomic_file
 from i2i_unlearn.support.yaml_file import read_mapping
 
 NearDuplicates = Literal["include", "drop", "keep"]
-"""What becomes of near-copies of the images that a request selects (split/near_copies.py)."""
+"""What becomes of near-copies of the images that a request selects (split/near_copy_rules.py)."""
 RequestId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
 

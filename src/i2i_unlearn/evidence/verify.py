@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from i2i_unlearn.evidence import contents, envelope, limits, recompute, weights
+from i2i_unlearn.evidence import contents, envelope, limits, recompute, weights_signature
 from i2i_unlearn.evidence.keys import PUBLIC, PublicKey, load_public_key, parse_public_key
 from i2i_unlearn.evidence.predicate import Predicate
 from i2i_unlearn.support import files
@@ -178,5 +178,5 @@ def _check_weights(folder: Path, said: Predicate, signature: Path | None, key: P
         reasons.append("the digest of the folder is not the one that the evidence names")
     report.add(f"weights in {folder}", reasons)
     if signature is not None and not reasons:
-        fault = weights.fault(folder, signature, key)
+        fault = weights_signature.fault(folder, signature, key)
         report.add(f"signature of the weights in {folder}", [f"{contents.WEIGHTS_SIGNATURE}: {fault}"] if fault else [])

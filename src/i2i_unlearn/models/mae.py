@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from i2i_unlearn.models.base import Embedding
 from i2i_unlearn.models.directory import read_config
 from i2i_unlearn.models.kept_tokens import KeptTokens
-from i2i_unlearn.models.weights import seeded
+from i2i_unlearn.models.own_weights import seeded
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import write_json
 from i2i_unlearn.support.torchvision_compat import ensure_torchvision

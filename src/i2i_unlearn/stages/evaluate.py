@@ -11,7 +11,7 @@ metrics.json, with the schema version and the names of sets and models of `evalu
     differences    {"unlearned-teacher": {set: {metric: ...}}, ...}     paired: on the same resampled images
     ratios         {"unlearned/reference": {set: {metric: ...}}, ...}
     audits         {audit: {...}}     attacks on the models, see `evaluation/audits/run.py`
-    time_losses    {model: {set: {share: [...], loss: [...]}}}     of diffusion, see `evaluation/audits/time_loss.py`
+    time_losses    {model: {set: {share: [...], loss: [...]}}}     of diffusion, see `evaluation/time_loss.py`
     cost           {unlearn_s, reference_s, share_of_reference, peak_memory_bytes}     null where unknown
 
 low and high are the ends of the 95 % interval, null where there is none. verdicts.json: deciding, verdicts {policy:
@@ -31,7 +31,6 @@ from i2i_unlearn.evaluation import gate
 from i2i_unlearn.evaluation.audit_inputs import audit_inputs
 from i2i_unlearn.evaluation.audits.run import run_audits, units_of
 from i2i_unlearn.evaluation.audits.table import check_audits
-from i2i_unlearn.evaluation.audits.time_loss import time_losses
 from i2i_unlearn.evaluation.embedding_map import NUM_IMAGES, EmbeddingCollector
 from i2i_unlearn.evaluation.findings import FINDINGS_VERSION, FORGET_SETS, MODELS
 from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs, batches, read_inputs
@@ -39,6 +38,7 @@ from i2i_unlearn.evaluation.metrics.observe import SetObserver
 from i2i_unlearn.evaluation.metrics.scores import Scores
 from i2i_unlearn.evaluation.pictures import PictureCollector
 from i2i_unlearn.evaluation.shown import PictureGrid
+from i2i_unlearn.evaluation.time_loss import time_losses
 from i2i_unlearn.models.extractors import Extractor, extractor_label, extractor_name, load_extractor
 from i2i_unlearn.models.randomness import derive_seed
 from i2i_unlearn.report.facts import ReportFacts, RequestFacts

@@ -18,7 +18,7 @@ from typing import Any
 
 from i2i_unlearn.evaluation.evaluated_model import FINDINGS, Evaluated, read_evaluated
 from i2i_unlearn.evaluation.findings import read_findings
-from i2i_unlearn.evidence import contents, envelope, gather, recompute, registry, weights
+from i2i_unlearn.evidence import contents, envelope, gather, recompute, registry, weights_signature
 from i2i_unlearn.evidence.gather import Inputs, Origin
 from i2i_unlearn.evidence.keys import PUBLIC, PrivateKey, load_private_key, read_passphrase
 from i2i_unlearn.support import files
@@ -91,7 +91,7 @@ def run(inputs: Inputs, origin: Origin, signer: Signer, out: str | Path, *, with
         "gate": said.gate.outcome,
         "model_sha256": said.model.sha256,
         "key_id": key.public.id,
-        "weights_signed": "yes" if weights.can_sign(key.public) else "no (the format knows ECDSA keys only)",
+        "weights_signed": "yes" if weights_signature.can_sign(key.public) else "no (the format knows ECDSA keys only)",
         "message": f"evidence on {', '.join(found.requests)}: {outcome}",
     }
 
@@ -124,5 +124,5 @@ def _copy(found: Evaluated, policies: Mapping[str, Any], key: PrivateKey, aside:
     for name, policy in policies.items():
         files.write_json(aside / contents.policy_path(name), policy)
     (aside / PUBLIC).write_bytes(key.public.pem())
-    if weights.can_sign(key.public):
-        weights.sign(found.unlearned / "model", aside / contents.WEIGHTS_SIGNATURE, key)
+    if weights_signature.can_sign(key.public):
+        weights_signature.sign(found.unlearned / "model", aside / contents.WEIGHTS_SIGNATURE, key)

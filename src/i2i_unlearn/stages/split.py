@@ -18,7 +18,7 @@ from i2i_unlearn.data.split.manifest import (
     fingerprints,
     write_manifest,
 )
-from i2i_unlearn.data.split.near_copies import DROPPED, INCLUDED, KEPT
+from i2i_unlearn.data.split.near_copy_rules import DROPPED, INCLUDED, KEPT
 from i2i_unlearn.data.split.near_copy_search import Search
 from i2i_unlearn.data.split.roles import assign_roles
 from i2i_unlearn.support.files import atomic_folder, digest_file, write_json

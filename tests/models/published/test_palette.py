@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from i2i_unlearn.models import load_model
-from i2i_unlearn.models.diffusion.palette import SCHEDULE_BUFFERS
+from i2i_unlearn.models.diffusion.palette_keys import SCHEDULE_BUFFERS
 from i2i_unlearn.models.published import convert_checkpoint
 from i2i_unlearn.models.published.palette import PaletteOptions, architecture_of, shapes_of
 from i2i_unlearn.models.published.reading import Content

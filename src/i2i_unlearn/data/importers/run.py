@@ -19,7 +19,7 @@ from i2i_unlearn.data.images.shards import Record, Written, write_shards
 from i2i_unlearn.data.importers.folder import count_files, read_folder
 from i2i_unlearn.data.importers.parquet import Columns, count_rows, read_parquet
 from i2i_unlearn.data.importers.places365 import CATEGORIES, count_listed, is_places365, read_places365
-from i2i_unlearn.data.importers.protocol import Chosen, Protocol, choose
+from i2i_unlearn.data.importers.published_experiment import Chosen, Protocol, choose
 from i2i_unlearn.data.importers.source import SPLIT_WORDS, Candidate
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_file

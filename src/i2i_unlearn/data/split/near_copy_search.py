@@ -60,7 +60,7 @@ class Pair(NamedTuple):
 
 
 class Search:
-    """The search among the images of an index (a `near_copies.FindPairs`); records what confirmed its pairs."""
+    """The search among the images of an index (a `near_copy_rules.FindPairs`); records what confirmed its pairs."""
 
     def __init__(self, images: str, index: pd.DataFrame, settings: NearDuplicateSettings) -> None:
         """`images` is the URI of the image shards, `index` has the columns shard and row."""

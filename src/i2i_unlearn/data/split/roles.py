@@ -4,7 +4,7 @@
     a promoted request     erased                             erased
     an active request      forget                             forget_holdout
     none                   retain | proxy_retain | unused     retain_holdout | unseen_target
-    none, but a near-copy  as its request says: as above, or dropped (near_copies.py)
+    none, but a near-copy  as its request says: as above, or dropped (near_copy_rules.py)
 
 `unused` is not `dropped`: the reference is trained on what a cap left unused, as the original was.
 
@@ -23,7 +23,7 @@ from i2i_unlearn.config.sections import SplitConfig
 from i2i_unlearn.data.images.holdout import TRAIN, draws, training_part
 from i2i_unlearn.data.request import ForgetRequest, select
 from i2i_unlearn.data.split import manifest as roles
-from i2i_unlearn.data.split.near_copies import DROPPED, INCLUDED, KEPT, PAIR, FindPairs, Selection, any_of, settle
+from i2i_unlearn.data.split.near_copy_rules import DROPPED, INCLUDED, KEPT, PAIR, FindPairs, Selection, any_of, settle
 from i2i_unlearn.support.errors import UserError
 
 Strings = NDArray[np.object_]
@@ -37,7 +37,7 @@ class Roles:
     part: Strings
     role: Strings
     copies: pd.DataFrame
-    """Near-copies: `near_copies.Settled.pairs`, with the request's id, its `near_duplicates`, and what was done."""
+    """Near-copies: `near_copy_rules.Settled.pairs`, with the request's id, its `near_duplicates`, and what was done."""
 
 
 def assign_roles(

@@ -36,9 +36,9 @@ from i2i_unlearn.evaluation.metrics.bootstrap import Draws, draw
 from i2i_unlearn.evaluation.metrics.hole_psnr import hole_error, of_errors, psnr_db
 from i2i_unlearn.method.objectives.base import Batch, Phase, Scope, State, Targets
 from i2i_unlearn.models.base import Embedding
+from i2i_unlearn.models.own_weights import seeded
 from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.models.randomness import derive_seed
-from i2i_unlearn.models.weights import seeded
 from i2i_unlearn.support.progress import Advance
 from i2i_unlearn.training.sampling import Sampler, single_pool
 

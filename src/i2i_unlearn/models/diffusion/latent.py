@@ -39,8 +39,8 @@ from i2i_unlearn.models.diffusion.schedule import (
 )
 from i2i_unlearn.models.diffusion.settings import check_steps, read_library_config
 from i2i_unlearn.models.operators import hide
+from i2i_unlearn.models.own_weights import seeded
 from i2i_unlearn.models.randomness import drawn
-from i2i_unlearn.models.weights import seeded
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import read_json, write_json
 from i2i_unlearn.support.torchvision_compat import ensure_torchvision

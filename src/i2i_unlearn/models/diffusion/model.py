@@ -40,8 +40,8 @@ from i2i_unlearn.models.diffusion.schedule import (
 )
 from i2i_unlearn.models.diffusion.settings import Architecture, Settings, load_settings, read_library_config
 from i2i_unlearn.models.operators import hide
+from i2i_unlearn.models.own_weights import seeded
 from i2i_unlearn.models.randomness import drawn
-from i2i_unlearn.models.weights import seeded
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import write_json
 from i2i_unlearn.support.torchvision_compat import ensure_torchvision

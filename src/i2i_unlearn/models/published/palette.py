@@ -18,8 +18,8 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from i2i_unlearn.models.diffusion.model import DiffusionInpainter
-from i2i_unlearn.models.diffusion.palette import PREFIX, SCHEDULE_BUFFERS, published_shapes, restore
-from i2i_unlearn.models.diffusion.palette import convert as to_ours
+from i2i_unlearn.models.diffusion.palette_keys import PREFIX, SCHEDULE_BUFFERS, published_shapes, restore
+from i2i_unlearn.models.diffusion.palette_keys import convert as to_ours
 from i2i_unlearn.models.diffusion.settings import Architecture
 from i2i_unlearn.models.published.options import Options, read_options
 from i2i_unlearn.models.published.reading import Content, check_fit

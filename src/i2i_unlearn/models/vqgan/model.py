@@ -25,12 +25,12 @@ from i2i_unlearn.models.base import Embedding, TrainingPhase
 from i2i_unlearn.models.directory import read_config
 from i2i_unlearn.models.kept_tokens import KeptTokens
 from i2i_unlearn.models.operators import hide
+from i2i_unlearn.models.own_weights import seeded
 from i2i_unlearn.models.randomness import drawn
 from i2i_unlearn.models.vqgan.architecture import Architecture
 from i2i_unlearn.models.vqgan.decoding import FromGenerator, decode_iteratively
 from i2i_unlearn.models.vqgan.masked_tokens import MaskedTokens
 from i2i_unlearn.models.vqgan.tokenizer import VqTokenizer
-from i2i_unlearn.models.weights import seeded
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import write_json
 

@@ -21,7 +21,6 @@ try:
     from mlflow.pyfunc.model import PythonModel
 except ModuleNotFoundError as error:
     raise UserError(f"MLflow is not installed ({error}); run: pip install 'i2i-unlearn[mlflow]'") from None
-from i2i_unlearn.registry.tracking.bad_input import BadInput
 from i2i_unlearn.registry.tracking.connection import connect, public
 from i2i_unlearn.registry.tracking.copies import give, take
 from i2i_unlearn.registry.tracking.entities import (
@@ -40,6 +39,7 @@ from i2i_unlearn.registry.tracking.entities import (
 )
 from i2i_unlearn.registry.tracking.fetch import download_checked, fetch_version
 from i2i_unlearn.registry.tracking.record import Record
+from i2i_unlearn.registry.tracking.served_error import BadInput
 from i2i_unlearn.registry.tracking.server import Server
 from i2i_unlearn.registry.tracking.stream import attached_stream
 

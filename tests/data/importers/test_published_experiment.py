@@ -6,7 +6,7 @@ import yaml
 
 from i2i_unlearn.config.presets import Preset
 from i2i_unlearn.data.images.reading import read_index
-from i2i_unlearn.data.importers.protocol import Protocol, choose
+from i2i_unlearn.data.importers.published_experiment import Protocol, choose
 from i2i_unlearn.data.importers.run import ImportSettings, import_protocol
 from i2i_unlearn.data.importers.source import Candidate
 from i2i_unlearn.support.errors import UserError

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from i2i_unlearn.evaluation.audits.time_loss import NUM_TIMES, time_losses
+from i2i_unlearn.evaluation.time_loss import NUM_TIMES, time_losses
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.base import LossAtTime
 from i2i_unlearn.models.operators import make_operator
