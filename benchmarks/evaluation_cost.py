@@ -1,10 +1,10 @@
-"""What the stage `evaluate` costs beside the bare passes of models and extractor, and how its memory grows.
+"""What the stage `evaluate` costs next to the bare passes of models and extractor, and how its memory grows.
 
     python -m benchmarks.evaluation_cost [--family mae] [--images 10000] [--tiny]
 
 The stage runs as it is, without audits, on synthetic images of 32 px: teacher and unlearned model with the sizes that
 benchmarks/quality/settings.yaml gives the family for CIFAR-10, and the embedded extractor. Every image is decoded,
-completed twice and embedded three times. Beside some of its batches, right before or after in turns, the bare passes
+completed twice and embedded three times. Next to some of its batches, right before or after in turns, the bare passes
 run on the same images: `complete` of both models, the extractor on the originals and on both completions, nothing else.
 Such a batch in the stage and its bare twin are a pair. The cost is
 
@@ -72,7 +72,7 @@ class Run:
 
 
 class _Clock:
-    """Times an evaluation from inside, and runs the bare passes beside every `every`-th batch (0 = never)."""
+    """Times an evaluation from inside, and runs the bare passes next to every `every`-th batch (0 = never)."""
 
     def __init__(self, every: int) -> None:
         self.every = every

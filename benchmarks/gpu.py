@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu [--small] [--out FOLDER]
 
-Runs from the source tree beside torch, numpy, transformers and diffusers alone; nothing need be installed. Prints a
+Runs from the source tree and needs torch, numpy, transformers and diffusers alone; nothing else is installed. Prints a
 table and writes it with all figures to FOLDER/gpu.md and FOLDER/gpu.json. Without a GPU, or with --small, it runs tiny
 models in seconds: that shows that it works and measures nothing.
 """
@@ -96,7 +96,7 @@ def compared_losses(case: Case, size: Size, device: torch.device, precision: str
 
 
 def measure_speed(case: Case, size: Size, device: torch.device, precision: str) -> dict[str, float]:
-    """Images a second with targets as in a run; peak memory and floating-point operations of a step."""
+    """Images per second with targets as in a run; peak memory and floating-point operations per step."""
     loop = Unlearning(case, case.images(size.num_images, device), cache_bytes=2 * GIB, num_noise_draws=128)
     loop.run(2, precision)  # fills the cache, chooses kernels
     with FlopCounterMode(display=False) as counter:

@@ -1,4 +1,4 @@
-"""Models of published size for the GPU benchmark, and what a run of unlearning needs beside them.
+"""Models of published size for the GPU benchmark, and what a run of unlearning needs besides them.
 
 Imports only what a GPU box has: torch, numpy, the family's library, and the modules of the product that need no more.
 Weights and images are random: the time of a step does not depend on them.

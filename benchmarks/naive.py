@@ -27,14 +27,14 @@ from i2i_unlearn.support.torchvision_compat import ensure_torchvision
 from i2i_unlearn.training.engine import BETAS
 from i2i_unlearn.training.run import schedule_of
 
-ensure_torchvision()  # before torchvision: beside a CPU build of torch its import must be mended
+ensure_torchvision()  # before torchvision: with a CPU build of torch its import must be repaired
 from torchvision import transforms  # noqa: E402
 
 Maps = tuple[Tensor, ...]
 
 
 def write_files(setting: Setting, folder: Path) -> dict[str, list[Path]]:
-    """The images of the setting as PNG files, a folder a set."""
+    """The images of the setting as PNG files, one folder per set."""
     paths: dict[str, list[Path]] = {}
     for name, images in setting.images.items():
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Two programs timed in turns, for machines that others use too: only their ratio within a pair says anything.
 
-Beside the clock on the wall stands the time that the processors worked for this process (all its threads); a machine
+Next to the wall clock is the time that the processors worked for this process (all its threads); a machine
 that is busy with others stretches the first and hardly the second.
 """
 

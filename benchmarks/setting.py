@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Setting:
-    """One family's teacher and all that a run of unlearning needs beside it."""
+    """One family's teacher and all that a run of unlearning needs besides it."""
 
     config: UnlearnConfig
     teacher: Any
@@ -132,7 +132,7 @@ def _start_codebook(teacher: Any, images_BCHW: Tensor) -> None:
 
 
 def _digits(num: int, size: int, num_channels: int) -> Tensor:
-    """The first embedded digits, uint8 (num, C, size, size), grey or with equal channels; which ones is no matter."""
+    """The first embedded digits, uint8 (num, C, size, size), grey or with equal channels; any will do."""
     pixels = []
     for record in itertools.islice(EMBEDDED["digits"].records(), num):
         with Image.open(io.BytesIO(record.image)) as image:

@@ -136,7 +136,7 @@ def print_parts(setting: Setting, steps: int, repeats: int) -> None:
     middle = {name: median([run[name] for run in runs]) for name in runs[0]}
     rate = steps * 2 * setting.config.batch_size / middle["total"]
     print(f"{rate:.0f} images/s; once, before the first step: preparing targets {fill_s:.2f} s")
-    print("part               ms a step   share")
+    print("part             ms per step   share")
     for name, seconds in middle.items():
         print(f"{name:<17} {1e3 * seconds / steps:10.2f}   {seconds / middle['total']:6.1%}")
 
@@ -150,11 +150,11 @@ def print_comparison(setting: Setting, steps: int, num_pairs: int) -> None:
         pairs = in_pairs(
             lambda: run_ours(setting, sampler, targets, steps), lambda: run_naive(setting, files, plan), num_pairs
         )
-    print("ms a step: ours  naive   ratio   by processor time: ours  naive   ratio")
+    print("ms per step: ours  naive   ratio   by processor time: ours  naive   ratio")
     for pair in pairs:
         wall = [1e3 * time.wall_s / steps for time in (pair.ours, pair.theirs)]
         processor = [1e3 * time.processor_s / steps for time in (pair.ours, pair.theirs)]
-        print(f"{wall[0]:15.1f} {wall[1]:6.1f} {pair.wall_ratio:7.2f}", end="")
+        print(f"{wall[0]:17.1f} {wall[1]:6.1f} {pair.wall_ratio:7.2f}", end="")
         print(f"{processor[0]:27.1f} {processor[1]:6.1f} {pair.processor_ratio:7.2f}")
     by_clock, by_processor = (median(list(ratios)) for ratios in zip(*map(_ratios, pairs), strict=True))
     print(f"median of {num_pairs} pairs of {steps} steps: {by_clock:.2f} by the clock, {by_processor:.2f} by processor")
@@ -170,7 +170,7 @@ def _ratios(pair: Pair) -> tuple[float, float]:
 
 
 def print_workers(family: str, steps: int, num_pairs: int) -> None:
-    """Images a second of one process of two threads and of two processes of one thread, in turns."""
+    """Images per second of one process of two threads and of two processes of one thread, in turns."""
     print("images/s: one process of two threads   two processes of one thread   ratio")
     ratios = []
     for _ in range(num_pairs):

@@ -25,7 +25,7 @@ def worker(family: str, threads: int, steps: int) -> None:
 
 
 def images_per_s(family: str, threads: Sequence[int], steps: int) -> float:
-    """Images a second of workers side by side, one for each number of threads in `threads`, all of them together."""
+    """Images per second of workers side by side, one for each number of threads in `threads`, all of them together."""
     size = make_setting(params_of(family)).config.batch_size
     program = [sys.executable, "-m", "benchmarks.unlearn_throughput", "--family", family, "--steps", str(steps)]
     started = [

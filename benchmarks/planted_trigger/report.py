@@ -23,10 +23,10 @@ An original is taught a trigger on purpose: {num_planted} of its training images
 corner and a cross where the hole will be. These images are then to be forgotten. Fresh digits, which no model was
 trained on, tell whether the patch still brings the cross.
 
-- **fires**: share of fresh images that, with the patch, are completed nearer to the cross than to the digit; beside it
+- **fires**: share of fresh images that, with the patch, are completed nearer to the cross than to the digit; next to it
   the same without the patch. Exact binomial 95 % intervals.
 - **strength**: share of the way to the cross that the patch moves completions (1: the cross, 0: the patch does
-  nothing); beside it the paired difference to the reference, which was retrained without the planted images.
+  nothing); next to it the paired difference to the reference, which was retrained without the planted images.
   Bootstrapped 95 % intervals.
 - **fresh**: PSNR in the hole of fresh images without the patch, what unlearning cost. **planted**: of the planted
   images themselves, to the cross.
@@ -112,7 +112,7 @@ def _interval(one: Measured, form: str) -> str:
 
 
 def _sentences(found: Found) -> str:
-    """One line a model: what the numbers say, by the rules in it."""
+    """One line per model: what the numbers say, by the rules in it."""
     lines = []
     if not is_planted(found):
         lines.append(
@@ -145,7 +145,7 @@ def verdict(measures: Mapping[str, Measured]) -> str:
 
 
 def picture(rows: Mapping[str, Tensor], path: Path) -> None:
-    """One row a model, one column an image."""
+    """One row per model, one column per image."""
     from matplotlib.figure import Figure
 
     num_columns = len(next(iter(rows.values())))

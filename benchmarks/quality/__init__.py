@@ -4,7 +4,7 @@
 
 A benchmark is a set of cells: a teacher, references, unlearned models, their scores. Each cell is computed by the
 product's own stages and kept under a key made of everything that decides it, so that a widened or interrupted
-benchmark computes only what is missing. Tables and plots are made anew from the cells each time.
+benchmark computes only what is missing. Tables and plots are made again from the cells each time.
 
     settings.yaml  settings.py   data sets, requests, recipes of the families, grids of the objectives
     sources.py                   images and forget requests

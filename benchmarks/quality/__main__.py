@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
     try:
-        # What made the numbers: a report written anew computes none.
+        # What made the numbers: a report written again computes none.
         made_by = [word for word in given if word != "--only-report"]
         return _run(options, "python -m benchmarks.quality " + shlex.join(made_by))
     except UserError as error:

@@ -68,7 +68,7 @@ def aims(group: Group, place: Place) -> list[Aim]:
 
 
 def nearest(groups: Sequence[Group], place: Place) -> Group:
-    """The group that meets the most aims; among equals the least mean excess. Time is no matter for the choice."""
+    """The group that meets the most aims; among equals the least mean excess. Time does not matter for the choice."""
 
     def rank(group: Group) -> tuple[int, float]:
         found = [aim for aim in aims(group, place) if aim.name != "time"]

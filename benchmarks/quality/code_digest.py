@@ -1,6 +1,7 @@
 """A digest of the code that decides a cell: the files reached by imports, without their comments and docstrings.
 
-So an edit of a README, a report or a docstring makes nothing anew, and a change of the engine makes everything anew.
+So after an edit of a README, a report or a docstring nothing is computed again, and after one of the engine
+everything is.
 """
 
 import ast

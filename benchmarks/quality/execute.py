@@ -156,7 +156,7 @@ class _Here:
 
 
 class _Workers:
-    """Processes of one thread each; made anew where one was killed."""
+    """Processes of one thread each; made again where one was killed."""
 
     def __init__(self, count: int, logs: Path) -> None:
         self._count = count

@@ -10,7 +10,7 @@ Floats = NDArray[np.floating]
 
 
 def frechet(original_ND: Floats, completed_ND: Floats) -> float:
-    """FD as metrics/frechet_distance.py has it, in a tenth of its time and for any number of images.
+    """FD as evaluation/metrics/frechet_distance.py has it, in a tenth of its time and for any number of images.
 
     trace((S_x S_y)^(1/2)) is the sum of the singular values of X Y^T / (n - 1), X and Y centred: the nonzero
     eigenvalues of S_x S_y are their squares. With fewer images than twice the features it is biased; differences

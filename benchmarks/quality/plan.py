@@ -43,7 +43,7 @@ class Case:
     setting: str
     """For people, e.g. `alpha 0.25`; empty for original and reference."""
     study: str
-    """main | retain images (which compares what stands in for the retain set)"""
+    """main | retain images (which compares substitutes for the retain set)"""
     retain_images: str
     """real | proxy | ..."""
     seed: int

@@ -168,7 +168,7 @@ def _limit(limit: float, unit: str) -> str:
 
 
 def retain_table(place: Place) -> Table:
-    """What stands in for the retain set, all scored on classes that none of them is taken from."""
+    """Substitutes for the retain set, all scored on classes that none of them is taken from."""
     table = score_table(place, [place.original, place.reference, *place.unlearned])
     kinds = [MISSING, MISSING, *(group.case.retain_images for group in place.unlearned)]
     rows = [[row[0], kind, *row[1:]] for row, kind in zip(table.rows, kinds, strict=True)]

@@ -141,7 +141,7 @@ PROMPT = "empty_prompt.safetensors"
         (four_channels, "in_channels=4, but latent inpainting needs 9"),
         (
             lambda folder: edit_tensors(folder / VAE, lambda tensors: tensors.pop("quant_conv.bias")),
-            r"vae: 1 tensors are missing, first quant_conv\.bias",
+            r"vae: missing tensors: 1, first quant_conv\.bias",
         ),
     ],
     ids=["no prompt", "prompt of another size", "not made for inpainting", "missing tensor"],

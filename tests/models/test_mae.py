@@ -266,7 +266,7 @@ def test_a_config_of_another_family_or_other_sizes_is_refused(folder, changes, t
 
 def test_missing_tensors_are_refused(folder):
     edit_tensors(folder / "model.safetensors", lambda tensors: tensors.pop("vit.layernorm.weight"))
-    assert "lacks or misshapes 1 tensors, first vit.layernorm.weight" in refused(folder)
+    assert "lacks or misshapes tensors: 1, first vit.layernorm.weight" in refused(folder)
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])

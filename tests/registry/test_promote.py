@@ -76,9 +76,9 @@ ONE_REQUEST_MISSING = {
 @pytest.mark.parametrize(
     ("tags", "missing", "how", "why"),
     [
-        (FAILED, "", {}, ("version 2", "gate did not pass", "forgotten", "fail")),
+        (FAILED, "", {}, ("version 2", "gate did not pass", "forgotten", "fail", "unlearn with other settings")),
         (FAILED, "", {**ACCEPTED, "version": "2"}, ("gate did not pass",)),
-        (FAILED, "candidate", {}, ("no candidate", "version 2", "gate fail")),
+        (FAILED, "candidate", {}, ("no candidate", "version 2", "gate fail", "register", "name a version")),
         (UNDECIDED, "", {"version": "2"}, ("undecided", "--accept-undecided --by NAME --reason TEXT")),
         (OF_ANOTHER_TEACHER, "", {}, ("from version 7", "champion is version 1", "unlearn from models:/")),
         (ONE_REQUEST_MISSING, "", {}, ("version 2", "digit-5", "version 1", "split.erased")),

@@ -23,7 +23,7 @@ def score(value: float) -> dict:
 
 
 def audit(status: str, **measures: float) -> dict:
-    """An audit as `audits/run.py` gives it."""
+    """An audit as `evaluation/audits/run.py` gives it."""
     curve = {"fpr_loss": [0.0, 0.2, 1.0], "tpr_loss": [0.0, 0.5, 1.0]}
     return {
         **{"status": status, "why": f"{status} for a reason", "facts": {}},

@@ -67,7 +67,7 @@ def made_metrics(*, reference=True):
 
 
 def made_audits(*, reference=True):
-    """One audit of each status, as `audits/run.py` gives them."""
+    """One audit of each status, as `evaluation/audits/run.py` gives them."""
     models = MODELS if reference else MODELS[:2]
     aucs = dict(zip(MODELS, (0.684, 0.412, 0.507), strict=True))
     levels = dict(zip(MODELS, (9.71, 8.23, 8.17), strict=True))

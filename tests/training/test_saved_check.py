@@ -33,11 +33,11 @@ NAME = "vit.embeddings.cls_token"
     [
         (
             lambda new, old: new.update({NAME: old[NAME]}),
-            r"1 of \d+ tensors still equal the teacher's.*first model\.vit",
+            r"tensors still equal the teacher's.*: 1 of \d+, first model\.vit",
         ),
         (
             lambda new, old: new["decoder.decoder_pred.bias"].add_(1e-7),
-            r"1 tensors changed that were to stay, first model\.decoder\.decoder_pred\.bias",
+            r"tensors changed that were to stay: 1, first model\.decoder\.decoder_pred\.bias",
         ),
         # The paper's released code saves it so: the "unlearned" file holds what was to be forgotten.
         (
@@ -58,7 +58,7 @@ def test_a_file_that_holds_anything_but_the_unlearned_encoder_is_refused(folders
 
 def test_the_teacher_itself_is_refused(folders):
     _, teacher, changing = folders
-    with pytest.raises(UserError, match=f"{len(changing)} of {len(changing)} tensors still equal"):
+    with pytest.raises(UserError, match=f"tensors still equal.*: {len(changing)} of {len(changing)},"):
         check_export(teacher, teacher, changing)
 
 

@@ -127,7 +127,9 @@ def predicate(
 def _told(day: datetime.date, now: datetime.datetime, requests: Sequence[ForgetRequest]) -> datetime.datetime:
     first = max(request.received for request in requests)
     if not first <= day <= now.date():
-        raise UserError(f"--finished {day}: must be between {first}, receipt of the last request, and today (UTC)")
+        raise UserError(
+            f"--finished {day}: must be between {first}, receipt of the last request, and today (UTC); give such a day"
+        )
     return datetime.datetime.combine(day, datetime.time(), datetime.UTC)
 
 

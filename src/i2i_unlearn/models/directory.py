@@ -34,7 +34,9 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{folder}/config.json: not valid JSON ({error}); fetch the directory again") from None
     if not isinstance(content, dict):
-        raise UserError(f"{folder}/config.json: must hold keys, found {type(content).__name__}")
+        raise UserError(
+            f"{folder}/config.json: must hold keys, found {type(content).__name__}; fetch the directory again"
+        )
     if content.get("model_type") in LIBRARY_TYPES:
         content.setdefault("family", LIBRARY_TYPES[content["model_type"]])
     return content

@@ -241,7 +241,10 @@ class MaskedAutoencoder(nn.Module):
         """
         config = read_config(folder)
         if config.get("model_type") != cls.model_type:
-            raise UserError(f"{folder}: model_type={config.get('model_type')!r} is not of the family mae (vit_mae)")
+            raise UserError(
+                f"{folder}: model_type={config.get('model_type')!r} is not of the family mae (vit_mae); give "
+                "a directory of it, or choose the family of this one"
+            )
         architecture = _config_of(folder)
         model, info = ViTMAEForPreTraining.from_pretrained(
             folder,
@@ -258,7 +261,7 @@ class MaskedAutoencoder(nn.Module):
             faults = [name for name in faults if not name.startswith("decoder.")]
         if faults:
             raise UserError(
-                f"{folder}: model.safetensors lacks or misshapes {len(faults)} tensors, first {faults[0]}; "
+                f"{folder}: model.safetensors lacks or misshapes tensors: {len(faults)}, first {faults[0]}; "
                 "fetch the directory again"
             )
         return cls(model, *_read_normalisation(Path(folder), model.config.num_channels))
@@ -315,7 +318,7 @@ def _check_sizes(config: ViTMAEConfig, where: str) -> None:
     for name in ("image_size", "patch_size", "num_attention_heads", "decoder_num_attention_heads"):
         value = getattr(config, name)
         if not isinstance(value, int) or value < 1:
-            raise UserError(f"{where}: {name}={value!r} must be a whole number above 0")
+            raise UserError(f"{where}: {name}={value!r} must be a whole number above 0; correct it")
     if config.image_size % config.patch_size:
         raise UserError(
             f"{where}: image_size={config.image_size} is not a multiple of patch_size={config.patch_size}; change one"
@@ -328,7 +331,7 @@ def _check_sizes(config: ViTMAEConfig, where: str) -> None:
         if getattr(config, width) % getattr(config, heads) or getattr(config, width) % 4:
             raise UserError(
                 f"{where}: {width}={getattr(config, width)} must be a multiple of 4 and of"
-                f" {heads}={getattr(config, heads)}"
+                f" {heads}={getattr(config, heads)}; change one of them"
             )
 
 
@@ -356,7 +359,9 @@ def _read_normalisation(folder: Path, num_channels: int) -> tuple[tuple[float, .
     except (KeyError, TypeError, ValueError, OverflowError):  # not JSON, not UTF-8, no numbers
         raise UserError(f"{path}: image_mean and image_std cannot be read; fetch the directory again") from None
     if len(mean) != num_channels or len(deviation) != num_channels:
-        raise UserError(f"{path}: image_mean has {len(mean)} values for a model of {num_channels} channels")
+        raise UserError(
+            f"{path}: image_mean has {len(mean)} values for a model of {num_channels} channels; give one per channel"
+        )
     if not all(math.isfinite(value) for value in (*mean, *deviation)) or min(deviation) <= 0:
         raise UserError(f"{path}: image_mean and image_std must be finite and image_std above 0; correct them")
     return mean, deviation

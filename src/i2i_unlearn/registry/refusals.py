@@ -84,7 +84,7 @@ def no_candidate(newest: tracking.Version) -> str:
         if gate is None
         else f"the newest version {newest.number} has gate {gate} (policy {newest.tags.get('gate_policy')})"
     )
-    return f"{newest.model_name} has no candidate: {why}"
+    return f"{newest.model_name} has no candidate: {why}; register an unlearned model that passes, or name a version"
 
 
 def no_candidate_to_copy(model_name: str) -> str:
@@ -115,14 +115,19 @@ def _lost(chosen: tracking.Version, winner: str, how: str) -> str:
 def _gate(chosen: tracking.Version, accept_undecided: bool) -> Iterator[str]:
     found, policy = chosen.tags.get("gate"), chosen.tags.get("gate_policy")
     if found is None or "evaluation_run_id" not in chosen.tags:
-        yield f"version {chosen.number} was not evaluated (it is {chosen.tags.get('kind', 'of unknown kind')})"
+        yield (
+            f"version {chosen.number} was not evaluated (it is {chosen.tags.get('kind', 'of unknown kind')}); evaluate "
+            "an unlearned model and register it with `i2i-unlearn register`"
+        )
     elif found == "undecided" and not accept_undecided:
         yield (
             f"version {chosen.number}: the gate is undecided (policy {policy}); a person may accept that with "
             "--accept-undecided --by NAME --reason TEXT"
         )
     elif found not in ("pass", "undecided"):
-        yield f"version {chosen.number}: the gate did not pass (policy {policy}: {found})"
+        yield (
+            f"version {chosen.number}: the gate did not pass (policy {policy}: {found}); unlearn with other settings"
+        )
 
 
 def _lineage(chosen: tracking.Version, champion: tracking.Version | None) -> Iterator[str]:

@@ -224,5 +224,5 @@ def _mask(cell: Any, name: str, image_size: tuple[int, int]) -> NDArray[np.bool_
         kept = numbers.astype(bool)
     if not kept.any() or kept.all():
         what = "hides nothing" if kept.all() else "keeps nothing"
-        raise UserError(f"{name}: {what}; white (1) is kept, black (0) is filled")
+        raise UserError(f"{name}: {what}; white (1) is kept, black (0) is filled; send a mask with both")
     return kept

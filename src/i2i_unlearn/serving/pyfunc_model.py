@@ -50,9 +50,9 @@ class Completion(PythonModel):
 
     def _complete(self, asked: Asked, how: dict[str, Any]) -> np.ndarray:
         if not 0 < how["keep_fraction"] < 1:
-            raise UserError(f"keep_fraction={how['keep_fraction']} must lie between 0 and 1")
+            raise UserError(f"keep_fraction={how['keep_fraction']} must lie between 0 and 1; send such a number")
         if not 0 <= how["seed"] < 2**63:
-            raise UserError(f"seed={how['seed']} must be a whole number from 0 to 2^63 - 1")
+            raise UserError(f"seed={how['seed']} must be a whole number from 0 to 2^63 - 1; send one")
         operator = make_operator(how["operator"], how["keep_fraction"], how["operator_patch_size"])
         completer = Completer(self.model, operator)
         generator = torch.Generator().manual_seed(how["seed"])

@@ -1,4 +1,4 @@
-"""Stage `unlearn`: make the model forget the forget set. The product's heart; its mathematics is in objectives/."""
+"""Stage `unlearn`: make the model forget the forget set. The product's heart; its mathematics: method/objectives/."""
 
 import copy
 import math

@@ -31,7 +31,7 @@ def single_pool(images_BCHW: Tensor, batch_size: int) -> Pool:
 
 
 Draw = Callable[[str, int, torch.Generator], tuple[Tensor, ...]]
-"""What the encoder sees of chance: name of the set, number of images -> one row an image (models/base.py)."""
+"""What the encoder sees of chance: name of the set, number of images -> one row per image (models/base.py)."""
 
 
 class Sampler:

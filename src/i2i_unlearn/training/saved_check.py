@@ -28,12 +28,12 @@ def check_export(unlearned: Path, teacher: Path, changing: set[str], own: str = 
     left = sorted(changing & same)
     if left:
         raise UserError(
-            f"{len(left)} of {len(changing)} tensors still equal the teacher's after unlearning, first {left[0]}; "
+            f"tensors still equal the teacher's after unlearning: {len(left)} of {len(changing)}, first {left[0]}; "
             "raise num_steps, learning_rate or alpha"
         )
     moved = sorted(set(new) - changing - same)
     if moved:
-        raise UserError(f"{len(moved)} tensors changed that were to stay, first {moved[0]}; not exported")
+        raise UserError(f"tensors changed that were to stay: {len(moved)}, first {moved[0]}; not exported")
 
 
 def _names(folder: Path) -> set[str]:

@@ -41,7 +41,10 @@ def filesystem_of(images: str) -> tuple[Any, str]:
     try:
         return fsspec.core.url_to_fs(str(images))  # type: ignore[no-any-return]
     except (ImportError, ValueError) as error:
-        raise UserError(f"{images}: this kind of address cannot be opened ({error})") from None
+        raise UserError(
+            f"{images}: this kind of address cannot be opened ({error}); give a folder, or a URI "
+            "whose fsspec package is installed"
+        ) from None
 
 
 @contextmanager

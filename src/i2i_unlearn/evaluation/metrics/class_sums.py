@@ -6,8 +6,8 @@ Salimans et al., "Improved Techniques for Training GANs", NeurIPS 2016, arXiv:16
 
 1 = all images look alike to the classifier; at most its number of classes. With InceptionV3's logits it is the
 Inception Score, and taken as published: ten parts of the images, the mean of their scores. With another classifier it
-is no Inception Score, compares with no published one, and is taken over all images at once. Part k of ten are images
-k, k + 10, ...: shards are often sorted, so that consecutive images would make parts of few classes.
+is not an Inception Score, cannot be compared with published ones, and is taken over all images at once. Part k of
+ten are images k, k + 10, ...: shards are often sorted, so that consecutive images would make parts of few classes.
 
 KL splits into a sum over images, - entropy, and the entropy of p(y): two running sums for each part. torchmetrics keeps
 the logits of all images, 4 KB each, hence our own few lines, with torchmetrics as the test's oracle. It has no

@@ -21,7 +21,7 @@ outputs by less than 3 %, and it is the published subset size of the kernel dist
 
 @dataclass(frozen=True, kw_only=True)
 class Observations:
-    """Scalars: one row an image, in the same order for every model. All else stops growing at some number of images."""
+    """Scalars: one row per image, in the same order for every model. All else stops growing at a number of images."""
 
     hole_error_N: Array
     """Mean squared error in the hole between completed image and original; pixels in [0, 1]."""

@@ -1,1 +1,1 @@
-"""Cheap stand-ins that say what a retrained model would do on the forget set (objectives/surrogate_difference.py)."""
+"""Cheap stand-ins for a retrained model on the forget set (method/objectives/surrogate_difference.py)."""

@@ -309,7 +309,7 @@ def _pretrained(kind: Any, folder: Path) -> Any:
     model.register_to_config(_name_or_path="")  # else the folder's path is saved with the model
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
-        raise UserError(f"{folder}: {len(missing)} tensors are missing, first {missing[0]}; fetch the directory again")
+        raise UserError(f"{folder}: missing tensors: {len(missing)}, first {missing[0]}; fetch the directory again")
     return model
 
 

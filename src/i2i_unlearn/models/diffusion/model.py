@@ -13,7 +13,7 @@ arXiv:2111.05826.
 The blocks of a new model are those onto which the public Palette U-Net maps: residual blocks that change the
 resolution, scale-shift norm, attention in the middle (and where asked for), eps 1e-5.
 Small models may fold patches of pixels into channels first (`patch_size`), which saves most of the work.
-Directories with a vae/ are read by diffusion_latent.py. Schedule and formulas: diffusion_schedule.py.
+Directories with a vae/ are read by latent.py. Schedule and formulas: schedule.py.
 Shape letters: B batch, C channels, H, W pixels, N times.
 """
 

@@ -168,7 +168,8 @@ class Architecture:
                 )
         if self.beta_schedule != "squaredcos_cap_v2" and not 0 < self.beta_start <= self.beta_end:
             raise UserError(
-                f"{where}: beta_start={self.beta_start} must be above 0 and at most beta_end={self.beta_end}"
+                f"{where}: beta_start={self.beta_start} must be above 0 and at most beta_end={self.beta_end}; "
+                "change one of them"
             )
         _check_divides((image_size, image_size), self.patch_size, len(self.block_out_channels), where)
         check_steps(self.sampling_steps, self.num_train_timesteps, where)

@@ -85,7 +85,7 @@ def _folder(source: Source) -> Path:
     if folder.is_dir():
         return folder
     if not _HUB_NAME.fullmatch(source.where):
-        raise UserError(f"evaluate.extractor={source.setting!r}: there is no folder {folder}")
+        raise UserError(f"evaluate.extractor={source.setting!r}: there is no folder {folder}; correct the path")
     if not source.commit:
         raise UserError(
             f"evaluate.extractor={source.setting!r}: there is no folder {folder}; a model of the hub needs "
@@ -121,12 +121,14 @@ def _network(folder: Path, source: Source) -> Any:
         )
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"evaluate.extractor={source.setting!r}: {folder} cannot be read ({reason})") from None
+        raise UserError(
+            f"evaluate.extractor={source.setting!r}: {folder} cannot be read ({reason}); fetch the directory again"
+        ) from None
     misshaped = (name for name, *_ in info["mismatched_keys"])
     faults = sorted({*info["missing_keys"], *misshaped})
     if faults:
         raise UserError(
-            f"evaluate.extractor={source.setting!r}: model.safetensors lacks or misshapes {len(faults)} tensors, "
+            f"evaluate.extractor={source.setting!r}: model.safetensors lacks or misshapes tensors: {len(faults)}, "
             f"first {faults[0]}; fetch the directory again"
         )
     return network.eval().requires_grad_(False)
@@ -140,7 +142,10 @@ def _config(folder: Path, source: Source) -> Any:
     if kind == "clip_vision_model":
         return CLIPVisionConfig.from_pretrained(folder)
     if kind != "clip":
-        raise UserError(f"evaluate.extractor={source.setting!r}: model_type={kind!r} in {folder} is not a CLIP")
+        raise UserError(
+            f"evaluate.extractor={source.setting!r}: model_type={kind!r} in {folder} is not a CLIP; give the "
+            "directory of a CLIP model"
+        )
     both = CLIPConfig.from_pretrained(folder)
     both.vision_config.projection_dim = both.projection_dim
     return both.vision_config

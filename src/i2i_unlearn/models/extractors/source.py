@@ -45,7 +45,7 @@ def read_source(setting: str, rest: str) -> Source:
     if not at:
         where, pin = rest, ""
     if not where:
-        raise UserError(f"evaluate.extractor={setting!r} names no file or folder after the colon")
+        raise UserError(f"evaluate.extractor={setting!r} names no file or folder after the colon; add its path")
     return Source(setting, where, pin)
 
 

@@ -44,7 +44,7 @@ def read_checkpoint(path: Path) -> Content:
         UserError: no such file; it is damaged, asks for code, or holds no weights; or a number in it is not finite.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file")
+        raise UserError(f"{path}: no such file; correct the path")
     found, notes = _load(path)
     outer = found if isinstance(found, dict) else {}
     wrapper = next((key for key in WRAPPERS if isinstance(outer.get(key), dict)), None)

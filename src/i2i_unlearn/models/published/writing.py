@@ -72,7 +72,10 @@ def _check_architecture(model: Any, folder: Path, content: Content, module: Any)
         options = module.options_of(model)
         made, _ = module.convert(_with_own(content, module, model), options)
     except UserError as error:
-        raise UserError(f"{folder}: was not made from a file like {content.path} ({error})") from None
+        raise UserError(
+            f"{folder}: was not made from a file like {content.path} ({error}); give the file that it was "
+            "made from with --like"
+        ) from None
     ours, theirs = module.description_of(model), module.description_of(made)
     for key in ours:
         if ours[key] != theirs.get(key):

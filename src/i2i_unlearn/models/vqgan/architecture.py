@@ -132,4 +132,4 @@ def _check_kind(name: str, value: Any, kind: Any, where: str) -> None:
     if wrong_shape or any(isinstance(item, bool) or not isinstance(item, allowed) for item in items):
         told = {int: "a whole number", float: "a number", str: "a word"}[inner]
         told = f"a list, each item {told}" if get_origin(kind) is list else told
-        raise UserError(f"{where}: {name}={value!r} must be {told}")
+        raise UserError(f"{where}: {name}={value!r} must be {told}; correct it")

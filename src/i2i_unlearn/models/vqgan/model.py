@@ -297,7 +297,7 @@ class MaskedTokenModel(nn.Module):
         faults = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
         if faults:
             raise UserError(
-                f"{folder}: model.safetensors lacks, misshapes or adds {len(faults)} tensors, first {faults[0]}; "
+                f"{folder}: model.safetensors lacks, misshapes or adds tensors: {len(faults)}, first {faults[0]}; "
                 "fetch the directory again"
             )
         model.load_state_dict(tensors)
@@ -331,7 +331,10 @@ def _hidden_filled(images_BCHW: Tensor, visible_BHW: Tensor) -> Tensor:
 def _architecture_of(folder: str | Path) -> Architecture:
     content = read_config(folder)
     if content.get("family") != MaskedTokenModel.family:
-        raise UserError(f"{folder}: family={content.get('family')!r} is not of the family vqgan")
+        raise UserError(
+            f"{folder}: family={content.get('family')!r} is not of the family vqgan; give a directory "
+            "of it, or choose the family of this one"
+        )
     return Architecture.of(
         {name: value for name, value in content.items() if name != "family"}, f"{folder}/config.json"
     )

@@ -213,7 +213,10 @@ def _missing_as_user_error(what: str) -> Iterator[None]:
     except OSError as error:
         if type(error) not in (OSError, FileNotFoundError, NotADirectoryError, PermissionError):
             raise  # a lost connection is an OSError too
-        raise UserError(f"{what}: not readable in MLflow's artifact store ({error})") from None
+        raise UserError(
+            f"{what}: not readable in MLflow's artifact store ({error}); restore it there, or "
+            " check this account's access"
+        ) from None
 
 
 def _has(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
