@@ -98,7 +98,7 @@ clean: ## remove .venv/ and caches; data, artifacts and the registry stay
 $(STAMP): pyproject.toml constraints.txt
 	@$(if $(python_problem),$(error $(python_problem)))
 	@rm -f $(STAMP)
-	@# A .venv/ without a working pip (half made, or its Python is gone) or of an older Python is made anew.
+	@# A .venv/ without a working pip (half made, or its Python is gone) or of an older Python is created again.
 	@$(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	    || $(PYTHON) -m venv --clear .venv
 	@echo "Installing into .venv/; docs/install.md says how much is downloaded"

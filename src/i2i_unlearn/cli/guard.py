@@ -2,12 +2,12 @@
 
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from i2i_unlearn.cli import options
-from i2i_unlearn.cli.output import show_table
+from i2i_unlearn.cli.output import show, timed
 
 app = typer.Typer(
     help="A filter that refuses forget images until the model is unlearned. The model still knows them.",
@@ -39,17 +39,21 @@ def make(
     Example: i2i-unlearn guard make --false-alarms 0.01 --out guard
     """
     from i2i_unlearn.config.sections import GuardConfig, load_params
+    from i2i_unlearn.report.words import seconds
     from i2i_unlearn.serving.guard import make as stage
 
     config = GuardConfig.from_params(load_params(params))
     if false_alarms is not None:
         config = GuardConfig(**{**config.model_dump(), "false_alarms": false_alarms})
     last_day = expires.date() if expires else None
-    facts = stage.run(images, splits, requests, model, out, config, today=_today(), expires=last_day)
-    use = (
-        f"To serve with it, set I2I_UNLEARN_GUARD={out.resolve()}; delete the folder once the requests are carried out"
+    facts = timed(stage.run, images, splits, requests, model, out, config, today=_today(), expires=last_day)
+    show(
+        facts,
+        json,
+        f"Made in {seconds(facts['seconds'])}: {facts['what']}",
+        *_lines(facts),
+        f"To serve with it, set I2I_UNLEARN_GUARD={out.resolve()}; delete the folder once the requests are carried out",
     )
-    show_table(facts, json, use)
 
 
 @app.command()
@@ -62,7 +66,17 @@ def check(
     """
     from i2i_unlearn.serving.guard import make as stage
 
-    show_table(stage.check(folder, _today()), json)
+    facts = stage.check(folder, _today())
+    show(facts, json, f"A server can load {folder}: {facts['what']} ({facts['days_left']} days left)", *_lines(facts))
+
+
+def _lines(facts: dict[str, Any]) -> tuple[str, str]:
+    """What it is for and until when, and how often it refuses rightly and wrongly."""
+    return (
+        f"For {facts['forget_images']:,} forget images (requests {facts['requests']}), until {facts['expires']}",
+        f"Share refused, with 95 % interval: forget images as they are {facts['hits, as it is']},"
+        f" other images {facts['false alarms']}; --json has altered images, too",
+    )
 
 
 def _today() -> date:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from i2i_unlearn.cli import options
-from i2i_unlearn.cli.output import show_table
+from i2i_unlearn.cli.output import show
 
 app = typer.Typer(help="Key pairs that sign evidence.", no_args_is_help=True)
 
@@ -38,4 +38,11 @@ def create(
     """
     from i2i_unlearn.evidence.keys import create_keys, read_passphrase
 
-    show_table(create_keys(out, algorithm, read_passphrase(passphrase_file)), json)
+    facts = create_keys(out, algorithm, read_passphrase(passphrase_file))
+    show(
+        facts,
+        json,
+        f"Made a key pair ({facts['algorithm']}), key_id {facts['key_id']}",
+        f"Private key: {facts['private_key']} (protected {facts['protected']})",
+        f"Public key: {facts['public_key']}",
+    )

@@ -34,7 +34,7 @@ def lineage(
     from dataclasses import asdict
 
     from i2i_unlearn.config.sections import RegisterConfig, load_params
-    from i2i_unlearn.registry import lineage as version_lineage
+    from i2i_unlearn.registry import lineage as stage
     from i2i_unlearn.registry import tracking
     from i2i_unlearn.support.errors import UserError
     from i2i_unlearn.support.table import table
@@ -44,7 +44,7 @@ def lineage(
     name = RegisterConfig.from_params(load_params(params)).model_name
     if version:
         with tracking.connect() as server:
-            node = version_lineage.of_version(server, name, version)
+            node = stage.of_version(server, name, version)
         if json:
             print_json(asdict(node))
         else:
@@ -52,7 +52,7 @@ def lineage(
         return
     codes = _codes(images, hmac_key_file, sample=sample, subject=subject, label=label)
     with tracking.connect() as server:
-        touches = version_lineage.of_samples(server, name, codes)
+        touches = stage.of_samples(server, name, codes)
     if json:
         print_json([asdict(one) for one in touches])
         return

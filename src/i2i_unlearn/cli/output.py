@@ -1,9 +1,12 @@
 """What a command shows: a few lines for people, or every fact as JSON."""
 
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec
 
 import typer
+
+P = ParamSpec("P")
 
 
 def show(facts: Mapping[str, Any], json: bool, *lines: str) -> None:
@@ -15,11 +18,10 @@ def show(facts: Mapping[str, Any], json: bool, *lines: str) -> None:
         typer.echo(line)
 
 
-def show_table(facts: Mapping[str, Any], json: bool, *lines: str) -> None:
-    """Print the facts, one per line, and `lines` below; digests only with `json`."""
-    shown = {key: value for key, value in facts.items() if not key.endswith("sha256")}
-    width = max(map(len, shown))
-    show(facts, json, *(f"{key:{width}}  {value}".rstrip() for key, value in shown.items()), *lines)
+def timed(stage: Callable[P, Mapping[str, Any]], *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+    """The facts that a stage returns, and the `seconds` that it took."""
+    begin = time.monotonic()
+    return {**stage(*args, **kwargs), "seconds": round(time.monotonic() - begin, 1)}
 
 
 def print_json(content: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from i2i_unlearn.cli import options
-from i2i_unlearn.cli.output import show_table
+from i2i_unlearn.cli.output import show, timed
 
 app = typer.Typer(
     help="Review pages: forget images and how the models complete them.",
@@ -38,11 +38,18 @@ def make(
     from i2i_unlearn.config.sections import EvaluateConfig, load_params
     from i2i_unlearn.evaluation.gate import read_policies
     from i2i_unlearn.report import make_review as stage
+    from i2i_unlearn.report.words import seconds
 
     config = EvaluateConfig.from_params(load_params(params), policies=read_policies(policies))
     expires = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=days)
-    facts = stage.run(images, splits, teacher, unlearned, reference, out, config, expires)
-    show_table(facts, json, f"Delete it by then: i2i-unlearn review clean --folder {out}")
+    facts = timed(stage.run, images, splits, teacher, unlearned, reference, out, config, expires)
+    show(
+        facts,
+        json,
+        f"Completed the forget images again in {seconds(facts['seconds'])}; the page expires after {facts['expires']}",
+        f"Delete it by then: i2i-unlearn review clean --folder {out}",
+        f"Page: {facts['page']}",
+    )
 
 
 @app.command()

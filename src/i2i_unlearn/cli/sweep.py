@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from i2i_unlearn.cli import options
-from i2i_unlearn.cli.output import show_table
+from i2i_unlearn.cli.output import show, timed
 
 app = typer.Typer()
 
@@ -51,7 +51,7 @@ def sweep(
         "unlearn": UnlearnConfig.from_params(content).model_dump(mode="json"),
         "evaluate": EvaluateConfig.from_params(content, policies=read_policies(policies)).model_dump(mode="json"),
     }
-    facts = stage.run(images, splits, teacher, reference, out, config, settings, say=_say)
+    facts = timed(stage.run, images, splits, teacher, reference, out, config, settings, say=_say)
     _finish(facts, out / "pareto", record, json, content)
 
 
@@ -70,8 +70,8 @@ def pareto(
     from i2i_unlearn.config.sections import load_params
     from i2i_unlearn.sweeps import table as stage
 
-    facts = stage.run(points, out)
-    _finish({**facts, "page": str(out / stage.PAGE)}, out, record, json, load_params(params))
+    facts = timed(stage.run, points, out)
+    _finish({**facts, "computed": 0, "page": str(out / stage.PAGE)}, out, record, json, load_params(params))
 
 
 def _say(line: str) -> None:
@@ -79,9 +79,21 @@ def _say(line: str) -> None:
 
 
 def _finish(facts: dict[str, Any], folder: Path, record: bool, json: bool, params: dict[str, Any]) -> None:
+    from i2i_unlearn.report.words import seconds
+
+    recorded = ""
     if record:
         from i2i_unlearn.config.sections import RegisterConfig
         from i2i_unlearn.sweeps import record as record_sweep
 
         facts = {**facts, **record_sweep.run(folder, RegisterConfig.from_params(params).experiment)}
-    show_table(facts, json)
+        recorded = f"MLflow: run {facts['run_id']} in the experiment {facts['experiment']}"
+    show(
+        facts,
+        json,
+        f"Compared {facts['num_points']} points in {seconds(facts['seconds'])} ({facts['computed']} computed now):"
+        f" {facts['num_passed']} passed the gate, {facts['num_diverged']} diverged",
+        f"Front, forgetting most: {facts['forgetting_most']}. As unseen: {facts['as_unseen'] or 'none'}",
+        recorded,
+        f"Page: {facts['page']}",
+    )

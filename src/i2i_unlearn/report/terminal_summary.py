@@ -20,8 +20,8 @@ def summary_lines(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> It
     yield from _scores(metrics["scores"]).splitlines()
     yield ""
     deciding = verdicts["deciding"]
-    yield from _wrapped(_verdict(deciding, verdicts["verdicts"][deciding]))
-    yield from _wrapped(_others({name: one for name, one in verdicts["verdicts"].items() if name != deciding}))
+    yield from wrapped(_verdict(deciding, verdicts["verdicts"][deciding]))
+    yield from wrapped(_others({name: one for name, one in verdicts["verdicts"].items() if name != deciding}))
 
 
 def _scores(scores: Mapping[str, Any]) -> str:
@@ -62,5 +62,6 @@ def _others(verdicts: Mapping[str, Any]) -> str:
     return f"Other policies: {outcomes}. {helped} asks that {asks}; preset {preset} trains for that."
 
 
-def _wrapped(text: str) -> list[str]:
+def wrapped(text: str) -> list[str]:
+    """Lines of at most 79 characters, unless a word is longer."""
     return textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
