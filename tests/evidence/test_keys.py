@@ -94,7 +94,7 @@ def test_the_command_prints_and_takes_no_passphrase(command_line, tmp_path):
     made = command_line(tmp_path, "keys", "create", "--out", "k", I2I_UNLEARN_KEY_PASSPHRASE=SECRET.decode())
     assert (made.code, made.err) == (0, "")
     assert SECRET.decode() not in made.out
-    assert "protected    by a passphrase" in made.out
+    assert "k/private.pem (protected by a passphrase)" in made.out
     assert b"ENCRYPTED" in (tmp_path / "k/private.pem").read_bytes()
     assert command_line(tmp_path, "keys", "create", "--out", "l", "--passphrase", "x").code == 2
 

@@ -59,6 +59,7 @@ def test_the_command_takes_no_reference(command_line, params_written, tiny, tmp_
     ended = command_line(tmp_path, "review", "make", *map(str, given))
     assert ended.code == 0, ended.err
     (page,) = (tmp_path / ".review").glob("*.html")
+    assert ended.out.splitlines()[-1] == f"Page: {page.relative_to(tmp_path)}"
     columns = re.findall(r'data-column="(\w+)"', page.read_text())
     assert columns[:4] == ["Image", "Given", "Before", "After"]
     assert "Retrained" not in columns

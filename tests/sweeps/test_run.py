@@ -191,8 +191,10 @@ def test_the_command_says_each_point_and_then_the_fronts_and_the_page(command_li
         "1/2 encoder_l2 alpha 0.5: was there already",
         "2/2 encoder_l2 alpha 2: was there already",
     ]
-    assert re.search(r"page +artifacts/sweep/pareto/pareto\.html", ended.out)
-    assert re.search(r"num_points +2", ended.out)
+    compared, fronts, page = ended.out.splitlines()
+    assert re.match(r"Compared 2 points in [\d.]+ s \(0 computed now\): \d passed the gate, 0 diverged", compared)
+    assert fronts.startswith(f"Front, forgetting most: {swept[1]['forgetting_most']}. As unseen: ")
+    assert page == "Page: artifacts/sweep/pareto/pareto.html"
 
 
 def test_a_value_that_is_no_number_is_one_line(command_line, tiny, place):
