@@ -1,1 +1,1 @@
-"""Kubeflow components: one file a step; the work is in `i2i_unlearn.stages`."""
+"""Kubeflow components: one file per step; the work is in `i2i_unlearn.stages`."""

@@ -82,6 +82,19 @@ def test_a_number_out_of_range_is_refused(params_with, key, value):
         UnlearnConfig.from_params(params_with(unlearn={key: value}))
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"num_processes": 3}, "unlearn: batch_size=16 is not a multiple of num_processes=3; change one"),
+        ({"proxy_ratio": 0.7, "synthetic_ratio": 0.6}, "unlearn.synthetic_ratio=0.6: together with"),
+    ],
+)
+def test_a_fault_of_several_keys_shows_these_alone(params_with, changes, told):
+    with pytest.raises(UserError) as error:
+        UnlearnConfig.from_params(params_with(unlearn={"batch_size": 16, **changes}))
+    assert str(error.value).startswith(told)
+
+
 def test_alpha_zero_is_allowed(params_with):
     assert UnlearnConfig.from_params(params_with(unlearn={"alpha": "0"})).alpha == 0.0
 

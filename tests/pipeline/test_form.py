@@ -80,6 +80,8 @@ def test_the_page_of_the_form_is_made_from_the_compiled_pipeline():
     assert "None" not in page  # every key of the cluster has its sentence
 
 
+GONE = ("alpha", "epsilon")
+
 # --- the step `check` ---
 
 FORM = {
@@ -145,6 +147,7 @@ def test_forget_images_are_shown_as_params_yaml_said_when_compiling(shown):
         ({"unlearn.alpha": "-1.0"}, ["unlearn.alpha='-1.0'"]),
         ({"unlearn.num_steps": "0"}, ["unlearn.num_steps='0'"]),
         ({"seed": "much"}, ["seed='much'"]),
+        ({"snapshot.source": " "}, ["model is empty", "models:/NAME/VERSION"]),
         ({"unlearn.objective": "heldout_like"}, ["heldout_like", "split.unseen_target_fraction"]),
     ],
 )
@@ -159,6 +162,12 @@ def test_all_faults_come_at_once_and_each_once():
     told = str(caught.value)
     assert all(word in told for word in ("alpha", "objective='none'", "promote='always'"))
     assert told.count("seed='x'") == 1
+
+
+def test_each_of_several_missing_keys_keeps_its_remedy():
+    params = {**PARAMS, "unlearn": {key: PARAMS["unlearn"][key] for key in PARAMS["unlearn"] if key not in GONE}}
+    with says(UserError, *(word for key in GONE for word in (f"unlearn.{key} is missing", "add it"))):
+        compiled(params, STAGES)
 
 
 @pytest.mark.parametrize("key", ["device", "train_job_nodes", "accelerator_type"])
@@ -207,18 +216,24 @@ def test_what_is_recorded_is_what_trains(count, cluster, processes):
 
 
 def test_the_digest_of_a_model_that_is_here_is_handed_on(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_text("{}")
     assert check({"snapshot.source": str(tmp_path)})["snapshot"]["sha256"] == digest_folder(tmp_path)
 
 
-@pytest.mark.parametrize("model", ["nowhere", "models:/nothing/1", "models:/nothing@champion"])
+@pytest.mark.parametrize("model", ["nowhere", "pipelines", "models:/nothing/1", "models:/nothing@champion"])
 def test_a_model_that_is_not_here_is_left_to_the_snapshot(model, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     assert check({"snapshot.source": model})["snapshot"]["sha256"] == ""
+    assert (tmp_path / "mlflow.db").exists() == (
+        model == "models:/nothing/1"
+    )  # the registry is asked for versions only
 
 
 def test_the_digest_of_params_yaml_is_that_of_its_own_model_alone(tmp_path):
     expected = {"snapshot": {"source": str(tmp_path), "sha256": "e" * 64}}
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_text("{}")
     with says(UserError, "snapshot.sha256", "e" * 64, str(tmp_path)):
         check({"snapshot.source": str(tmp_path)}, params=expected)
     assert check({"snapshot.source": "nowhere"}, params=expected)["snapshot"]["sha256"] == ""

@@ -51,7 +51,8 @@ def compile_(
 
     Example: i2i-unlearn pipeline compile --pipeline sweep --out sweep.yaml
     """
-    from i2i_unlearn.pipeline.compiled import write_form_page
+    from i2i_unlearn.config.sections import load_params
+    from i2i_unlearn.pipeline.compiled import warnings_of, write_form_page
     from i2i_unlearn.pipeline.local.runner import compile_pipeline
 
     asked = [pipeline] if pipeline else [Pipeline.unlearning] if out else list(Pipeline)
@@ -59,6 +60,9 @@ def compile_(
         path = out or Path(f"pipelines/{name}.yaml")
         compile_pipeline(path, Path.cwd(), name)
         typer.echo(f"wrote {path}")
+    if Pipeline.unlearning in asked:
+        for line in warnings_of({"evaluate": load_params(Path("params.yaml"))["evaluate"]}):
+            typer.echo(line)
     if not out and Pipeline.unlearning in asked and FORM_PAGE.is_file():
         write_form_page(FORM_PAGE, DEFAULT_PACKAGE, Path("params.yaml"))
         typer.echo(f"wrote {FORM_PAGE}")

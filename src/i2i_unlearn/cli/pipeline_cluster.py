@@ -58,6 +58,8 @@ def submit(
         service_account=service_account,
         pipeline_root=pipeline_root,
     )
+    for line in order.warnings:
+        typer.echo(line)
     if estimate:
         from i2i_unlearn.config.sections import load_params
         from i2i_unlearn.pipeline.cost import of_package

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Self
 
@@ -31,7 +31,7 @@ Positive = Annotated[float, Gt(0)]
 
 
 def as_ids(value: Any) -> Any:
-    """A run form sends a list of ids as one line: "digit-3, digit-5"; an empty line is no id."""
+    """A run form sends a list of ids as one line: "digit-3, digit-5"; an empty line means no ids."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -80,7 +80,7 @@ class StageConfig(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise UserError(_all_faults(self.section, self.shared_keys, error)) from None
+            raise UserError(*_all_faults(self.section, self.shared_keys, error)) from None
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any], **more: Any) -> Self:
@@ -97,9 +97,9 @@ class StageConfig(BaseModel):
         try:
             config = cls(**{str(key): value for key, value in section.items() if key not in again}, **given)
         except UserError as error:
-            raise UserError("; ".join([*faults, str(error)])) from None
+            raise UserError(*faults, *error.faults) from None
         if faults:
-            raise UserError("; ".join(faults))
+            raise UserError(*faults)
         return config
 
     def digest(self) -> str:
@@ -114,22 +114,22 @@ class StageConfig(BaseModel):
 
 def _section(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if name not in params:
-        raise UserError(f"params.yaml has no section `{name}`; sections found: {', '.join(params)}")
+        raise UserError(f"params.yaml has no section `{name}`; sections found: {', '.join(params)}; add it")
     section = params[name]
     if not isinstance(section, Mapping):
-        raise UserError(f"params.yaml: section `{name}` must hold keys, found {section!r}")
+        told = f"params.yaml: section `{name}` must hold keys, found {section!r}"
+        raise UserError(f"{told}; write one key per line below it")
     return section
 
 
-def _all_faults(section: str, shared_keys: tuple[str, ...], error: ValidationError) -> str:
-    faults = []
+def _all_faults(section: str, shared_keys: tuple[str, ...], error: ValidationError) -> Iterator[str]:
     for fault in error.errors():
         key = ".".join(str(part) for part in fault["loc"])
         name = key if key in shared_keys else f"{section}.{key}"
         if fault["type"] == "missing":
-            faults.append(f"{name} is missing; add it")
+            yield f"{name} is missing; add it"
         elif fault["type"] == "extra_forbidden":
-            faults.append(f"{name} is not a known key; remove it or correct its name")
+            yield f"{name} is not a known key; remove it or correct its name"
         else:
-            faults.append(f"{name}={fault['input']!r}: {fault['msg']}")
-    return "; ".join(faults)
+            found = f"{name}={fault['input']!r}" if key else section
+            yield f"{found}: {fault['msg'].removeprefix('Value error, ')}"

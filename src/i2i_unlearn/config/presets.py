@@ -112,7 +112,8 @@ def _lay_over(content: Any, settings: Mapping[str, Any], section: str = "") -> I
 
 
 def _read(path: Path) -> Preset:
-    content = read_mapping(path, missing="no such preset", holds="a line `description` and settings")
+    missing = "no such preset; choose one that `i2i-unlearn preset list` shows"
+    content = read_mapping(path, missing=missing, holds="a line `description` and settings")
     if not isinstance(content.get("description"), str):
         raise UserError(f"{path}: a preset holds a line `description` and settings as in params.yaml; add them")
     settings = {key: value for key, value in content.items() if key not in ("description", PROTOCOL)}
@@ -126,4 +127,5 @@ def _check(params: dict[str, Any], preset: Preset) -> None:
         try:
             config.from_params(params, **more)
         except UserError as error:
-            raise UserError(f"preset {preset.name!r} does not fit (section {section}): {error}") from None
+            told = f"preset {preset.name!r} does not fit (section {section}): {error}"
+            raise UserError(f"{told}; change params.yaml or choose another preset") from None

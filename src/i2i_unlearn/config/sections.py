@@ -51,7 +51,7 @@ def _command(value: Any) -> Any:
 
 
 class NearDuplicateSettings(BaseModel):
-    """Key `near_duplicates` of the section `split`: what counts as a near-copy (data/near_duplicates.py)."""
+    """Key `near_duplicates` of the section `split`: what counts as a near-copy (data/split/near_copy_search.py)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     search: bool
@@ -70,7 +70,7 @@ class SplitConfig(StageConfig):
     section = "split"
     seed: int
     holdout_fraction: OpenFraction
-    """Share of the images that is never trained on, if the data have no split of their own."""
+    """Share of the images that is never trained on, if the data has no split of its own."""
     requests: Ids
     """Ids of the active forget requests."""
     erased: Ids
@@ -306,11 +306,11 @@ class ClusterConfig(StageConfig):
 
 
 class AuditSettings(BaseModel):
-    """Key `audits` of the section `evaluate`: which attacks are made, and with what effort (audits/*.py)."""
+    """Key `audits` of the section `evaluate`: which attacks are made, and with what effort (evaluation/audits/)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     run: Ids
-    """Names of audits (audits/table.py); empty = no audit."""
+    """Names of audits (evaluation/audits/table.py); empty = no audit."""
     max_images: PositiveInt
     """Maximum number of images per set, out of those that are scored."""
     num_completions: PositiveInt

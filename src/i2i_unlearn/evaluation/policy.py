@@ -216,7 +216,7 @@ def read_policies(folder: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def _read_policy(path: Path) -> dict[str, Any]:
-    content = read_mapping(path, missing="no such policy", holds="keys")
+    content = read_mapping(path, missing="no such policy; correct the path", holds="keys")
     tree = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     parse_policy(path.stem, content, lambda place: f"{path}:{line_of(tree, place)}: ")
     return content

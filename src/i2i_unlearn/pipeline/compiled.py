@@ -35,14 +35,35 @@ def build_configs(params: Mapping[str, Any], stages: Iterable[str]) -> tuple[dic
         try:
             found[name] = CONFIGS[name].from_params(params, **more)
         except UserError as error:
-            faults += str(error).split("; ")
+            faults += error.faults
     return found, faults
 
 
 def refuse(faults: Iterable[str]) -> None:
     """Raise if there are any. A shared field is wrong in several stages: it is told once."""
     if told := list(dict.fromkeys(faults)):
-        raise UserError("; ".join(told))
+        raise UserError(*told)
+
+
+def carried(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections of params.yaml that a compiled package holds, as a constant of its first step; empty without any."""
+    for component in (spec["root"], *spec["components"].values()):
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            for given in task.get("inputs", {}).get("parameters", {}).values():
+                constant = given.get("runtimeValue", {}).get("constant")
+                if isinstance(constant, dict) and "cluster" in constant:
+                    return constant
+    return {}
+
+
+def warnings_of(sections: Mapping[str, Any]) -> list[str]:
+    """What to tell a person who compiles or submits a pipeline with these sections. A sweep shows no forget images."""
+    if "sweep" in sections or not sections.get("evaluate", {}).get("show_forget_images"):
+        return []
+    return [
+        "show_forget_images is true: reports of this pipeline show forget images; "
+        "for personal data, set it to false in params.yaml and compile"
+    ]
 
 
 def write_form_page(page: Path, package: Path, params: Path) -> None:

@@ -260,7 +260,9 @@ def _settings(spec: Mapping[str, Any], form: Mapping[str, Any]) -> AllSettings:
     tasks = [component.get("dag", {}).get("tasks", {}).get("check") for component in spec["components"].values()]
     task = next(filter(None, tasks), None)
     if task is None:
-        raise UserError("--estimate is for pipelines/unlearning.yaml: this package has no step `check`")
+        raise UserError(
+            "--estimate is for pipelines/unlearning.yaml: this package has no step `check`; leave out --estimate"
+        )
     given = task["inputs"]["parameters"]
     constants = {name: given[name]["runtimeValue"]["constant"] for name in ("form", "params", "policies")}
     values = {place: form[_FIELD.sub(r"\1", field)] for place, field in constants.pop("form").items()}

@@ -14,6 +14,7 @@ from i2i_unlearn.data.split.manifest import UNSEEN_TARGET
 from i2i_unlearn.evaluation.audits.table import check_audits
 from i2i_unlearn.method.objectives import OBJECTIVES, make_objective
 from i2i_unlearn.method.objectives.base import Settings
+from i2i_unlearn.models.directory import read_config
 from i2i_unlearn.models.operators import OPERATORS
 from i2i_unlearn.pipeline.compiled import STAGES, SWEEP_STAGES, build_configs, refuse
 from i2i_unlearn.support.errors import UserError
@@ -65,6 +66,7 @@ def read_form(
         [
             *faults,
             *(fault for name in objectives for fault in _objective_faults(field, name, found)),
+            *_model_faults(form["snapshot.source"]),
             *_choice_faults("operator", form["operator"], OPERATORS),
             *_choice_faults("gate_policy", form["evaluate.policy"], policies),
             *_choice_faults("promote", promote, PROMOTE_CHOICES),
@@ -101,6 +103,11 @@ def _laid_over(params: Mapping[str, Any], form: Mapping[str, Any]) -> dict[str, 
         section, _, key = place.rpartition(".")
         (result[section] if section else result)[key] = value
     return result
+
+
+def _model_faults(source: str) -> list[str]:
+    """An empty path would be the current folder, the whole volume."""
+    return [] if source.strip() else ["model is empty; name a directory or models:/NAME/VERSION"]
 
 
 def _choice_faults(field: str, value: str, choices: Iterable[str]) -> list[str]:
@@ -152,7 +159,7 @@ def _audit_faults(found: Mapping[str, StageConfig]) -> list[str]:
         if isinstance(evaluate := found.get("evaluate"), EvaluateConfig):
             check_audits(evaluate.audits.run)
     except UserError as error:
-        return [str(error)]
+        return [*error.faults]
     return []
 
 
@@ -166,14 +173,21 @@ def _model_sha256(snapshot: Mapping[str, Any], before: Mapping[str, Any]) -> str
 
 
 def _digest_of(source: str) -> str:
-    name, _, number = source.removeprefix("models:/").partition("/")
-    if source.startswith("models:"):
-        from i2i_unlearn.registry import tracking  # imports mlflow
+    """Empty where there is no such model or it is not pinned; `snapshot` says why."""
+    try:
+        if source.startswith("models:"):
+            name, _, number = source.removeprefix("models:/").partition("/")
+            return _digest_of_version(name, number) if number.isdecimal() else ""
+        if Path(source).is_file():
+            return digest_file(source)
+        read_config(source)  # refuses what is not a model directory
+        return digest_folder(source)
+    except UserError:
+        return ""
 
-        try:
-            with tracking.connect() as server:
-                return server.version(name, number).tags.get("model_sha256", "") if number.isdecimal() else ""
-        except UserError:  # `snapshot` says why
-            return ""
-    path = Path(source)
-    return digest_folder(path) if path.is_dir() else digest_file(path) if path.is_file() else ""
+
+def _digest_of_version(name: str, number: str) -> str:
+    from i2i_unlearn.registry import tracking  # imports mlflow
+
+    with tracking.connect() as server:
+        return server.version(name, number).tags.get("model_sha256", "")

@@ -4,6 +4,11 @@
 class UserError(Exception):
     """Input is wrong. The message is one line: what was wrong, what was found, what to do. Exit code 1."""
 
+    def __init__(self, *faults: str) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+        """All of them, one line each."""
+
 
 class Diverged(UserError):  # noqa: N818  of a sweep, a result and not an error
     """Training produced non-finite numbers. For a point of a sweep that is a result."""

@@ -21,5 +21,5 @@ def read_mapping(path: str | Path, *, missing: str, holds: str) -> dict[str, Any
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); correct that line") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: must hold {holds}, found {type(content).__name__}")
+        raise UserError(f"{path}: must hold {holds}, found {type(content).__name__}; correct the file")
     return content

@@ -5,14 +5,18 @@ import re
 
 import kfp
 import pytest
+import yaml
 from kubernetes import client
 
 from i2i_unlearn.cli.doctor_checks import kubeflow as of_kubeflow
-from i2i_unlearn.cli.doctor_checks.kubernetes_namespace import GPU, SECRETS, VOLUME
-from i2i_unlearn.config.sections import load_params
+from i2i_unlearn.cli.doctor_checks.kubernetes_namespace import SECRETS, secrets_of
+from i2i_unlearn.config.sections import ClusterConfig, load_params
+from i2i_unlearn.pipeline.compiled import carried
 from tests.pipeline.cluster.http_stub import Reply
 from tests.pipeline.cluster.kfp_stub import ROOT, KubeflowStub
 from tests.pipeline.cluster.kubernetes_stub import KubernetesStub
+
+WANTED = secrets_of(ClusterConfig.from_params(load_params(ROOT / "params.yaml")))
 
 
 @pytest.fixture
@@ -66,7 +70,7 @@ def container(image, image_id="", waiting=None):
 @pytest.fixture
 def whole(kubernetes: KubernetesStub) -> KubernetesStub:
     """A namespace in which nothing is missing."""
-    kubernetes.secrets = {name: dict.fromkeys(entries, "c2VjcmV0") for name, (entries, _, _) in SECRETS.items()}
+    kubernetes.secrets = {name: dict.fromkeys(entries, "c2VjcmV0") for name, (entries, _, _) in WANTED.items()}
     kubernetes.claims = [claim("Bound")]
     kubernetes.nodes = [ready("a", "4"), ready("b", "4"), ready("cpu"), ready("drained", "8", unschedulable=True)]
     kubernetes.accounts = [account("default")]
@@ -115,7 +119,7 @@ def test_a_missing_key_is_a_failure_a_missing_extra_a_warning_an_empty_one_too(w
 def test_what_may_not_be_looked_at_is_a_warning(whole, doctor):
     whole.allowed = lambda asked: asked.resource not in ("secrets", "nodes")
     _, lines = doctor("--cluster")
-    assert {lines[f"secret {name}"]["state"] for name in SECRETS} == {"warn"}
+    assert {lines[f"secret {name}"]["state"] for name in WANTED} == {"warn"}
     assert lines["nodes with GPUs"]["state"] == "warn"
     assert not [path for _, path, *_ in whole.requests if "/secrets/" in path]
 
@@ -231,11 +235,18 @@ def test_what_the_package_uses_is_told_and_doubted_where_the_server_is_older():
     assert of_kubeflow.features(ROOT / "none.yaml", "ok").state == "warn"
 
 
-def test_the_secrets_asked_for_are_those_of_the_cluster_section_and_of_k8s():
-    cluster = load_params(ROOT / "params.yaml")["cluster"]
-    assert {cluster[name] for name in ("hmac_key_secret", "evidence_key_secret")} <= set(SECRETS)
-    assert cluster["volume_claim"] == VOLUME
-    assert cluster["accelerator_type"] == GPU
+def test_volume_secrets_and_accelerators_are_those_that_the_package_was_compiled_with(whole, doctor, tmp_path):
+    spec, *rest = yaml.safe_load_all((ROOT / "pipelines/unlearning.yaml").read_text())
+    names = {"volume_claim": "v", "hmac_key_secret": "h", "evidence_key_secret": "e", "accelerator_type": "amd.com/gpu"}
+    carried(spec)["cluster"] |= names
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump_all([spec, *rest]))
+    _, lines = doctor("--cluster", "--package", tmp_path / "p.yaml")
+    assert [lines[name]["state"] for name in ("volume v", "secret h", "secret e")] == ["fail", "fail", "warn"]
+    assert "generic h --from-file=hmac.key" in lines["secret h"]["advice"]
+    assert lines["nodes with GPUs"]["found"].startswith("none of 4 nodes offers amd.com/gpu")
+
+
+def test_the_secrets_of_the_mlflow_server_are_asked_for():
     text = (ROOT / "k8s/base/mlflow/deployment.yaml").read_text()
     named = set(re.findall(r"secretKeyRef: \{name: ([\w-]+), key: ([\w-]+)\}", text))
     assert named <= {(secret, entry) for secret, (entries, _, _) in SECRETS.items() for entry in entries}

@@ -8,6 +8,7 @@ from i2i_unlearn.cli.doctor_checks.base import Check, Line, State
 from i2i_unlearn.support.errors import UserError
 
 if TYPE_CHECKING:
+    from i2i_unlearn.config.sections import ClusterConfig
     from i2i_unlearn.pipeline.cluster.kubernetes_api import Kubernetes
 
 RIGHTS = {
@@ -19,13 +20,9 @@ RIGHTS = {
     "read logs": [("", "pods", "list"), ("", "pods/log", "get")],
 }
 """What each needs: API group, resource, verb. With several users, Kubeflow checks its own rights in Kubernetes."""
-SECRETS: Mapping[str, tuple[tuple[str, ...], State, str]] = {
-    "i2i-unlearn-hmac": (
-        ("hmac.key",),
-        "fail",
-        "kubectl create secret generic i2i-unlearn-hmac --from-file=hmac.key=.secrets/hmac.key",
-    ),
-    "i2i-unlearn-evidence": (("private.pem",), "warn", "without it, no evidence is created: docs/evidence.md"),
+Secrets = Mapping[str, tuple[tuple[str, ...], State, str]]
+"""Entries that each must have, the state if it is missing, and what to do."""
+SECRETS: Secrets = {
     "mlflow-database": (("uri",), "warn", "needed by k8s/overlays/prod: docs/kubernetes.md"),
     "mlflow-s3": (("access-key-id", "secret-access-key"), "warn", "needed by k8s/overlays/prod: docs/kubernetes.md"),
     "mlflow-auth": (
@@ -34,26 +31,36 @@ SECRETS: Mapping[str, tuple[tuple[str, ...], State, str]] = {
         "needed by k8s/overlays/prod: docs/kubernetes.md",
     ),
 }
-"""Entries that each must have, the state if it is missing, and what to do. Defaults of the run form, and k8s/base."""
-VOLUME = "i2i-unlearn"
-GPU = "nvidia.com/gpu"
+"""Those of k8s/overlays/prod."""
 PULL_FAILED = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 
 
 def kubernetes_namespace(namespace: str, timeout_s: float, package: Path) -> Check:
-    """What Kubernetes tells; `package`: the compiled pipeline, which names the image."""
+    """What Kubernetes tells; `package`: the compiled pipeline, which names the rest.
+
+    Its section `cluster` names the volume, the Secrets with keys and the accelerators.
+    """
 
     def check() -> Iterator[Line]:
         try:
+            from i2i_unlearn.config.sections import ClusterConfig
             from i2i_unlearn.pipeline.cluster.kubernetes_api import connect
+            from i2i_unlearn.pipeline.compiled import carried
+            from i2i_unlearn.pipeline.local.runner import read_package
 
             with connect(namespace, timeout_s) as kubernetes:
                 yield answers(kubernetes)
-                for part in (rights, secrets, volume, gpus):
-                    yield from part(kubernetes)
-                yield from image(kubernetes, package)
+                yield from rights(kubernetes)
+                spec = read_package(package)
+                if not (sections := carried(spec)):
+                    raise UserError(f"{package}: holds no section `cluster`; compile it again")
+                cluster = ClusterConfig(**sections["cluster"])
+                yield from secrets(kubernetes, secrets_of(cluster))
+                yield from volume(kubernetes, cluster.volume_claim)
+                yield from gpus(kubernetes, cluster.accelerator_type)
+                yield from image(kubernetes, spec)
         except UserError as error:
-            yield Line("kubernetes", "fail", str(error), "nothing else was checked")
+            yield Line("kubernetes", "fail", str(error), "nothing after this was checked")
 
     return check
 
@@ -80,11 +87,23 @@ def rights(kubernetes: "Kubernetes") -> Iterator[Line]:
             yield Line(name, "ok", f"allowed in namespace {kubernetes.namespace}")
 
 
-def secrets(kubernetes: "Kubernetes") -> Iterator[Line]:
+def secrets_of(cluster: "ClusterConfig") -> Secrets:
+    """The Secrets that the steps and k8s/overlays/prod use."""
+    key = cluster.hmac_key_secret
+    create = f"kubectl create secret generic {key} --from-file=hmac.key=.secrets/hmac.key"
+    unsigned = "without it, no evidence is created: docs/evidence.md"
+    return {
+        key: (("hmac.key",), "fail", create),
+        cluster.evidence_key_secret: (("private.pem",), "warn", unsigned),
+        **SECRETS,
+    }
+
+
+def secrets(kubernetes: "Kubernetes", wanted: Secrets) -> Iterator[Line]:
     """Whether they exist with their entries. Only the names of entries are shown."""
     from i2i_unlearn.pipeline.cluster.rest import Refused
 
-    for secret, (entries, fault, advice) in SECRETS.items():
+    for secret, (entries, fault, advice) in wanted.items():
         name = f"secret {secret}"
         if not _may(kubernetes, "get", "secrets", "", secret):
             told = f"kubectl -n {kubernetes.namespace} get secret {secret}"
@@ -103,13 +122,13 @@ def secrets(kubernetes: "Kubernetes") -> Iterator[Line]:
             yield Line(name, "ok", f"there, with {', '.join(entries)}")
 
 
-def volume(kubernetes: "Kubernetes") -> Iterator[Line]:
+def volume(kubernetes: "Kubernetes", wanted: str) -> Iterator[Line]:
     """The working directory of every step."""
     from i2i_unlearn.pipeline.cluster.rest import Refused
 
-    name = f"volume {VOLUME}"
+    name = f"volume {wanted}"
     try:
-        claim = kubernetes.core.read_namespaced_persistent_volume_claim(VOLUME, kubernetes.namespace)
+        claim = kubernetes.core.read_namespaced_persistent_volume_claim(wanted, kubernetes.namespace)
     except Refused as error:
         if error.status == 403:
             yield Line(name, "warn", "may not be looked at", "ask somebody who may whether it is bound")
@@ -127,8 +146,8 @@ def volume(kubernetes: "Kubernetes") -> Iterator[Line]:
         yield Line(name, "warn", f"{claim.status.phase}, {modes}", advice)
 
 
-def gpus(kubernetes: "Kubernetes") -> Iterator[Line]:
-    """GPUs that the nodes offer to pods (allocatable), whether or not they are in use."""
+def gpus(kubernetes: "Kubernetes", wanted: str) -> Iterator[Line]:
+    """Accelerators of the type `wanted` that the nodes offer to pods (allocatable), whether or not they are in use."""
     from i2i_unlearn.pipeline.cluster.rest import Refused
 
     try:
@@ -138,28 +157,22 @@ def gpus(kubernetes: "Kubernetes") -> Iterator[Line]:
             raise
         yield Line("nodes with GPUs", "warn", "not allowed to list nodes", "ask somebody who is: kubectl get nodes")
         return
-    offered = {node.metadata.name: int((node.status.allocatable or {}).get(GPU, "0")) for node in nodes}
+    offered = {node.metadata.name: int((node.status.allocatable or {}).get(wanted, "0")) for node in nodes}
     usable = {node.metadata.name for node in nodes if _usable(node)}
     ready = {name: count for name, count in offered.items() if count and name in usable}
     away = [name for name, count in offered.items() if count and name not in usable]
     closed = f"; not usable now: {', '.join(away)}" if away else ""
     if ready:
         listed = ", ".join(f"{name}: {count}" for name, count in ready.items())
-        yield Line("nodes with GPUs", "ok", f"{sum(ready.values())} {GPU} ({listed}){closed}")
+        yield Line("nodes with GPUs", "ok", f"{sum(ready.values())} {wanted} ({listed}){closed}")
     else:
         advice = "leave accelerator_count at 0 and device at cpu, or add nodes with a device plugin"
-        yield Line("nodes with GPUs", "warn", f"none of {len(nodes)} nodes offers {GPU}{closed}", advice)
+        yield Line("nodes with GPUs", "warn", f"none of {len(nodes)} nodes offers {wanted}{closed}", advice)
 
 
-def image(kubernetes: "Kubernetes", package: Path) -> Iterator[Line]:
+def image(kubernetes: "Kubernetes", spec: Mapping[str, Any]) -> Iterator[Line]:
     """Whether the namespace has pulled the package's image before. Only a pod can tell whether it can be pulled."""
-    from i2i_unlearn.pipeline.local.runner import read_package
-
-    try:
-        executors = read_package(package)["deploymentSpec"].get("executors", {}).values()
-    except UserError as error:
-        yield Line("image", "fail", str(error), "")
-        return
+    executors = spec["deploymentSpec"].get("executors", {}).values()
     for wanted in sorted({one["container"]["image"] for one in executors if "container" in one}):
         yield _image(kubernetes, wanted)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from i2i_unlearn.pipeline.cluster.connect import Pipelines
 from i2i_unlearn.pipeline.cluster.rest import Unreachable
+from i2i_unlearn.pipeline.compiled import carried, warnings_of
 from i2i_unlearn.pipeline.local.runner import parse_params, read_package
 
 
@@ -27,6 +28,8 @@ class Order:
     """That the pods run as; empty: Kubeflow's choice."""
     pipeline_root: str = ""
     """Where artifacts go; empty: Kubeflow's choice."""
+    warnings: Sequence[str] = ()
+    """Of the package, one line each."""
 
 
 def order(
@@ -52,6 +55,7 @@ def order(
         experiment=experiment,
         service_account=service_account,
         pipeline_root=pipeline_root,
+        warnings=warnings_of(carried(spec)),
     )
 
 

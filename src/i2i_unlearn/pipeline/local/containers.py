@@ -164,7 +164,7 @@ def _mounts(home: Path, settings: Containers) -> Iterator[tuple[str, str, bool]]
             yield str(path), str(path), True
     for path in map(Path.absolute, settings.mounts):
         if not path.exists():
-            raise UserError(f"--mount {path}: no such file or folder")
+            raise UserError(f"--mount {path}: no such file or folder; correct the path")
         yield str(path), str(path), True
 
 

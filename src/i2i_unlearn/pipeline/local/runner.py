@@ -102,7 +102,7 @@ def _run(pipeline: Callable[..., Any], arguments: Mapping[str, Any], runner: Any
     log = folder / "log.txt"
     with log.open("w", buffering=1, encoding="utf-8") as file, warnings.catch_warnings():
         local.init(runner, pipeline_root=str(folder), raise_on_error=True)
-        warnings.simplefilter("ignore")  # one a step: its image is not used, its memory limit has no effect
+        warnings.simplefilter("ignore")  # one per step: its image is not used, its memory limit has no effect
         run_log = RunLog(file, sys.stderr)
         run_log.say(f"log: {log}")
         try:
