@@ -9,7 +9,7 @@ from i2i_unlearn.config.sections import CONFIGS, ClusterConfig, load_params
 from i2i_unlearn.evaluation.gate import read_policies
 from i2i_unlearn.method.objectives import OBJECTIVES
 from i2i_unlearn.models.operators import OPERATORS
-from i2i_unlearn.pipeline.compiled import STAGES, compiled, form_page
+from i2i_unlearn.pipeline.compiled import STAGES, compiled, form_page, warnings_of
 from i2i_unlearn.pipeline.form import PROMOTE_CHOICES, check_form
 from i2i_unlearn.pipeline.local.runner import form_fields, read_package
 from i2i_unlearn.support.errors import UserError
@@ -135,6 +135,9 @@ def test_device_and_checkpoints_are_those_of_the_cluster_in_every_stage():
 @pytest.mark.parametrize("shown", [False, True])
 def test_forget_images_are_shown_as_params_yaml_said_when_compiling(shown):
     assert check(params={"evaluate": {"show_forget_images": shown}})["evaluate"]["show_forget_images"] is shown
+    told = "".join(warnings_of({"evaluate": {"show_forget_images": shown}}))
+    assert [word in told for word in ("show_forget_images is true", "set it to false in params.yaml")] == [shown] * 2
+    assert warnings_of({"evaluate": {"show_forget_images": shown}, "sweep": {}}) == []
 
 
 @pytest.mark.parametrize(

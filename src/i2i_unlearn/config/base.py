@@ -114,7 +114,7 @@ class StageConfig(BaseModel):
 
 def _section(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if name not in params:
-        raise UserError(f"params.yaml has no section `{name}`; sections found: {', '.join(params)}; add it")
+        raise UserError(f"params.yaml has no section `{name}`; sections found: {', '.join(params)}; add `{name}`")
     section = params[name]
     if not isinstance(section, Mapping):
         told = f"params.yaml: section `{name}` must hold keys, found {section!r}"

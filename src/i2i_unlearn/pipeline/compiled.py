@@ -29,7 +29,8 @@ def compiled(params: Mapping[str, Any], stages: Sequence[str]) -> dict[str, Any]
 
 def build_configs(params: Mapping[str, Any], stages: Iterable[str]) -> tuple[dict[str, StageConfig], list[str]]:
     """The config of each stage whose settings are right, and the faults of the others."""
-    found, faults = {}, []
+    found: dict[str, StageConfig] = {}
+    faults: list[str] = []
     for name in stages:
         more: dict[str, Any] = {"policies": {}} if name == "evaluate" else {}
         try:

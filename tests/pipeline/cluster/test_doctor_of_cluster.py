@@ -9,7 +9,7 @@ import yaml
 from kubernetes import client
 
 from i2i_unlearn.cli.doctor_checks import kubeflow as of_kubeflow
-from i2i_unlearn.cli.doctor_checks.kubernetes_namespace import SECRETS, secrets_of
+from i2i_unlearn.cli.doctor_checks.kubernetes_namespace import MLFLOW_SECRETS, secrets_of
 from i2i_unlearn.config.sections import ClusterConfig, load_params
 from i2i_unlearn.pipeline.compiled import carried
 from tests.pipeline.cluster.http_stub import Reply
@@ -70,7 +70,7 @@ def container(image, image_id="", waiting=None):
 @pytest.fixture
 def whole(kubernetes: KubernetesStub) -> KubernetesStub:
     """A namespace in which nothing is missing."""
-    kubernetes.secrets = {name: dict.fromkeys(entries, "c2VjcmV0") for name, (entries, _, _) in WANTED.items()}
+    kubernetes.secrets = {name: dict.fromkeys(entries, "c2VjcmV0") for name, entries, *_ in WANTED}
     kubernetes.claims = [claim("Bound")]
     kubernetes.nodes = [ready("a", "4"), ready("b", "4"), ready("cpu"), ready("drained", "8", unschedulable=True)]
     kubernetes.accounts = [account("default")]
@@ -119,7 +119,7 @@ def test_a_missing_key_is_a_failure_a_missing_extra_a_warning_an_empty_one_too(w
 def test_what_may_not_be_looked_at_is_a_warning(whole, doctor):
     whole.allowed = lambda asked: asked.resource not in ("secrets", "nodes")
     _, lines = doctor("--cluster")
-    assert {lines[f"secret {name}"]["state"] for name in WANTED} == {"warn"}
+    assert {lines[f"secret {name}"]["state"] for name, *_ in WANTED} == {"warn"}
     assert lines["nodes with GPUs"]["state"] == "warn"
     assert not [path for _, path, *_ in whole.requests if "/secrets/" in path]
 
@@ -246,10 +246,16 @@ def test_volume_secrets_and_accelerators_are_those_that_the_package_was_compiled
     assert lines["nodes with GPUs"]["found"].startswith("none of 4 nodes offers amd.com/gpu")
 
 
+def test_a_package_that_names_nothing_is_a_failure_after_what_needs_no_package(whole, doctor, tmp_path):
+    code, lines = doctor("--cluster", "--package", tmp_path / "none.yaml")
+    assert (code, lines["kubernetes"]["state"], lines["may read logs"]["state"]) == (1, "ok", "ok")
+    assert (lines["package"]["state"], "none.yaml" in lines["package"]["found"]) == ("fail", True)
+
+
 def test_the_secrets_of_the_mlflow_server_are_asked_for():
     text = (ROOT / "k8s/base/mlflow/deployment.yaml").read_text()
     named = set(re.findall(r"secretKeyRef: \{name: ([\w-]+), key: ([\w-]+)\}", text))
-    assert named <= {(secret, entry) for secret, (entries, _, _) in SECRETS.items() for entry in entries}
+    assert named <= {(secret, entry) for secret, entries in MLFLOW_SECRETS.items() for entry in entries}
 
 
 def test_a_token_file_that_is_not_there_is_one_line(kubeflow, doctor, tmp_path):

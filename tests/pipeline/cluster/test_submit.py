@@ -45,6 +45,7 @@ def test_a_dry_run_checks_and_asks_nobody(unlearn):
     code, out, _ = unlearn("pipeline", "submit", "--dry-run", "--param", "seed=7")
     assert code == 0
     assert "seed=7" in out
+    assert "show_forget_images is true" in out.splitlines()[0]
 
 
 def test_the_namespace_goes_with_experiment_and_search(unlearn):

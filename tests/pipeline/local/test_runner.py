@@ -199,6 +199,11 @@ def test_compile_outside_the_project_says_where_to_run_it(tmp_path, name):
         compile_pipeline(tmp_path / "out.yaml", tmp_path, name)
 
 
+def test_compiling_says_that_the_pipeline_shows_forget_images(tmp_path):
+    told = CliRunner().invoke(app, ["pipeline", "compile", "--out", str(tmp_path / "out.yaml")]).output
+    assert "show_forget_images is true" in told
+
+
 @pytest.mark.parametrize("command", ["compile", "run"])
 def test_help_has_an_example(command):
     assert f"Example: i2i-unlearn pipeline {command}" in CliRunner().invoke(app, ["pipeline", command, "--help"]).output

@@ -1,6 +1,6 @@
 """The namespace that runs use: what may be done there, its secrets and volume, nodes with GPUs, and the image."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,18 +20,13 @@ RIGHTS = {
     "read logs": [("", "pods", "list"), ("", "pods/log", "get")],
 }
 """What each needs: API group, resource, verb. With several users, Kubeflow checks its own rights in Kubernetes."""
-Secrets = Mapping[str, tuple[tuple[str, ...], State, str]]
-"""Entries that each must have, the state if it is missing, and what to do."""
-SECRETS: Secrets = {
-    "mlflow-database": (("uri",), "warn", "needed by k8s/overlays/prod: docs/kubernetes.md"),
-    "mlflow-s3": (("access-key-id", "secret-access-key"), "warn", "needed by k8s/overlays/prod: docs/kubernetes.md"),
-    "mlflow-auth": (
-        ("admin-password", "flask-secret-key", "basic_auth.ini"),
-        "warn",
-        "needed by k8s/overlays/prod: docs/kubernetes.md",
-    ),
+Secret = tuple[str, tuple[str, ...], State, str]
+"""Its name, the entries it must have, the state if it is missing, and what to do."""
+MLFLOW_SECRETS = {
+    "mlflow-database": ("uri",),
+    "mlflow-s3": ("access-key-id", "secret-access-key"),
+    "mlflow-auth": ("admin-password", "flask-secret-key", "basic_auth.ini"),
 }
-"""Those of k8s/overlays/prod."""
 PULL_FAILED = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 
 
@@ -51,16 +46,18 @@ def kubernetes_namespace(namespace: str, timeout_s: float, package: Path) -> Che
             with connect(namespace, timeout_s) as kubernetes:
                 yield answers(kubernetes)
                 yield from rights(kubernetes)
-                spec = read_package(package)
-                if not (sections := carried(spec)):
-                    raise UserError(f"{package}: holds no section `cluster`; compile it again")
-                cluster = ClusterConfig(**sections["cluster"])
+                try:
+                    spec = read_package(package)
+                    cluster = ClusterConfig.from_params(carried(spec))
+                except UserError as error:
+                    yield Line("package", "fail", f"{error} ({package})", "secrets, volume, GPUs: not checked")
+                    return
                 yield from secrets(kubernetes, secrets_of(cluster))
                 yield from volume(kubernetes, cluster.volume_claim)
                 yield from gpus(kubernetes, cluster.accelerator_type)
                 yield from image(kubernetes, spec)
         except UserError as error:
-            yield Line("kubernetes", "fail", str(error), "nothing after this was checked")
+            yield Line("kubernetes", "fail", str(error), "nothing else was checked")
 
     return check
 
@@ -87,23 +84,24 @@ def rights(kubernetes: "Kubernetes") -> Iterator[Line]:
             yield Line(name, "ok", f"allowed in namespace {kubernetes.namespace}")
 
 
-def secrets_of(cluster: "ClusterConfig") -> Secrets:
+def secrets_of(cluster: "ClusterConfig") -> list[Secret]:
     """The Secrets that the steps and k8s/overlays/prod use."""
     key = cluster.hmac_key_secret
     create = f"kubectl create secret generic {key} --from-file=hmac.key=.secrets/hmac.key"
     unsigned = "without it, no evidence is created: docs/evidence.md"
-    return {
-        key: (("hmac.key",), "fail", create),
-        cluster.evidence_key_secret: (("private.pem",), "warn", unsigned),
-        **SECRETS,
-    }
+    server = "needed by k8s/overlays/prod: docs/kubernetes.md"
+    return [
+        (key, ("hmac.key",), "fail", create),
+        (cluster.evidence_key_secret, ("private.pem",), "warn", unsigned),
+        *((name, entries, "warn", server) for name, entries in MLFLOW_SECRETS.items()),
+    ]
 
 
-def secrets(kubernetes: "Kubernetes", wanted: Secrets) -> Iterator[Line]:
+def secrets(kubernetes: "Kubernetes", wanted: Sequence[Secret]) -> Iterator[Line]:
     """Whether they exist with their entries. Only the names of entries are shown."""
     from i2i_unlearn.pipeline.cluster.rest import Refused
 
-    for secret, (entries, fault, advice) in wanted.items():
+    for secret, entries, fault, advice in wanted:
         name = f"secret {secret}"
         if not _may(kubernetes, "get", "secrets", "", secret):
             told = f"kubectl -n {kubernetes.namespace} get secret {secret}"
