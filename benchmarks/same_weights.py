@@ -59,9 +59,10 @@ def trained_from_scratch(family: str) -> dict[str, Any]:
     )  # fmt: skip
     pool = sampling.single_pool(runs.pools()["retain"].images_BCHW, runs.BATCH)
     sampler = sampling.Sampler({"train": pool}, operators.make_operator("random_patches", 0.75, 4), SEED)
+    store = runs.Kept() if hasattr(runs, "Kept") else runs.NoStore()
     objective = own_loss.OwnLoss(SEED, base.training_phases(model))
     with device.num_threads(1):
-        engine.train(model, objective, sampler, None, schedule, runs.NoStore(), engine.Silent(), processes.ALONE)
+        engine.train(model, objective, sampler, None, schedule, store, engine.Silent(), processes.ALONE)
     return dict(model.state_dict())
 
 

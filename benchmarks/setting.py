@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.gpu_cases import Watcher
 from benchmarks.quality.settings import load_settings
 from i2i_unlearn.config.sections import PretrainConfig, UnlearnConfig
 from i2i_unlearn.data.importers.embedded import EMBEDDED
@@ -140,29 +141,9 @@ def _digits(num: int, size: int, num_channels: int) -> Tensor:
     return torch.from_numpy(np.stack(pixels)).unsqueeze(1).expand(-1, num_channels, -1, -1).contiguous()
 
 
-class Nothing:
-    """No checkpoint, nobody watching."""
-
-    def load(self) -> None: ...
-    def save(self, checkpoint: Any) -> None: ...
-    def begin(self, done: int, seconds: float) -> None: ...
-    def step(self, total: float) -> None: ...
-    def row(self, row: Mapping[str, Any]) -> None: ...
-
-
-class Totals(Nothing):
-    """Keeps the total loss of every step."""
-
-    def __init__(self) -> None:
-        self.totals: list[float] = []
-
-    def step(self, total: float) -> None:
-        self.totals.append(total)
-
-
 def run_ours(setting: Setting, sampler: Sampler, targets: Targets, num_steps: int) -> list[float]:
     """`num_steps` of the product's loop from the teacher's weights; the total loss of each step."""
     config = setting.config.model_copy(update={"num_steps": num_steps})
-    observer = Totals()
-    train(setting.student(), setting.objective(), sampler, targets, schedule_of(config), Nothing(), observer)
-    return observer.totals
+    watcher = Watcher()
+    train(setting.student(), setting.objective(), sampler, targets, schedule_of(config), watcher, watcher)
+    return watcher.totals

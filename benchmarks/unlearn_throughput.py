@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.gpu_cases import Watcher
 from benchmarks.naive import make_plan, run_naive, write_files
 from benchmarks.pairs import Pair, in_pairs, median, timed
-from benchmarks.setting import Nothing, Setting, make_setting, params_of, run_ours
+from benchmarks.setting import Setting, make_setting, params_of, run_ours
 from benchmarks.workers import images_per_s, worker
 from i2i_unlearn.method.objectives.base import Batch, Objective, Phase, State, Targets
 from i2i_unlearn.method.targets import TeacherTargets
@@ -118,8 +119,8 @@ def measure_parts(setting: Setting, sampler: Sampler, targets: Targets, steps: i
             TimedBatches(sampler, clock),
             TimedTargets(targets, clock),
             schedule_of(config),
-            Nothing(),
-            Nothing(),
+            Watcher(),
+            Watcher(),
         )
     ).wall_s
     spent = clock.seconds

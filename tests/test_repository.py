@@ -2,8 +2,10 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
+import tokenize
 import zipfile
 from pathlib import Path
 
@@ -38,6 +40,26 @@ def tracked(*patterns):
         check=True,
     )
     return [Path(line) for line in listed.stdout.splitlines() if (ROOT / line).is_file()]
+
+
+# --- docstrings and comments ---
+
+
+def test_every_module_that_a_docstring_or_a_comment_names_by_its_folder_exists():
+    named = []
+    for path in PACKAGE.rglob("*.py"):
+        with path.open("rb") as file:
+            prose = [token.string for token in tokenize.tokenize(file.readline) if token.type == tokenize.COMMENT]
+        strings = (node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Expr))
+        prose += [str(string.value) for string in strings if isinstance(string, ast.Constant)]
+        modules = re.findall(r"(?<![\w/.<{:-])(?:\w+/)+[a-z_]+\.py\b", "\n".join(prose))
+        named += [(path.relative_to(PACKAGE), module) for module in modules]
+    assert len(named) > 20
+    assert [
+        (path, module)
+        for path, module in named
+        if not any((folder / module).exists() for folder in (PACKAGE, (PACKAGE / path).parent, ROOT))
+    ] == []
 
 
 # --- mlflow/ and the package mlflow ---

@@ -61,7 +61,8 @@ def screen(tmp_path):
 
     def lines(outcome):
         write_json(
-            tmp_path / "artifacts/splits/summary.json", {"num_forget": 403, "num_images": 5000, "requests": "digit-3"}
+            tmp_path / "artifacts/splits/summary.json",
+            {"num_forget": 403, "num_images": 5000, "requests": "digit-3", "manifest_sha256": "a" * 64},
         )
         scores = {
             model: {

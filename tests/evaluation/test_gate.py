@@ -443,6 +443,27 @@ def test_a_wrong_policy_file_is_refused_with_the_line(tmp_path, old, new, words)
     assert "\n" not in str(caught.value)
 
 
+def test_a_policy_holds_the_lines_of_the_one_it_includes(tmp_path):
+    base, more, most = (
+        GOOD.replace("name: p\n", f"name: {name}\n{includes}", 1)
+        for name, includes in (("base", ""), ("more", "includes: base\n"), ("most", "includes: more\n"))
+    )
+    for name, text in (("base", base), ("more", more), ("most", most)):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    found = read_policies(tmp_path)
+    lines = yaml.safe_load(base)["lines"]
+    assert [found[name]["lines"] for name in ("base", "more", "most")] == [lines, 2 * lines, 3 * lines]
+    assert all("includes" not in content for content in found.values())
+    unknown, circular = "more.yaml:4: .*'other' is not in this folder", "most.yaml:4: .*'more' includes this one"
+    for wrong, words in (("other", unknown), ("most", circular)):
+        (tmp_path / "more.yaml").write_text(more.replace("includes: base", f"includes: {wrong}"))
+        with pytest.raises(UserError, match=f"{words}; choose one of: base") as caught:
+            read_policies(tmp_path)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="includes: is not a known key"):
+        parse_policy("more", yaml.safe_load(more))
+
+
 def test_the_published_schema_is_that_of_the_program():
     found = (POLICIES.parents[1] / "docs/policy.schema.json").read_text()
     command = "python -c 'from i2i_unlearn.evaluation.policy import schema_text as s; print(s(), end=str())'"

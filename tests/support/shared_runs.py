@@ -21,6 +21,7 @@ from i2i_unlearn.models.randomness import generator_for
 from i2i_unlearn.support.device import num_threads
 from i2i_unlearn.training.engine import Schedule, Silent, train
 from i2i_unlearn.training.sampling import Pool, Sampler, single_pool
+from tests.support.stores import Kept
 
 SIZE, BATCH, STEPS = 16, 8, 4
 FAMILIES = {
@@ -42,16 +43,6 @@ FAMILIES = {
 }
 DRAWS_ON_THE_DEVICE = "random_encoder"
 """Its noise has the shape of feature maps and is drawn by each process for itself."""
-
-
-class NoStore:
-    """No checkpoint."""
-
-    def load(self):
-        return None
-
-    def save(self, checkpoint):
-        raise AssertionError("none was asked for")
 
 
 def model_of(family, seed):
@@ -96,7 +87,7 @@ def trained(family, objective_name, processes, num_steps):
     needed = {name: pool for name, pool in sets.items() if name in objective.needs}
     sampler = Sampler(needed, operator, 0, lambda name, num, generator: teacher.draw(num, generator, emphasis=1.0))
     with num_threads(1):
-        train(student, objective, sampler, targets, schedule, NoStore(), Silent(), processes)
+        train(student, objective, sampler, targets, schedule, Kept(), Silent(), processes)
     return {f"{family}/{objective_name}/{name}": part.detach() for name, part in student.named_parameters()}
 
 

@@ -82,10 +82,11 @@ def _register_and_promote(params: dict[str, Any]) -> tuple[bool, list[str]]:
 
 def last_screen(project: Path, version_lines: Iterable[str]) -> Iterator[str]:
     """What was forgotten, the three models, the verdicts, the version and where the report is: 24 lines at most."""
+    from i2i_unlearn.evaluation.evaluated_model import read_summary
     from i2i_unlearn.report.terminal_summary import summary_lines, wrapped
     from i2i_unlearn.support.files import read_json
 
-    split, found = read_json(project / options.SPLITS / "summary.json"), project / options.EVALUATION
+    split, found = read_summary(project / options.SPLITS, "split"), project / options.EVALUATION
     yield f"Forgotten: {split['num_forget']:,} of {split['num_images']:,} images (request {split['requests']})"
     yield from summary_lines(read_json(found / "metrics.json"), read_json(found / "verdicts.json"))
     yield ""

@@ -17,6 +17,9 @@ FINDINGS = ("metrics.json", "verdicts.json")
 OWN_KEYS = {
     "unlearn": ("objective", "teacher_sha256", "manifest_sha256"),
     "reference": ("kind",),
+    "snapshot": ("source", "source_sha256"),
+    "split": ("manifest_sha256", "requests"),
+    "sweep": ("forgetting_most", "as_unseen"),
 }
 """What a stage always writes, as text, and no other stage all of."""
 

@@ -24,7 +24,7 @@ from i2i_unlearn.models.operators import Operator, make_operator
 from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.models.randomness import derive_seed
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.support.files import digest_file, digest_folder, read_json
+from i2i_unlearn.support.files import digest_file, digest_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,9 +239,10 @@ def _short(value: Any) -> str:
 
 def _split_summary(splits: Path, manifest_sha256: str) -> dict[str, Any]:
     """Empty where there is none: a caller may hand on the manifest alone. One that is there belongs to the manifest."""
-    path = splits / "summary.json"
-    summary = dict(read_json(path)) if path.is_file() else {}
-    if summary.get("manifest_sha256", manifest_sha256) != manifest_sha256:
+    if not (splits / "summary.json").is_file():
+        return {}
+    summary = read_summary(splits, "split")
+    if summary["manifest_sha256"] != manifest_sha256:
         raise UserError(f"{splits}: summary.json is of another manifest.parquet; run `i2i-unlearn split` again")
     return summary
 

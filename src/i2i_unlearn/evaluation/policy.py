@@ -166,6 +166,13 @@ class Policy(_Strict):
     lines: tuple[Line, ...] = Field(min_length=1)
 
 
+class PolicyFile(Policy):
+    """A named set of lines: what an unlearned model must and must not do."""
+
+    includes: str = ""
+    """Another policy of the folder, whose lines come before this one's."""
+
+
 def parse_policy(name: str, content: Mapping[str, Any], place: Callable[[Place], str] = lambda _: "") -> Policy:
     """Check a policy's content. `place` tells where in a file a fault is, as the beginning of a sentence.
 
@@ -204,7 +211,7 @@ def _line_name(content: Mapping[str, Any], position: int) -> str:
 
 
 def read_policies(folder: str | Path) -> dict[str, dict[str, Any]]:
-    """Contents of all policy files of a folder by name (the file's name without .yaml), checked.
+    """Contents of all policy files of a folder by name (the file's name without .yaml), checked and expanded.
 
     Raises:
         UserError: there is none, or one is wrong; tells the line of the file.
@@ -215,10 +222,22 @@ def read_policies(folder: str | Path) -> dict[str, dict[str, Any]]:
     return {path.stem: _read_policy(path) for path in paths}
 
 
-def _read_policy(path: Path) -> dict[str, Any]:
+def _read_policy(path: Path, including: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Content of a file, with the lines of the policy it includes in place of `includes`."""
     content = read_mapping(path, missing="no such policy; correct the path", holds="keys")
     tree = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    included = content.pop("includes", "")
     parse_policy(path.stem, content, lambda place: f"{path}:{line_of(tree, place)}: ")
+    if included:
+        chain = (*including, path.stem)
+        names = sorted(other.stem for other in path.parent.glob("*.yaml") if other.stem not in chain)
+        if included not in names:
+            what = "includes this one" if included in chain else "is not in this folder"
+            raise UserError(
+                f"policy {path.stem}: {path}:{line_of(tree, ('includes',))}: includes: policy {included!r} {what}; "
+                f"choose one of: {', '.join(names) or 'none'}"
+            )
+        content["lines"] = [*_read_policy(path.with_name(f"{included}.yaml"), chain)["lines"], *content["lines"]]
     return content
 
 
@@ -240,4 +259,4 @@ def line_of(tree: yaml.Node | None, place: Place) -> int:
 
 def schema_text() -> str:
     """What docs/policy.schema.json holds."""
-    return json.dumps(Policy.model_json_schema(), indent=2) + "\n"
+    return json.dumps(PolicyFile.model_json_schema(), indent=2) + "\n"

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from i2i_unlearn.report.words import MISSING, listed, number
+from i2i_unlearn.report.words import MISSING, PLAIN_SETS, listed, number
 
 _METRIC = "hole_psnr_db"
-_SETS = {"forget": "Images to forget", "retain": "Images to keep", "retain_holdout": "Images never seen"}
 ANSWERS = {
     "pass": "This model passes. The request is fulfilled once the model is promoted; earlier versions, backups and the "
     "images themselves are not part of this report.",
@@ -32,7 +31,7 @@ class Tile:
 
 def tiles(metrics: Mapping[str, Any]) -> list[Tile]:
     """The error on images to forget, to keep and never seen, as a multiple of before, and how sure that is."""
-    return [*(_tile(metrics, name, title) for name, title in _SETS.items()), _how_sure(metrics)]
+    return [*(_tile(metrics, name, f"Images {which}") for name, which in PLAIN_SETS.items()), _how_sure(metrics)]
 
 
 def _tile(metrics: Mapping[str, Any], set_name: str, title: str) -> Tile:
@@ -52,5 +51,5 @@ def _times(change_db: float | None) -> str:
 
 
 def _how_sure(metrics: Mapping[str, Any]) -> Tile:
-    counts = [f"{metrics['sets'].get(name, {}).get('num_scored', 0):,}" for name in _SETS]
+    counts = [f"{metrics['sets'].get(name, {}).get('num_scored', 0):,}" for name in PLAIN_SETS]
     return Tile("How sure", "95 %", "", f"that each range is right; measured on {listed(counts)} images")

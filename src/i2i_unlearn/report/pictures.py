@@ -15,11 +15,11 @@ from PIL import Image
 from i2i_unlearn.evaluation.findings import FORGET_SETS
 from i2i_unlearn.evaluation.shown import PictureGrid
 from i2i_unlearn.report.facts import ReportFacts
-from i2i_unlearn.report.words import COLUMN_MEANINGS, COLUMNS, SETS, in_order, number
+from i2i_unlearn.report.words import COLUMN_MEANINGS, COLUMNS, PLAIN_SETS, SETS, in_order, number
 
 PICTURE_BUDGET_BYTES = 2_600_000
 """PNG bytes on the page; base64 adds a third, plots and text little, and the page is to stay below 5 MB."""
-FIRST_SETS = {"forget": "Images to forget", "retain": "Images to keep"}
+FIRST_SETS = {name: f"Images {PLAIN_SETS[name]}" for name in ("forget", "retain")}
 """Shown first, under names that need no explanation."""
 NUM_FIRST = 3
 """Rows of each."""

@@ -4,11 +4,10 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from i2i_unlearn.report.words import OUTCOMES, in_order, interval, number
+from i2i_unlearn.report.words import OUTCOMES, PLAIN_SETS, in_order, interval, number
 from i2i_unlearn.support.table import table
 
 WIDTH = 79
-_ROWS = {"forget": "to forget", "retain": "to keep", "retain_holdout": "never seen"}
 _COLUMNS = {"teacher": "original", "unlearned": "unlearned", "reference": "retrained"}
 _METRIC = "hole_psnr_db"
 
@@ -27,7 +26,8 @@ def summary_lines(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> It
 def _scores(scores: Mapping[str, Any]) -> str:
     models = in_order(scores, _COLUMNS)
     rows = [
-        (label, *(_cell(scores[model].get(name, {}).get(_METRIC)) for model in models)) for name, label in _ROWS.items()
+        (label, *(_cell(scores[model].get(name, {}).get(_METRIC)) for model in models))
+        for name, label in PLAIN_SETS.items()
     ]
     return table(("images", *(_COLUMNS.get(model, model) for model in models)), rows)
 

@@ -20,6 +20,8 @@ SET_MEANINGS = {
     "forget_holdout": "images like those of the request, never trained on",
     "retain_holdout": "other images, never trained on",
 }
+PLAIN_SETS = {"forget": "to forget", "retain": "to keep", "retain_holdout": "never seen"}
+"""Behind "images", for readers who know none of the method's words."""
 MODELS = {"teacher": "Original", "unlearned": "Unlearned", "reference": "Retrained"}
 COLUMNS = {"original": "Image", "masked": "Given", "teacher": "Before", "unlearned": "After", "reference": "Retrained"}
 COLUMN_MEANINGS = {

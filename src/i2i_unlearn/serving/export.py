@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from i2i_unlearn.config.sections import SnapshotConfig
+from i2i_unlearn.evaluation.evaluated_model import read_summary
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.published import is_checkpoint
 from i2i_unlearn.models.published.writing import write_original
 from i2i_unlearn.serving.source import opened
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.support.files import digest_file, read_json
+from i2i_unlearn.support.files import digest_file
 from i2i_unlearn.training.run import Facts
 
 
@@ -35,18 +36,18 @@ def run(model: str, teacher: str | Path, out: str | Path, config: SnapshotConfig
 
 def _recorded(teacher: Path) -> Path:
     """The published file that the teacher was made from, as `snapshot` recorded it."""
-    summary = teacher.parent / "summary.json"
-    if not summary.is_file():
-        raise UserError(f"{summary}: no such file; give the original file with --like, or the teacher with --teacher")
-    told = read_json(summary)
-    source = str(told.get("source", ""))
+    try:
+        summary = read_summary(teacher.parent, "snapshot")
+    except UserError as error:
+        raise UserError(f"{error}; or give the original file with --like, or the teacher with --teacher") from None
+    source = summary["source"]
     if not is_checkpoint(source):
         raise UserError(
-            f"{teacher}: was made from {source or 'an unknown source'}, not from a published file, so there is no "
+            f"{teacher}: was made from {source}, not from a published file, so there is no "
             "original format to return to; if you have such a file, give it with --like"
         )
     if not Path(source).is_file():
         raise UserError(f"{source}: file no longer exists; give the original file with --like")
-    if digest_file(source) != told.get("source_sha256"):
+    if digest_file(source) != summary["source_sha256"]:
         raise UserError(f"{source}: is not the file that the teacher was made from; give that one with --like")
     return Path(source)

@@ -14,9 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from i2i_unlearn.evaluation.evaluated_model import digest
+from i2i_unlearn.evaluation.evaluated_model import digest, read_summary
 from i2i_unlearn.registry import tracking
-from i2i_unlearn.support.files import read_json
 from i2i_unlearn.support.progress import progress
 from i2i_unlearn.sweeps.points import NAMED_BY
 from i2i_unlearn.sweeps.table import PAGE, POINTS, SCHEMA_VERSION, Facts, read_version
@@ -32,7 +31,7 @@ def run(pareto: str | Path, experiment: str) -> Facts:
     """
     folder = Path(pareto)
     table = read_version(folder / POINTS, SCHEMA_VERSION, "pareto")
-    summary = read_json(folder / "summary.json")
+    summary = read_summary(folder, "sweep")
     shared = dict(table["shared"])
     settings = {key: value for key, value in shared.pop("settings").items() if key not in NAMED_BY}
     about = {**shared, **{f"unlearn.{key}": value for key, value in settings.items()}}

@@ -5,7 +5,7 @@
     undecided    a set or the reference is missing, or there are too few images, so nothing is said
 
 The same attack with the same random numbers runs on teacher, unlearned model and reference. Numbers are bootstrapped
-over images, all models on the same draws, so differences between models are paired (metrics/bootstrap.py).
+over images, all models on the same draws, so differences between models are paired (evaluation/metrics/bootstrap.py).
 
 Shape letters: N images, C channels, H, W pixels, B batch, K draws.
 """

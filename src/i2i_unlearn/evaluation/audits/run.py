@@ -6,7 +6,7 @@ The result is `audits` of metrics.json:
 
     measure, innocent   what decides, and its value for a model that never saw the forget set; null where only the
                         reference tells
-    status, why         measured | blind | undecided (audits/base.py), and the reason in words
+    status, why         measured | blind | undecided (base.py), and the reason in words
     models              {model: {measure: {value, low, high, num_images}}}
     differences         {"unlearned-teacher": {measure: ...}, ...}     paired: on the same resampled images
     curves, facts       {model: {column: [...]}}, {name: ...}
