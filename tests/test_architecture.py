@@ -96,6 +96,17 @@ def test_no_import_goes_upward():
     assert not upward
 
 
+def test_the_one_module_above_that_is_named_and_not_imported():
+    named = {
+        (module, node.value)
+        for module, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value in modules() and room_of(node.value) != room_of(module)
+    }
+    # The processes that share a run start the stage again, so training names what runs above it.
+    assert named == {("i2i_unlearn.training.launch", "i2i_unlearn.pipeline.training_worker")}
+
+
 def test_no_modules_import_each_other_in_a_circle():
     # A package's __init__ is imported before its modules, which is no circle of theirs.
     known = modules()
