@@ -382,7 +382,7 @@ NORM = "transformer.norm.bias"
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda tensors: tensors.pop(NORM), f"1 tensors, first {NORM}; fetch the directory again"),
+        (lambda tensors: tensors.pop(NORM), f"tensors: 1, first {NORM}; fetch the directory again"),
         (lambda tensors: tensors.update(extra=torch.zeros(1)), "lacks, misshapes or adds tensors: 1, first extra"),
         (lambda tensors: tensors.update({NORM: torch.zeros(3)}), f"lacks, misshapes or adds tensors: 1, first {NORM}"),
         (None, "hidden_size='wide' must be a whole number"),
