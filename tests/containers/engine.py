@@ -23,8 +23,13 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 PYTHON_BASE = "docker.io/library/python:3.11-slim-bookworm"
 """What components/Containerfile builds on; here made of Debian's packages, since no registry may be in reach."""
-PACKAGES = {"dockerd": "docker.io", "debootstrap": "debootstrap", "podman": "podman", "runc": "runc"}
+PACKAGES = {
+    **{"dockerd": "docker.io", "debootstrap": "debootstrap", "podman": "podman", "runc": "runc"},
+    "netavark": "netavark",  # podman's package is content with another network stack, which `podman` here is not
+}
 """A program, and Debian's package that brings it."""
+PROGRAMS = f"{os.environ.get('PATH', '')}:/usr/lib/podman"
+"""Where they are; netavark is on nobody's PATH."""
 SPACE_GIB = 10
 """What an engine may need: an image of two gigabytes is five while it is built."""
 SPARE_GIB = 4
@@ -44,7 +49,7 @@ def require_engine() -> None:
     """
     if os.getuid() != 0:
         raise NoEngine("a Docker daemon needs root")
-    missing = [package for program, package in PACKAGES.items() if not shutil.which(program)]
+    missing = [package for program, package in PACKAGES.items() if not shutil.which(program, path=PROGRAMS)]
     if missing:
         if not shutil.which("apt-get"):
             raise NoEngine(f"{' and '.join(missing)} not installed, and there is no apt-get to do it")
