@@ -169,12 +169,12 @@ def test_a_codebook_is_retrained_by_one_of_the_nodes(taught, tmp_path, monkeypat
     assert not (tmp_path / "out").exists()
 
 
-def workers():
-    """Processes of this user that are parts of a shared run, by the job they were given."""
+def workers(folder):
+    """Processes that are parts of a shared run started in `folder`: other tests run some at the same time."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
+    for process in psutil.process_iter(["cmdline", "cwd"]):
         words = process.info["cmdline"] or []
-        if WORKER in words and "torch.distributed.run" not in words:
+        if WORKER in words and "torch.distributed.run" not in words and process.info["cwd"] == str(folder):
             found.append(process)
     return found
 
@@ -196,10 +196,9 @@ def test_killed_from_outside_it_leaves_nobody_behind_and_goes_on(taught, tmp_pat
     )
     command = [Path(sys.executable).parent / "i2i-unlearn", "unlearn", "--images", taught.images]
     command += ["--splits", taught.splits, "--teacher", taught.teacher, "--out", "out"]
-    others = {process.pid for process in workers()}  # of tests that run beside this one
 
     def mine():
-        return [process for process in workers() if process.pid not in others]
+        return workers(tmp_path)
 
     def checkpoint():
         return list((tmp_path / "checkpoints").glob("*.safetensors"))
