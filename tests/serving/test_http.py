@@ -146,7 +146,10 @@ def test_what_is_wrong_is_one_line_with_status_400(ask: Ask):
             "inputs": images[:, :4].tolist()
         },
         "columns picture were sent; send `image` and optionally `visible`": {"inputs": {"picture": ["x"]}},
-        "keep_fraction=2.0 must lie between 0 and 1; send such a number": {"inputs": images.tolist(), "params": {"keep_fraction": 2.0}},
+        "keep_fraction=2.0 must lie between 0 and 1; send such a number": {
+            "inputs": images.tolist(),
+            "params": {"keep_fraction": 2.0},
+        },
     }
     for line, body in lines.items():
         assert refused(ask, body) == line
