@@ -53,8 +53,7 @@ def guard_folder(tmp_path: Path) -> Callable[..., Path]:
     import torch
 
     from i2i_unlearn.models.extractors import load_extractor
-    from i2i_unlearn.serving.guard.filter import around, features_of, probe_features
-    from i2i_unlearn.serving.guard.store import GuardFacts, Stored, write_guard
+    from i2i_unlearn.serving.guard.filter import Guard, GuardFacts, around, features_of, write_guard
 
     def make(images: np.ndarray, expires: datetime.date = datetime.date(2999, 1, 1)) -> Path:
         extractor = load_extractor("efficientnet_lite0", torch.device("cpu"))
@@ -75,7 +74,7 @@ def guard_folder(tmp_path: Path) -> Callable[..., Path]:
             model_sha256="0" * 64,
         )
         forget_ND = around(features_of(extractor, images), mean_D)
-        write_guard(Stored(facts, mean_D, forget_ND, probe_features(extractor)), tmp_path / "guard")
+        write_guard(Guard(facts, extractor, mean_D, forget_ND), tmp_path / "guard")
         return tmp_path / "guard"
 
     return make

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from i2i_unlearn.config.sections import CompleteConfig
 from i2i_unlearn.data.images.decoding import decode_each
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.randomness import generator_for
-from i2i_unlearn.serving.completion import Completer, Pixels
+from i2i_unlearn.serving.completion import Completer, picture_of
 from i2i_unlearn.serving.inputs import Inputs, Item, find_inputs
 from i2i_unlearn.serving.source import Source, opened
 from i2i_unlearn.support import files
@@ -63,12 +62,13 @@ def run(
         _claim(out, source, inputs, config)
         network = load_model(source.directory, config.model).to(pick_device(config.device)).requires_grad_(False)
         operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
-        total, batches = len(inputs), _Batches(out, Completer(network, operator), config)
+        completer, total, num_completed = Completer(network, operator), len(inputs), 0
+        unreadable: list[str] = []
         with num_threads(config.num_threads), progress("completing", total) as advance:
             for number, items in enumerate(_batches(inputs, config.batch_size)):
-                batches.complete(number, items)
+                num_completed += _complete(out, completer, config.seed, number, items, unreadable)
                 advance(len(items))
-    _list_unreadable(out, batches.unreadable, total)
+    _list_unreadable(out, unreadable, total)
     return {
         "model": source.name,
         "model_sha256": source.sha256,
@@ -76,8 +76,8 @@ def run(
         "keep_fraction": config.keep_fraction,
         "seed": config.seed,
         "num_images": total,
-        "num_completed": batches.num_completed,
-        "num_there": total - batches.num_completed,
+        "num_completed": num_completed,
+        "num_there": total - num_completed,
     }
 
 
@@ -116,40 +116,29 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-class _Batches:
-    """Completes batch after batch."""
+def _complete(out: Path, completer: Completer, seed: int, number: int, items: list[Item], unreadable: list[str]) -> int:
+    """Complete what is missing of batch `number` and count it; all of it is computed, since that decides what is drawn.
 
-    def __init__(self, out: Path, completer: Completer, config: CompleteConfig) -> None:
-        self.unreadable: list[str] = []
-        self.num_completed = 0
-        self._out, self._completer, self._config = out, completer, config
-
-    def complete(self, number: int, items: list[Item]) -> None:
-        """Complete what is missing of batch `number`; all of it is computed, since that decides what is drawn."""
-        missing = [item for item in items if not (self._out / item.name).exists()]
-        if not missing:
-            return
-        model = self._completer.model
-        decoded = decode_each(
-            ((item.where, item.read) for item in items),
-            image_size=model.image_size,
-            num_channels=model.num_channels,
-            on_broken=self.unreadable.append,
-        )
-        readable = [(items[place], pixels_CHW.transpose(1, 2, 0)) for place, pixels_CHW in decoded]
-        if not readable:
-            return
-        generator = generator_for(self._config.seed, "complete", number)
-        completed = self._completer(np.stack([pixels for _, pixels in readable]), None, generator)
-        for (item, _), image_HWC in zip(readable, completed, strict=True):
-            if not (self._out / item.name).exists():
-                _write(image_HWC, self._out / item.name)
-                self.num_completed += 1
-
-
-def _write(image_HWC: Pixels, path: Path) -> None:
-    with files.atomic_file(path) as aside:
-        Image.fromarray(image_HWC[..., 0] if image_HWC.shape[-1] == 1 else image_HWC).save(aside, "PNG")
+    Reasons why images cannot be read are added to `unreadable`.
+    """
+    if all((out / item.name).exists() for item in items):
+        return 0
+    decoded = decode_each(
+        ((item.where, item.read) for item in items),
+        image_size=completer.model.image_size,
+        num_channels=completer.model.num_channels,
+        on_broken=unreadable.append,
+    )
+    readable = [(out / items[place].name, pixels_CHW.transpose(1, 2, 0)) for place, pixels_CHW in decoded]
+    if not readable:
+        return 0
+    generator = generator_for(seed, "complete", number)
+    completed = completer(np.stack([pixels for _, pixels in readable]), None, generator)
+    missing = [(path, image_HWC) for (path, _), image_HWC in zip(readable, completed, strict=True) if not path.exists()]
+    for path, image_HWC in missing:
+        with files.atomic_file(path) as aside:
+            picture_of(image_HWC).save(aside, "PNG")
+    return len(missing)
 
 
 def _list_unreadable(out: Path, unreadable: list[str], total: int) -> None:

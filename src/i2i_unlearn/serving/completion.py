@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from i2i_unlearn.models.operators import Operator
@@ -20,6 +21,11 @@ CHUNK = 100
 
 Pixels = NDArray[np.uint8]
 Visible = NDArray[np.bool_]
+
+
+def picture_of(image_HWC: Pixels) -> Image.Image:
+    """The picture of an array with one channel (grey) or three (colour)."""
+    return Image.fromarray(image_HWC[..., 0] if image_HWC.shape[-1] == 1 else image_HWC)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ Shape letters: B batch, C channels, H, W pixels.
 import base64
 import binascii
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from i2i_unlearn.data.images.decoding import open_image
+from i2i_unlearn.serving.completion import picture_of
 from i2i_unlearn.support.errors import UserError
 
 IMAGE, VISIBLE, REFUSED = "image", "visible", "refused"
@@ -61,11 +62,15 @@ def read_payload(data: Any, image_size: tuple[int, int], num_channels: int) -> A
     cells = columns[IMAGE]
     encoded = len(cells) > 0 and isinstance(cells[0], str)
     if encoded:
-        parts = [_picture(cell, f"image {number}", image_size, num_channels) for number, cell in _numbered(cells)]
+        parts = [
+            _picture(cell, f"image {number}", image_size, num_channels) for number, cell in enumerate(cells, start=1)
+        ]
         images_BHWC = np.stack(parts)
     else:
         images_BHWC = _pixels(cells, (*image_size, num_channels))
-    visible = [_mask(cell, f"mask {number}", image_size) for number, cell in _numbered(columns.get(VISIBLE, []))]
+    visible = [
+        _mask(cell, f"mask {number}", image_size) for number, cell in enumerate(columns.get(VISIBLE, []), start=1)
+    ]
     if visible and len(visible) != len(images_BHWC):
         raise UserError(f"{len(visible)} masks were sent for {len(images_BHWC)} images; send one per image, or null")
     return Asked(images_BHWC, visible or [None] * len(images_BHWC), encoded)
@@ -97,12 +102,8 @@ def _records(completed_BHWC: NDArray[np.uint8]) -> pd.DataFrame:
 def encode(image_HWC: NDArray[np.uint8]) -> str:
     """A PNG in base64."""
     buffer = io.BytesIO()
-    Image.fromarray(image_HWC[..., 0] if image_HWC.shape[-1] == 1 else image_HWC).save(buffer, "PNG")
+    picture_of(image_HWC).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _numbered(cells: Sequence[Any]) -> list[tuple[int, Any]]:
-    return list(enumerate(cells, start=1))
 
 
 def _columns(data: Any) -> dict[str, Any]:

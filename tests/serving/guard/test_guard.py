@@ -17,7 +17,7 @@ from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.models import extractors
 from i2i_unlearn.serving.guard import load_guard
 from i2i_unlearn.serving.guard import make as stage
-from i2i_unlearn.serving.guard.rates import ALTERED, rate, threshold_for
+from i2i_unlearn.serving.guard.make import ALTERED, rate, threshold_for
 from i2i_unlearn.support.errors import UserError
 from tests.support.says import says
 

@@ -1,30 +1,80 @@
-"""The filter in use: which images are refused, by the largest cosine of their features with those of a forget image.
+"""The filter: its folder, and which images are refused, by the largest cosine of their features with a forget image's.
 
 Features of a network are all positive, so any two images have a large cosine; around the mean of ordinary images the
-cosines spread. Shape letters: B batch, N forget images, C channels, H, W pixels, D features.
+cosines spread. Shape letters: B batch, N forget images, P probe images, C channels, H, W pixels, D features.
+
+The folder (guard.json and features.safetensors, readable by its owner only) holds no pixels, ids or labels. Features
+are still personal data: with them one can tell whether a given image is one of those to be forgotten. So the folder has
+a last day and is deleted when the request is carried out.
 """
 
 import datetime
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from i2i_unlearn.models.extractors import Extractor, extractor_label, load_extractor
 from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.serving.completion import CHUNK, Pixels
-from i2i_unlearn.serving.guard.store import GuardFacts, Stored, read_guard
+from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
 
 GUARD_VARIABLE = "I2I_UNLEARN_GUARD"
 """Environment variable that tells a served version the filter's folder."""
+SCHEMA_VERSION = 1
+WHAT_IT_IS = "a filter for the time until the requests are carried out, not unlearning"
+FACTS = "guard.json"
+FEATURES = "features.safetensors"
+_FOR_OWNER, _FOLDER_FOR_OWNER, _OTHERS = 0o600, 0o700, 0o077
 _PROBE_SIDE = 32
 _SAME = 0.999  # cosine; another processor or number of threads changes the sixth digit
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of images that were refused, with its exact (Clopper-Pearson) 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    num_images: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}, {self.num_images} images)"
+
+
+class GuardFacts(BaseModel):
+    """guard.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    schema_version: int
+    what: str
+    requests: list[str]
+    expires: datetime.date
+    """Last day on which the filter may be used."""
+    extractor: str
+    """Its name, as in `evaluate.extractor`."""
+    extractor_label: str
+    threshold: float
+    false_alarms: float
+    """The requested rate."""
+    measured: dict[str, Rate]
+    """Rates with intervals: `false alarms`, and hits on forget images and altered copies of them."""
+    num_forget: int
+    operator: str
+    keep_fraction: float
+    model_sha256: str
+    """The model whose completions were compared."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +85,7 @@ class Guard:
     extractor: Extractor
     mean_D: Tensor
     forget_ND: Tensor
+    """Directions of the forget images' features from the mean."""
 
     def similarities(self, images_BHWC: Pixels) -> NDArray[np.float64]:
         """Cosine with the nearest forget image, (B,)."""
@@ -71,34 +122,74 @@ def probe_features(extractor: Extractor) -> Tensor:
     return features_of(extractor, images)
 
 
+def write_guard(guard: Guard, out: Path) -> None:
+    """Write a guard, whole or not at all: folder mode 700, files 600."""
+    with files.atomic_folder(out) as aside:
+        aside.chmod(_FOLDER_FOR_OWNER)
+        tensors = {"mean": guard.mean_D, "forget": guard.forget_ND, "probe": probe_features(guard.extractor)}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside / FEATURES)
+        files.write_json(aside / FACTS, guard.facts.model_dump(mode="json"))
+        for path in aside.iterdir():
+            path.chmod(_FOR_OWNER)
+    out.chmod(_FOLDER_FOR_OWNER)  # atomic_folder opens the folder itself to the other steps of a pipeline
+
+
 def load_guard(folder: str | Path, today: datetime.date) -> Guard:
     """Read a guard and load its extractor.
 
     Raises:
-        UserError: it is missing, damaged or expired, or its extractor is not the one it was made with.
+        UserError: it is missing, damaged, expired, of another schema version, or readable by others than its owner, or
+            its extractor is not the one it was made with.
     """
-    stored = read_guard(folder)
-    if today > stored.facts.expires:
+    facts, mean_D, forget_ND, probe_PD = _read(Path(folder))
+    if today > facts.expires:
         raise UserError(
-            f"{folder}: the guard expired on {stored.facts.expires}; delete it if the requests"
-            f" ({', '.join(stored.facts.requests)}) are carried out, else make a new one with a later --expires"
+            f"{folder}: the guard expired on {facts.expires}; delete it if the requests"
+            f" ({', '.join(facts.requests)}) are carried out, else make a new one with a later --expires"
         )
-    extractor = load_extractor(stored.facts.extractor, torch.device("cpu"))
-    _check_extractor(folder, stored, extractor)
-    return Guard(stored.facts, extractor, stored.mean_D, stored.forget_ND)
+    extractor = load_extractor(facts.extractor, torch.device("cpu"))
+    label = extractor_label(facts.extractor)
+    if label != facts.extractor_label or not _is_same(extractor, probe_PD):
+        raise UserError(
+            f"{folder}: the installed extractor ({label}) is not the one that the guard was made with"
+            f" ({facts.extractor_label}, other weights or version); make the guard again, or install that one"
+        )
+    return Guard(facts, extractor, mean_D, forget_ND)
 
 
-def _check_extractor(folder: str | Path, stored: Stored, extractor: Extractor) -> None:
-    label = extractor_label(stored.facts.extractor)
-    found = probe_features(extractor) if extractor.num_features == stored.probe_PD.shape[1] else None
-    if label == stored.facts.extractor_label and found is not None:
-        cosines = F.cosine_similarity(found.double(), stored.probe_PD.double())
-        if bool((cosines > _SAME).all()):
-            return
-    raise UserError(
-        f"{folder}: the installed extractor ({label}) is not the one that the guard was made with"
-        f" ({stored.facts.extractor_label}, other weights or version); make the guard again, or install that one"
-    )
+def _read(folder: Path) -> tuple[GuardFacts, Tensor, Tensor, Tensor]:
+    """The facts, the mean (D), the forget images' directions (N, D) and the probe's features (P, D)."""
+    if not (folder / FACTS).is_file():
+        raise UserError(f"{folder}: no guard (no {FACTS} in it); make one with `i2i-unlearn guard make`")
+    content: Any = files.read_json(folder / FACTS)
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"{folder}: has schema version {version}, this program reads {SCHEMA_VERSION}; make it again with"
+            " `i2i-unlearn guard make`"
+        )
+    for path in (folder / FACTS, folder / FEATURES):
+        if path.exists() and path.stat().st_mode & _OTHERS:
+            raise UserError(
+                f"{path}: is readable by others, and features are personal data; run: chmod -R go= {folder}"
+            )
+    try:
+        facts = GuardFacts.model_validate(content)
+        tensors = load_file(folder / FEATURES)
+        mean_D, forget_ND, probe_PD = (tensors[name].to(torch.float32) for name in ("mean", "forget", "probe"))
+    except (ValidationError, SafetensorError, KeyError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{folder}: the guard is damaged ({reason}); make it again with `i2i-unlearn guard make`"
+        ) from None
+    return facts, mean_D, forget_ND, probe_PD
+
+
+def _is_same(extractor: Extractor, probe_PD: Tensor) -> bool:
+    """Whether the extractor gives the probe's features, which identify it independently of its name."""
+    if extractor.num_features != probe_PD.shape[1]:
+        return False
+    return bool((F.cosine_similarity(probe_features(extractor).double(), probe_PD.double()) > _SAME).all())
 
 
 def guard_from_environment() -> Guard | None:

@@ -1,17 +1,23 @@
-"""Builds the similarity filter: a command, not a step of the pipeline.
+"""Builds the similarity filter and measures its rates: a command, not a step of the pipeline.
 
 Ordinary images are the retain set and the retain holdout. Half of them set the threshold, the other half measures the
-false-alarm rate at it. As in serving, both the image as sent and its completion are compared.
+false-alarm rate at it. As in serving, both the image as sent and its completion are compared. Hits are measured on the
+forget images and on altered copies of them (uint8 H, W, C).
 """
 
 import datetime
-from dataclasses import dataclass
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from PIL import Image
+from scipy.stats import binomtest
 
 from i2i_unlearn.config.sections import GuardConfig
 from i2i_unlearn.data.images.reading import load_pixels
@@ -21,16 +27,16 @@ from i2i_unlearn.models import load_model
 from i2i_unlearn.models.extractors import extractor_label, load_extractor
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.randomness import derive_seed, generator_for
-from i2i_unlearn.serving.completion import Completer, Pixels
-from i2i_unlearn.serving.guard.filter import Guard, around, features_of, load_guard, probe_features
-from i2i_unlearn.serving.guard.rates import ALTERED, rate, threshold_for
-from i2i_unlearn.serving.guard.store import (
+from i2i_unlearn.serving.completion import Completer, Pixels, picture_of
+from i2i_unlearn.serving.guard.filter import (
     SCHEMA_VERSION,
     WHAT_IT_IS,
+    Guard,
     GuardFacts,
     Rate,
-    Stored,
-    read_guard,
+    around,
+    features_of,
+    load_guard,
     write_guard,
 )
 from i2i_unlearn.support import files
@@ -40,6 +46,10 @@ from i2i_unlearn.support.progress import progress
 
 FALSE_ALARMS = "false alarms"
 HIDDEN = "part to be filled is blank"
+CONFIDENCE = 0.95
+CROP = 0.8  # of each side
+BRIGHTNESS = 1.4
+JPEG_QUALITY = 40
 _MID_GREY = 128
 _LEAST_ORDINARY = 20  # even a half of 10 says next to nothing
 
@@ -110,10 +120,10 @@ def run(
             keep_fraction=config.keep_fraction,
             model_sha256=files.digest_folder(model),
         )
-        measured = _Measured(Guard(facts, extractor, mean_D, forget_ND), completer, config)
-        threshold, rates = _rates(measured, forget_NHWC, ordinary_NHWC, half, config)
-    facts = facts.model_copy(update={"threshold": threshold, "measured": rates})
-    write_guard(Stored(facts, mean_D, forget_ND, probe_features(extractor)), Path(out))
+        guard = Guard(facts, extractor, mean_D, forget_ND)
+        threshold, rates = _rates(_Measured(guard, completer, config), forget_NHWC, ordinary_NHWC, half, config)
+        facts = facts.model_copy(update={"threshold": threshold, "measured": rates})
+        write_guard(replace(guard, facts=facts), Path(out))
     return told(facts)
 
 
@@ -123,8 +133,7 @@ def check(folder: str | Path, today: datetime.date) -> Facts:
     Raises:
         UserError: as `guard.filter.load_guard`.
     """
-    load_guard(folder, today)
-    facts = read_guard(folder).facts
+    facts = load_guard(folder, today).facts
     return {**told(facts), "days_left": (facts.expires - today).days}
 
 
@@ -183,3 +192,50 @@ def _rates(
             rates[f"hits, {name}"] = rate(look(np.stack([change(one) for one in shown])), threshold)
         rates[f"hits, {HIDDEN}"] = rate(look(shown, blank=True), threshold)
     return threshold, rates
+
+
+def _with_picture(change: Callable[[Image.Image], Image.Image]) -> Callable[[Pixels], Pixels]:
+    def changed(image_HWC: Pixels) -> Pixels:
+        return np.asarray(change(picture_of(image_HWC)), dtype=np.uint8).reshape(image_HWC.shape)
+
+    return changed
+
+
+def _crop(picture: Image.Image) -> Image.Image:
+    left, top = picture.width * (1 - CROP) / 2, picture.height * (1 - CROP) / 2
+    box = (left, top, picture.width - left, picture.height - top)
+    return picture.resize(picture.size, Image.Resampling.BICUBIC, box=box)
+
+
+def _jpeg(picture: Image.Image) -> Image.Image:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return Image.open(buffer)
+
+
+def _brighter(image_HWC: Pixels) -> Pixels:
+    return (image_HWC * BRIGHTNESS).clip(0, 255).astype(np.uint8)
+
+
+ALTERED: dict[str, Callable[[Pixels], Pixels]] = {
+    "as it is": lambda image_HWC: image_HWC,
+    "crop": _with_picture(_crop),
+    "brightness": _brighter,
+    "jpeg": _with_picture(_jpeg),
+}
+
+
+def threshold_for(similarities: NDArray[np.float64], false_alarms: float) -> float:
+    """The lowest threshold at which at most `false_alarms` of these ordinary images are refused (refused = above it).
+
+    With few images it is the largest similarity: 50 images cannot show a rate of 1 in 100.
+    """
+    allowed = math.floor(false_alarms * len(similarities))
+    return float(np.sort(similarities)[len(similarities) - 1 - allowed])
+
+
+def rate(similarities: NDArray[np.float64], threshold: float) -> Rate:
+    """How many of these images are refused."""
+    refused, total = int((similarities > threshold).sum()), len(similarities)
+    interval = binomtest(refused, total).proportion_ci(CONFIDENCE, method="exact")
+    return Rate(refused / total, float(interval.low), float(interval.high), total)
