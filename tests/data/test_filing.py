@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from i2i_unlearn.config.sections import load_params
-from i2i_unlearn.data import commit_steps, filing
+from i2i_unlearn.data import filing
 from i2i_unlearn.data.filing import Champion, Workspace, file_request
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.request import make_request, read_request, write_request
@@ -172,17 +172,17 @@ def test_a_failing_command_takes_everything_back(workspace, monkeypatch, tmp_pat
 
 def test_a_missing_program_is_told(monkeypatch):
     with says(UserError, "`no-such-program` is not installed", "--commit"):
-        commit_steps.run_all([["no-such-program", "add"]])
+        filing.run_all([["no-such-program", "add"]])
 
 
 def test_the_commands_name_what_changes_and_no_more(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     requests, params = Path("data/forget"), Path("params.yaml")
-    lines = [shlex.join(step) for step in commit_steps.commands("x", requests, params)]
+    lines = [shlex.join(step) for step in filing.commands("x", requests, params)]
     assert lines == [
         "dvc add data",
         "git add data.dvc .gitignore params.yaml",
         "git commit -m 'Add forget request x' -- data.dvc .gitignore params.yaml",
     ]
     Path("data.dvc").touch()
-    assert shlex.join(commit_steps.commands("x", requests, params)[1]) == "git add data.dvc params.yaml"
+    assert shlex.join(filing.commands("x", requests, params)[1]) == "git add data.dvc params.yaml"

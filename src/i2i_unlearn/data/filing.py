@@ -1,7 +1,13 @@
-"""File a forget request: the request's file and params.yaml change together or not at all."""
+"""File a forget request: the request's file and params.yaml change together or not at all.
+
+The DVC and git commands that put it under version control are printed for the user, or run for them.
+"""
 
 import io
+import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +17,6 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from i2i_unlearn.config.sections import RegisterConfig, SplitConfig, load_params
-from i2i_unlearn.data import commit_steps
 from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.data.request import ForgetRequest, read_ids, read_request, select, with_ids, write_request
 from i2i_unlearn.data.split.roles import assign_roles
@@ -83,8 +88,8 @@ def file_request(
     split = {**params["split"], "requests": plan.requests, "erased": plan.erased}
     num_selected = _check(request, workspace, SplitConfig.from_params({**params, "split": split}))
     new_params = changed_params(workspace.params.read_text(encoding="utf-8"), plan, teacher)
-    steps = commit_steps.commands(request.id, workspace.requests, workspace.params)
-    with restored_on_error(*_touched(request, workspace)), commit_steps.unstaged_on_error(steps if commit else []):
+    steps = commands(request.id, workspace.requests, workspace.params)
+    with _undone_on_error(_touched(request, workspace), steps if commit else []):
         if ids_file:
             with atomic_file(workspace.requests / request.selector.ids_file) as aside:
                 shutil.copyfile(ids_file, aside)
@@ -92,7 +97,7 @@ def file_request(
         with atomic_file(workspace.params) as aside:
             aside.write_text(new_params)
         if commit:
-            commit_steps.run_all(steps)
+            run_all(steps)
     return Filed(num_selected, plan.moved, teacher.get("source", ""), steps)
 
 
@@ -112,16 +117,22 @@ def _touched(request: ForgetRequest, workspace: Workspace) -> list[Path]:
     """The files that filing `request` writes, including DVC's."""
     names = [f"{request.id}.yaml", request.selector.ids_file]
     requests = [workspace.requests / name for name in names if name]
-    return [workspace.params, *requests, *commit_steps.dvc_files(workspace.requests)]
+    return [workspace.params, *requests, *_dvc_files(workspace.requests)]
 
 
 @contextmanager
-def restored_on_error(*paths: Path) -> Iterator[None]:
-    """On any failure the files get their old content back; new ones are removed."""
+def _undone_on_error(paths: list[Path], steps: list[list[str]]) -> Iterator[None]:
+    """On any failure, unstage what the `git add` among `steps` may have staged, and give the files their old content.
+
+    New files are removed.
+    """
     before = {path: path.read_bytes() if path.exists() else None for path in paths}
     try:
         yield
     except BaseException:  # also when the user presses Ctrl-C
+        for step in steps:
+            if step[:2] == ["git", "add"]:
+                subprocess.run(["git", "reset", "-q", "--", *step[2:]], capture_output=True, check=False)
         for path, content in before.items():
             if content is None:
                 path.unlink(missing_ok=True)
@@ -195,3 +206,46 @@ def _replace_items(items: Any, new: list[str]) -> None:
     for item in [item for item in items if item not in new]:
         items.remove(item)
     items.extend(item for item in new if item not in items)
+
+
+# --- version control ---
+
+
+def commands(request_id: str, requests: Path, params: Path) -> list[list[str]]:
+    """Commands that bring a filed request under version control; run them from the project's root."""
+    tracked = requests.parent
+    pointer, ignore = _dvc_files(requests)
+    changed = [str(pointer), str(params)] if pointer.exists() else [str(pointer), str(ignore), str(params)]
+    return [
+        ["dvc", "add", str(tracked)],
+        ["git", "add", *changed],
+        ["git", "commit", "-m", f"Add forget request {request_id}", "--", *changed],
+    ]
+
+
+def _dvc_files(requests: Path) -> tuple[Path, Path]:
+    """What `dvc add` of the data folder writes: its pointer and, the first time, the .gitignore next to it."""
+    tracked = requests.parent
+    return tracked.with_name(f"{tracked.name}.dvc"), tracked.with_name(".gitignore")
+
+
+def run_all(steps: list[list[str]]) -> None:
+    """Run the commands in order; their output is shown only if one fails.
+
+    Raises:
+        UserError: one failed, or a program is not installed.
+    """
+    for step in steps:
+        try:
+            done = subprocess.run([_program(step[0]), *step[1:]], capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            raise UserError(f"`{step[0]}` is not installed; install it, or run without --commit") from None
+        if done.returncode != 0:
+            said = " ".join((done.stderr or done.stdout).split()) or "it printed nothing"
+            raise UserError(f"`{shlex.join(step)}` failed, nothing was changed: {said[-500:]}")
+
+
+def _program(name: str) -> str:
+    """DVC is in the environment's bin folder, which may not be on the PATH."""
+    installed = Path(sys.executable).with_name(name)
+    return str(installed) if installed.exists() else name

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from i2i_unlearn.data.images.shards import Record, Written, write_shards
-from i2i_unlearn.data.request import ForgetRequest, Selector, read_request, request_bytes, write_request
+from i2i_unlearn.data.request import ForgetRequest, Selector, request_bytes, write_request
 from i2i_unlearn.support.errors import UserError
 
 CROP_SIZE = 32
@@ -56,16 +56,14 @@ def write_embedded(name: str, out: str | Path) -> Written:
     if name not in EMBEDDED:
         raise UserError(f"embedded set {name!r} is not known; choose one of: {', '.join(EMBEDDED)}")
     out = Path(out)
-    for request in EMBEDDED[name].requests:
-        path = out / "forget" / f"{request.id}.yaml"
-        if path.exists() and path.read_bytes() != request_bytes(request):
+    requests = {out / "forget" / f"{request.id}.yaml": request for request in EMBEDDED[name].requests}
+    missing = [path for path in requests if not path.exists()]
+    for path, request in requests.items():
+        if path not in missing and path.read_bytes() != request_bytes(request):
             raise UserError(f"{path}: differs from the demo's request; move it away first")
     written = write_shards(EMBEDDED[name].records(), out / "images", name)
-    for request in EMBEDDED[name].requests:
-        path = out / "forget" / f"{request.id}.yaml"
-        if not path.exists():
-            write_request(request, path)
-        read_request(path)
+    for path in missing:
+        write_request(requests[path], path)
     return written
 
 

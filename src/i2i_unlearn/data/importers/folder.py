@@ -6,7 +6,6 @@ id. Hidden files and folders are ignored; every other file counts as an image.
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from i2i_unlearn.data.images.layout import SourceSplit
@@ -14,16 +13,9 @@ from i2i_unlearn.data.importers.source import SPLIT_WORDS, Candidate
 from i2i_unlearn.support.errors import UserError
 
 
-@dataclass(frozen=True)
-class _ClassFolder:
-    path: Path
-    label: str
-    source_split: SourceSplit
-
-
 def count_files(source: Path) -> int:
     """Number of files that `read_folder` yields."""
-    return sum(1 for folder in _class_folders(source) for _ in _files(folder.path))
+    return sum(1 for folder, _ in _class_folders(source) for _ in _files(folder))
 
 
 def read_folder(source: Path, *, name: str, source_split: SourceSplit | None) -> Iterator[Candidate]:
@@ -34,25 +26,24 @@ def read_folder(source: Path, *, name: str, source_split: SourceSplit | None) ->
     Raises:
         UserError: there is no class folder.
     """
-    for folder in _class_folders(source):
-        for path in _files(folder.path):
-            relative = path.relative_to(source).as_posix()
+    for folder, split_of_folder in _class_folders(source):
+        for path in _files(folder):
             yield Candidate(
                 where=str(path),
-                sample_id=f"{name}/{relative}",
-                label=folder.label,
-                source_split=source_split or folder.source_split,
+                sample_id=f"{name}/{path.relative_to(source).as_posix()}",
+                label=folder.name,
+                source_split=source_split or split_of_folder,
                 read=path.read_bytes,
             )
 
 
-def _class_folders(source: Path) -> list[_ClassFolder]:
+def _class_folders(source: Path) -> list[tuple[Path, SourceSplit]]:
     top = [path for path in _visible(source) if path.is_dir()]
     parents: list[tuple[Path, SourceSplit]] = [(source, "unknown")]
     if top and all(folder.name in SPLIT_WORDS for folder in top):
         parents = [(folder, SPLIT_WORDS[folder.name]) for folder in top]
     inside = [(path, split) for parent, split in parents for path in _visible(parent)]
-    found = [_ClassFolder(path, path.name, split) for path, split in inside if path.is_dir()]
+    found = [(path, split) for path, split in inside if path.is_dir()]
     loose = [path for path, _ in inside if path.is_file()]
     if not found:
         raise UserError(

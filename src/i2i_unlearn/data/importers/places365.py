@@ -11,7 +11,6 @@ no labels and is not read.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from i2i_unlearn.data.images.layout import SourceSplit
@@ -20,11 +19,7 @@ from i2i_unlearn.support.errors import UserError
 
 CATEGORIES = "categories_places365.txt"
 _LISTS: tuple[tuple[str, SourceSplit, tuple[str, ...]], ...] = (
-    (
-        "places365_train_standard.txt",
-        "train",
-        ("data_256_standard", "data_256", "data_large_standard", "data_large"),
-    ),
+    ("places365_train_standard.txt", "train", ("data_256_standard", "data_256", "data_large_standard", "data_large")),
     (
         "places365_train_challenge.txt",
         "train",
@@ -35,13 +30,6 @@ _LISTS: tuple[tuple[str, SourceSplit, tuple[str, ...]], ...] = (
 """Name, split, and the possible folders of its images."""
 
 
-@dataclass(frozen=True)
-class _List:
-    path: Path
-    source_split: SourceSplit
-    images: Path
-
-
 def is_places365(source: Path) -> bool:
     """Whether `source` has the layout of Places-365."""
     return (source / CATEGORIES).is_file()
@@ -49,7 +37,7 @@ def is_places365(source: Path) -> bool:
 
 def count_listed(source: Path) -> int:
     """Number of images that `read_places365` yields."""
-    return sum(1 for found in _lists(source) for _ in _rows(found.path))
+    return sum(1 for path, _, _ in _lists(source) for _ in _rows(path))
 
 
 def read_places365(source: Path, *, name: str, source_split: SourceSplit | None) -> Iterator[Candidate]:
@@ -59,28 +47,29 @@ def read_places365(source: Path, *, name: str, source_split: SourceSplit | None)
         UserError: there is no list, its images' folder is missing, or a line is not a file and a category's number.
     """
     labels = _labels(source / CATEGORIES)
-    for found in _lists(source):
-        for number, file, category in _rows(found.path):
+    for listed, split, images in _lists(source):
+        for number, file, category in _rows(listed):
             if category not in labels:
                 raise UserError(
-                    f"{found.path}, line {number}: category {category} is not in {CATEGORIES}; fetch both lists again"
+                    f"{listed}, line {number}: category {category} is not in {CATEGORIES}; fetch both lists again"
                 )
             relative = PurePosixPath(file.lstrip("/"))
             if ".." in relative.parts:
                 raise UserError(
-                    f"{found.path}, line {number}: {file} is outside the folder of the images; fetch the list again"
+                    f"{listed}, line {number}: {file} is outside the folder of the images; fetch the list again"
                 )
-            path = found.images / relative
+            path = images / relative
             yield Candidate(
                 where=str(path),
-                sample_id=f"{name}/{found.source_split}/{relative}",
+                sample_id=f"{name}/{split}/{relative}",
                 label=labels[category],
-                source_split=source_split or found.source_split,
+                source_split=source_split or split,
                 read=path.read_bytes,
             )
 
 
-def _lists(source: Path) -> list[_List]:
+def _lists(source: Path) -> list[tuple[Path, SourceSplit, Path]]:
+    """File, split and folder of images of each list."""
     found = []
     for name, split, folders in _LISTS:
         if not (source / name).is_file():
@@ -88,7 +77,7 @@ def _lists(source: Path) -> list[_List]:
         places = [source / folder for folder in folders if (source / folder).is_dir()]
         if not places:
             raise UserError(f"{source}: {name} exists, but none of {', '.join(folders)}; unpack its images next to it")
-        found.append(_List(source / name, split, places[0]))
+        found.append((source / name, split, places[0]))
     if not found:
         names = ", ".join(name for name, *_ in _LISTS)
         raise UserError(f"{source}: has no list of images ({names}); unpack the file lists of Places-365 there")

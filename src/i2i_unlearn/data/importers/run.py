@@ -29,18 +29,6 @@ Layout = Literal["auto", "folder", "parquet", "places365"]
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # also part of search patterns: no wildcards
 
 
-@dataclass
-class _Broken:
-    tell: Callable[[str], None]
-    count: int = 0
-    first: str = ""
-
-    def add(self, where: str, message: str) -> None:
-        self.count += 1
-        self.first = self.first or where
-        self.tell(message)
-
-
 @dataclass(frozen=True)
 class Imported:
     """What `import_images` did."""
@@ -90,13 +78,13 @@ def import_images(
     if settings.only is not None:
         only, total = settings.only, len(settings.only)
         candidates = (candidate for candidate in candidates if candidate.sample_id in only)
-    broken = _Broken(tell)
+    broken: list[str] = []
     with progress(f"import {name}", total) as advance:
-        records = _whole_ones(candidates, broken, advance)
+        records = _whole_ones(candidates, broken, tell, advance)
         if not settings.skip_broken:
             records = _fail_if_broken(records, broken)
         written = write_shards(records, Path(out) / "images", name)
-    return Imported(written, broken.count)
+    return Imported(written, len(broken))
 
 
 def import_protocol(
@@ -160,26 +148,28 @@ def _source_split(word: str) -> SourceSplit | None:
     return SPLIT_WORDS[word] if word else None
 
 
-def _whole_ones(candidates: Iterator[Candidate], broken: _Broken, advance: Callable[[], None]) -> Iterator[Record]:
+def _whole_ones(
+    candidates: Iterator[Candidate], broken: list[str], tell: Callable[[str], None], advance: Callable[[], None]
+) -> Iterator[Record]:
+    """The images that can be decoded; `broken` gets the places of the others."""
     for candidate in candidates:
         advance()
         try:
             encoded = candidate.read()
             open_image(encoded, name=candidate.where)
             (candidate.sample_id + candidate.label).encode()  # a file name may not be text
-        except (OSError, ValueError) as error:
-            broken.add(candidate.where, f"{candidate.where}: cannot be read ({error})")
-        except UserError as error:
-            broken.add(candidate.where, str(error))
+        except (OSError, ValueError, UserError) as error:
+            broken.append(candidate.where)
+            tell(str(error) if isinstance(error, UserError) else f"{candidate.where}: cannot be read ({error})")
         else:
             yield Record(candidate.sample_id, candidate.label, encoded, candidate.subject, candidate.source_split)
 
 
-def _fail_if_broken(records: Iterator[Record], broken: _Broken) -> Iterator[Record]:
+def _fail_if_broken(records: Iterator[Record], broken: list[str]) -> Iterator[Record]:
     """Read all images first, so that one run reports every broken one."""
     yield from records
-    if broken.count:
+    if broken:
         raise UserError(
-            f"{broken.count} images are broken (the first: {broken.first}); repair or remove them, or import the"
+            f"{len(broken)} images are broken (the first: {broken[0]}); repair or remove them, or import the"
             " others with --skip-broken"
         )

@@ -7,8 +7,6 @@ ids, subjects and digests of single images stay in the shards.
 import hashlib
 import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,14 +64,6 @@ class SplitManifest:
             raise ValueError(f"unknown roles {sorted(unknown)}")
         return self.rows[self.rows["role"].isin(roles)].reset_index(drop=True)
 
-    def _facts(self) -> dict[str, object]:
-        return {
-            "fingerprints": self.fingerprints,
-            "requests": list(self.requests),
-            "erased": list(self.erased),
-            "image_digest": self.image_digest,
-        }
-
 
 def fingerprints(index: pd.DataFrame) -> dict[str, str]:
     """For each shard of `index` the sha256 over its sample ids and image digests, in row order."""
@@ -93,7 +83,8 @@ def digest_images(shard_fingerprints: dict[str, str]) -> str:
 
 def write_manifest(manifest: SplitManifest, path: str | Path) -> None:
     """Write `manifest` whole or not at all; reading gives the same facts and rows, equal manifests give equal bytes."""
-    facts = json.dumps({"schema_version": SCHEMA_VERSION, **manifest._facts()}, sort_keys=True)
+    held = {key: value for key, value in vars(manifest).items() if key != "rows"}
+    facts = json.dumps({"schema_version": SCHEMA_VERSION, **held}, sort_keys=True)
     schema = _SCHEMA.with_metadata({_METADATA_KEY: facts.encode()})
     table = pa.Table.from_pandas(manifest.rows[_SCHEMA.names], schema=schema, preserve_index=False)
     with atomic_file(path) as aside:
@@ -107,8 +98,13 @@ def read_manifest(path: str | Path, images: str | None = None) -> SplitManifest:
         UserError: the file is missing, damaged or of another schema version, or the images differ.
     """
     path = Path(path)
-    with _as_user_error(path):
+    try:
         table = pq.read_table(io.BytesIO(path.read_bytes()))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no split manifest; make it with `i2i-unlearn split`") from None
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).partition(". ")[0]
+        raise UserError(f"{path}: the split manifest is damaged ({reason}); run `i2i-unlearn split` again") from None
     facts = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
     if facts.get("schema_version") != SCHEMA_VERSION:
         raise UserError(
@@ -125,17 +121,6 @@ def read_manifest(path: str | Path, images: str | None = None) -> SplitManifest:
     if images is not None:
         _check_images(path, manifest, fingerprints(read_index(images)), images)
     return manifest
-
-
-@contextmanager
-def _as_user_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise UserError(f"{path}: no split manifest; make it with `i2i-unlearn split`") from None
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).partition(". ")[0]
-        raise UserError(f"{path}: the split manifest is damaged ({reason}); run `i2i-unlearn split` again") from None
 
 
 def _check_images(path: Path, manifest: SplitManifest, found: dict[str, str], images: str) -> None:
