@@ -46,14 +46,17 @@ def one_line(ended):
 
 def test_create_verify_and_show_from_the_shell(command_line, world, tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(world.params(), sort_keys=False))
-    assert command_line(tmp_path, "keys", "create", "--out", "keys", I2I_UNLEARN_KEY_PASSPHRASE="a secret").code == 0
+    assert command_line(tmp_path, "keys", "create", "--out", "keys", "--passphrase", "a secret").code == 2
+    keys = command_line(tmp_path, "keys", "create", "--out", "keys", I2I_UNLEARN_KEY_PASSPHRASE="a secret")
+    assert (keys.code, keys.err) == (0, "")
+    assert "keys/private.pem (protected by a passphrase)" in keys.out
     (tmp_path / "passphrase").write_text("a secret\n")
     made = command_line(
         *(tmp_path, "evidence", "create", "--key", "keys/private.pem", "--passphrase-file", "passphrase", "--out", "e"),
         *(*made_of(world), "--image", "registry/i2i-unlearn:1"),
     )
     assert (made.code, made.err) == (0, "")
-    assert "a secret" not in made.out
+    assert "a secret" not in keys.out + made.out
     checked = command_line(tmp_path, "evidence", "verify", "e", "--key", "keys/public.pem", "--model", world.model)
     assert (checked.code, checked.err) == (0, "")
     assert checked.out.startswith("e: sound, signed by the key ")

@@ -90,15 +90,6 @@ def test_a_passphrase_comes_from_a_file_or_else_from_the_environment(tmp_path, m
             read_passphrase(file)
 
 
-def test_the_command_prints_and_takes_no_passphrase(command_line, tmp_path):
-    made = command_line(tmp_path, "keys", "create", "--out", "k", I2I_UNLEARN_KEY_PASSPHRASE=SECRET.decode())
-    assert (made.code, made.err) == (0, "")
-    assert SECRET.decode() not in made.out
-    assert "k/private.pem (protected by a passphrase)" in made.out
-    assert b"ENCRYPTED" in (tmp_path / "k/private.pem").read_bytes()
-    assert command_line(tmp_path, "keys", "create", "--out", "l", "--passphrase", "x").code == 2
-
-
 def test_an_algorithm_that_is_not_known_is_told(tmp_path):
     with pytest.raises(UserError, match="'rsa' is not known; choose one of: ecdsa, ed25519"):
         create_keys(tmp_path / "keys", "rsa", None)

@@ -56,17 +56,13 @@ def subjects(predicate: Predicate) -> list[dict[str, Any]]:
 
 def write_statement(predicate: Predicate) -> bytes:
     """The payload: equal predicates give equal bytes."""
-    from google.protobuf.json_format import ParseDict
-    from in_toto_attestation.v1.statement import Statement as Checked
-    from in_toto_attestation.v1.statement_pb2 import Statement as Message
-
     content = {
         "_type": STATEMENT_TYPE,
         "subject": subjects(predicate),
         "predicateType": PREDICATE_TYPE,
         "predicate": predicate.model_dump(mode="json"),
     }
-    Checked.copy_from_pb(ParseDict(content, Message())).validate()
+    _validate(content)
     return json.dumps(content, sort_keys=True, allow_nan=False, ensure_ascii=False).encode()
 
 
@@ -77,13 +73,11 @@ def read_statement(payload: bytes) -> Statement:
         Fault: it is not evidence of this program, or does not match the schema (all faults are listed).
         UserError: another version of this program made it.
     """
-    from google.protobuf.json_format import ParseDict, ParseError
-    from in_toto_attestation.v1.statement import Statement as Checked
-    from in_toto_attestation.v1.statement_pb2 import Statement as Message
+    from google.protobuf.json_format import ParseError
 
     try:
         content = json.loads(payload)
-        Checked.copy_from_pb(ParseDict(content, Message())).validate()
+        _validate(content)
     except (ValueError, TypeError, RecursionError, ParseError) as error:
         raise Fault(f"is not an in-toto statement ({_one_line(error)})") from None
     if (found := version_of(content["predicateType"])) is None:
@@ -99,6 +93,15 @@ def read_statement(payload: bytes) -> Statement:
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
         raise Fault(f"does not match its schema ({'; '.join(faults)})") from None
     return Statement(tuple(content["subject"]), predicate, content)
+
+
+def _validate(content: dict[str, Any]) -> None:
+    """Raise what in-toto's library raises where `content` is not a statement."""
+    from google.protobuf.json_format import ParseDict
+    from in_toto_attestation.v1.statement import Statement as Checked
+    from in_toto_attestation.v1.statement_pb2 import Statement as Message
+
+    Checked.copy_from_pb(ParseDict(content, Message())).validate()
 
 
 def sign(payload: bytes, key: PrivateKey) -> bytes:

@@ -178,20 +178,6 @@ def test_columns_may_have_other_names(bring, tmp_path):
     assert index[["sample_id", "label", "subject"]].to_numpy().tolist() == [["k", "7", "anna"]]
 
 
-@pytest.mark.parametrize(
-    ("columns", "key_words"),
-    [
-        (Columns(), ("no column 'image'", "img, n", "--image-column")),
-        (Columns(image="img", sample_id="key"), ("no column 'key'", "--id-column")),
-        (Columns(image="img", label="fine"), ("no column 'fine'", "--label-column")),
-        (Columns(image="n"), ("column 'n'", "int64", "encoded files")),
-    ],
-)
-def test_wrong_columns_are_told(bring, tmp_path, columns, key_words):
-    with says(UserError, "x.parquet", *key_words):
-        bring(table_file(tmp_path / "x.parquet", img=[png(1)], n=[1]), columns=columns)
-
-
 def test_rows_without_bytes_are_broken(bring, tmp_path):
     images = pa.array([{"bytes": png(1), "path": "a"}, {"bytes": None, "path": "b"}, None])
     bring(table_file(tmp_path / "x.parquet", image=images), skip_broken=True)
@@ -199,13 +185,6 @@ def test_rows_without_bytes_are_broken(bring, tmp_path):
         "row 1: cannot be read (the table holds no bytes for it)",
         "row 2: cannot be read (the table holds no bytes for it)",
     ]
-
-
-def test_a_truncated_parquet_file_is_told_and_nothing_is_written(bring, tmp_path):
-    path = table_file(tmp_path / "x.parquet", image=[png(1)])
-    path.write_bytes(path.read_bytes()[:-9])
-    with says(UserError, "x.parquet", "damaged or not a Parquet file", "fetch it again"):
-        bring(path)
 
 
 def test_a_shard_can_be_imported_as_it_is(bring, tmp_path):
@@ -216,52 +195,54 @@ def test_a_shard_can_be_imported_as_it_is(bring, tmp_path):
     assert imported.written.paths[0].read_bytes() == path.read_bytes()
 
 
-# --- settings ---
+# --- what does not fit ---
 
 
-@pytest.mark.parametrize(
-    ("settings", "key_words"),
-    [
-        *(
-            ({"name": name}, (repr(name), "not allowed", "--name"))
-            for name in ("a/b", "*", "a?", "[ab]", ".hidden", "..", "a b", "\u00e9", "a\n")
-        ),
-        ({"source_split": "best"}, ("'best'", "choose one of: train")),
-        ({"layout": "parquet"}, ("pets", "no Parquet file", "give a file")),
-    ],
-)
-def test_wrong_settings_are_told(bring, tmp_path, settings, key_words):
-    with says(UserError, *key_words):
-        bring(place(tmp_path / "pets", cat__a=png(1)), **settings)
+def pets(at):
+    return place(at / "pets", cat__a=png(1))
+
+
+def scans(at, **columns):
+    return table_file(at / "x.parquet", **{"image": [png(1)], **columns})
+
+
+def odd_columns(at):
+    return table_file(at / "x.parquet", img=[png(1)], n=[1])
+
+
+def truncated(at):
+    path = scans(at)
+    path.write_bytes(path.read_bytes()[:-9])
+    return path
 
 
 @pytest.mark.parametrize(
     ("make", "settings", "key_words"),
     [
+        *(
+            (pets, {"name": name}, (repr(name), "not allowed", "--name"))
+            for name in ("a/b", "*", "a?", "[ab]", ".hidden", "..", "a b", "\u00e9", "a\n")
+        ),
+        (pets, {"source_split": "best"}, ("'best'", "choose one of: train")),
+        (pets, {"layout": "parquet"}, ("pets", "no Parquet file", "give a file")),
         (lambda at: at / "nowhere", {}, ("nowhere: no such file or folder",)),
         (lambda at: place(at / "flat", a=png(1)), {}, ("no folder per class", "flat/CLASS/image.jpg")),
         (lambda at: place(at, cat__a=png(1), loose=png(2)), {}, ("loose.png", "no class folder", "move it")),
-        (
-            lambda at: table_file(at / "x.parquet", image=[png(1)]),
-            {"layout": "folder"},
-            ("x.parquet: is a file", "one folder per class"),
-        ),
-        (
-            lambda at: table_file(at / "x.parquet", image=[png(1)], source_split=["holdback"]),
-            {},
-            ("row 0", "'holdback'", "train"),
-        ),
-        (
-            lambda at: table_file(at / "x.parquet", image=[png(1), png(2)], sample_id=["a", "a"]),
-            {},
-            ("sample id 'a' occurs twice",),
-        ),
+        (scans, {"layout": "folder"}, ("x.parquet: is a file", "one folder per class")),
+        (lambda at: scans(at, source_split=["holdback"]), {}, ("row 0", "'holdback'", "train")),
+        (lambda at: scans(at, image=[png(1)] * 2, sample_id=["a"] * 2), {}, ("sample id 'a' occurs twice",)),
+        (truncated, {}, ("x.parquet", "damaged or not a Parquet file", "fetch it again")),
+        (odd_columns, {}, ("x.parquet", "no column 'image'", "img, n", "--image-column")),
+        (odd_columns, {"columns": Columns(image="img", sample_id="key")}, ("no column 'key'", "--id-column")),
+        (odd_columns, {"columns": Columns(image="img", label="fine")}, ("no column 'fine'", "--label-column")),
+        (odd_columns, {"columns": Columns(image="n")}, ("x.parquet", "column 'n'", "int64", "encoded files")),
     ],
 )
-def test_a_source_that_does_not_fit_is_told(bring, tmp_path, make, settings, key_words):
+def test_a_source_or_a_setting_that_does_not_fit_is_told(bring, tmp_path, make, settings, key_words):
     (tmp_path / "source").mkdir()
     with says(UserError, *key_words):
         bring(make(tmp_path / "source"), **settings)
+    assert not list((tmp_path / "data").rglob("*.parquet"))
 
 
 # --- memory ---

@@ -10,8 +10,8 @@ from i2i_unlearn.config.sections import NearDuplicateSettings
 from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.importers.embedded import stored_png
-from i2i_unlearn.data.split import near_copy_features, near_copy_search
-from i2i_unlearn.data.split.near_copy_search import Search, Thumbnails, near_copies
+from i2i_unlearn.data.split import near_copy_features
+from i2i_unlearn.data.split.near_copy_search import Search, near_copies
 from i2i_unlearn.data.split.picture_hash import thumbnail
 from i2i_unlearn.support.errors import UserError
 from tests.support.says import says
@@ -20,8 +20,7 @@ SETTINGS = NearDuplicateSettings(search=True, hash_bits=10, correlation=0.98, co
 
 
 def seen(pictures):
-    small = np.stack([thumbnail(one) for one in pictures])
-    return Thumbnails(small, small.std(axis=(1, 2)) >= near_copy_search._MIN_DEVIATION)
+    return np.stack([thumbnail(one) for one in pictures])
 
 
 def flags(number, *those):

@@ -3,9 +3,8 @@
 A shard is a Parquet file with the columns of `SCHEMA`; images stay encoded as they were imported.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 import fsspec
@@ -60,22 +59,24 @@ def open_shard(images: str, shard: str) -> Iterator[pq.ParquetFile]:
     except FileNotFoundError:
         raise UserError(f"{images}: shard {shard} is missing; {FETCH_AGAIN}") from None
     with handle:
-        file = read_from(images, shard, partial(pq.ParquetFile, handle))
+        with shard_damage_told(images, shard):
+            file = pq.ParquetFile(handle)
         _check_schema(images, shard, file.schema_arrow)
         yield file
 
 
-def read_from(images: str, shard: str, read: Callable[[], Any]) -> Any:
-    """What `read` returns.
-
-    Raises:
-        UserError: the shard is damaged where `read` looked.
-    """
+@contextmanager
+def damage_told(what: str, remedy: str) -> Iterator[None]:
+    """Turn what pyarrow raises on a damaged Parquet file into a UserError: `what` (reason); `remedy`."""
     try:
-        return read()
+        yield
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).partition(". ")[0]
-        raise UserError(f"{images}: shard {shard} is truncated or damaged ({reason}); {FETCH_AGAIN}") from None
+        raise UserError(f"{what} ({str(error).partition('. ')[0]}); {remedy}") from None
+
+
+def shard_damage_told(images: str, shard: str) -> AbstractContextManager[None]:
+    """`damage_told` for the shard `shard` of the folder `images`."""
+    return damage_told(f"{images}: shard {shard} is truncated or damaged", FETCH_AGAIN)
 
 
 def _check_schema(images: str, shard: str, schema: pa.Schema) -> None:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from i2i_unlearn.data.images.decoding import decode_each
-from i2i_unlearn.data.images.layout import FETCH_AGAIN, SOURCE_SPLITS, filesystem_of, open_shard, read_from
+from i2i_unlearn.data.images.layout import FETCH_AGAIN, SOURCE_SPLITS, filesystem_of, open_shard, shard_damage_told
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.progress import progress
 
@@ -53,8 +53,8 @@ def read_index(images: str) -> pd.DataFrame:
     """
     tables: list[pd.DataFrame] = []
     for shard in list_shards(images):
-        with open_shard(images, shard) as file:
-            table = read_from(images, shard, partial(file.read, columns=list(INDEX_COLUMNS))).to_pandas()
+        with open_shard(images, shard) as file, shard_damage_told(images, shard):
+            table = file.read(columns=list(INDEX_COLUMNS)).to_pandas()
         table.insert(0, "shard", shard)
         table.insert(1, "row", np.arange(len(table)))
         tables.append(table)
@@ -109,7 +109,8 @@ def _encoded_of_shard(images: str, shard: str, file: pq.ParquetFile, rows: list[
                 f"{images}: {shard} has no row {row}; the images have changed, run `i2i-unlearn split` again"
             )
         if group != current:
-            table = read_from(images, shard, partial(file.read_row_group, group, columns=["image", "sha256"]))
+            with shard_damage_told(images, shard):
+                table = file.read_row_group(group, columns=["image", "sha256"])
             encoded, digests = table["image"].to_pylist(), table["sha256"].to_pylist()
             current, first = group, int(ends[group]) - len(encoded)
         image = encoded[row - first]

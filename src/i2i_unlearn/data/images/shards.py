@@ -10,13 +10,12 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from i2i_unlearn.data.images.layout import SCHEMA, SourceSplit, open_shard, read_from
+from i2i_unlearn.data.images.layout import SCHEMA, SourceSplit, open_shard, shard_damage_told
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_file, disk_full_as_user_error
 
@@ -148,8 +147,9 @@ def _remember_other_shards(seen: _SeenIds, folder: Path, own: list[Path]) -> Non
     for path in sorted(set(folder.glob("[!.]*.parquet")) - set(own)):
         with open_shard(str(folder), path.name) as file:
             for group in range(file.num_row_groups):
-                read = partial(file.read_row_group, group, columns=["sample_id"])
-                for sample_id in read_from(str(folder), path.name, read)["sample_id"].to_pylist():
+                with shard_damage_told(str(folder), path.name):
+                    sample_ids = file.read_row_group(group, columns=["sample_id"])["sample_id"].to_pylist()
+                for sample_id in sample_ids:
                     seen.add(sample_id)
 
 

@@ -11,7 +11,7 @@ source_split   column, else the file's name           unknown
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from i2i_unlearn.data.images.layout import SourceSplit
+from i2i_unlearn.data.images.layout import SourceSplit, damage_told
 from i2i_unlearn.data.importers.source import SPLIT_WORDS, UNLABELLED, Candidate
 from i2i_unlearn.support.errors import UserError
 
@@ -87,13 +87,8 @@ def read_parquet(source: Path, *, name: str, source_split: SourceSplit | None, c
                 row += 1
 
 
-@contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).partition(". ")[0]
-        raise UserError(f"{path}: damaged or not a Parquet file ({reason}); fetch it again from its source") from None
+def _damage_told(path: Path) -> AbstractContextManager[None]:
+    return damage_told(f"{path}: damaged or not a Parquet file", "fetch it again from its source")
 
 
 def _open(path: Path) -> pq.ParquetFile:

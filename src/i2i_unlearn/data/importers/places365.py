@@ -18,13 +18,10 @@ from i2i_unlearn.data.importers.source import Candidate
 from i2i_unlearn.support.errors import UserError
 
 CATEGORIES = "categories_places365.txt"
+_OF_ALL = ("data_256", "data_256_challenge", "data_large", "data_large_challenge")
 _LISTS: tuple[tuple[str, SourceSplit, tuple[str, ...]], ...] = (
     ("places365_train_standard.txt", "train", ("data_256_standard", "data_256", "data_large_standard", "data_large")),
-    (
-        "places365_train_challenge.txt",
-        "train",
-        ("data_256", "data_256_challenge", "data_large", "data_large_challenge"),
-    ),
+    ("places365_train_challenge.txt", "train", _OF_ALL),
     ("places365_val.txt", "val", ("val_256", "val_large")),
 )
 """Name, split, and the possible folders of its images."""

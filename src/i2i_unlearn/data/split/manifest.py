@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from i2i_unlearn.data.images.layout import damage_told
 from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_file
@@ -98,13 +99,10 @@ def read_manifest(path: str | Path, images: str | None = None) -> SplitManifest:
         UserError: the file is missing, damaged or of another schema version, or the images differ.
     """
     path = Path(path)
-    try:
+    if not path.exists():
+        raise UserError(f"{path}: no split manifest; make it with `i2i-unlearn split`")
+    with damage_told(f"{path}: the split manifest is damaged", "run `i2i-unlearn split` again"):
         table = pq.read_table(io.BytesIO(path.read_bytes()))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no split manifest; make it with `i2i-unlearn split`") from None
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).partition(". ")[0]
-        raise UserError(f"{path}: the split manifest is damaged ({reason}); run `i2i-unlearn split` again") from None
     facts = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
     if facts.get("schema_version") != SCHEMA_VERSION:
         raise UserError(

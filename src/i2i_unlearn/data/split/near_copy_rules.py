@@ -111,7 +111,9 @@ def _both_ways(pairs: pd.DataFrame, trained: Flags, leaves: Flags) -> pd.DataFra
     """The pairs, and the reverse of those whose anchor leaves the holdout because of the copy."""
     because = leaves[pairs["anchor"].to_numpy()] & trained[pairs["copy"].to_numpy()]
     reverse = pairs[because].rename(columns={"anchor": "copy", "copy": "anchor"})
-    both: pd.DataFrame = pd.concat([pairs.assign(named="anchor"), reverse.assign(named="copy")], ignore_index=True)
+    both: pd.DataFrame = pd.concat(
+        [pairs.assign(named=pairs["anchor"]), reverse.assign(named=reverse["copy"])], ignore_index=True
+    )
     return both
 
 
@@ -119,8 +121,7 @@ def _best(pairs: pd.DataFrame, selections: Sequence[Selection]) -> pd.DataFrame:
     """For each request and each of its copies, the pair with the highest correlation."""
     parts = []
     for number, selection in enumerate(selections):
-        end = np.where(pairs["named"] == "anchor", pairs["anchor"], pairs["copy"]).astype(int)
-        parts.append(pairs[selection.selected[end]].assign(request=number))
+        parts.append(pairs[selection.selected[pairs["named"].to_numpy(dtype=int)]].assign(request=number))
     every = pd.concat(parts).sort_values(
         ["copy", "request", "correlation", "anchor"], ascending=[True, True, False, True]
     )

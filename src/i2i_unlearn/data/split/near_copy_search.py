@@ -18,7 +18,6 @@ Shape letters: N images, K versions of one (crops and mirror images), H, W pixel
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +33,8 @@ from i2i_unlearn.support.progress import progress
 
 Flags = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
+Thumbnails = NDArray[np.uint8]
+"""Every image, small and grey."""
 
 # Crops whose hashes are compared: a hash tolerates a shift of a pixel or two, so few suffice.
 _HASHED = boxes((0.94, 0.88), (0, 0.5, 1))
@@ -86,16 +87,8 @@ class Search:
         return pairs[pairs["cosine"] >= self._settings.cosine]
 
 
-@dataclass(frozen=True)
-class Thumbnails:
-    """Every image, small and grey."""
-
-    pictures_NHW: NDArray[np.uint8]
-    has_structure: Flags
-
-
 def read_thumbnails(images: str, index: pd.DataFrame) -> Thumbnails:
-    """Thumbnails of every image of `index` (columns shard, row), each read once.
+    """Thumbnails (N, H, W) of every image of `index` (columns shard, row), each read once.
 
     Raises:
         UserError: an image is damaged.
@@ -106,47 +99,47 @@ def read_thumbnails(images: str, index: pd.DataFrame) -> Thumbnails:
         for number, (shard, row, encoded) in enumerate(places):
             pictures[number] = thumbnail(open_image(encoded, name=f"{shard} row {row}"))
             advance()
-    return Thumbnails(pictures, pictures.std(axis=(1, 2)) >= _MIN_DEVIATION)
+    return pictures
 
 
-def near_copies(seen: Thumbnails, anchors: Flags, others: Flags, settings: NearDuplicateSettings) -> pd.DataFrame:
+def near_copies(seen_NHW: Thumbnails, anchors: Flags, others: Flags, settings: NearDuplicateSettings) -> pd.DataFrame:
     """Pairs of an image of `anchors` and a near-copy of it among `others`, confirmed by pixels.
 
     One row per `Pair`, sorted by anchor, then copy; images by number; no image is its own copy.
     """
-    copies = np.flatnonzero(others & seen.has_structure)
-    starts = np.flatnonzero(anchors & seen.has_structure)
+    has_structure = seen_NHW.std(axis=(1, 2)) >= _MIN_DEVIATION
+    copies, starts = np.flatnonzero(others & has_structure), np.flatnonzero(anchors & has_structure)
     pairs: list[Pair] = []
     if len(copies):
-        hashes_N = hashes(seen.pictures_NHW[copies])
+        hashes_N = hashes(seen_NHW[copies])
         for start in range(0, len(starts), _BLOCK):
-            for anchor, near, bits in _candidates(seen, starts[start : start + _BLOCK], copies, hashes_N, settings):
-                pairs += _aligned(seen, anchor, near, bits, settings)
+            for anchor, near, bits in _candidates(seen_NHW, starts[start : start + _BLOCK], copies, hashes_N, settings):
+                pairs += _aligned(seen_NHW, anchor, near, bits, settings)
     return pd.DataFrame(pairs, columns=Pair._fields)
 
 
 def _candidates(
-    seen: Thumbnails, anchors: Numbers, copies: Numbers, hashes_N: Hashes, settings: NearDuplicateSettings
+    seen_NHW: Thumbnails, anchors: Numbers, copies: Numbers, hashes_N: Hashes, settings: NearDuplicateSettings
 ) -> Iterator[tuple[int, Numbers, Numbers]]:
     """For each anchor the images with a similar hash and a sufficient correlation, and how many bits differ."""
-    made = versions(seen.pictures_NHW[anchors], _HASHED)
+    made = versions(seen_NHW[anchors], _HASHED)
     hashes_NK = hashes(made.reshape(-1, SIDE, SIDE)).reshape(len(anchors), -1)
     for anchor, versions_KHW, hashes_K in zip(anchors.tolist(), made, hashes_NK, strict=True):
         bits_N = np.bitwise_count(hashes_K[:, None] ^ hashes_N[None]).min(axis=0)
         near = np.flatnonzero((bits_N <= settings.hash_bits) & (copies != anchor))
         if not len(near):
             continue
-        unaligned_NK = standardised(seen.pictures_NHW[copies[near]]) @ standardised(versions_KHW).T
+        unaligned_NK = standardised(seen_NHW[copies[near]]) @ standardised(versions_KHW).T
         hopeful = near[unaligned_NK.max(axis=1) >= settings.correlation - _UNALIGNED]
         if len(hopeful):
             yield anchor, copies[hopeful], bits_N[hopeful].astype(np.int64)
 
 
 def _aligned(
-    seen: Thumbnails, anchor: int, near: Numbers, bits: Numbers, settings: NearDuplicateSettings
+    seen_NHW: Thumbnails, anchor: int, near: Numbers, bits: Numbers, settings: NearDuplicateSettings
 ) -> Iterator[Pair]:
-    versions_KHW = versions(seen.pictures_NHW[anchor][None], _ALIGNED)[0]
-    correlations_NK = standardised(seen.pictures_NHW[near]) @ standardised(versions_KHW).T
+    versions_KHW = versions(seen_NHW[anchor][None], _ALIGNED)[0]
+    correlations_NK = standardised(seen_NHW[near]) @ standardised(versions_KHW).T
     best_N = correlations_NK.argmax(axis=1)
     for copy, differing, version, row_K in zip(
         near.tolist(), bits.tolist(), best_N.tolist(), correlations_NK, strict=True
