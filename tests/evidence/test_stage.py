@@ -1,11 +1,18 @@
-"""The stage as the pipeline's step calls it."""
+"""The stage as the pipeline's step calls it, and on a version in a real MLflow registry."""
 
 import json
 from pathlib import Path
 
-from i2i_unlearn.config.sections import CONFIGS, EvaluateConfig
+import pytest
+
+from i2i_unlearn.config.sections import CONFIGS, EvaluateConfig, RegisterConfig
 from i2i_unlearn.evidence.verify import verify
-from i2i_unlearn.stages import evidence
+from i2i_unlearn.registry import tracking
+from i2i_unlearn.stages import evidence, register
+from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import digest_file
+from tests.evidence.conftest import statement_of
+from tests.registry.world import use_store
 
 
 def test_without_a_key_the_step_says_so_and_nothing_breaks(world, tmp_path):
@@ -51,3 +58,37 @@ def test_the_component_makes_a_sound_bundle(world, tmp_path):
     assert found.said.parameters["unlearn"]["num_steps"] == 3
     assert "signed by" in Path(made.path).read_text()
     assert made.metadata["gate"] == found.said.gate.outcome
+
+
+# --- a registered version ---
+
+
+@pytest.fixture(scope="module")
+def name(world, mlflow_home):
+    """A model whose version 1 is the teacher and version 2 the unlearned model."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_store(mlflow_home, patch)
+        config = RegisterConfig.from_params(world.params())
+        register.run_original(world.project.teacher, config)
+        inputs = world.inputs()
+        register.run(*(inputs[part] for part in ("evaluation", "unlearned", "teacher", "splits")), config)
+        yield config.model_name
+
+
+def test_the_versions_facts_are_added_and_checked(name, world, tmp_path):
+    bundle = world.bundle(tmp_path / "bundle", "ed25519", model_name=name, version="2")
+    registered = statement_of(bundle)["predicate"]["registered"]
+    assert len(registered.pop("run_id")) == 32
+    assert registered == {"model_name": name, "version": "2", "aliases": [], "teacher_version": "1"}
+    found = verify(bundle, world.keys / "ed25519/public.pem")
+    assert found.broken == []
+    assert not any("registered" in line for line in found.not_shown)
+    with tracking.connect() as server:
+        assert server.version(name, "2").tags["evidence_sha256"] == digest_file(bundle / "evidence.json")
+
+
+def test_a_version_of_something_else_is_told(name, world, tmp_path):
+    for number, words in (("1", "version 1: its kind is original"), ("7", "has no version '7'")):
+        with pytest.raises(UserError, match=words):
+            world.bundle(tmp_path / "bundle", "ed25519", model_name=name, version=number)
+    assert not (tmp_path / "bundle").exists()

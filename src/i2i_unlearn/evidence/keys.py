@@ -177,15 +177,11 @@ def load_public_key(path: str | Path) -> PublicKey:
         UserError: it is missing, not a public key, or of another kind.
     """
     require()
-    path = Path(path)
-    return parse_public_key(_read(path), path)
-
-
-def parse_public_key(content: bytes, path: Path) -> PublicKey:
-    """As `load_public_key`; `path` is only named in errors."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+    path = Path(path)
+    content = _read(path)
     if b"PRIVATE KEY-----" in content:
         raise UserError(f"{path}: is a private key, which verifying does not need; give the public one ({PUBLIC})")
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from i2i_unlearn.evidence import contents, envelope, limits, recompute, weights_signature
-from i2i_unlearn.evidence.keys import PUBLIC, PublicKey, load_public_key, parse_public_key
+from i2i_unlearn.evidence.keys import PUBLIC, PublicKey, load_public_key
 from i2i_unlearn.evidence.predicate import Predicate
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
@@ -167,8 +167,7 @@ def _guarded(check: Callable[[], Iterable[str]], changed: Container[str], *needs
 
 
 def _own_key(bundle: Path, trusted: PublicKey) -> Iterator[str]:
-    path = bundle / PUBLIC
-    if parse_public_key(path.read_bytes(), path).id != trusted.id:
+    if load_public_key(bundle / PUBLIC).id != trusted.id:
         yield f"{PUBLIC} in the bundle is not the trusted key"
 
 

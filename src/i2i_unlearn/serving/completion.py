@@ -3,7 +3,6 @@
 Shape letters: B batch, C channels, H, W pixels.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,11 @@ CHUNK = 100
 
 Pixels = NDArray[np.uint8]
 Visible = NDArray[np.bool_]
+
+
+def as_floats(images_BHWC: Pixels) -> Tensor:
+    """Images in [-1, 1], (B, C, H, W)."""
+    return to_float(torch.from_numpy(np.ascontiguousarray(images_BHWC)).permute(0, 3, 1, 2))
 
 
 def picture_of(image_HWC: Pixels) -> Image.Image:
@@ -41,26 +45,17 @@ class Completer:
         visible: Visible = self.operator.draw(num, height, width, generator).numpy()
         return visible
 
+    @torch.inference_mode()
     def __call__(self, images_BHWC: Pixels, visible_BHW: Visible | None, generator: torch.Generator) -> Pixels:
         """Complete uint8 images; visible pixels are returned unchanged. Without masks, the operator draws them."""
-        chunks = [
-            self._complete(images_BCHW, visible_BHW, generator)
-            for images_BCHW, visible_BHW in self._chunks(images_BHWC, visible_BHW, generator)
-        ]
-        return np.concatenate(chunks) if chunks else images_BHWC.copy()
-
-    def _chunks(
-        self, images_BHWC: Pixels, visible_BHW: Visible | None, generator: torch.Generator
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(images_BHWC), CHUNK):
-            chunk = np.ascontiguousarray(images_BHWC[start : start + CHUNK])
-            masks = self.masks(len(chunk), generator) if visible_BHW is None else visible_BHW[start : start + CHUNK]
-            yield torch.from_numpy(chunk).permute(0, 3, 1, 2), torch.from_numpy(np.array(masks))
-
-    @torch.inference_mode()
-    def _complete(self, images_BCHW: Tensor, visible_BHW: Tensor, generator: torch.Generator) -> Pixels:
         device = next(self.model.parameters()).device
-        images_BCHW = to_float(images_BCHW)
-        completed_BCHW = self.model.complete(images_BCHW.to(device), visible_BHW.to(device), generator=generator)
-        completed: Pixels = to_uint8(completed_BCHW.cpu()).permute(0, 2, 3, 1).contiguous().numpy()
-        return completed
+        chunks: list[Pixels] = []
+        for start in range(0, len(images_BHWC), CHUNK):
+            images_BCHW = as_floats(images_BHWC[start : start + CHUNK])
+            masks = (
+                self.masks(len(images_BCHW), generator) if visible_BHW is None else visible_BHW[start : start + CHUNK]
+            )
+            visible = torch.from_numpy(np.array(masks)).to(device)
+            completed_BCHW = self.model.complete(images_BCHW.to(device), visible, generator=generator)
+            chunks.append(to_uint8(completed_BCHW.cpu()).permute(0, 2, 3, 1).contiguous().numpy())
+        return np.concatenate(chunks) if chunks else images_BHWC.copy()

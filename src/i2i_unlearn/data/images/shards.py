@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,11 +63,11 @@ def write_shards(records: Iterable[Record], out_folder: str | Path, name: str) -
         shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
     existing = _shards_named(out_folder, name)
     with tempfile.TemporaryDirectory(prefix=f".{name}.new.", dir=out_folder.parent) as folder:
-        with disk_full_as_user_error(out_folder), _seen_ids(Path(folder)) as seen:
-            _remember_other_shards(seen, out_folder, existing)
+        with disk_full_as_user_error(out_folder), _unique_ids(Path(folder)) as remember:
+            _remember_other_shards(remember, out_folder, existing)
             aside = Path(folder) / "shards"
             aside.mkdir()
-            num_images = _write_parts(records, aside, seen)
+            num_images = _write_parts(records, aside, remember)
         if num_images == 0:
             raise UserError(f"{out_folder / name}.parquet: there is no image to write; check the source")
         return _move_in(_with_final_names(aside, name), out_folder, existing, num_images)
@@ -77,12 +77,12 @@ def _shards_named(folder: Path, name: str) -> list[Path]:
     return sorted([*folder.glob(f"{name}.parquet"), *folder.glob(f"{name}-[0-9]*-of-[0-9]*.parquet")])
 
 
-def _write_parts(records: Iterable[Record], folder: Path, seen: "_SeenIds") -> int:
+def _write_parts(records: Iterable[Record], folder: Path, remember: Callable[[str], None]) -> int:
     num_images = 0
     writer: pq.ParquetWriter | None = None
     shard_bytes = 0
     try:
-        for group in _row_groups(records, seen):
+        for group in _row_groups(records, remember):
             if writer is None:
                 path = folder / f"{len(list(folder.iterdir())):05d}.parquet"
                 writer = pq.ParquetWriter(
@@ -104,11 +104,11 @@ def _write_parts(records: Iterable[Record], folder: Path, seen: "_SeenIds") -> i
     return num_images
 
 
-def _row_groups(records: Iterable[Record], seen: "_SeenIds") -> Iterator[pa.Table]:
+def _row_groups(records: Iterable[Record], remember: Callable[[str], None]) -> Iterator[pa.Table]:
     group: list[dict[str, object]] = []
     num_bytes = 0
     for record in records:
-        seen.add(record.sample_id)
+        remember(record.sample_id)
         group.append({**record.__dict__, "sha256": hashlib.sha256(record.image).hexdigest()})
         num_bytes += len(record.image)
         if len(group) == ROWS_PER_GROUP or num_bytes >= BYTES_PER_GROUP:
@@ -118,39 +118,34 @@ def _row_groups(records: Iterable[Record], seen: "_SeenIds") -> Iterator[pa.Tabl
         yield pa.Table.from_pylist(group, schema=SCHEMA)
 
 
-class _SeenIds:
-    """Finds duplicates on disk: a set in memory would grow with the number of images."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def add(self, sample_id: str) -> None:
-        try:
-            self._connection.execute("INSERT INTO seen VALUES (?)", (sample_id,))
-        except sqlite3.IntegrityError:
-            raise UserError(
-                f"sample id {sample_id!r} occurs twice; give every image its own id (import with another --name, or"
-                " correct the source)"
-            ) from None
-
-
 @contextmanager
-def _seen_ids(folder: Path) -> Iterator[_SeenIds]:
+def _unique_ids(folder: Path) -> Iterator[Callable[[str], None]]:
+    """Yield a function that refuses an id it was given before; on disk, since a set in memory would grow with them."""
     with closing(sqlite3.connect(folder / "seen.db")) as connection:
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("CREATE TABLE seen (sample_id TEXT PRIMARY KEY) WITHOUT ROWID")
-        yield _SeenIds(connection)
+
+        def remember(sample_id: str) -> None:
+            try:
+                connection.execute("INSERT INTO seen VALUES (?)", (sample_id,))
+            except sqlite3.IntegrityError:
+                raise UserError(
+                    f"sample id {sample_id!r} occurs twice; give every image its own id (import with another --name, or"
+                    " correct the source)"
+                ) from None
+
+        yield remember
 
 
-def _remember_other_shards(seen: _SeenIds, folder: Path, own: list[Path]) -> None:
+def _remember_other_shards(remember: Callable[[str], None], folder: Path, own: list[Path]) -> None:
     for path in sorted(set(folder.glob("[!.]*.parquet")) - set(own)):
         with open_shard(str(folder), path.name) as file:
             for group in range(file.num_row_groups):
                 with shard_damage_told(str(folder), path.name):
                     sample_ids = file.read_row_group(group, columns=["sample_id"])["sample_id"].to_pylist()
                 for sample_id in sample_ids:
-                    seen.add(sample_id)
+                    remember(sample_id)
 
 
 def _with_final_names(aside: Path, name: str) -> list[Path]:

@@ -38,19 +38,6 @@ class Columns:
     source_split: str = "source_split"
 
 
-@dataclass(frozen=True)
-class _Table:
-    """One foreign file and what is known about it."""
-
-    path: Path
-    columns: Columns
-    present: frozenset[str]
-    class_names: list[str] | None
-    default_split: SourceSplit
-    forced_split: SourceSplit | None
-    name: str
-
-
 def parquet_files(source: Path) -> list[Path]:
     """The file itself, or the Parquet files below a folder, sorted.
 
@@ -79,12 +66,21 @@ def read_parquet(source: Path, *, name: str, source_split: SourceSplit | None, c
     """
     for path in parquet_files(source):
         file = _open(path)
-        table = _examine(path, file, name, source_split, columns)
-        row = 0
-        for batch in _batches(file, table):
-            for values in batch.to_pylist():
-                yield _candidate(table, row, values)
-                row += 1
+        schema = file.schema_arrow
+        _check_columns(path, schema, columns)
+        present = sorted(set(vars(columns).values()) & set(schema.names))
+        class_names, split_of_file = _class_names(schema, columns.label), _split_from_name(path)
+        for row, values in enumerate(_rows(path, file, present)):
+            where = f"{path} row {row}"
+            sample_id, subject = values.get(columns.sample_id), values.get(columns.subject)
+            yield Candidate(
+                where=where,
+                sample_id=f"{name}/{path.stem}/{row:08d}" if sample_id is None else str(sample_id),
+                label=_label(values.get(columns.label), class_names),
+                source_split=source_split or _split(values.get(columns.source_split), split_of_file, where),
+                read=partial(_image_bytes, values[columns.image]),
+                subject=None if subject is None else str(subject),
+            )
 
 
 def _damage_told(path: Path) -> AbstractContextManager[None]:
@@ -96,17 +92,16 @@ def _open(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
 
 
-def _batches(file: pq.ParquetFile, table: _Table) -> Iterator[pa.RecordBatch]:
+def _rows(path: Path, file: pq.ParquetFile, columns: list[str]) -> Iterator[dict[str, Any]]:
     """Row group by row group: one iterator over the whole file would end up holding all of it."""
     for group in range(file.num_row_groups):
-        with _damage_told(table.path):
-            yield from file.iter_batches(ROWS_PER_BATCH, row_groups=[group], columns=sorted(table.present))
+        with _damage_told(path):
+            for batch in file.iter_batches(ROWS_PER_BATCH, row_groups=[group], columns=columns):
+                yield from batch.to_pylist()
 
 
-def _examine(path: Path, file: pq.ParquetFile, name: str, source_split: SourceSplit | None, columns: Columns) -> _Table:
-    schema = file.schema_arrow
-    wanted = columns.__dict__
-    for ours, theirs in wanted.items():
+def _check_columns(path: Path, schema: pa.Schema, columns: Columns) -> None:
+    for ours, theirs in vars(columns).items():
         asked_for = ours == "image" or theirs != ours
         if asked_for and theirs not in schema.names:
             raise UserError(
@@ -114,15 +109,6 @@ def _examine(path: Path, file: pq.ParquetFile, name: str, source_split: SourceSp
                 f" --{ours.replace('_', '-').replace('sample-id', 'id')}-column"
             )
     _check_image_type(path, schema.field(columns.image))
-    return _Table(
-        path=path,
-        columns=columns,
-        present=frozenset(wanted.values()) & set(schema.names),
-        class_names=_class_names(schema, columns.label),
-        default_split=_split_from_name(path),
-        forced_split=source_split,
-        name=name,
-    )
 
 
 def _check_image_type(path: Path, field: pa.Field) -> None:
@@ -150,19 +136,6 @@ def _split_from_name(path: Path) -> SourceSplit:
     return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "unknown")
 
 
-def _candidate(table: _Table, row: int, values: dict[str, Any]) -> Candidate:
-    columns, where = table.columns, f"{table.path} row {row}"
-    sample_id, subject = values.get(columns.sample_id), values.get(columns.subject)
-    return Candidate(
-        where=where,
-        sample_id=f"{table.name}/{table.path.stem}/{row:08d}" if sample_id is None else str(sample_id),
-        label=_label(values.get(columns.label), table.class_names),
-        source_split=table.forced_split or _split(values.get(columns.source_split), table, where),
-        read=partial(_image_bytes, values[columns.image]),
-        subject=None if subject is None else str(subject),
-    )
-
-
 def _label(value: Any, class_names: list[str] | None) -> str:
     if value is None:
         return UNLABELLED
@@ -171,9 +144,9 @@ def _label(value: Any, class_names: list[str] | None) -> str:
     return str(value)
 
 
-def _split(value: Any, table: _Table, where: str) -> SourceSplit:
+def _split(value: Any, split_of_file: SourceSplit, where: str) -> SourceSplit:
     if value is None:
-        return table.default_split
+        return split_of_file
     if value not in SPLIT_WORDS:
         raise UserError(f"{where}: source split {value!r} is not known; it is one of {', '.join(SPLIT_WORDS)}")
     return SPLIT_WORDS[value]

@@ -24,8 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from i2i_unlearn.models.extractors import Extractor, extractor_label, load_extractor
-from i2i_unlearn.models.pixels import to_float
-from i2i_unlearn.serving.completion import CHUNK, Pixels
+from i2i_unlearn.serving.completion import CHUNK, Pixels, as_floats
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
 
@@ -100,12 +99,7 @@ class Guard:
 
 def features_of(extractor: Extractor, images_BHWC: Pixels) -> Tensor:
     """Features (B, D) of uint8 images."""
-    chunks = [
-        extractor(
-            to_float(torch.from_numpy(np.ascontiguousarray(images_BHWC[start : start + CHUNK])).permute(0, 3, 1, 2))
-        )
-        for start in range(0, len(images_BHWC), CHUNK)
-    ]
+    chunks = [extractor(as_floats(images_BHWC[start : start + CHUNK])) for start in range(0, len(images_BHWC), CHUNK)]
     return torch.cat(chunks) if chunks else torch.empty(0, extractor.num_features)
 
 
