@@ -33,22 +33,6 @@ def address(tmp_path_factory, request):
     return f"{out.as_uri()}#everything"
 
 
-@pytest.fixture
-def open_page(browser):
-    """`open_page(address, **settings)`: a page in a context of its own."""
-    contexts = []
-
-    def go(address, **settings):
-        contexts.append(browser.new_context(viewport={"width": 1280, "height": 900}, **settings))
-        page = contexts[-1].new_page()
-        page.goto(address)
-        return page
-
-    yield go
-    for context in contexts:
-        context.close()
-
-
 def serious_faults(page):
     """What axe-core finds: rule and the first element at fault."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()

@@ -16,21 +16,9 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture
-def page(browser, address, request):
-    """The page, all of it open; the test fails if the browser complained or anything but the file was asked for."""
-    settings = {"opened": True, **getattr(request, "param", {})}
-    opened = "#everything" if settings.pop("opened") else ""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, **settings)
-    page = context.new_page()
-    complaints, asked = [], []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda sent: asked.append(sent.url))
-    page.goto(address + opened)
-    yield page
-    context.close()
-    assert complaints == []
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+def page(open_page, address):
+    """The page, all of it open."""
+    return open_page(f"{address}#everything")
 
 
 def test_every_picture_and_drawing_is_there(page):
@@ -47,8 +35,8 @@ def test_headings_descend_without_gaps(page):
     assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
 
 
-@pytest.mark.parametrize("page", [{"opened": False}], indirect=True, ids=["folded"])
-def test_the_first_screen_holds_the_decision_the_pictures_and_the_four_numbers(page):
+def test_the_first_screen_holds_the_decision_the_pictures_and_the_four_numbers(open_page, address):
+    page = open_page(address)
     for seen in ("h1", ".answer", ".first .grids", ".tiles >> nth=0"):
         box = page.locator(seen).bounding_box()
         assert box["y"] + box["height"] < 800, seen
@@ -97,8 +85,8 @@ def test_a_click_on_a_picture_compares_it(page):
     assert not page.get_by_role("dialog").is_visible()
 
 
-@pytest.mark.parametrize("page", [{"java_script_enabled": False, "opened": False}], indirect=True, ids=["no script"])
-def test_without_script_a_link_opens_everything_and_no_control_is_dead(page):
+def test_without_script_a_link_opens_everything_and_no_control_is_dead(open_page, address):
+    page = open_page(address, java_script_enabled=False)
     drawing = page.locator("svg.plot").first
     assert drawing.evaluate("one => one.checkVisibility({contentVisibilityAuto: true})") is False
     page.get_by_role("link", name="open everything").click()

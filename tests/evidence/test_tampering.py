@@ -35,7 +35,7 @@ def links(bundle, key, model=None):
 
 
 def flips(folder, seed):
-    """Places to change: some in each file, first and last byte among them, and many at random over all."""
+    """Change a byte, say which, and restore it: some in each file, first and last, and many at random over all."""
     rng = random.Random(seed)
     sizes = {name: (folder / name).stat().st_size for name in names(folder)}
     places = [(name, place) for name, size in sizes.items() for place in {0, rng.randrange(size), size - 1}]
@@ -47,7 +47,14 @@ def flips(folder, seed):
                 places.append((name, place))
                 break
             place -= size
-    return [(name, place, rng.randrange(1, 256)) for name, place in places]
+    for name, place in places:
+        content = bytearray((folder / name).read_bytes())
+        change = rng.randrange(1, 256)
+        content[place] ^= change
+        (folder / name).write_bytes(content)
+        yield f"byte {place} of {name} xor {change}"
+        content[place] ^= change
+        (folder / name).write_bytes(content)
 
 
 @pytest.fixture(params=["ecdsa", "ed25519"])
@@ -60,16 +67,8 @@ def bundle(request, world, with_weights, copied, tmp_path):
 def test_a_bundle_is_sound_until_any_byte_is_changed(bundle):
     folder, key = bundle
     assert verify(folder, key).broken == []
-    for name, place, change in flips(folder, seed=1):
-        with open(folder / name, "r+b") as file:
-            file.seek(place)
-            (byte,) = file.read(1)
-            file.seek(place)
-            file.write(bytes([byte ^ change]))
-        assert is_refused(folder, key), f"byte {place} of {name} xor {change}"
-        with open(folder / name, "r+b") as file:
-            file.seek(place)
-            file.write(bytes([byte]))
+    for changed in flips(folder, seed=1):
+        assert is_refused(folder, key), changed
     assert verify(folder, key).broken == []
 
 
@@ -91,13 +90,8 @@ def test_every_byte_of_the_envelope_outside_the_payload_counts(bundle):
 
 def test_any_changed_byte_of_weights_outside_the_bundle_is_found(world, without_weights, tmp_path):
     model = shutil.copytree(world.model, tmp_path / "weights")
-    for name, place, change in flips(model, seed=2):
-        content = bytearray((model / name).read_bytes())
-        content[place] ^= change
-        (model / name).write_bytes(content)
-        assert links(without_weights, world.public, model) == {f"weights in {model}"}, (name, place, change)
-        content[place] ^= change
-        (model / name).write_bytes(content)
+    for changed in flips(model, seed=2):
+        assert links(without_weights, world.public, model) == {f"weights in {model}"}, changed
     assert verify(without_weights, world.public, model).broken == []
 
 

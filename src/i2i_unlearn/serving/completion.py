@@ -51,11 +51,10 @@ class Completer:
         device = next(self.model.parameters()).device
         chunks: list[Pixels] = []
         for start in range(0, len(images_BHWC), CHUNK):
-            images_BCHW = as_floats(images_BHWC[start : start + CHUNK])
-            masks = (
-                self.masks(len(images_BCHW), generator) if visible_BHW is None else visible_BHW[start : start + CHUNK]
-            )
+            part = slice(start, start + CHUNK)
+            images_BCHW = as_floats(images_BHWC[part]).to(device)
+            masks = self.masks(len(images_BCHW), generator) if visible_BHW is None else visible_BHW[part]
             visible = torch.from_numpy(np.array(masks)).to(device)
-            completed_BCHW = self.model.complete(images_BCHW.to(device), visible, generator=generator)
+            completed_BCHW = self.model.complete(images_BCHW, visible, generator=generator)
             chunks.append(to_uint8(completed_BCHW.cpu()).permute(0, 2, 3, 1).contiguous().numpy())
         return np.concatenate(chunks) if chunks else images_BHWC.copy()
