@@ -84,7 +84,8 @@ def file_request(
     _check_no_repeats(request)
     params = load_params(workspace.params)
     plan = _plan(request.id, SplitConfig.from_params(params), champion)
-    teacher = _teacher(RegisterConfig.from_params(params).model_name, champion)
+    name = RegisterConfig.from_params(params).model_name
+    teacher = {"source": f"models:/{name}/{champion.version}", "sha256": champion.sha256} if champion else {}
     split = {**params["split"], "requests": plan.requests, "erased": plan.erased}
     num_selected = _check(request, workspace, SplitConfig.from_params({**params, "split": split}))
     new_params = changed_params(workspace.params.read_text(encoding="utf-8"), plan, teacher)
@@ -174,13 +175,6 @@ def _check(request: ForgetRequest, workspace: Workspace, config: SplitConfig) ->
     active, erased = ([read_request(workspace.requests / f"{i}.yaml") for i in ids] for ids in (others, config.erased))
     assign_roles(index, [*active, request], erased, config)
     return int(selected.sum())
-
-
-def _teacher(model_name: str, champion: Champion | None) -> dict[str, str]:
-    """Section `snapshot` that pins the champion; empty where there is none."""
-    if champion is None:
-        return {}
-    return {"source": f"models:/{model_name}/{champion.version}", "sha256": champion.sha256}
 
 
 def changed_params(text: str, plan: _Plan, teacher: Mapping[str, str]) -> str:

@@ -25,6 +25,8 @@ _LINE = ("name", "measure", "bound", "value", "low", "high", "outcome", "why")
 _LEFT_OUT = {"split": {"proxy_labels"}, "snapshot": {"source"}, "unlearn": {"prototypes", "checkpoint_uri"}}
 """Paths, and names of labels, which may identify persons."""
 _SECTIONS = ("snapshot", "split", "unlearn", "reference", "evaluate")
+EVIDENCE_TAG = "evidence_sha256"
+"""Tag of a registered version: digest of the evidence.json of the newest evidence on it."""
 _MOST_EXACT = 2**53
 """Not every JSON reader keeps larger whole numbers exact."""
 
@@ -231,4 +233,45 @@ def gate_of(verdicts: Mapping[str, Any], policies: Mapping[str, str]) -> dict[st
             }
             for name, verdict in verdicts["verdicts"].items()
         },
+    }
+
+
+# --- the MLflow registry ---
+
+
+def note_in_registry(model_name: str, number: str, sha256: str) -> None:
+    """Tag the version with its evidence.
+
+    Raises:
+        UserError: MLflow cannot be reached.
+    """
+    from i2i_unlearn.registry import tracking
+
+    with tracking.connect() as server:
+        server.tag(server.version(model_name, number), {EVIDENCE_TAG: sha256})
+
+
+def registered(model_name: str, number: str, wanted: Mapping[str, str]) -> dict[str, object]:
+    """The version's facts; its tags must be `wanted` (digests of what the evidence is made of).
+
+    Raises:
+        UserError: there is no such version, it was registered from something else, or MLflow cannot be reached.
+    """
+    from i2i_unlearn.registry import tracking
+
+    with tracking.connect() as server:
+        version = server.version(model_name, number)
+    for key, value in wanted.items():
+        found = version.tags.get(key, "")
+        if found != value:
+            raise UserError(
+                f"{model_name} version {number}: its {key} is {found[:12] or 'unknown'}, the given folders have"
+                f" {value[:12]}; name the version that was registered from them"
+            )
+    return {
+        "model_name": version.model_name,
+        "version": version.number,
+        "run_id": version.tags.get("evaluation_run_id", ""),
+        "aliases": sorted(version.aliases),
+        "teacher_version": version.tags.get("teacher_version"),
     }

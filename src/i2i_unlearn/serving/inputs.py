@@ -74,17 +74,13 @@ def find_inputs(path: str | Path, image_column: str = "image") -> Inputs:
         return Inputs(path.parent, (path,), image_column)
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder; give an image, a Parquet file or a folder of them")
-    below = (found for found in path.rglob("*") if found.is_file())
-    shown = sorted(found for found in below if not _is_hidden(found.relative_to(path)))
+    below = sorted(found for found in path.rglob("*") if found.is_file())
+    shown = (found for found in below if not any(part.startswith(".") for part in found.relative_to(path).parts))
     inputs = Inputs(path, tuple(shown), image_column)
     if not inputs.paths:
         raise UserError(f"{path}: holds no file; give an image, a Parquet file or a folder of them")
     _check_names(inputs)
     return inputs
-
-
-def _is_hidden(inside: Path) -> bool:
-    return any(part.startswith(".") for part in inside.parts)
 
 
 def _check_names(inputs: Inputs) -> None:

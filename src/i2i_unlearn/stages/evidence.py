@@ -18,7 +18,7 @@ from typing import Any
 
 from i2i_unlearn.evaluation.evaluated_model import FINDINGS, Evaluated, read_evaluated
 from i2i_unlearn.evaluation.findings import read_findings
-from i2i_unlearn.evidence import contents, envelope, gather, recompute, registry, weights_signature
+from i2i_unlearn.evidence import contents, envelope, gather, recompute, weights_signature
 from i2i_unlearn.evidence.gather import Inputs, Origin
 from i2i_unlearn.evidence.keys import PUBLIC, PrivateKey, load_private_key, read_passphrase
 from i2i_unlearn.support import files
@@ -65,7 +65,7 @@ def run(inputs: Inputs, origin: Origin, signer: Signer, out: str | Path, *, with
     _check_policies(found, verdicts, inputs.policies)
     registered = None
     if origin.version:
-        registered = registry.facts(origin.model_name, origin.version, {**found.identity(), **found.judged()})
+        registered = gather.registered(origin.model_name, origin.version, {**found.identity(), **found.judged()})
     model = found.unlearned / "model"
     model_files = contents.describe_all(model)
     with files.atomic_folder(out) as aside:
@@ -84,7 +84,7 @@ def run(inputs: Inputs, origin: Origin, signer: Signer, out: str | Path, *, with
             shutil.copytree(model, aside / envelope.MODEL)
         (aside / contents.STATEMENT).write_bytes(envelope.sign(envelope.write_statement(said), key))
     if origin.version:
-        registry.note(origin.model_name, origin.version, files.digest_file(out / contents.STATEMENT))
+        gather.note_in_registry(origin.model_name, origin.version, files.digest_file(out / contents.STATEMENT))
     outcome = f"gate {said.gate.outcome}, signed by {key.public.id[:16]}"
     return {
         "evidence": str(out),
