@@ -1,7 +1,6 @@
 """The rendered manifests are valid, and their names, labels, ports, volumes and accounts agree with each other."""
 
 import re
-from decimal import Decimal
 from pathlib import Path
 
 import jsonschema
@@ -9,6 +8,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1ClusterTrainingRuntime
+from kubernetes.utils import parse_quantity
 
 from i2i_unlearn.config.sections import load_params
 from tests.k8s.conftest import K8S, OVERLAYS, pods_in
@@ -48,13 +48,6 @@ def selects(selector, labels):
         if wanted["key"] not in labels:
             return False
     return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
-
-
-def quantity(text):
-    """Kubernetes' number: 250m, 2, 4Gi."""
-    number, unit = re.fullmatch(r"([\d.]+)(m|[KMGT]i)?", str(text)).groups()
-    factors = {"m": Decimal("0.001"), None: 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-    return Decimal(number) * factors[unit]
 
 
 # --- valid ---
@@ -205,13 +198,13 @@ def test_the_quota_has_room_for_what_always_runs(overlay):
     for what in ("requests", "limits"):
         for resource in ("cpu", "memory"):
             taken = sum(
-                deployment["spec"]["replicas"] * quantity(container["resources"][what][resource])
+                deployment["spec"]["replicas"] * parse_quantity(container["resources"][what][resource])
                 for deployment in of_kind(overlay, "Deployment")
                 for container in deployment["spec"]["template"]["spec"]["containers"]
             )
-            assert 0 < taken <= quantity(quota["spec"]["hard"][f"{what}.{resource}"]) / 2
+            assert 0 < taken <= parse_quantity(quota["spec"]["hard"][f"{what}.{resource}"]) / 2
     claimed = [one["spec"]["resources"]["requests"]["storage"] for one in of_kind(overlay, "PersistentVolumeClaim")]
-    assert sum(map(quantity, claimed)) <= quantity(quota["spec"]["hard"]["requests.storage"])
+    assert sum(map(parse_quantity, claimed)) <= parse_quantity(quota["spec"]["hard"]["requests.storage"])
     assert len(claimed) <= int(quota["spec"]["hard"]["persistentvolumeclaims"])
 
 
@@ -221,8 +214,8 @@ def test_a_training_node_fits_the_quota(overlay):
         (pod,) = pods_in(runtime)
         (container,) = pod["containers"]
         for resource in ("cpu", "memory"):
-            asked = quantity(container["resources"]["requests"][resource])
-            assert asked <= quantity(quota["spec"]["hard"][f"requests.{resource}"])
+            asked = parse_quantity(container["resources"]["requests"][resource])
+            assert asked <= parse_quantity(quota["spec"]["hard"][f"requests.{resource}"])
         assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
         assert "requests.nvidia.com/gpu" in quota["spec"]["hard"]
         shared = next(volume for volume in pod["volumes"] if volume["name"] == "shared-memory")

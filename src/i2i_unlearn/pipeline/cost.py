@@ -34,8 +34,6 @@ FLOAT = 4
 GIB = 2**30
 NUM = 2
 """Images passed to count. One alone would take other paths through some layers."""
-UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-"""Suffixes of Kubernetes' quantities."""
 _FIELD = re.compile(r"\{\{\$\.inputs\.parameters\['pipelinechannel--(\w+)'\]\}\}")
 """A field of the run form, where a compiled package hands it to a step."""
 
@@ -302,8 +300,12 @@ def _device(cluster: Mapping[str, Any], accelerator_count: str) -> Device:
 
 def quantity(text: str) -> float | None:
     """Bytes of a Kubernetes quantity such as 4Gi; None if it is not one."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([kMGT]?i?)", text.strip())
-    return float(found[1]) * UNITS[found[2]] if found and found[2] in UNITS else None
+    from kubernetes.utils import parse_quantity
+
+    try:
+        return float(parse_quantity(text.strip()))
+    except ValueError:
+        return None
 
 
 def _model(named: str, params: Mapping[str, Any] | None) -> tuple[Any, str]:

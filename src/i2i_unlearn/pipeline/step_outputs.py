@@ -6,52 +6,20 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from i2i_unlearn.support.files import read_json
 
-
-class OutputArtifact(Protocol):
-    """A place for one file: `dsl.HTML` or `dsl.Markdown`."""
-
-    path: str
-    metadata: dict[str, Any]
-
-
-class OutputMetrics(Protocol):
-    """`dsl.Metrics`."""
-
-    def log_metric(self, metric: str, value: float) -> None:
-        """Show `value` under the name `metric`."""
-
-
-class OutputClassification(Protocol):
-    """`dsl.ClassificationMetrics`."""
-
-    metadata: dict[str, Any]
-
-    def log_roc_curve(self, fpr: list[float], tpr: list[float], threshold: list[float]) -> None:
-        """Show a ROC curve."""
-
-    def log_confusion_matrix(self, categories: list[str], matrix: list[list[int]]) -> None:
-        """Show a confusion matrix; rows are what is true."""
-
-
-class FinalStatus(Protocol):
-    """`dsl.PipelineTaskFinalStatus`."""
-
-    state: str
-    pipeline_job_resource_name: str
-    pipeline_task_name: str
-    error_message: str | None
+if TYPE_CHECKING:
+    from kfp.dsl import Artifact, ClassificationMetrics, Metrics, PipelineTaskFinalStatus
 
 
 def show_evaluation(
     evaluation: str,
-    report: OutputArtifact,
-    decision: OutputArtifact,
-    scores: OutputMetrics,
-    **membership: OutputClassification,
+    report: "Artifact",
+    decision: "Artifact",
+    scores: "Metrics",
+    **membership: "ClassificationMetrics",
 ) -> str:
     """Copy the report, the gate's decision and the scores from the folder `evaluation`; return the gate's outcome.
 
@@ -72,10 +40,10 @@ def show_evaluation(
 
 def show_point(
     facts: Mapping[str, float | str],
-    evaluated: OutputArtifact,
-    report: OutputArtifact,
-    decision: OutputArtifact,
-    scores: OutputMetrics,
+    evaluated: "Artifact",
+    report: "Artifact",
+    decision: "Artifact",
+    scores: "Metrics",
 ) -> str:
     """Hand on what the table needs of a sweep's point, and show its evaluation; return the outcome.
 
@@ -93,7 +61,7 @@ def show_point(
     return str(facts["outcome"])
 
 
-def show_sweep(facts: Mapping[str, float | str], table: OutputArtifact, page: OutputArtifact) -> None:
+def show_sweep(facts: Mapping[str, float | str], table: "Artifact", page: "Artifact") -> None:
     """Show the page of a sweep, which lies in the folder `table`, and its facts."""
     from i2i_unlearn.sweeps.table import PAGE
 
@@ -102,7 +70,7 @@ def show_sweep(facts: Mapping[str, float | str], table: OutputArtifact, page: Ou
         artifact.metadata.update(facts)
 
 
-def paths(artifacts: Iterable[OutputArtifact]) -> list[str]:
+def paths(artifacts: "Iterable[Artifact]") -> list[str]:
     """Where collected artifacts lie."""
     return [artifact.path for artifact in artifacts]
 
@@ -132,7 +100,7 @@ _MOST_POINTS = 200
 """Of a ROC curve; metadata should not hold more."""
 
 
-def show_membership(metrics: Mapping[str, Any], model: str, shown: OutputClassification) -> None:
+def show_membership(metrics: Mapping[str, Any], model: str, shown: "ClassificationMetrics") -> None:
     """Show the membership attack by loss on one model: ROC curve, and members against others at one threshold.
 
     A point's threshold is the share of never-trained images that score below it, so that curves of different models
@@ -166,13 +134,13 @@ def _thinned(count: int) -> Sequence[int]:
     return [round(at * (count - 1) / (_MOST_POINTS - 1)) for at in range(_MOST_POINTS)]
 
 
-def show_final_state(status: FinalStatus, state: OutputArtifact, **run: str) -> None:
+def show_final_state(status: "PipelineTaskFinalStatus", state: "Artifact", **run: str) -> None:
     """Show how the run ended; `run` says which run it was."""
     error = {"error": status.error_message} if status.error_message else {}
     show_facts({"state": status.state, "run": status.pipeline_job_resource_name, **run, **error}, state)
 
 
-def show_facts(facts: Mapping[str, float | str], shown: OutputArtifact) -> Mapping[str, float | str]:
+def show_facts(facts: Mapping[str, float | str], shown: "Artifact") -> Mapping[str, float | str]:
     """Write facts as a table and as the artifact's metadata; return them."""
     rows = [f"| {name} | {value} |" for name, value in facts.items()]
     Path(shown.path).write_text("\n".join(["| Fact | Value |", "| --- | --- |", *rows]) + "\n")

@@ -15,7 +15,15 @@ from pathlib import Path
 import docker
 import pytest
 
-from i2i_unlearn.pipeline.local.containers import KILLED, Containers, _mounts, _none_left, _user, run_container
+from i2i_unlearn.pipeline.local.containers import (
+    KILLED,
+    Containers,
+    _mounts,
+    _none_left,
+    _user,
+    run_container,
+    whole_lines,
+)
 from i2i_unlearn.pipeline.local.runner import gpus_of, parse_params, read_package
 from i2i_unlearn.support.errors import UserError
 from tests.pipeline.cluster.http_stub import Reply, Stub
@@ -94,6 +102,25 @@ def test_accelerators_that_docker_does_not_know_are_refused():
     with says(UserError, "cluster.accelerator_type='amd.com/gpu'", "accelerator_count=0"):
         gpus_of(spec, {"accelerator_count": "1"})
     assert gpus_of(spec, {"accelerator_count": "0"}) == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_lines_are_whole_however_they_arrive(size):
+    text = "eins\nzw\u00f6lf\n\nthe end".encode()
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+    assert list(whole_lines([])) == []
+    assert [line.decode() for line in whole_lines([b"", *pieces, b""])] == ["eins\n", "zw\u00f6lf\n", "\n", "the end"]
+
+
+def test_a_line_is_there_before_the_next_piece_is():
+    def pieces():
+        yield b"first\nsec"
+        raise ConnectionAbortedError
+
+    lines = whole_lines(pieces())
+    assert next(lines) == b"first\n"
+    with pytest.raises(ConnectionAbortedError):
+        next(lines)
 
 
 # --- a run that is stopped, against a stub of Docker's HTTP API ---

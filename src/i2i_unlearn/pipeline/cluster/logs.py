@@ -12,7 +12,6 @@ import urllib3
 
 from i2i_unlearn.pipeline.cluster.kubernetes_api import Kubernetes
 from i2i_unlearn.pipeline.cluster.rest import Refused, Unreachable
-from i2i_unlearn.pipeline.lines import whole_lines
 from i2i_unlearn.support.errors import UserError
 
 RUN_LABEL = "pipeline/runid"
@@ -100,7 +99,7 @@ def lines_of(reply: Any, pod: str) -> Iterator[bytes]:
         Unreachable: the log broke off.
     """
     try:
-        yield from whole_lines(reply.stream(decode_content=True))
+        yield from reply
     except urllib3.exceptions.HTTPError as error:
         raise Unreachable(f"the log of {pod} broke off ({type(error).__name__})") from None
 

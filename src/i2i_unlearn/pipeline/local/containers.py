@@ -11,12 +11,11 @@ import os
 import signal
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from i2i_unlearn.pipeline.lines import whole_lines
 from i2i_unlearn.support.errors import UserError
 
 KILLED = 137
@@ -136,6 +135,19 @@ def run_container(
     finally:
         with contextlib.suppress(docker.errors.NotFound):
             container.remove(force=True)
+
+
+def whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Each line with its newline as soon as it is whole; what remains at the end without one.
+
+    Pieces may end within a line or within a letter, so decode the lines and not the pieces.
+    """
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from (line + b"\n" for line in lines)
+    if rest:
+        yield rest
 
 
 def _user(home: Path) -> tuple[int, int]:
