@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from i2i_unlearn.models.diffusion.schedule import (
     what_to_predict,
 )
 from i2i_unlearn.support.errors import UserError
-from tests.models.samples import DIFFUSION, completed, edit_json, generator, masks, some_images
+from tests.models.samples import DEEP, DIFFUSION, PALETTE, completed, edit_json, generator, masks, refused, some_images
 
 
 def make(seed=0, *, image_size=8, num_channels=1, **architecture):
@@ -28,8 +29,8 @@ def make(seed=0, *, image_size=8, num_channels=1, **architecture):
 VARIANTS = [
     {},
     {"patch_size": 2},
-    {"conditioning": "noise_level", "hidden_as": "noise", "prediction_type": "epsilon", "sampler": "ancestral"},
-    {"attention_levels": [0], "layers_per_block": 2, "beta_schedule": "linear", "num_channels": 3},
+    PALETTE,
+    {**DEEP, "num_channels": 3},
 ]
 
 
@@ -276,16 +277,13 @@ def saved(tmp_path):
 )
 def test_a_fault_in_a_directory_is_one_line(saved, file, changes, message):
     edit_json(saved / file, **changes)
-    with pytest.raises(UserError, match=message) as told:
-        load_model(saved)
-    assert "\n" not in str(told.value)
+    assert re.search(message, refused(saved))
 
 
 @pytest.mark.parametrize("part", ["unet/config.json", "scheduler/scheduler_config.json"])
 def test_a_missing_part_is_named(saved, part):
     (saved / part).unlink()
-    with pytest.raises(UserError, match=f"{part}: no such file"):
-        load_model(saved)
+    assert f"{part}: no such file" in refused(saved)
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,21 @@ from i2i_unlearn.models.own import _lacks
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_folder
 from tests.models.latent_directory import write_latent_directory
-from tests.models.samples import DIFFUSION, VQGAN, completed, encoded, generator, ragged_masks, some_images
+from tests.models.samples import (
+    DEEP,
+    DIFFUSION,
+    MAE,
+    PALETTE,
+    VQGAN,
+    completed,
+    encoded,
+    generator,
+    ragged_masks,
+    refused,
+    some_images,
+)
 
 EXAMPLES = Path(__file__).parents[2] / "docs/examples"
-MAE = {
-    **{"patch_size": 4, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
-    **{"decoder_hidden_size": 16, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2},
-    **{"decoder_intermediate_size": 32, "initializer_range": 0.1},
-}
-PALETTE = {"conditioning": "noise_level", "hidden_as": "noise", "prediction_type": "epsilon", "sampler": "ancestral"}
-DEEP = {"attention_levels": [0], "layers_per_block": 2, "beta_schedule": "linear"}
 CASES = {
     "mae": ("mae", MAE, 1),
     "mae, colour, normalised": ("mae", {**MAE, "norm_pix_loss": True}, 3),
@@ -264,14 +269,6 @@ def copied(case, tmp_path):
     return Path(shutil.copytree(case[0], tmp_path / "copied")), case[1]
 
 
-def refused(folder, own):
-    with pytest.raises(UserError) as error:
-        load_model(folder, own)
-    assert str(folder) in str(error.value)
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
 @pytest.mark.parametrize("keep", [0, 5, 100, 0.5, -1])
 def test_truncated_weights_are_refused(copied, keep):
     path = max(copied[0].rglob("*.safetensors"))
@@ -293,4 +290,4 @@ def test_a_directory_without_weights_is_refused(copied):
 
 
 def test_a_missing_directory_is_refused(tmp_path):
-    assert "give a model directory" in refused(tmp_path / "nothing", "")
+    assert "give a model directory" in refused(tmp_path / "nothing")

@@ -11,6 +11,7 @@ from i2i_unlearn.models.mae import MaskedAutoencoder, _block
 from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.support.errors import UserError
 from tests.models.samples import (
+    MAE,
     completed,
     edit_json,
     edit_tensors,
@@ -18,6 +19,7 @@ from tests.models.samples import (
     generator,
     masks,
     ragged_masks,
+    refused,
     some_images,
 )
 
@@ -230,23 +232,6 @@ def test_the_architecture_of_a_directory_with_other_weights(folder):
 
 # --- refusals ---
 
-SIZES = {
-    "patch_size": 4,
-    "hidden_size": 32,
-    "num_attention_heads": 2,
-    "decoder_hidden_size": 32,
-    "decoder_num_attention_heads": 2,
-}
-
-
-def refused(folder):
-    with pytest.raises(UserError) as error:
-        load_model(folder)
-    message = str(error.value)
-    assert str(folder) in message
-    assert "\n" not in message
-    return message
-
 
 @pytest.mark.parametrize(
     ("changes", "told"),
@@ -294,7 +279,7 @@ def test_a_missing_file_is_named(folder, name):
 )
 def test_sizes_that_do_not_fit_are_refused(changes, told):
     with pytest.raises(UserError) as error:
-        family_named("mae").create({**SIZES, **changes}, image_size=16, num_channels=1, generator=generator())
+        family_named("mae").create({**MAE, **changes}, image_size=16, num_channels=1, generator=generator())
     assert told in str(error.value)
     assert str(error.value).startswith("pretrain.architecture: ")
     assert "\n" not in str(error.value)

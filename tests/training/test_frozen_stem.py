@@ -9,6 +9,7 @@ from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.training.frozen_stem import fixed_stems
 from i2i_unlearn.training.sampling import Sampler, single_pool
+from tests.models.samples import VQGAN
 
 
 def pixels_of(pools):
@@ -18,13 +19,9 @@ def pixels_of(pools):
 @pytest.fixture(scope="module")
 def tokenizing():
     """A model of the family vqgan, whose encoder begins with a frozen tokenizer, and 9 images."""
-    sizes = {"num_codes": 8, "code_size": 4, "tokenizer_width": 8, "tokenizer_multipliers": [1, 1]}
-    sizes |= {"tokenizer_num_blocks": 1, "tokenizer_norm_groups": 4, "hidden_size": 16, "num_hidden_layers": 1}
-    sizes |= {"num_attention_heads": 2, "decoder_hidden_size": 16, "decoder_num_hidden_layers": 1}
     generator = torch.Generator().manual_seed(0)
-    create = family_named("vqgan").create
-    model = create(sizes | {"decoder_num_attention_heads": 2}, image_size=8, num_channels=1, generator=generator)
-    model.tokenizer.codebook_KD.copy_(torch.randn(8, 4, generator=generator))
+    model = family_named("vqgan").create(VQGAN, image_size=8, num_channels=1, generator=generator)
+    model.tokenizer.codebook_KD.copy_(torch.randn(16, 4, generator=generator))
     return model.eval(), torch.randint(0, 256, (9, 1, 8, 8), generator=generator, dtype=torch.uint8)
 
 
