@@ -11,7 +11,7 @@ def evaluate(
     splits: dsl.Input[dsl.Dataset],
     teacher: dsl.Input[dsl.Model],
     unlearned: dsl.Input[dsl.Model],
-    reference: dsl.Input[dsl.Model],
+    references: dsl.Input[list[dsl.Model]],
     settings: dict,
     policies: dict,
     evaluation: dsl.Output[dsl.Artifact],
@@ -21,13 +21,13 @@ def evaluate(
     membership: dsl.Output[dsl.ClassificationMetrics],
     membership_before: dsl.Output[dsl.ClassificationMetrics],
 ) -> str:
-    """Score teacher, unlearned model and reference; return the gate's outcome: pass, fail or undecided."""
+    """Score teacher, unlearned model and references; return the gate's outcome: pass, fail or undecided."""
     from i2i_unlearn.config.sections import EvaluateConfig
     from i2i_unlearn.pipeline import step_outputs
     from i2i_unlearn.stages import evaluate as stage
 
-    evaluation.metadata.update(stage.run(images, splits.path, f"{teacher.path}/model", unlearned.path, reference.path,
-                                         evaluation.path,
+    evaluation.metadata.update(stage.run(images, splits.path, f"{teacher.path}/model", unlearned.path,
+                                         step_outputs.paths(references), evaluation.path,
                                          EvaluateConfig(**settings["evaluate"], policies=policies)))  # fmt: skip
     return step_outputs.show_evaluation(evaluation.path, report, decision, scores,
                                         unlearned=membership, teacher=membership_before)  # fmt: skip

@@ -14,7 +14,7 @@ def reference(
     run_id: str,
     reference: dsl.Output[dsl.Model],
 ):
-    """Retrain without the forget set, to compare with; kind `none` writes no model."""
+    """Retrain without the forget set, to compare with, as often as `settings` say: one each in `unlearning`."""
     from i2i_unlearn.config import sections
     from i2i_unlearn.pipeline.cluster import train_job as stage
 

@@ -40,7 +40,7 @@ def sweep(
     num_steps: int = PARAMS["unlearn"]["num_steps"],
     operator: str = PARAMS["operator"],
     gate_policy: str = PARAMS["evaluate"]["policy"],
-    reference: str = PARAMS["reference"]["kind"],
+    reference: int = PARAMS["reference"]["count"],
     points_folder: str = "artifacts/sweep/points",
     experiment: str = PARAMS["register"]["experiment"],
     accelerator_count: str = "0",
@@ -68,8 +68,8 @@ def sweep(
             random_patches, half_left, half_right, half_up, half_down, free_form.
         gate_policy: Name of the policy whose outcome is shown for every point; the outcomes of the other policies are
             shown too. One of: as_unseen, as_unseen_audited, forgotten.
-        reference: Whether to retrain a model without the forget set, once, to compare all points with. One of: none,
-            retrain (costs as much as the original training).
+        reference: Number of models to retrain without the forget set, once, to compare all points with. 0 for none;
+            each costs as much as the original training.
         points_folder: Folder on the volume that keeps every finished point with its weights. A later sweep with the
             same folder computes only the points that are not in it.
         experiment: MLflow experiment that records the sweep as a run, with a nested run for each point.
@@ -89,7 +89,7 @@ def sweep(
             "unlearn.num_steps": num_steps,
             "operator": operator,
             "evaluate.policy": gate_policy,
-            "reference.kind": reference,
+            "reference.count": reference,
             "register.experiment": experiment,
             "seed": seed,
         },

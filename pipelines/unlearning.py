@@ -51,7 +51,7 @@ def unlearning(
     num_steps: int = PARAMS["unlearn"]["num_steps"],
     operator: str = PARAMS["operator"],
     gate_policy: str = PARAMS["evaluate"]["policy"],
-    reference: str = PARAMS["reference"]["kind"],
+    reference: int = PARAMS["reference"]["count"],
     promote: str = "never",
     experiment: str = PARAMS["register"]["experiment"],
     accelerator_count: str = "0",
@@ -80,8 +80,8 @@ def unlearning(
             random_patches, half_left, half_right, half_up, half_down, free_form.
         gate_policy: Name of the policy that decides whether the result passes; the verdicts of the other policies are
             shown too. One of: as_unseen, as_unseen_audited, forgotten.
-        reference: Whether to retrain a model without the forget set, to compare with. One of: none, retrain
-            (costs as much as the original training).
+        reference: Number of models to retrain without the forget set, to compare with. 0 for none, 3 are recommended;
+            each costs as much as the original training.
         promote: Whether to make the new version the champion. One of: never (a person decides later), on pass (at
             once if the gate's outcome is pass).
         experiment: MLflow experiment that records the run with its parameters, metrics and report.
@@ -103,7 +103,7 @@ def unlearning(
                 "unlearn.num_steps": num_steps,
                 "operator": operator,
                 "evaluate.policy": gate_policy,
-                "reference.kind": reference,
+                "reference.count": reference,
                 "register.experiment": experiment,
                 "seed": seed,
             },
@@ -112,7 +112,7 @@ def unlearning(
             params=compiled(PARAMS, STAGES),
             policies=list(POLICIES),
         )
-        settings = checked.output
+        settings = checked.outputs["settings"]
         in_time = deadline(settings=settings)
         with dsl.If(in_time.output == "overdue", name="request-overdue"):
             warned = warn_overdue(settings=settings)
@@ -121,11 +121,13 @@ def unlearning(
         data = {"images": images, "splits": splits.outputs["splits"], "settings": settings}
         data["teacher"] = teacher.outputs["teacher"]
         unlearned = unlearn(**data, run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
-        retrained = retrain_reference(**data, run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
+        # kfp 2.17's local runner loops only over an output called `Output`; an item has the settings of one reference.
+        with dsl.ParallelFor(checked.outputs["Output"], name="references") as one:
+            retrained = retrain_reference(**{**data, "settings": one}, run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
         evaluated = evaluate(
             **data,
             unlearned=unlearned.outputs["unlearned"],
-            reference=retrained.outputs["reference"],
+            references=dsl.Collected(retrained.outputs["reference"]),
             policies=POLICIES,
         )
         result = {

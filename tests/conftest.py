@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -136,6 +137,11 @@ class Project:
     def teacher(self) -> Path:
         return self.artifact("teacher/model")
 
+    @property
+    def unrecorded_teacher(self) -> Path:
+        """The same weights without the summary that says how the original was trained: any recipe's steps will do."""
+        return self.artifact("unrecorded/model")
+
     def params(self, **changes: Any) -> dict[str, Any]:
         """Content of params.yaml; paths lie in this project."""
         own = {
@@ -150,7 +156,8 @@ class Project:
         from i2i_unlearn.config.sections import CONFIGS
 
         shared = {key: changes.pop(key) for key in list(changes) if key in SHARED_KEYS}
-        own = {"kind", "seed_offset", "num_processes"}  # the reference's recipe is in the section pretrain
+        # The recipe of the reference is in the section pretrain.
+        own = {"count", "models", "seed_offset", "num_workers", "num_processes"}
         recipe = {key: changes.pop(key) for key in list(changes) if section == "reference" and key not in own}
         nested = {"pretrain": recipe} if recipe else {}
         return CONFIGS[section].from_params(self.params(**shared, **nested, **{section: changes}))
@@ -194,6 +201,7 @@ def taught(bare_project: Project) -> Project:
     project.split(project.splits)
     pretrain.run(project.images, project.artifact("original"), project.config("pretrain"))
     snapshot.run(project.artifact("teacher"), project.config("snapshot"))
+    shutil.copytree(project.teacher, project.unrecorded_teacher)
     return project
 
 

@@ -109,7 +109,7 @@ def test_the_model_that_dvc_watches_is_the_one_that_is_frozen():
 
 def test_the_recipe_of_the_reference_is_that_of_pretrain():
     # This is why its stage depends on the section pretrain.
-    recipe = set(ReferenceConfig.model_fields) - {"kind", "seed_offset", "num_processes"}
+    recipe = set(ReferenceConfig.model_fields) - {"count", "models", "seed_offset", "num_workers", "num_processes"}
     assert recipe <= set(PretrainConfig.model_fields)
 
 

@@ -43,7 +43,7 @@ def run_chain(work: Path, settings: Settings) -> Made:
         facts[name] = unlearn.run(images, splits, teacher, folders[name], config)
     folders[REFERENCE] = work / REFERENCE
     config_of_reference = ReferenceConfig.from_params(params)
-    facts[REFERENCE] = reference.run(images, splits, teacher, folders[REFERENCE], config_of_reference)
+    facts[REFERENCE] = reference.retrain_one(images, splits, teacher, folders[REFERENCE], config_of_reference)
     return Made(
         images,
         splits / "manifest.parquet",

@@ -54,7 +54,7 @@ def _teacher(job: Job) -> dict[str, Any]:
 
 def _reference(job: Job) -> dict[str, Any]:
     teacher = Path(job.inputs["teacher"]) / "model"
-    return reference.run(job.images, job.inputs["splits"], teacher, job.out, _config(ReferenceConfig, job))
+    return reference.retrain_one(job.images, job.inputs["splits"], teacher, job.out, _config(ReferenceConfig, job))
 
 
 def _unlearn(job: Job) -> dict[str, Any]:

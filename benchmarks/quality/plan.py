@@ -195,7 +195,7 @@ class Plan:
 
     def reference(self, family: str, operator: str, request: str, split: Cell, teacher: Cell, seed: int) -> Cell:
         """Retrained without the forget set."""
-        changes = {"kind": "retrain", "seed_offset": REFERENCE_OFFSET + seed}
+        changes = {"count": 1, "seed_offset": REFERENCE_OFFSET + seed}
         config = ReferenceConfig.from_params(self._trained(family, operator, reference=changes))
         content = {"config": _content(config), "images": self.source.image_digest}
         code = code_digest("stages/reference.py", file_of(_module(FAMILIES[family])))

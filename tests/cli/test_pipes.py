@@ -120,7 +120,7 @@ def test_digests_and_paths_are_whole_in_a_pipe(place, taught, mlflow_home):
         ("pretrain", *images, "--out", LONG / "original"): [LONG / "original/model"],
         ("snapshot", "--out", LONG / "teacher"): [LONG / "teacher/model", taught.artifact("original") / "model"],
         ("unlearn", *given, "--out", LONG / "unlearned"): [LONG / "unlearned/model"],
-        ("reference", *given, "--out", LONG / "reference"): [LONG / "reference/model"],
+        ("reference", *given, "--out", LONG / "reference"): [LONG / "reference"],
         ("evaluate", *given, *unlearned, *reference, *policies, "--out", LONG / "evaluation"): [
             LONG / "evaluation/report.html"
         ],

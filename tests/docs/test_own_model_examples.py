@@ -37,7 +37,6 @@ def params_of(params_written, folder, project, kind, **changes):
     params["model"] = f"{module}:{name}"
     params["pretrain"] |= {"family": "own", "architecture": architecture, **training}
     params["unlearn"] |= unlearning
-    params["reference"]["kind"] = "retrain"
     params["snapshot"]["source"] = "artifacts/original/model"
     path.write_text(yaml.safe_dump(params, sort_keys=False))
     return path

@@ -139,7 +139,7 @@ SPEC = runner.read_package(ROOT / "pipelines/unlearning.yaml")
 
 
 def test_the_package_s_estimate_follows_the_form():
-    short, long = (of_package(SPEC, {"num_steps": steps, "reference": "none"}, PARAMS) for steps in (10, 20))
+    short, long = (of_package(SPEC, {"num_steps": steps, "reference": 0}, PARAMS) for steps in (10, 20))
     assert "not a measurement" in short[0]
     assert "28 x 28 px" in short[0]
     assert short[1].startswith("unlearn: 10 steps of 2 x 32 images, 29.6 GFLOP")
@@ -169,10 +169,10 @@ def test_too_little_memory_is_told_and_a_gpu_is_said_not_to_be_measured():
     lines = of_package(on_cluster("cuda"), {"memory": "100Mi"}, PARAMS)
     assert GPU.source in lines[0]
     assert GPU.source.startswith("not measured")
-    several = of_package(on_cluster("cuda"), {"accelerator_count": "4", "reference": "none"}, PARAMS)
+    several = of_package(on_cluster("cuda"), {"accelerator_count": "4", "reference": 0}, PARAMS)
     assert "on 4 times one H100" in several[1]
     assert "MiB each (" in several[2]
-    nodes = of_package(on_cluster("auto", train_job_nodes=2, train_job_gpus=4), {"reference": "none"}, PARAMS)
+    nodes = of_package(on_cluster("auto", train_job_nodes=2, train_job_gpus=4), {"reference": 0}, PARAMS)
     assert "on 8 times one H100" in nodes[1]
 
 
@@ -186,16 +186,14 @@ def test_too_little_memory_is_told_and_a_gpu_is_said_not_to_be_measured():
     ],
 )
 def test_a_device_that_is_found_out_is_the_one_that_the_pods_are_given(count, cluster, expected):
-    lines = of_package(on_cluster("auto", **cluster), {"reference": "none", "accelerator_count": count}, PARAMS)
+    lines = of_package(on_cluster("auto", **cluster), {"reference": 0, "accelerator_count": count}, PARAMS)
     assert f"(speed: {expected.source})" in lines[0]
     assert expected.name in lines[1]
 
 
 def test_the_scope_that_was_compiled_in_counts():
     def lines(scope, objective="max_loss"):
-        return of_package(
-            compiled_with(unlearn={"scope": scope}), {"objective": objective, "reference": "none"}, PARAMS
-        )
+        return of_package(compiled_with(unlearn={"scope": scope}), {"objective": objective, "reference": 0}, PARAMS)
 
     assert lines("auto") == lines("all")  # max_loss trains all weights unless told otherwise
     assert lines("encoder") == lines("lora") != lines("all")
@@ -210,7 +208,7 @@ def test_a_form_with_faults_is_told_instead_of_an_estimate():
 
 def test_a_model_directory_that_is_here_counts(tmp_path, tiny_model):
     tiny_model().save(tmp_path / "model")
-    lines = of_package(SPEC, {"model": str(tmp_path / "model"), "reference": "none"}, None)
+    lines = of_package(SPEC, {"model": str(tmp_path / "model"), "reference": 0}, None)
     assert "16 x 16 px" in lines[0]
 
 

@@ -51,7 +51,6 @@ def test_the_form_has_the_sixteen_fields_that_change_from_run_to_run():
         ("objective", OBJECTIVES),
         ("operator", OPERATORS),
         ("promote", PROMOTE_CHOICES),
-        ("reference", ["none", "retrain"]),
         ("gate_policy", POLICIES),
     ],
 )
@@ -87,7 +86,7 @@ GONE = ("alpha", "epsilon")
 FORM = {
     **{"split.requests": "digit-3", "split.erased": "", "snapshot.source": "nowhere", "register.model_name": "digits"},
     **{"unlearn.objective": "encoder_l2", "unlearn.alpha": "0.25", "unlearn.num_steps": "150"},
-    **{"operator": "center_hole", "evaluate.policy": next(iter(POLICIES)), "reference.kind": "retrain"},
+    **{"operator": "center_hole", "evaluate.policy": next(iter(POLICIES)), "reference.count": "1"},
     **{"register.experiment": "tests", "seed": "0"},
 }
 
@@ -146,7 +145,7 @@ def test_forget_images_are_shown_as_params_yaml_said_when_compiling(shown):
         ({"unlearn.objective": "encoder_l3"}, ["objective='encoder_l3'", "encoder_l2"]),
         ({"operator": "hole"}, ["operator='hole'", "center_hole"]),
         ({"evaluate.policy": "loud"}, ["gate_policy='loud'", *POLICIES]),
-        ({"reference.kind": "maybe"}, ["reference.kind='maybe'", "retrain"]),
+        ({"reference.count": "-1"}, ["reference.count='-1'"]),
         ({"unlearn.alpha": "-1.0"}, ["unlearn.alpha='-1.0'"]),
         ({"unlearn.num_steps": "0"}, ["unlearn.num_steps='0'"]),
         ({"seed": "much"}, ["seed='much'"]),

@@ -95,7 +95,12 @@ def test_image_and_cluster_are_compiled_in(tmp_path):
 
 
 def pipeline_edges() -> set[tuple[str, str]]:
-    return {(before, name) for name, task in tasks().items() for before in task.get("dependentTasks", [])}
+    """(before, after); a loop goes by the name of the one step in it."""
+    loops = {
+        name.removeprefix("comp-"): list(dag["dag"]["tasks"]) for name, dag in dags().items() if "for-loop" in name
+    }
+    steps = {name: loops.get(name, [name])[0] for name in tasks()}
+    return {(steps[one], steps[name]) for name, task in tasks().items() for one in task.get("dependentTasks", [])}
 
 
 def dvc_edges() -> set[tuple[str, str]]:

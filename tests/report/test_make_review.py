@@ -28,7 +28,7 @@ def test_the_page_shows_forget_images_as_every_model_completes_them(tiny, tmp_pa
     assert not re.search(r'alt="Retain', text)
 
 
-@pytest.mark.parametrize("inside", ["unlearned", "unlearned/review", "reference/model"])
+@pytest.mark.parametrize("inside", ["unlearned", "unlearned/review", "reference/1/model"])
 def test_a_folder_that_is_kept_is_refused_before_any_image_is_read(tiny, inside):
     before = sorted(tiny.artifact("unlearned").rglob("*"))
     with pytest.raises(UserError, match="which is kept; give review pages a folder of their own"):

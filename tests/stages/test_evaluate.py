@@ -164,7 +164,7 @@ def test_random_masks_are_the_same_for_every_model(evaluated, fast, copied, tiny
     # The teacher next to itself: any difference would come from masks or random numbers.
     unlearned, reference = as_unlearned(tiny, copied("unlearned"), tiny.teacher), copied("reference")
     masks = {"operator": "random_patches", "keep_fraction": 0.5}
-    for folder in (unlearned, reference):
+    for folder in (unlearned, reference / "1"):
         change_summary(folder, **masks)
     out, _ = evaluated(unlearned=unlearned, reference=reference, **masks, **fast)
     for metrics in found(out, "metrics.json")["differences"]["unlearned-teacher"].values():
@@ -187,7 +187,7 @@ def test_a_cap_takes_a_random_subset_and_says_so(evaluated, fast, tiny, monkeypa
 
 def test_cost_comes_from_the_summaries(evaluated, fast, copied):
     unlearned, reference = copied("unlearned"), copied("reference")
-    for folder, seconds in ((unlearned, 10.0), (reference, 80.0)):
+    for folder, seconds in ((unlearned, 10.0), (reference / "1", 80.0)):
         change_summary(folder, seconds=seconds, peak_memory_bytes=12345)
     out, facts = evaluated(unlearned=unlearned, reference=reference, **fast)
     assert found(out, "metrics.json")["cost"] == {
@@ -228,13 +228,13 @@ def test_evaluating_the_teacher_as_unlearned_fails(evaluated, fast, copied, tiny
     assert set(outcomes.values()) == {"pass"}
 
 
-@pytest.mark.parametrize("absent", ["no path", "kind none"])
+@pytest.mark.parametrize("absent", ["no path", "count 0"])
 def test_without_a_reference_lines_that_need_it_are_undecided(evaluated, fast, tmp_path, absent):
     reference = ""
-    if absent == "kind none":
+    if absent == "count 0":
         reference = tmp_path / "reference"
         reference.mkdir()
-        write_json(reference / "summary.json", {"kind": "none"})
+        write_json(reference / "summary.json", {"kind": "none", "count": 0})
     out, facts = evaluated(reference=reference, **fast)
     metrics = found(out, "metrics.json")
     assert set(metrics["scores"]) == {"teacher", "unlearned"}
@@ -417,7 +417,7 @@ def test_a_folder_of_another_stage_is_refused(evaluated, fast, tmp_path, tiny, g
 
 
 def of_another_teacher(tiny, copied, tiny_model):
-    return {"teacher": tiny.artifact("reference") / "model"}
+    return {"teacher": tiny.artifact("reference") / "1/model"}
 
 
 def with_other_weights(tiny, copied, tiny_model):
@@ -434,8 +434,8 @@ def for_another_operator(tiny, copied, tiny_model):
 
 def with_larger_images(tiny, copied, tiny_model):
     reference = copied("reference")
-    shutil.rmtree(reference / "model")
-    tiny_model(image_size=24).save(reference / "model")
+    shutil.rmtree(reference / "1/model")
+    tiny_model(image_size=24).save(reference / "1/model")
     return {"reference": reference}
 
 
@@ -492,7 +492,8 @@ def test_a_set_without_images_is_not_scored_and_the_rest_is(evaluated, fast, tin
     folders = {}
     for name in ("unlearned", "reference"):
         folders[name] = copied(name)
-        change_summary(folders[name], manifest_sha256=digest_file(tmp_path / "splits/manifest.parquet"))
+        made = folders[name] / "1" if name == "reference" else folders[name]
+        change_summary(made, manifest_sha256=digest_file(tmp_path / "splits/manifest.parquet"))
     out, _ = evaluated(splits=tmp_path / "splits", **folders, **fast)
     metrics = found(out, "metrics.json")
     assert metrics["sets"]["forget_holdout"] == {"num_images": 0, "num_scored": 0, "chosen": "none"}

@@ -151,7 +151,7 @@ def test_every_objective_trains_every_weight_of_its_scope_and_no_other(made, tmp
 
 
 def test_the_reference_is_the_same_architecture_with_other_weights(made):
-    teacher, retrained = weights(made.teacher), weights(made.artifact("reference") / "model")
+    teacher, retrained = weights(made.teacher), weights(made.artifact("reference") / "1/model")
     assert {name: tensor.shape for name, tensor in teacher.items()} == {n: t.shape for n, t in retrained.items()}
     trained = {name for name, parameter in load_model(made.teacher).named_parameters() if parameter.requires_grad}
     assert not [name for name in trained if teacher[name].equal(retrained[name])]

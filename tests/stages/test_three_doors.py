@@ -52,7 +52,7 @@ TINY = {
         "warmup_steps": 1,
     },
     "unlearn": {"num_steps": 5, "batch_size": 8, "warmup_steps": 1, "num_noise_draws": 8},
-    "reference": {"kind": "retrain"},
+    "reference": {"count": 1},
     "evaluate": {"policy": "lenient", "max_images": 16, "batch_size": 16, "num_bootstrap": 20},
     "register": {"model_name": "tiny", "experiment": "tiny"},
 }

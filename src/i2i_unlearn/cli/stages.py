@@ -132,7 +132,9 @@ def reference(
     json: options.Json = False,
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Retrain a model without the forget set. It is the gold standard to compare with.
+    """Retrain reference.count models without the forget set. They are the gold standard to compare with.
+
+    Finished ones are kept: a run that was killed continues, and a larger count retrains only what is missing.
 
     Example: i2i-unlearn reference --splits artifacts/splits --teacher artifacts/teacher/model --out artifacts/reference
     """
@@ -140,11 +142,12 @@ def reference(
     from i2i_unlearn.stages import reference as stage
 
     facts = stage.run(images, splits, teacher, out, ReferenceConfig.from_params(load_params(params)))
-    if facts["kind"] == "none":
-        show(facts, json, "No retrained model (reference.kind: none)")
+    if facts["kind"] != "retrain":
+        show(facts, json, f"No model was retrained (reference.count: 0); models given: {facts['count']}")
         return
-    what = f"Retrained on {facts['num_images']:,} images without the forget set"
-    show(facts, json, f"{what}: {_trained(facts)}", f"Retrained model: {out / 'model'}")
+    models = "1 reference" if facts["count"] == 1 else f"{facts['count']} references"
+    what = f"{models}, retrained on {facts['num_images']:,} images without the forget set"
+    show(facts, json, f"{what}: {_trained(facts)}", f"References: {out}")
 
 
 @app.command()

@@ -235,18 +235,36 @@ class ReferenceConfig(SharedTrainingConfig):
     """Section `reference`: retraining without the forget set, by the recipe of `pretrain`, from other weights."""
 
     section = "reference"
+    not_in_digest = TrainingConfig.not_in_digest | {"count", "models", "num_workers"}
     holdout_fraction: OpenFraction
-    kind: Literal["none", "retrain"]
+    count: NonNegativeInt
+    """How many models are retrained; 0 = none. Three tell how much one retraining differs from another."""
+    models: list[str]
+    """Directories of models that were trained elsewhere without the forget set; they are compared with as well."""
     seed_offset: PositiveInt
-    """Added to `seed`: the reference must not start from the original's initial weights."""
+    """The k-th reference has `seed` + k * this: it must not start from the original's initial weights."""
+    num_workers: PositiveInt
+    """How many are retrained side by side on this machine. No part of the result."""
+    family: str
+    image_size: PositiveInt
+    num_channels: Literal[1, 3]
+    architecture: Sizes
     average_decay: Annotated[float, Ge(0), Lt(1)]
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any], **more: Any) -> Self:
         """Take the training recipe from section `pretrain`: a reference trained in another way would not be one."""
         pretrain = PretrainConfig.from_params(params)
-        recipe = pretrain.model_dump(include=set(TrainingConfig.model_fields) | {"holdout_fraction", "average_decay"})
+        recipe = pretrain.model_dump(include=set(PretrainConfig.model_fields) & set(cls.model_fields))
         return cls._from_section(params, {**recipe, **more})
+
+    def parts(self) -> list[Self]:
+        """The settings of each reference alone: those to retrain, then those that are given."""
+        retrained = [
+            self.model_copy(update={"count": 1, "models": [], "seed_offset": number * self.seed_offset})
+            for number in range(1, self.count + 1)
+        ]
+        return [*retrained, *(self.model_copy(update={"count": 0, "models": [one]}) for one in self.models)]
 
 
 class ClusterConfig(StageConfig):

@@ -26,6 +26,9 @@ from i2i_unlearn.models.randomness import derive_seed
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_file, digest_folder
 
+References = str | Path | Sequence[str | Path]
+"""Output folders of the stage `reference`, one or several; empty where there is none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenSet:
@@ -49,7 +52,7 @@ class Inputs:
     """All that is evaluated."""
 
     models: Mapping[str, Any]
-    """teacher, unlearned and, where there is one, reference; `ImageToImage`, in evaluation mode."""
+    """teacher, unlearned and the references: reference, reference_2, ...; `ImageToImage`, in evaluation mode."""
     digests: Mapping[str, str]
     """Of the model directories, by model."""
     manifest: SplitManifest
@@ -71,7 +74,7 @@ class Inputs:
     policies: Mapping[str, Policy]
     unlearn_summary: Mapping[str, Any]
     reference_summary: Mapping[str, Any]
-    """Empty where there is no reference."""
+    """Of the first reference; empty where there is none."""
     steps: list[dict[str, float]]
 
     @property
@@ -98,24 +101,22 @@ def batches(inputs: Inputs, images: str, chosen: ChosenSet, config: EvaluateConf
 
 
 def read_inputs(
-    images: str, splits: Path, teacher: Path, unlearned: Path, reference: str | Path, config: EvaluateConfig
+    images: str, splits: Path, teacher: Path, unlearned: Path, reference: References, config: EvaluateConfig
 ) -> Inputs:
-    """Read and check everything; the cheap checks come first. `reference` is empty where there is none.
+    """Read and check everything; the cheap checks come first.
 
     Raises:
         UserError: a part is missing, damaged, or was made from other parts than the rest.
     """
     policies = _policies(config)
-    retrained = Path(reference) if str(reference) else None
     operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
     manifest_path = splits / "manifest.parquet"
     manifest = read_manifest(manifest_path, images)
     sets = _choose_sets(manifest_path, manifest, config, _near_copies(splits))
     unlearn_summary = read_summary(unlearned, "unlearn")
-    reference_summary = _reference_summary(retrained)
+    references = _references(reference)
     folders = {"teacher": teacher, "unlearned": unlearned / "model"}
-    if retrained is not None and reference_summary:
-        folders["reference"] = retrained / "model"
+    folders |= {name: folder / "model" for name, (folder, _) in references.items()}
     models = {name: load_model(folder, config.model) for name, folder in folders.items()}
     _check_alike(models)
     digests = {name: digest_folder(folder) for name, folder in folders.items()}
@@ -127,14 +128,8 @@ def read_inputs(
         **config.model_dump(include={"operator", "keep_fraction", "operator_patch_size"}),
     }
     _check_made_from(unlearned, "unlearn", unlearn_summary, {**facts, "model_sha256": digests["unlearned"]})
-    if retrained is not None and reference_summary:
-        # The reference takes only the teacher's architecture, so the teacher's digest does not matter.
-        _check_made_from(
-            retrained,
-            "reference",
-            reference_summary,
-            {**facts, "model_sha256": digests["reference"], "teacher_sha256": reference_summary.get("teacher_sha256")},
-        )
+    for name, (folder, summary) in references.items():
+        _check_made_from(folder, "reference", summary, {**facts, "model_sha256": digests[name]})
     return Inputs(
         models=models,
         digests=digests,
@@ -149,7 +144,7 @@ def read_inputs(
         operator=operator,
         policies=policies,
         unlearn_summary=unlearn_summary,
-        reference_summary=reference_summary,
+        reference_summary=references["reference"][1] if references else {},
         steps=_read_steps(unlearned / "steps.jsonl"),
     )
 
@@ -200,12 +195,18 @@ def _choose(rows: pd.DataFrame, set_name: str, config: EvaluateConfig, copies: s
     )
 
 
-def _reference_summary(reference: Path | None) -> dict[str, Any]:
-    """Empty where no reference was trained."""
-    if reference is None:
-        return {}
-    summary = read_summary(reference, "reference")
-    return {} if summary["kind"] == "none" else summary
+def _references(outputs: References) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """Folder and summary of each reference by its name, in the order of the outputs."""
+    found = []
+    for output in [outputs] if isinstance(outputs, str | Path) else outputs:
+        if not str(output):
+            continue
+        count = read_summary(Path(output), "reference").get("count")
+        if not isinstance(count, int):
+            raise UserError(f"{output}/summary.json: count={count!r}; run `i2i-unlearn reference` again")
+        folders = [Path(output) / str(number) for number in range(1, count + 1)]
+        found += [(folder, read_summary(folder, "reference")) for folder in folders]
+    return {f"reference_{number}" if number > 1 else "reference": one for number, one in enumerate(found, 1)}
 
 
 def _check_alike(models: Mapping[str, Any]) -> None:

@@ -247,7 +247,7 @@ def of_package(spec: Mapping[str, Any], arguments: Mapping[str, Any], params: Ma
         f"an estimate, not a measurement (speed: {device.source}), for {described}, {_pixels(model)}",
         *_of_training("unlearn", count(model, operator, whole=_whole(unlearning)), unlearning, device, form["memory"]),
     ]
-    if reference["kind"] == "retrain":
+    if reference["count"]:
         counts = count(model, operator, whole=True)
         lines += _of_training("reference", counts, reference, device, form["memory"])
     return [*lines, "loading, evaluation and the other steps come on top"]

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from i2i_unlearn.config.base import StageConfig
-from i2i_unlearn.config.sections import ClusterConfig, EvaluateConfig, SplitConfig, SweepConfig, UnlearnConfig
+from i2i_unlearn.config.sections import (
+    ClusterConfig,
+    EvaluateConfig,
+    ReferenceConfig,
+    SplitConfig,
+    SweepConfig,
+    UnlearnConfig,
+)
 from i2i_unlearn.data.split.manifest import UNSEEN_TARGET
 from i2i_unlearn.evaluation.audits.table import check_audits
 from i2i_unlearn.method.objectives import OBJECTIVES, make_objective
@@ -78,6 +85,16 @@ def read_form(
     for stage in ("unlearn", "reference"):
         used[stage]["num_processes"] = _processes(found["cluster"], accelerator_count)[0]
     return used
+
+
+def check_unlearning_form(
+    form: Mapping[str, Any], params: Mapping[str, Any], **more: Any
+) -> tuple[AllSettings, list[AllSettings]]:
+    """Check the form as `check_form` does; return the settings, and those of each reference's step, at least one."""
+    settings = check_form(form, params, **more)
+    config = ReferenceConfig(**settings["reference"])
+    parts = config.parts() or [config]  # Kubeflow does not finish a loop over nothing
+    return settings, [{**settings, "reference": part.model_dump(mode="json")} for part in parts]
 
 
 def check_sweep_form(

@@ -30,7 +30,7 @@ def work(job: Mapping[str, Any], error_file: Path) -> None:
             stream = _print_row if processes.is_first else None
             unlearn.run(*paths, UnlearnConfig(**job["config"]), stream=stream, processes=processes)
         else:
-            reference.run(*paths, ReferenceConfig(**job["config"]), processes=processes)
+            reference.retrain_one(*paths, ReferenceConfig(**job["config"]), processes=processes)
 
 
 def _print_row(row: Mapping[str, Any]) -> None:

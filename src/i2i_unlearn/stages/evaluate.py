@@ -12,7 +12,8 @@ metrics.json, with the schema version and the names of sets and models of `evalu
     ratios         {"unlearned/reference": {set: {metric: ...}}, ...}
     audits         {audit: {...}}     attacks on the models, see `evaluation/audits/run.py`
     time_losses    {model: {set: {share: [...], loss: [...]}}}     of diffusion, see `evaluation/time_loss.py`
-    cost           {unlearn_s, reference_s, share_of_reference, peak_memory_bytes}     null where unknown
+    cost           {unlearn_s, reference_s, share_of_reference, peak_memory_bytes}     null where unknown;
+                   reference_s is of the first reference
 
 low and high are the ends of the 95 % interval, null where there is none. verdicts.json: deciding, verdicts {policy:
 gate.Verdict}, sentence (why other policies differ from the deciding one; empty if none does).
@@ -33,7 +34,7 @@ from i2i_unlearn.evaluation.audits.run import run_audits, units_of
 from i2i_unlearn.evaluation.audits.table import check_audits
 from i2i_unlearn.evaluation.embedding_map import NUM_IMAGES, EmbeddingCollector
 from i2i_unlearn.evaluation.findings import FINDINGS_VERSION, FORGET_SETS, MODELS
-from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs, batches, read_inputs
+from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs, References, batches, read_inputs
 from i2i_unlearn.evaluation.metrics.observe import SetObserver
 from i2i_unlearn.evaluation.metrics.scores import Scores
 from i2i_unlearn.evaluation.pictures import PictureCollector
@@ -52,7 +53,7 @@ def run(
     splits: str | Path,
     teacher: str | Path,
     unlearned: str | Path,
-    reference: str | Path,
+    reference: References,
     out: str | Path,
     config: EvaluateConfig,
 ) -> dict[str, float | str]:
@@ -63,7 +64,7 @@ def run(
         splits: folder that holds manifest.parquet.
         teacher: model directory.
         unlearned: output folder of the stage `unlearn`.
-        reference: output folder of the stage `reference`; empty where there is none.
+        reference: output folders of the stage `reference`, one or several; empty where there is none.
         out: folder of the outputs; replaced as a whole.
         config: section `evaluate`, with the contents of the policy files.
 

@@ -10,6 +10,7 @@ from i2i_unlearn.models.laws import check_laws
 from i2i_unlearn.models.published import convert_checkpoint, is_checkpoint
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_folder, digest_file, digest_folder, write_json
+from i2i_unlearn.training.original import recorded_original
 
 
 def run(out: str | Path, config: SnapshotConfig) -> dict[str, float | str]:
@@ -33,6 +34,7 @@ def run(out: str | Path, config: SnapshotConfig) -> dict[str, float | str]:
             "source_sha256": found,
             "model_sha256": digest_folder(aside / "model"),
             "family": model.family,
+            **recorded_original(source),
         }
         if notes:
             summary["note"] = "; ".join(notes)

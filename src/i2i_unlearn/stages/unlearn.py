@@ -31,6 +31,7 @@ from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_file, digest_folder
 from i2i_unlearn.training.frozen_stem import fixed_stems
 from i2i_unlearn.training.launch import launch
+from i2i_unlearn.training.original import recorded_original
 from i2i_unlearn.training.run import Facts, Output, Stream, Training, train_and_write
 from i2i_unlearn.training.sampling import Pool, Sampler, single_pool
 from i2i_unlearn.training.saved_check import check_export
@@ -79,6 +80,7 @@ def run(
         check_export(model_folder, Path(teacher), set(narrowed.changing) if narrowed else trained, config.model)
         return {
             **inputs,
+            **recorded_original(teacher),
             "objective": config.objective,
             "scope": config.scope,
             "alpha": config.alpha,

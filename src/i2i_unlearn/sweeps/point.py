@@ -20,7 +20,7 @@ from typing import Any
 from i2i_unlearn.config.sections import EvaluateConfig, UnlearnConfig
 from i2i_unlearn.stages import evaluate, unlearn
 from i2i_unlearn.support.errors import Diverged
-from i2i_unlearn.support.files import digest_file, digest_folder, read_json, write_json
+from i2i_unlearn.support.files import digest_file, digest_files, digest_folder, read_json, write_json
 from i2i_unlearn.sweeps.points import POINT, POINT_VERSION, point_of
 from i2i_unlearn.training.run import run_digest
 
@@ -99,11 +99,12 @@ def copy_light(home: str | Path, out: str | Path) -> None:
 
 def _inputs(splits: Path, teacher: Path, reference: str) -> dict[str, str]:
     """Digests of what every point of a sweep shares."""
-    model = Path(reference) / "model"
+    home = Path(reference)
+    models = sorted(path for path in home.glob("*/model/**/*") if path.is_file()) if reference else []
     return {
         "manifest": digest_file(splits / "manifest.parquet"),
         "teacher": digest_folder(teacher),
-        "reference": digest_folder(model) if reference and model.is_dir() else "",
+        "reference": digest_files(models, home) if models else "",
     }
 
 

@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -72,11 +73,27 @@ def run(
     Raises:
         UserError: what the stage raises; the job failed, took too long, or was refused; Kubernetes cannot be reached.
     """
-    if not job.train_job_nodes:
-        return _run_here(stage, images, splits, teacher, out, config, stream)
-    config = type(config)(**{**config.model_dump(), "num_processes": job.num_processes})
-    if isinstance(config, ReferenceConfig) and config.kind == "none":
-        return reference.run(images, splits, teacher, out, config)
+    if job.train_job_nodes:
+        config = type(config)(**{**config.model_dump(), "num_processes": job.num_processes})
+    if isinstance(config, UnlearnConfig):
+        if not job.train_job_nodes:
+            return unlearn.run(images, splits, teacher, out, config, stream=stream)
+        return _on_nodes(stage, job, run_id, stream, images, splits, teacher, out, config)
+    retrain = partial(_on_nodes, stage, job, run_id, stream) if job.train_job_nodes else None
+    return reference.run(images, splits, teacher, out, config, retrain=retrain)
+
+
+def _on_nodes(
+    stage: str,
+    job: ClusterConfig,
+    run_id: str,
+    stream: Stream | None,
+    images: str,
+    splits: str | Path,
+    teacher: str | Path,
+    out: str | Path,
+    config: UnlearnConfig | ReferenceConfig,
+) -> Facts:
     name = _name(stage, run_id, config.digest(), Path(splits), Path(teacher))
     home = Path(job.train_job_folder) / name
     if not (home / "out/summary.json").is_file():
@@ -87,14 +104,6 @@ def run(
         shutil.copytree(home / "out", aside, dirs_exist_ok=True)
     shutil.rmtree(home, ignore_errors=True)  # a network file system may hold on to a file that a node had open
     return dict(read_json(Path(out) / "summary.json"))
-
-
-def _run_here(
-    stage: str, images: str, splits: Any, teacher: Any, out: Any, config: Any, stream: Stream | None
-) -> Facts:
-    if stage == "unlearn":
-        return unlearn.run(images, splits, teacher, out, config, stream=stream)
-    return reference.run(images, splits, teacher, out, config)
 
 
 def _name(stage: str, run_id: str, config: str, splits: Path, teacher: Path) -> str:
