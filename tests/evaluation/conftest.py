@@ -64,7 +64,7 @@ def thumbnails():
 
 @pytest.fixture
 def observations():
-    def make(num_images=20, num_features=6, seed=0, reference_error=True):
+    def make(num_images=20, num_features=6, seed=0, references=("reference",)):
         rng = np.random.default_rng(seed)
 
         def random(*shape):
@@ -72,9 +72,12 @@ def observations():
 
         return Observations(
             hole_error_N=random(num_images),
-            reference_error_N=random(num_images) if reference_error else None,
+            reference_errors={name: random(num_images) for name in references},
             own_loss_N=random(num_images),
             feature_cosine_N=random(num_images),
+            contrast_N=random(num_images),
+            roughness_N=random(num_images),
+            edge_N=random(num_images),
             features=kept(random(num_images, num_features)),
             original_features=kept(np.random.default_rng(99).random((num_images, num_features)).astype(np.float32)),
             classes=None,

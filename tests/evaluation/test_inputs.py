@@ -13,7 +13,7 @@ POLICIES = Path(__file__).parents[2] / "mlflow" / "policies"
 
 def test_counts_of_near_copies_come_from_the_split(tiny):
     config = tiny.config("evaluate", policies=read_policies(POLICIES))
-    inputs = read_inputs(tiny.images, tiny.splits, tiny.teacher, tiny.artifact("unlearned"), "", config)
+    inputs = read_inputs(tiny.images, tiny.splits, tiny.teacher, tiny.artifact("unlearned"), "", "", config)
     summary = read_json(tiny.splits / "summary.json")
     assert inputs.near_duplicates["num_near_duplicates"] == summary["num_near_duplicates"]
     assert all("near_duplicates" in key for key in inputs.near_duplicates)
@@ -33,7 +33,7 @@ def with_changed_splits(tiny, tmp_path):
     splits = tmp_path / "splits"
     shutil.copytree(tiny.splits, splits)
     config = tiny.config("evaluate", policies=read_policies(POLICIES))
-    return splits, lambda: read_inputs(tiny.images, splits, tiny.teacher, tiny.artifact("unlearned"), "", config)
+    return splits, lambda: read_inputs(tiny.images, splits, tiny.teacher, tiny.artifact("unlearned"), "", "", config)
 
 
 def test_a_near_copy_that_was_kept_is_marked_so_that_nobody_is_shown_it(tiny, tmp_path):

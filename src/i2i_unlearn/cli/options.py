@@ -11,6 +11,9 @@ Splits = Annotated[Path, typer.Option(help="Folder written by `split`.")]
 Teacher = Annotated[Path, typer.Option(help="Model directory of the teacher, written by `snapshot`.")]
 Unlearned = Annotated[Path, typer.Option(help="Folder written by `unlearn`.")]
 Reference = Annotated[str, typer.Option(help="Folder written by `reference`; empty if there is none.")]
+OriginalModel = Annotated[
+    str, typer.Option(help="Model directory of the model before any request; empty if it is the teacher.")
+]
 Evaluation = Annotated[Path, typer.Option(help="Folder written by `evaluate`.")]
 Policies = Annotated[Path, typer.Option(help="Folder of gate policies.")]
 Presets = Annotated[Path, typer.Option(help="Folder of the presets.")]
@@ -30,6 +33,7 @@ SPLITS = Path("artifacts/splits")
 TEACHER = Path("artifacts/teacher/model")
 UNLEARNED = Path("artifacts/unlearned")
 REFERENCE = "artifacts/reference"
+ORIGINAL = ""
 EVALUATION = Path("artifacts/evaluation")
 POLICIES = Path("mlflow/policies")
 PRESETS = Path("presets")

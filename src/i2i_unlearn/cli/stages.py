@@ -157,6 +157,7 @@ def evaluate(
     teacher: options.Teacher = options.TEACHER,
     unlearned: options.Unlearned = options.UNLEARNED,
     reference: options.Reference = options.REFERENCE,
+    original: options.OriginalModel = options.ORIGINAL,
     policies: options.Policies = options.POLICIES,
     out: options.Out = options.EVALUATION,
     json: options.Json = False,
@@ -172,7 +173,7 @@ def evaluate(
     from i2i_unlearn.stages import evaluate as stage
 
     config = EvaluateConfig.from_params(load_params(params), policies=read_policies(policies))
-    facts = stage.run(images, splits, teacher, unlearned, reference, out, config)
+    facts = stage.run(images, splits, teacher, unlearned, reference, out, config, original=original)
     outcomes = [f"{key.removeprefix('gate_')} {value}" for key, value in facts.items() if key.startswith("gate_")]
     show(
         facts,

@@ -1,5 +1,7 @@
 """Hands the audits of `evaluate` their images: some of those that are scored, with the same masks, in memory."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import torch
@@ -8,6 +10,7 @@ from i2i_unlearn.config.sections import EvaluateConfig
 from i2i_unlearn.data.images.reading import load_pixels
 from i2i_unlearn.evaluation.audits.base import AuditInputs, ImageSet
 from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs
+from i2i_unlearn.evaluation.metrics.observations import ImageFacts
 from i2i_unlearn.evaluation.metrics.observe import masks_of
 from i2i_unlearn.models.extractors import Extractor
 from i2i_unlearn.models.operators import Operator
@@ -15,9 +18,17 @@ from i2i_unlearn.models.randomness import derive_seed
 
 
 def audit_inputs(
-    inputs: Inputs, images: str, config: EvaluateConfig, extractor: Extractor, device: torch.device
+    inputs: Inputs,
+    images: str,
+    config: EvaluateConfig,
+    extractor: Extractor,
+    device: torch.device,
+    observed: Mapping[str, Mapping[str, ImageFacts]],
 ) -> AuditInputs:
-    """Read at most `audits.max_images` of every set; none where no audit is to be made."""
+    """Read at most `audits.max_images` of every set; none where no audit is to be made.
+
+    `observed` is what was seen of the scored images, by set and model.
+    """
     most = config.audits.max_images if config.audits.run else 0
     model = inputs.models["teacher"]
     sets = {}
@@ -34,6 +45,8 @@ def audit_inputs(
         batch_size=config.batch_size,
         seed=config.seed,
         device=device,
+        observed=observed,
+        labels={name: chosen.rows["label"].to_numpy(dtype=str) for name, chosen in inputs.sets.items()},
         single_images=inputs.single_images,
     )
 

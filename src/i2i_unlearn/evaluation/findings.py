@@ -1,23 +1,48 @@
 """The words of metrics.json and verdicts.json (models, sets, pairs), and their reader. Imports nothing heavy."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import read_json
 
-FINDINGS_VERSION = 3
+FINDINGS_VERSION = 4
 """Schema version of metrics.json and verdicts.json."""
-MODELS = ("teacher", "unlearned", "reference")
+TEACHER, UNLEARNED, ORIGINAL = "teacher", "unlearned", "original"
+"""The previous champion, the new model, and the model before any request where the teacher is another one."""
+MODELS = (TEACHER, UNLEARNED, ORIGINAL, "reference")
+REFERENCE = "reference"
+"""The first retrained model; further ones are `reference_2`, `reference_3`, ..."""
 SETS = ("forget", "retain", "forget_holdout", "retain_holdout")
 FORGET_SETS = ("forget", "forget_holdout")
 """Sets of images that may have to be kept out of sight."""
-PAIRS = (("unlearned", "teacher"), ("unlearned", "reference"), ("reference", "teacher"))
+NEVER_SEEN_SETS = ("forget_holdout", "retain_holdout")
+"""Sets of images that no model was trained on and no objective used."""
+PAIRS = (
+    (UNLEARNED, TEACHER),
+    (UNLEARNED, ORIGINAL),
+    (UNLEARNED, REFERENCE),
+    (REFERENCE, TEACHER),
+    (REFERENCE, ORIGINAL),
+)
 """Two models compared on the same images: (of, against). `differences` and `ratios` hold these."""
 SINGLE_IMAGES = "sample_id"
 """`selected_by` in metrics.json where requests name images one by one; else label, subject, or several of the three."""
-MIN_IMAGES = 2
-"""A set with fewer images is not scored: there is nothing to resample."""
+FEWEST_OF_CLASS = 30
+"""A class of which fewer images are scored is not judged alone."""
+GAP_SETS = ("retain", "retain_holdout")
+"""What a model does better on images that it was trained on: the first less the second; `gaps` hold it."""
+
+
+def is_reference(model: str) -> bool:
+    """Whether a model's name is that of a reference."""
+    return model == REFERENCE or model.startswith(f"{REFERENCE}_")
+
+
+def original_in(models: Collection[str]) -> str:
+    """Name of the model before any request among these: the teacher where that is the same model."""
+    return ORIGINAL if ORIGINAL in models else TEACHER
 
 
 def pair_name(of: str, against: str) -> str:

@@ -1,23 +1,20 @@
 """The gate: (metrics, policy) -> verdict. Pure; thresholds are data in the policy files (policy.py).
 
-A line bounds one measurement. With its 95 % interval [low, high]:
+Each line is judged by its rule (rules.py): pass, fail or undecided, or n/a where nothing was measured, for lack of
+images, references or an audit. A line on an audit that is blind is undecided unless it fails.
 
-    pass        the whole interval is on the good side of every bound
-    fail        the whole interval is beyond one bound
-    undecided   the interval straddles a bound, the measurement is missing, or the audit it belongs to is blind or
-                undecided itself
-
-A measurement without an interval counts by its value alone. Any failed line fails the policy; else any undecided line
-leaves it undecided.
+    fail        a line failed
+    undecided   else, where a line that `decides` is undecided or n/a
+    pass        else
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
-from i2i_unlearn.evaluation.audits.table import AUDITS
-from i2i_unlearn.evaluation.findings import SINGLE_IMAGES
-from i2i_unlearn.evaluation.policy import Line, Measure, Policy, parse_policy, read_policies
+from i2i_unlearn.evaluation.findings import TEACHER, original_in
+from i2i_unlearn.evaluation.policy import Line, Policy, parse_policy, read_policies
+from i2i_unlearn.evaluation.rules import Found, Outcome, decide, ends, interval
 
 __all__ = [
     "LineVerdict",
@@ -32,8 +29,6 @@ __all__ = [
 
 _MOST_LINES = 3  # in the sentence on differing verdicts; all of them are in the verdict
 
-Outcome = Literal["pass", "fail", "undecided"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class LineVerdict:
@@ -46,6 +41,8 @@ class LineVerdict:
     high: float | None
     bound: str
     outcome: Outcome
+    decides: bool
+    """Whether the policy stays undecided while the line is undecided or n/a."""
     why: str
     """The outcome's reason in words, with numbers."""
     threshold_why: str
@@ -67,8 +64,6 @@ class Verdict:
     """The preset that trains for this policy; empty where there is none."""
     outcome: Outcome
     lines: tuple[LineVerdict, ...]
-    left_out: tuple[str, ...] = ()
-    """Names of lines that only a reference could judge, where held-out images stand for it: they were not judged."""
     two_person: bool = False
     """The policy wants somebody else to promote than the one who registered."""
 
@@ -80,10 +75,7 @@ class Verdict:
 
 def judge(metrics: Mapping[str, Any], policy: Policy) -> Verdict:
     """What `policy` says about the content of metrics.json."""
-    alone = _held_out_images_suffice(metrics)
-    kept = [line for line in policy.lines if not (alone and line.or_holdout and _of_reference_only(line.measure))]
-    lines = tuple(_judge_line(metrics, line, instead=alone and line.or_holdout) for line in kept)
-    left_out = tuple(line.name for line in policy.lines if line not in kept)
+    lines = tuple(_judge_line(metrics, line) for line in policy.lines)
     return Verdict(
         policy=policy.name,
         asks=policy.asks,
@@ -91,124 +83,93 @@ def judge(metrics: Mapping[str, Any], policy: Policy) -> Verdict:
         preset=policy.preset,
         outcome=_worst(lines),
         lines=lines,
-        left_out=left_out,
         two_person=policy.two_person,
     )
 
 
-def _held_out_images_suffice(metrics: Mapping[str, Any]) -> bool:
-    """The requests name single images, of the kinds held out, and there is no reference to compare with."""
-    alike = metrics.get("selected_by") == SINGLE_IMAGES and metrics.get("holdout_alike", False)
-    return bool(alike) and "reference" not in metrics.get("models", {})
-
-
-def _of_reference_only(measure: Measure) -> bool:
-    """Held-out images cannot tell it: a score, or an audit that is about the reference."""
-    return measure.audit is None or AUDITS[measure.audit].needs_reference
-
-
 def _worst(lines: Sequence[LineVerdict]) -> Outcome:
-    outcomes = {line.outcome for line in lines} or {"undecided"}  # of no line at all nothing follows
-    return "fail" if "fail" in outcomes else "undecided" if "undecided" in outcomes else "pass"
+    if any(line.outcome == "fail" for line in lines):
+        return "fail"
+    open_ = any(_is_decisive(line, "undecided") for line in lines)
+    counted = any(line.outcome == "pass" for line in lines)  # of no line at all nothing follows
+    return "undecided" if open_ or not counted else "pass"
 
 
-def _judge_line(metrics: Mapping[str, Any], line: Line, *, instead: bool) -> LineVerdict:
-    """`instead`: judge by the images held out, as there is no reference."""
-    named, found = (_from_innocent if instead else _found)(metrics, line.measure)
-    value, low, high = found["value"], found["low"], found["high"]
-    outcome, why = _decide(line, value, low, high)
-    doubt = _doubt(metrics, line.measure, found_something=outcome == "fail")
-    if not doubt and outcome == "pass" and line.measure.audit:
-        doubt = _doubt_of_original(metrics, line, instead=instead)
-    if doubt:
-        measured = "" if value is None else f"; found was {_interval(value, low, high)}, wanted {line.bound()}"
-        outcome, why = "undecided", f"{doubt}{measured}"
+def _judge_line(metrics: Mapping[str, Any], line: Line) -> LineVerdict:
+    measure, named = line.measure, str(line.measure)
+    audit = metrics.get("audits", {}).get(measure.audit, {}) if measure.audit else {}
+    found: Found | None = measure.find(metrics)
+    outcome: Outcome = "n/a"
+    if found is None:
+        found, why = _NOTHING, measure.lacks(metrics)
+    else:
+        outcome, why = decide(line, found, audit)
+        doubt = _doubt(line, outcome, found, audit, metrics)
+        if doubt:
+            outcome, why = "undecided", f"{doubt}; found was {interval(found)}, wanted {line.bound()}"
     return LineVerdict(
         name=line.name,
         measure=named,
-        value=value,
-        low=low,
-        high=high,
+        value=found["value"],
+        low=found["low"],
+        high=found["high"],
         bound=line.bound(),
         outcome=outcome,
+        decides=line.decides and not (measure.worst_class and outcome == "n/a"),  # no class is that large
         why=f"{named}: {why}",
         threshold_why=line.why,
-        otherwise=line.meaning(value),
+        otherwise=line.meaning(found["value"]),
     )
 
 
-_NOTHING: Mapping[str, Any] = {"value": None, "low": None, "high": None}
+_NOTHING: Found = {"value": None, "low": None, "high": None}
 
 
-def _found(metrics: Mapping[str, Any], measure: Measure) -> tuple[str, Mapping[str, Any]]:
-    """The measurement, and what it is called."""
-    return str(measure), measure.find(metrics) or _NOTHING
-
-
-def _from_innocent(metrics: Mapping[str, Any], measure: Measure) -> tuple[str, Mapping[str, Any]]:
-    """An audit's main measure less the value of a model that never saw the images."""
-    named = f"audit {measure.audit} {measure.metric}, {measure.model} minus innocent value"
-    audit = metrics.get("audits", {}).get(measure.audit, {})
-    innocent = audit.get("innocent") if audit.get("measure") == measure.metric else None
-    found = audit.get("models", {}).get(measure.model, {}).get(measure.metric)
-    if innocent is None or found is None:
-        return named, _NOTHING
-    return named, {key: None if found[key] is None else found[key] - innocent for key in _NOTHING}
-
-
-def _doubt(metrics: Mapping[str, Any], measure: Measure, *, found_something: bool) -> str:
+def _doubt(line: Line, outcome: Outcome, found: Found, audit: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """Why a measure of an audit decides nothing; empty if it may decide.
 
     What a blind audit does not find says nothing, but what it does find is found.
     """
-    if measure.audit is None:
+    if not audit:
         return ""
-    audit = metrics.get("audits", {}).get(measure.audit)
-    if audit is None:
-        return f"the audit was not made (a sweep makes none); add {measure.audit} to evaluate.audits.run and evaluate"
-    may_decide = audit["status"] == "measured" or (audit["status"] == "blind" and found_something)
-    return "" if may_decide else f"the audit is {audit['status']}: {audit['why']}"
+    if line.rule in ("shape", "memory"):
+        return _doubt_of_controls(line, audit)
+    if audit["status"] != "measured" and outcome != "fail":
+        return f"the audit is {audit['status']}: {audit['why']}"
+    return _doubt_of_original(line, metrics) if outcome == "pass" else ""
 
 
-def _doubt_of_original(metrics: Mapping[str, Any], line: Line, *, instead: bool) -> str:
+def _doubt_of_controls(line: Line, audit: Mapping[str, Any]) -> str:
+    """Why audit rank_shift is blind: never-seen images fail by the same rule, or a flat colour does not."""
+    controls, metric = audit["facts"]["controls"], line.measure.metric
+    innocent = {**audit, "models": {line.measure.model: controls["halves"]}}
+    if metric in controls["halves"] and decide(line, controls["halves"][metric], innocent)[0] == "fail":
+        return "the audit is blind: never-seen images, ranked among others of their kind, fail as well"
+    if line.rule == "shape" and decide(line, controls["flat"][metric], audit)[0] != "fail":
+        return "the audit is blind: forget images filled with one flat colour do not fail"
+    return ""
+
+
+def _doubt_of_original(line: Line, metrics: Mapping[str, Any]) -> str:
     """Why a line that an audit passes says nothing: the original model, which is guilty, would pass it as well."""
-    measure = line.measure
-    if measure.minus == "teacher":
-        found: Mapping[str, Any] = {"value": 0.0, "low": None, "high": None}
-    elif measure.minus == "reference" and not instead:
-        gap = measure.model_copy(update={"model": "reference", "minus": "teacher"}).find(metrics) or _NOTHING
-        ends = {"value": gap["value"], "low": gap["high"], "high": gap["low"]}
-        found = {key: None if value is None else -value for key, value in ends.items()}
+    measure, original = line.measure, original_in(metrics["models"])
+    if measure.minus in (TEACHER, "original"):
+        found: Found | None = {"value": 0.0, "low": None, "high": None}
+    elif measure.minus == "reference":
+        gap = measure.model_copy(update={"model": "reference", "minus": original}).find(metrics)
+        found = gap and {key: -value for key, value in zip(("value", "high", "low"), ends(gap), strict=True)}
     else:
-        of_teacher = measure.model_copy(update={"model": "teacher", "minus": None if not instead else measure.minus})
-        found = (_from_innocent if instead else _found)(metrics, of_teacher)[1]
-    if _decide(line, found["value"], found["low"], found["high"])[0] != "pass":
+        found = measure.model_copy(update={"model": original}).find(metrics)
+    if found is None or decide(line, found, {})[0] != "pass":
         return ""
-    return (
-        f"the original model itself would pass with {_interval(found['value'], found['low'], found['high'])}, so"
-        " passing means nothing here"
-    )
+    return f"the original model itself would pass with {interval(found)}, so passing means nothing here"
 
 
-def _decide(line: Line, value: float | None, low: float | None, high: float | None) -> tuple[Outcome, str]:
-    if value is None:
-        return "undecided", f"not measured (no such model, another extractor, or too few images), wanted {line.bound()}"
-    found = _interval(value, low, high)
-    if low is None or high is None:
-        low = high = value
-    floor = -float("inf") if line.at_least is None else line.at_least
-    ceiling = float("inf") if line.at_most is None else line.at_most
-    if high < floor or low > ceiling:
-        return "fail", f"{found}, wanted {line.bound()}; {line.meaning(value)}"
-    if low >= floor and high <= ceiling:
-        return "pass", f"{found}, as wanted {line.bound()}"
-    return "undecided", f"{found} straddles the bound, wanted {line.bound()}; more images would narrow the interval"
-
-
-def _interval(value: float, low: float | None, high: float | None) -> str:
-    if low is None or high is None:
-        return f"{value:.4g} (no interval)"
-    return f"{value:.4g} (95 % interval {low:.4g} to {high:.4g})"
+def _is_decisive(line: LineVerdict, outcome: Outcome) -> bool:
+    """Whether the line made the policy's outcome."""
+    if outcome == "undecided":
+        return line.decides and line.outcome in ("undecided", "n/a")
+    return line.outcome == outcome
 
 
 def explain_difference(deciding: Verdict, others: Sequence[Verdict]) -> str:
@@ -218,7 +179,7 @@ def explain_difference(deciding: Verdict, others: Sequence[Verdict]) -> str:
     for other in others:
         if other.outcome != deciding.outcome:
             parts.append(_explain(other, told))
-            told += [line for line in other.lines if line.outcome == other.outcome]
+            told += [line for line in other.lines if _is_decisive(line, other.outcome)]
     if not parts:
         return ""
     own = "" if deciding.outcome == "pass" else f" ({_of_lines(deciding)})"
@@ -232,7 +193,7 @@ def _explain(verdict: Verdict, told: Sequence[LineVerdict]) -> str:
 
 def _of_lines(verdict: Verdict, told: Sequence[LineVerdict] = ()) -> str:
     """The lines that made the outcome, with numbers; where lines failed, what that means. Not again those `told`."""
-    made = [line for line in verdict.lines if line.outcome == verdict.outcome]
+    made = [line for line in verdict.lines if _is_decisive(line, verdict.outcome)]
     decisive = [line for line in made if line not in told]
     parts = ["the same"] if len(decisive) < len(made) else []
     for line in decisive[:_MOST_LINES]:

@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from i2i_unlearn.config.sections import EvaluateConfig
-from i2i_unlearn.data.images.reading import iter_pixels
+from i2i_unlearn.data.images.reading import iter_pixels, read_index
 from i2i_unlearn.data.split.manifest import SplitManifest, read_manifest
 from i2i_unlearn.evaluation.evaluated_model import read_summary
-from i2i_unlearn.evaluation.findings import MIN_IMAGES, SETS, SINGLE_IMAGES
+from i2i_unlearn.evaluation.findings import ORIGINAL, SETS, SINGLE_IMAGES, TEACHER
 from i2i_unlearn.evaluation.gate import Policy, parse_policy
 from i2i_unlearn.evaluation.metrics.observe import masks_of
 from i2i_unlearn.models import load_model
@@ -35,7 +35,7 @@ class ChosenSet:
     """The images of one set that are scored."""
 
     rows: pd.DataFrame
-    """Columns shard and row, in manifest order; empty where the set has too few images to be scored."""
+    """Columns shard, row and label (empty text where the data name no class), in manifest order."""
     num_images: int
     """Of the whole set."""
     copies: frozenset[int] = frozenset()
@@ -52,7 +52,8 @@ class Inputs:
     """All that is evaluated."""
 
     models: Mapping[str, Any]
-    """teacher, unlearned and the references: reference, reference_2, ...; `ImageToImage`, in evaluation mode."""
+    """teacher, unlearned, original where that is another model than the teacher, and the references: reference,
+    reference_2, ...; `ImageToImage`, in evaluation mode."""
     digests: Mapping[str, str]
     """Of the model directories, by model."""
     manifest: SplitManifest
@@ -101,9 +102,17 @@ def batches(inputs: Inputs, images: str, chosen: ChosenSet, config: EvaluateConf
 
 
 def read_inputs(
-    images: str, splits: Path, teacher: Path, unlearned: Path, reference: References, config: EvaluateConfig
+    images: str,
+    splits: Path,
+    teacher: Path,
+    unlearned: Path,
+    original: str | Path,
+    reference: References,
+    config: EvaluateConfig,
 ) -> Inputs:
     """Read and check everything; the cheap checks come first.
+
+    `original` is empty where it is the teacher.
 
     Raises:
         UserError: a part is missing, damaged, or was made from other parts than the rest.
@@ -112,10 +121,12 @@ def read_inputs(
     operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
     manifest_path = splits / "manifest.parquet"
     manifest = read_manifest(manifest_path, images)
-    sets = _choose_sets(manifest_path, manifest, config, _near_copies(splits))
+    sets = _choose_sets(images, manifest, config, _near_copies(splits))
     unlearn_summary = read_summary(unlearned, "unlearn")
     references = _references(reference)
-    folders = {"teacher": teacher, "unlearned": unlearned / "model"}
+    folders = {TEACHER: teacher, "unlearned": unlearned / "model"}
+    if str(original) and digest_folder(Path(original)) != digest_folder(teacher):
+        folders[ORIGINAL] = Path(original)
     folders |= {name: folder / "model" for name, (folder, _) in references.items()}
     models = {name: load_model(folder, config.model) for name, folder in folders.items()}
     _check_alike(models)
@@ -168,22 +179,19 @@ def _near_copies(splits: Path) -> set[tuple[str, int]]:
 
 
 def _choose_sets(
-    path: Path, manifest: SplitManifest, config: EvaluateConfig, copies: set[tuple[str, int]]
+    images: str, manifest: SplitManifest, config: EvaluateConfig, copies: set[tuple[str, int]]
 ) -> dict[str, ChosenSet]:
+    labels = read_index(images)[["shard", "row", "label"]]
     sets = {name: _choose(manifest.of(name), name, config, copies) for name in SETS}
-    if not len(sets["forget"].rows):
-        raise UserError(
-            f"{path}: the forget set has {sets['forget'].num_images} images, at least {MIN_IMAGES} are needed for "
-            "scores; name a larger request in split.requests"
-        )
-    return sets
+    return {
+        name: replace(chosen, rows=chosen.rows.merge(labels, how="left").fillna({"label": ""}))
+        for name, chosen in sets.items()
+    }
 
 
 def _choose(rows: pd.DataFrame, set_name: str, config: EvaluateConfig, copies: set[tuple[str, int]]) -> ChosenSet:
     """A random subset of at most `max_images` (shards are often sorted, so that a prefix would be a biased sample)."""
     num_images = len(rows)
-    if num_images < MIN_IMAGES:
-        return ChosenSet(rows=rows.iloc[:0], num_images=num_images)
     if num_images > config.max_images:
         rng = np.random.default_rng(derive_seed(config.seed, "evaluate", "subset", set_name))
         rows = rows.iloc[np.sort(rng.choice(num_images, config.max_images, replace=False))]

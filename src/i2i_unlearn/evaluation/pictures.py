@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from i2i_unlearn.evaluation.findings import FORGET_SETS
+from i2i_unlearn.evaluation.findings import FORGET_SETS, REFERENCE, TEACHER, UNLEARNED
 from i2i_unlearn.evaluation.metrics.hole_psnr import psnr_db
 from i2i_unlearn.evaluation.metrics.observe import Seen
 from i2i_unlearn.evaluation.shown import PictureGrid
@@ -19,6 +19,10 @@ from i2i_unlearn.models.operators import hide
 from i2i_unlearn.models.pixels import to_uint8
 
 NUM_PICTURES = 8
+
+
+SHOWN = (TEACHER, UNLEARNED, REFERENCE)
+"""Models whose completions are shown; of references the first."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +112,10 @@ def _pictures(seen: Seen, places: Collection[int]) -> list[_Picture]:
     rows = {
         "original": seen.images_BCHW[index],
         "masked": hide(seen.images_BCHW[index], seen.visible_BHW[index]),
-        **{model: output[index] for model, output in seen.completed.items()},
+        **{model: seen.completed[model][index] for model in SHOWN if model in seen.completed},
     }
     shown = {name: to_uint8(images_BCHW).permute(0, 2, 3, 1).numpy() for name, images_BCHW in rows.items()}
-    scores = {model: _db(error_B[index]) for model, error_B in seen.hole_error.items()}
+    scores = {model: _db(seen.hole_error[model][index]) for model in SHOWN if model in seen.hole_error}
     loss_db = _loss_db(seen)[index]
     return [
         _Picture(

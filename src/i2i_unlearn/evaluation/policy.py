@@ -12,13 +12,26 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from i2i_unlearn.evaluation.audits.table import AUDITS
-from i2i_unlearn.evaluation.findings import PAIRS, pair_name, ratio_name
+from i2i_unlearn.evaluation.findings import (
+    FEWEST_OF_CLASS,
+    GAP_SETS,
+    ORIGINAL,
+    PAIRS,
+    is_reference,
+    original_in,
+    pair_name,
+    ratio_name,
+)
+from i2i_unlearn.evaluation.metrics import relative
 from i2i_unlearn.evaluation.metrics.table import RATIO_METRICS, find_metric, names_to_choose
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.yaml_file import read_mapping
 
-ModelName = Literal["teacher", "unlearned", "reference"]
+ModelName = Literal["teacher", "unlearned", "original", "reference"]
+"""`original` is the model before any request, `teacher` the previous champion."""
 SetName = Literal["forget", "retain", "forget_holdout", "retain_holdout"]
+_SHIFTS = {"shape": ("contrast_shift", "roughness_shift", "edge_shift"), "memory": ("error_shift",)}
+"""Measures of audit rank_shift that a rule judges."""
 Place = tuple[int | str, ...]
 """Where in a policy: ("lines", 0, "measure", "set")."""
 
@@ -28,13 +41,19 @@ class _Strict(BaseModel):
 
 
 class Measure(_Strict):
-    """What is bounded: a model's metric on a set or in an audit, as it is, less another model's, or divided by it."""
+    """What is bounded: a model's metric on a set or in an audit, as it is, minus another model's, or divided by it."""
 
     model: ModelName
     minus: ModelName | None = None
     divided_by: ModelName | None = None
     set: SetName | None = None
     """Of a score; an audit has none."""
+    minus_set: SetName | None = None
+    """The growth of the gap between two sets: retain minus retain_holdout, of hole_psnr_db."""
+    worst_class: bool = False
+    """The difference on the class of `set` where it is lowest, of hole_psnr_db."""
+    relative: bool = False
+    """The relative test against two references or more (evaluation/metrics/relative.py)."""
     audit: str | None = None
     """Name of the audit, where the metric is one of an audit's measures."""
     metric: str
@@ -49,11 +68,21 @@ class Measure(_Strict):
         if other and (self.model, other) not in PAIRS:
             pairs = ", ".join(f"{of} against {against}" for of, against in PAIRS)
             raise ValueError(f"{self.model} against {other} is not measured; choose one of: {pairs}")
-        if self.audit is not None:
+        if self.relative or self.minus_set or self.worst_class:
+            self._check_special()
+        elif self.audit is not None:
             self._check_audit(self.audit)
         else:
             self._check_score()
         return self
+
+    def _check_special(self) -> None:
+        if self.relative and ((self.minus or self.divided_by or self.audit) or self.metric not in relative.METRICS):
+            raise ValueError(f"relative goes with set and one of the metrics {', '.join(relative.METRICS)} alone")
+        if self.minus_set and (self.set, self.minus_set) != GAP_SETS:
+            raise ValueError(f"minus_set is measured of {' minus '.join(GAP_SETS)} alone")
+        if not self.relative and (self.minus is None or self.metric != "hole_psnr_db"):
+            raise ValueError("minus_set and worst_class go with minus, and with the metric hole_psnr_db")
 
     def _check_score(self) -> None:
         if find_metric(self.metric) is None:
@@ -74,23 +103,69 @@ class Measure(_Strict):
 
     def find(self, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The measurement in the content of metrics.json, None if it was not made."""
+        original = original_in(metrics.get("models", {}))
+        model, minus, divided_by = (
+            original if name == ORIGINAL else name for name in (self.model, self.minus, self.divided_by)
+        )
         where = metrics if self.audit is None else metrics.get("audits", {}).get(self.audit, {})
+        pair = pair_name(str(model), str(minus))
+        if self.relative:
+            return _at(metrics, "relative", self.set, self.metric)
+        if self.minus_set:
+            return _at(metrics, "gaps", pair, pair_name(str(self.set), self.minus_set), self.metric)
+        if self.worst_class:
+            return _worst(_at(metrics, "classes", pair, self.set) or {})
         if self.minus:
-            keys = ["differences", pair_name(self.model, self.minus)]
+            keys = ["differences", pair]
         elif self.divided_by:
-            keys = ["ratios", ratio_name(self.model, self.divided_by)]
+            keys = ["ratios", ratio_name(str(model), str(divided_by))]
         else:
-            keys = ["scores" if self.audit is None else "models", self.model]
-        found: Any = where
-        for key in [*keys, *([self.set] if self.set else []), self.metric]:
-            found = found.get(key, {})
-        return found or None
+            keys = ["scores" if self.audit is None else "models", str(model)]
+        return _at(where, *keys, *([self.set] if self.set else []), self.metric)
+
+    def lacks(self, metrics: Mapping[str, Any]) -> str:
+        """Why nothing was measured, in words."""
+        models = metrics.get("models", {})
+        against = {self.model, self.minus, self.divided_by} & {"reference"} or self.metric.startswith("reference_")
+        if self.relative:
+            count = sum(is_reference(name) for name in models)
+            return f"{relative.FEWEST_REFERENCES} references are needed, there are {count} (reference.count)"
+        audit = metrics.get("audits", {}).get(self.audit)
+        if self.audit and audit is None:
+            return f"the audit was not made (a sweep makes none); add {self.audit} to evaluate.audits.run"
+        if audit and audit["status"] != "measured":
+            return str(audit["why"])
+        if against and "reference" not in models:
+            return "a reference is needed, there is none (reference.count)"
+        if self.worst_class:
+            return f"no class has {FEWEST_OF_CLASS} scored images of {self.set}, or the images name no class"
+        if self.audit:
+            return f"{self.metric} does not exist for these images"
+        return "it was not measured: no such model, another extractor, or too few images"
 
     def __str__(self) -> str:
         """In words: forget hole_psnr_db, unlearned minus teacher."""
         more = f" minus {self.minus}" if self.minus else f" divided by {self.divided_by}" if self.divided_by else ""
-        where = f"audit {self.audit}" if self.audit else self.set
-        return f"{where} {self.metric}, {self.model}{more}"
+        where = f"audit {self.audit}" if self.audit else str(self.set)
+        if self.minus_set:
+            where = f"{where} minus {self.minus_set}"
+        if self.worst_class:
+            where = f"worst class of {where}"
+        return f"{where} {self.metric}, {self.model}{' against references' if self.relative else more}"
+
+
+def _at(content: Mapping[str, Any], *keys: str | None) -> Mapping[str, Any] | None:
+    found: Any = content
+    for key in keys:
+        found = found.get(key, {})
+    return found or None
+
+
+def _worst(classes: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The lowest value and ends: a bound that they keep, every class keeps."""
+    if not classes:
+        return None
+    return {key: min(found[key] for found in classes.values()) for key in ("value", "low", "high")}
 
 
 class Line(_Strict):
@@ -104,10 +179,12 @@ class Line(_Strict):
     at_most: FiniteFloat | None = None
     if_above: str = ""
     """What it means where the measurement is above `at_most`, as the end of a sentence."""
-    or_holdout: bool = False
-    """Where requests name single images and there is no reference, images held out stand for it: the main measure of an
-    audit is then taken less its innocent value, and a line that only a reference can judge is left out. Never for
-    requests by class or subject: of what they select a model knows more than held-out images can tell."""
+    rule: Literal["bounds", "shape", "memory", "relative"] = "bounds"
+    """How the measurement is judged (evaluation/rules.py)."""
+    fails_beyond: FiniteFloat | None = None
+    """Of the rule `shape`: it fails only where the mean is farther from 0 than this."""
+    decides: bool = True
+    """Whether the policy stays undecided while this line is undecided or not applicable."""
     why: str
     """The reason for the threshold."""
 
@@ -123,23 +200,19 @@ class Line(_Strict):
         ):
             if (value is not None) != bool(meaning):
                 raise ValueError(f"{bound} and {key} come together: a bound, and what it means where it is broken")
-        if self.or_holdout and not self._needs_reference():
-            raise ValueError("or_holdout is for lines that compare with the reference")
-        if self.or_holdout and self.measure.audit and self.measure.metric != AUDITS[self.measure.audit].deciding:
-            raise ValueError(
-                f"or_holdout needs the measure of audit {self.measure.audit} that has an innocent value:"
-                f" {AUDITS[self.measure.audit].deciding}"
-            )
+        if (self.rule == "shape") != (self.fails_beyond is not None):
+            raise ValueError("fails_beyond goes with rule: shape, and with no other")
+        if self.rule in ("shape", "memory") and self.measure.metric not in _SHIFTS[self.rule]:
+            raise ValueError(f"rule {self.rule} judges audit rank_shift: {', '.join(_SHIFTS[self.rule])}")
+        if (self.rule == "relative") != self.measure.relative:
+            raise ValueError("rule: relative and measure.relative come together")
         return self
-
-    def _needs_reference(self) -> bool:
-        against = (self.measure.minus, self.measure.divided_by)
-        return "reference" in against or self.measure.metric.startswith("reference_")
 
     def bound(self) -> str:
         """The bound in words: at least -0.5."""
         parts = [] if self.at_least is None else [f"at least {self.at_least:g}"]
-        return " and ".join(parts + ([] if self.at_most is None else [f"at most {self.at_most:g}"]))
+        parts += [] if self.at_most is None else [f"at most {self.at_most:g}"]
+        return " and ".join(parts) + (", ranked as if never seen" if self.rule == "memory" else "")
 
     def meaning(self, value: float | None) -> str:
         """What it means where the line fails with `value`; where it does not, what a failure would mean."""
@@ -164,13 +237,6 @@ class Policy(_Strict):
     two_person: bool = False
     """Whether somebody else must promote a model than the one who registered it."""
     lines: tuple[Line, ...] = Field(min_length=1)
-
-
-class PolicyFile(Policy):
-    """A named set of lines: what an unlearned model must and must not do."""
-
-    includes: str = ""
-    """Another policy of the folder, whose lines come before this one's."""
 
 
 def parse_policy(name: str, content: Mapping[str, Any], place: Callable[[Place], str] = lambda _: "") -> Policy:
@@ -211,7 +277,7 @@ def _line_name(content: Mapping[str, Any], position: int) -> str:
 
 
 def read_policies(folder: str | Path) -> dict[str, dict[str, Any]]:
-    """Contents of all policy files of a folder by name (the file's name without .yaml), checked and expanded.
+    """Contents of all policy files of a folder by name (the file's name without .yaml), checked.
 
     Raises:
         UserError: there is none, or one is wrong; tells the line of the file.
@@ -222,22 +288,10 @@ def read_policies(folder: str | Path) -> dict[str, dict[str, Any]]:
     return {path.stem: _read_policy(path) for path in paths}
 
 
-def _read_policy(path: Path, including: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Content of a file, with the lines of the policy it includes in place of `includes`."""
+def _read_policy(path: Path) -> dict[str, Any]:
     content = read_mapping(path, missing="no such policy; correct the path", holds="keys")
     tree = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    included = content.pop("includes", "")
     parse_policy(path.stem, content, lambda place: f"{path}:{line_of(tree, place)}: ")
-    if included:
-        chain = (*including, path.stem)
-        names = sorted(other.stem for other in path.parent.glob("*.yaml") if other.stem not in chain)
-        if included not in names:
-            what = "includes this one" if included in chain else "is not in this folder"
-            raise UserError(
-                f"policy {path.stem}: {path}:{line_of(tree, ('includes',))}: includes: policy {included!r} {what}; "
-                f"choose one of: {', '.join(names) or 'none'}"
-            )
-        content["lines"] = [*_read_policy(path.with_name(f"{included}.yaml"), chain)["lines"], *content["lines"]]
     return content
 
 
@@ -259,4 +313,4 @@ def line_of(tree: yaml.Node | None, place: Place) -> int:
 
 def schema_text() -> str:
     """What docs/policy.schema.json holds."""
-    return json.dumps(PolicyFile.model_json_schema(), indent=2) + "\n"
+    return json.dumps(Policy.model_json_schema(), indent=2) + "\n"

@@ -229,7 +229,6 @@ def gate_of(verdicts: Mapping[str, Any], policies: Mapping[str, str]) -> dict[st
                 "policy_sha256": policies[name],
                 "outcome": verdict["outcome"],
                 "lines": [{key: line[key] for key in _LINE} for line in verdict["lines"]],
-                "left_out": verdict["left_out"],
             }
             for name, verdict in verdicts["verdicts"].items()
         },

@@ -27,7 +27,7 @@ PREDICATE_TYPE = "urn:x-i2i-unlearn:evidence:v1"
 _OF_ANY_VERSION = re.compile(r"urn:x-i2i-unlearn:evidence:v(\d+)")
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Outcome = Literal["pass", "fail", "undecided"]
+Outcome = Literal["pass", "fail", "undecided", "n/a"]
 
 
 def version_of(predicate_type: str) -> int | None:
@@ -159,8 +159,6 @@ class Verdict(_Strict):
     """Of policies/NAME.json."""
     outcome: Outcome
     lines: tuple[Line, ...]
-    left_out: tuple[str, ...]
-    """Lines that were not judged, as only a reference could."""
 
 
 class Gate(_Strict):

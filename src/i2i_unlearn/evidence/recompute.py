@@ -30,7 +30,7 @@ def decisions(verdict: Mapping[str, Any] | Verdict) -> list[tuple[Any, ...]]:
     content = verdict.model_dump() if isinstance(verdict, Verdict) else verdict
     keys = ("name", "value", "low", "high", "bound", "outcome")
     lines = [tuple(line[key] for key in keys) for line in content["lines"]]
-    return [(content["outcome"],), tuple(content["left_out"]), *lines]
+    return [(content["outcome"],), *lines]
 
 
 def check_subject(statement: Statement) -> Iterator[str]:

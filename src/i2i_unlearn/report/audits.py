@@ -16,23 +16,22 @@ from i2i_unlearn.report.words import (
     in_order,
     interval,
     measure_words,
+    model_title,
     number,
+    pair_title,
     plain_number,
     true_minus,
 )
 
-STATUSES = {"measured": "Measured", "blind": "Blind: says nothing", "undecided": "Undecided"}
-STATUS_SIGNS = {"measured": "●", "blind": "⊘", "undecided": "?"}
+STATUSES = {"measured": "Measured", "blind": "Blind: says nothing", "n/a": "Not applicable"}
+STATUS_SIGNS = {"measured": "●", "blind": "⊘", "n/a": "–"}
 STATUS_MEANINGS = {
     "measured": "the attack tells the original model, which remembers, from one that never saw the forget images; so "
     "what it finds, or fails to find, in the unlearned model counts",
     "blind": "the attack does not even find what the original model remembers; that it finds nothing in the unlearned "
     "model means nothing",
-    "undecided": "images or a retrained model are missing, so nothing was found out",
+    "n/a": "images or a retrained model are missing, so nothing was found out",
 }
-_PAIR_TITLES = {
-    pair_name(of, against): f"{MODELS[of]} − {MODELS[against].lower()}" for of, against in PAIRS
-}  # fmt: skip
 _FACTS = {
     "num_members": "forget images",
     "num_others": "images compared with",
@@ -53,6 +52,8 @@ _FACTS = {
     "censored": "not back at that level within these steps",
     "tpr_left_out": "share found at 1 % false alarms left out",
     "confounded": "beware",
+    "num_never_seen": "never-seen images",
+    "ranked_among_all_classes": "images ranked among all classes, their own having too few",
 }
 
 
@@ -74,7 +75,7 @@ class AuditView:
     title: str
     question: str
     status: str
-    """measured | blind | undecided"""
+    """measured | blind | n/a"""
     finding: str
     """What it says about the unlearned model, in one sentence."""
     why: str
@@ -98,7 +99,7 @@ def audit_lines(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 def _view(name: str, audit: Mapping[str, Any]) -> AuditView:
     models = in_order(audit["models"], MODELS)
-    pairs = in_order(audit["differences"], _PAIR_TITLES)
+    pairs = in_order(audit["differences"], [pair_name(*pair) for pair in PAIRS])
     return AuditView(
         name=name,
         title=audit_title(name),
@@ -106,7 +107,7 @@ def _view(name: str, audit: Mapping[str, Any]) -> AuditView:
         status=audit["status"],
         finding=_finding(name, audit),
         why=_in_words(name, audit["why"], audit["measure"]),
-        columns=[*(MODELS.get(model, model) for model in models), *(_PAIR_TITLES.get(pair, pair) for pair in pairs)],
+        columns=[*(model_title(model, models) for model in models), *(pair_title(pair, models) for pair in pairs)],
         rows=_rows(name, audit, models, pairs),
         facts=_facts(audit),
     )
@@ -142,7 +143,9 @@ def _finding(name: str, audit: Mapping[str, Any]) -> str:
         if _includes(gap, 0.0):
             return f"The attack does not tell the unlearned model from the retrained one: they differ by {told}."
         return f"The attack tells the unlearned model from the retrained one: they differ by {told}."
-    found = audit["models"]["unlearned"][audit["measure"]]
+    found = audit["models"]["unlearned"].get(audit["measure"])
+    if found is None or audit["innocent"] is None:
+        return "No value is known to be innocent; the lines of the policy say what the numbers mean."
     told = f"{number(found['value'], about.digits)}{_between(found, about.digits)}"
     innocent = plain_number(audit["innocent"])
     if _includes(found, audit["innocent"]):
@@ -170,6 +173,8 @@ def _facts(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
     if audit["innocent"] is not None and audit["models"]:
         facts.append(("value of an innocent model", plain_number(audit["innocent"])))
     for name, value in audit["facts"].items():
+        if isinstance(value, Mapping):
+            continue  # tables; metrics.json has them
         text = ", ".join(map(str, value)) if isinstance(value, list) else plain_number(value)
         if text:
             facts.append((_FACTS.get(name, name.replace("_", " ")), text))

@@ -51,5 +51,5 @@ def _traces(metrics: Mapping[str, Any]) -> str:
         claim += "Only what the model completes was measured; no attack on it told anything"
     else:
         claim += f"Attacks that tell something were {listed(by_status['measured'])}; a stronger attack may find more"
-    silent = [f"{title} ({status})" for status in ("blind", "undecided") for title in by_status[status]]
+    silent = [f"{title} ({status})" for status in ("blind", "n/a") for title in by_status[status]]
     return f"{claim}. Nothing follows from {listed(silent)}." if silent else f"{claim}."

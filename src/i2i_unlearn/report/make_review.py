@@ -51,7 +51,7 @@ def run(
     """
     _check_not_kept(Path(out), [Path(folder) for folder in (splits, teacher, unlearned, reference) if str(folder)])
     device = pick_device(config.device)
-    inputs = read_inputs(images, Path(splits), Path(teacher), Path(unlearned), reference, config)
+    inputs = read_inputs(images, Path(splits), Path(teacher), Path(unlearned), "", reference, config)
     inputs.freeze(device)
     grids: list[PictureGrid] = []
     chosen = {name: inputs.sets[name] for name in FORGET_SETS if len(inputs.sets[name].rows)}

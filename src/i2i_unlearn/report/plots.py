@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 
 INK, QUIET, LINE = "#1c2126", "#59636e", "#d5dae0"
 # Okabe and Ito's palette: told apart by readers with any kind of colour vision.
-MODEL_COLOURS = {"teacher": "#0072b2", "unlearned": "#d55e00", "reference": "#009e73"}
+MODEL_COLOURS = {
+    "teacher": "#0072b2",
+    "unlearned": "#d55e00",
+    "original": "#56b4e9",
+    "reference": "#009e73",
+    "reference_2": "#66c2a5",
+    "reference_3": "#1b7837",
+}
 SET_COLOURS = {"forget": "#d55e01", "retain": "#7a8591", "forget_holdout": "#cc79a7", "retain_holdout": "#56b4e9"}
 SET_MARKERS = {"forget": "D", "retain": "o", "forget_holdout": "^", "retain_holdout": "s"}
 TERM_COLOURS = ("#1c2127", "#0072b3", "#d55e02", "#009e74", "#cc79a8", "#7a8592")

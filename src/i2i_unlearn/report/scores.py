@@ -14,6 +14,7 @@ from i2i_unlearn.report.words import (
     interval,
     metric_order,
     metric_words,
+    model_title,
     number,
 )
 
@@ -170,7 +171,7 @@ def _model_table(metrics: Mapping[str, Any], caption: str, names: Sequence[str])
     models = in_order(metrics["scores"], MODELS)
     return TableView(
         caption=caption,
-        columns=[*(MODELS.get(model, model) for model in models), "Unlearned − original"],
+        columns=[*(model_title(model, models) for model in models), "Unlearned − original"],
         groups=_groups(metrics, models, ["unlearned-teacher"], names),
     )
 

@@ -41,13 +41,11 @@ def _cell(score: Mapping[str, Any] | None) -> str:
 
 def _verdict(name: str, verdict: Mapping[str, Any]) -> str:
     """`PASSED forgotten (4 of 4 lines).`, or which lines were not passed."""
-    lines = verdict["lines"]
+    lines = [line for line in verdict["lines"] if line["decides"] or line["outcome"] != "n/a"]
     missed = [line["name"] for line in lines if line["outcome"] != "pass"]
     passed = f"{len(lines) - len(missed)} of {len(lines)} lines"
-    left_out = ", ".join(verdict.get("left_out", ()))
-    unjudged = f"; not judged without a retrained model: {left_out}" if left_out else ""
     not_passed = f" Not passed: {', '.join(missed)}." if missed else ""
-    return f"{OUTCOMES[verdict['outcome']].upper()} {name} ({passed}{unjudged}).{not_passed}"
+    return f"{OUTCOMES[verdict['outcome']].upper()} {name} ({passed}).{not_passed}"
 
 
 def _others(verdicts: Mapping[str, Any]) -> str:

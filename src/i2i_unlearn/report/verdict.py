@@ -33,7 +33,7 @@ class LineView:
     interval: str
     bound: str
     outcome: str
-    """pass | fail | undecided"""
+    """pass | fail | undecided | n/a"""
     why: str
     threshold_why: str
     """The reason for the bound."""
@@ -79,12 +79,19 @@ def verdict_sentence(verdicts: Mapping[str, Any]) -> str:
     outcome = verdict["outcome"]
     if outcome == "pass":
         return str(verdict["if_passed"])
-    decisive = [line for line in verdict["lines"] if line["outcome"] == outcome]
+    decisive = [line for line in verdict["lines"] if is_decisive(line, outcome)]
     if outcome == "fail":
         meanings = list(dict.fromkeys(line["otherwise"] for line in decisive))
         more = f" (and {len(meanings) - 1} more)" if len(meanings) > 1 else ""
         return f"Do not promote: {meanings[0]}{more}."
     return f"Undecided: not enough evidence about {_some([line['name'] for line in decisive]) or 'anything'}."
+
+
+def is_decisive(line: Mapping[str, Any], outcome: str) -> bool:
+    """Whether a line made the policy's outcome."""
+    if outcome == "undecided":
+        return line["decides"] and line["outcome"] in ("undecided", "n/a")
+    return bool(line["outcome"] == outcome)
 
 
 def decision_markdown(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> str:
@@ -123,14 +130,14 @@ def decision_markdown(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -
 def _policy(name: str, verdict: Mapping[str, Any]) -> PolicyView:
     lines = [_line(line) for line in verdict["lines"]]
     passed = sum(line.outcome == "pass" for line in lines)
-    left_out = verdict.get("left_out", ())
-    unjudged = f"; not judged without a reference: {', '.join(left_out)}" if left_out else ""
+    not_applicable = sum(line.outcome == "n/a" for line in lines)
+    more = f", {not_applicable} not applicable" if not_applicable else ""
     return PolicyView(
         name=name,
         asks=verdict["asks"],
         preset=verdict["preset"],
         outcome=verdict["outcome"],
-        tally=f"{passed} of {len(lines)} checks passed{unjudged}",
+        tally=f"{passed} of {len(lines)} checks passed{more}",
         lines=lines,
     )
 

@@ -22,7 +22,16 @@ SET_MEANINGS = {
 }
 PLAIN_SETS = {"forget": "to forget", "retain": "to keep", "retain_holdout": "never seen"}
 """Behind "images", for readers who know none of the method's words."""
-MODELS = {"teacher": "Original", "unlearned": "Unlearned", "reference": "Retrained"}
+MODELS = {
+    "teacher": "Original",
+    "unlearned": "Unlearned",
+    "original": "Original",
+    "reference": "Retrained",
+    "reference_2": "Retrained (2)",
+    "reference_3": "Retrained (3)",
+}
+"""Where the original is another model than the teacher, the teacher is the `PREVIOUS` champion."""
+PREVIOUS = "Previous champion"
 COLUMNS = {"original": "Image", "masked": "Given", "teacher": "Before", "unlearned": "After", "reference": "Retrained"}
 COLUMN_MEANINGS = {
     "original": "the image itself",
@@ -31,8 +40,8 @@ COLUMN_MEANINGS = {
     "unlearned": "completed by the unlearned model",
     "reference": "completed by a model retrained without the forget images",
 }
-OUTCOMES = {"pass": "Passed", "fail": "Failed", "undecided": "Undecided"}
-OUTCOME_SIGNS = {"pass": "✓", "fail": "✗", "undecided": "?"}
+OUTCOMES = {"pass": "Passed", "fail": "Failed", "undecided": "Undecided", "n/a": "Not applicable"}
+OUTCOME_SIGNS = {"pass": "✓", "fail": "✗", "undecided": "?", "n/a": "–"}
 MISSING = "–"
 
 
@@ -80,8 +89,23 @@ def with_extractor_titles(text: str) -> str:
 def model_titles(text: str) -> str:
     """A comparison of models as the gate writes it, in the words of the page: unlearned minus original."""
     return re.sub(
-        r"(minus|divided by) (teacher|reference)\b", lambda found: f"{found[1]} {MODELS[found[2]].lower()}", text
+        r"(minus|divided by) (teacher|original|reference)\b",
+        lambda found: f"{found[1]} {MODELS[found[2]].lower()}",
+        text,
     )
+
+
+def model_title(model: str, models: Iterable[str]) -> str:
+    """What a model is called among these."""
+    if model == "teacher" and "original" in models:
+        return PREVIOUS
+    return MODELS.get(model, model.replace("_", " ").capitalize())
+
+
+def pair_title(pair: str, models: Iterable[str]) -> str:
+    """What a pair of models is called: Unlearned − original."""
+    of, _, against = pair.partition("-")
+    return f"{model_title(of, models)} − {model_title(against, models).lower()}"
 
 
 def in_order(found: Iterable[str], known: Iterable[str]) -> list[str]:

@@ -10,6 +10,9 @@ metrics.json, with the schema version and the names of sets and models of `evalu
     scores         {model: {set: {metric: {value, low, high, num_images}}}}
     differences    {"unlearned-teacher": {set: {metric: ...}}, ...}     paired: on the same resampled images
     ratios         {"unlearned/reference": {set: {metric: ...}}, ...}
+    gaps           {"unlearned-teacher": {"retain-retain_holdout": {hole_psnr_db: ...}}, ...}     growth of the gap
+    classes        {"unlearned-teacher": {set: {class: ...}}, ...}     hole_psnr_db; a set's intervals hold together
+    relative       {set: {metric: {value, low, high, num_images, to_references: [...], among_references: [...]}}}
     audits         {audit: {...}}     attacks on the models, see `evaluation/audits/run.py`
     time_losses    {model: {set: {share: [...], loss: [...]}}}     of diffusion, see `evaluation/time_loss.py`
     cost           {unlearn_s, reference_s, share_of_reference, peak_memory_bytes}     null where unknown;
@@ -33,8 +36,9 @@ from i2i_unlearn.evaluation.audit_inputs import audit_inputs
 from i2i_unlearn.evaluation.audits.run import run_audits, units_of
 from i2i_unlearn.evaluation.audits.table import check_audits
 from i2i_unlearn.evaluation.embedding_map import NUM_IMAGES, EmbeddingCollector
-from i2i_unlearn.evaluation.findings import FINDINGS_VERSION, FORGET_SETS, MODELS
+from i2i_unlearn.evaluation.findings import FINDINGS_VERSION, FORGET_SETS
 from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs, References, batches, read_inputs
+from i2i_unlearn.evaluation.metrics.observations import ImageFacts
 from i2i_unlearn.evaluation.metrics.observe import SetObserver
 from i2i_unlearn.evaluation.metrics.scores import Scores
 from i2i_unlearn.evaluation.pictures import PictureCollector
@@ -56,17 +60,20 @@ def run(
     reference: References,
     out: str | Path,
     config: EvaluateConfig,
+    *,
+    original: str | Path = "",
 ) -> dict[str, float | str]:
     """Write metrics.json, verdicts.json, report.html, pictures/ and summary.json under `out`; return the summary.
 
     Args:
         images: URI of the image shards.
         splits: folder that holds manifest.parquet.
-        teacher: model directory.
+        teacher: model directory of the previous champion.
         unlearned: output folder of the stage `unlearn`.
         reference: output folders of the stage `reference`, one or several; empty where there is none.
         out: folder of the outputs; replaced as a whole.
         config: section `evaluate`, with the contents of the policy files.
+        original: model directory of the model before any request; empty where it is the teacher.
 
     Raises:
         UserError: a part is missing or damaged, or the parts do not belong together.
@@ -74,7 +81,7 @@ def run(
     begun = time.monotonic()
     check_audits(config.audits.run)
     device = pick_device(config.device)
-    inputs = read_inputs(images, Path(splits), Path(teacher), Path(unlearned), reference, config)
+    inputs = read_inputs(images, Path(splits), Path(teacher), Path(unlearned), original, reference, config)
     inputs.freeze(device)
     extractor = load_extractor(config.extractor, device)
     evaluation = _Evaluation(inputs, images, config, extractor, device)
@@ -84,7 +91,7 @@ def run(
         with progress("evaluate", num_scored) as advance:
             for set_name, chosen in inputs.sets.items():
                 evaluation.score(set_name, chosen, advance)
-        attacked = audit_inputs(inputs, images, config, extractor, device)
+        attacked = audit_inputs(inputs, images, config, extractor, device, evaluation.observed)
         with progress("audits", units_of(attacked)) as advance:
             audits = run_audits(attacked, advance)
         with progress("report", 1) as advance:
@@ -108,6 +115,8 @@ class _Evaluation:
         self._extractor = extractor
         self._device = device
         self._scores = Scores()
+        self.observed: dict[str, dict[str, ImageFacts]] = {}
+        """By set and model: what was seen of every scored image."""
         self._pictures: list[PictureGrid] = []
         self._embeddings = EmbeddingCollector(inputs.models, device)
 
@@ -134,9 +143,12 @@ class _Evaluation:
             self._embeddings.see(set_name, seen, sorted(here.tolist()))
             count += len(seen)
             advance(len(seen), set_name)
+        seen_of_models = observer.observations()
+        self.observed[set_name] = {name: observations.facts() for name, observations in seen_of_models.items()}
         self._scores.add(
             set_name,
-            observer.observations(),
+            seen_of_models,
+            labels_N=chosen.rows["label"].to_numpy(dtype=str),
             extractor=extractor_name(self._config.extractor),
             num_draws=self._config.num_bootstrap,
             rng=self._rng("bootstrap", set_name),
@@ -191,6 +203,9 @@ class _Evaluation:
             "scores": self._scores.scores,
             "differences": self._scores.differences,
             "ratios": self._scores.ratios,
+            "gaps": self._scores.gaps(),
+            "classes": self._scores.classes,
+            "relative": self._scores.relative,
             "cost": _cost(inputs),
         }
 
@@ -263,8 +278,8 @@ def _flat(facts: ReportFacts) -> dict[str, float | str]:
         **{f"{model}_sha256": digest for model, digest in metrics["models"].items()},
         "manifest_sha256": metrics["manifest_sha256"],
     }
-    for model in MODELS:
-        for set_name, scores in metrics["scores"].get(model, {}).items():
+    for model, of_sets in metrics["scores"].items():
+        for set_name, scores in of_sets.items():
             summary[f"{model}_{set_name}_hole_psnr_db"] = round(scores["hole_psnr_db"]["value"], 4)
     share = metrics["cost"]["share_of_reference"]
     return summary if share is None else {**summary, "share_of_reference": round(share, 4)}

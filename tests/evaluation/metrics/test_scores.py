@@ -28,7 +28,7 @@ def test_only_with_inception_is_a_distance_an_fid_and_a_score_an_inception_score
 
 def test_every_model_is_scored_and_every_pair_compared(observations):
     seen = {name: observations(num_images=8, seed=i) for i, name in enumerate(("teacher", "unlearned"))}
-    seen["reference"] = observations(num_images=8, seed=2, reference_error=False)
+    seen["reference"] = observations(num_images=8, seed=2, references=())
     scores = score(seen)
     common = {"hole_psnr_db", "feature_cosine_tiny", "kid_tiny", "own_loss", "output_spread"}
     assert set(scores.scores["reference"]["forget"]) == common

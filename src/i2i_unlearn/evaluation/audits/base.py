@@ -2,7 +2,7 @@
 
     measured     the attack tells the teacher, which is guilty, from a model that never saw the forget set
     blind        it does not: that it finds nothing in the unlearned model then means nothing
-    undecided    a set or the reference is missing, or there are too few images, so nothing is said
+    n/a          a set or the reference is missing, or there are too few images, so nothing is said
 
 The same attack with the same random numbers runs on teacher, unlearned model and reference. Numbers are bootstrapped
 over images, all models on the same draws, so differences between models are paired (evaluation/metrics/bootstrap.py).
@@ -16,10 +16,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from i2i_unlearn.config.sections import AuditSettings
+from i2i_unlearn.evaluation.findings import original_in
 from i2i_unlearn.evaluation.metrics.bootstrap import Draws
+from i2i_unlearn.evaluation.metrics.observations import ImageFacts
 from i2i_unlearn.models.base import ImageToImage
 from i2i_unlearn.models.extractors import Extractor
 from i2i_unlearn.models.operators import Operator
@@ -69,9 +72,18 @@ class AuditInputs:
     batch_size: int
     seed: int
     device: torch.device
+    observed: Mapping[str, Mapping[str, ImageFacts]] = field(default_factory=dict)
+    """By set and model: what was seen of every scored image; a set without images is not there."""
+    labels: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    """By set: the class of every scored image; empty text where the data name none."""
     single_images: bool = False
     """The request names its images one by one, rather than by class or subject: images held out of those to keep then
     show the same kinds of things."""
+
+    @property
+    def original(self) -> str:
+        """Name of the model before any request: that of the teacher where they are the same."""
+        return original_in(self.models)
 
     def generator(self, *purpose: str | int) -> torch.Generator:
         """The same numbers for every model, so that chance does not add to their difference."""
@@ -109,6 +121,8 @@ class Attacked:
     innocent_holds: bool = True
     """Whether the audit's innocent value is that of a model which never saw the forget images. Not where they differ
     from the never-trained ones by more than having been trained on; the reference alone tells then."""
+    status: tuple[str, str] | None = None
+    """measured or blind, and why, where the audit says so itself; None = from the original model (`run.judge`)."""
     curves: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     """By model: what a plot shows, e.g. a ROC curve's columns."""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -128,7 +142,7 @@ class Audit(Protocol):
     sets: tuple[str, ...]
     """Roles that must have `min_images`; `never_trained` stands for any held-out set."""
     min_images: int
-    """Below it the audit is undecided: the interval would be too wide to say anything."""
+    """Below it the audit is not applicable: the interval would be too wide to say anything."""
 
     def attack(self, inputs: AuditInputs, advance: Advance) -> Attacked:
         """Attack every model; `advance(units)` in all `units(inputs)` times."""

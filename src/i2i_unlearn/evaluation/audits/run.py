@@ -6,7 +6,7 @@ The result is `audits` of metrics.json:
 
     measure, innocent   what decides, and its value for a model that never saw the forget set; null where only the
                         reference tells
-    status, why         measured | blind | undecided (base.py), and the reason in words
+    status, why         measured | blind | n/a (base.py), and the reason in words
     models              {model: {measure: {value, low, high, num_images}}}
     differences         {"unlearned-teacher": {measure: ...}, ...}     paired: on the same resampled images
     curves, facts       {model: {column: [...]}}, {name: ...}
@@ -51,10 +51,10 @@ def _audits(inputs: AuditInputs) -> dict[str, Audit]:
 def _run(audit: Audit, inputs: AuditInputs, advance: Advance) -> dict[str, Any]:
     lacks = lacking(audit, inputs)
     if lacks:
-        return _entry(audit, Attacked(measures={}, num_images=0), "undecided", lacks)
+        return _entry(audit, Attacked(measures={}, num_images=0), "n/a", lacks)
     attacked = audit.attack(inputs, advance)
     _check_finite(audit, attacked)
-    return _entry(audit, attacked, *judge(audit, attacked))
+    return _entry(audit, attacked, *(attacked.status or judge(audit, attacked)))
 
 
 def _entry(audit: Audit, attacked: Attacked, status: str, why: str) -> dict[str, Any]:
@@ -93,9 +93,9 @@ def judge(audit: Audit, attacked: Attacked) -> tuple[str, str]:
     teacher = models["teacher"].get(audit.measure)
     gap = differences.get(pair_name("reference", "teacher"), {}).get(audit.measure)
     if teacher is None:
-        return "undecided", f"{audit.measure} cannot be measured without a reference"
+        return "n/a", f"{audit.measure} cannot be measured without a reference"
     if innocent is None and gap is None:
-        return "undecided", (
+        return "n/a", (
             f"no value of {audit.measure} is known to be innocent here, so it says nothing without a reference"
         )
     reasons = []

@@ -47,7 +47,31 @@ class Entry:
 
 _AUC = "area under the ROC curve; 0.5 = a guess, 1 = always right"
 _TPR = "share of the forget images found at the threshold that takes 1 % of the others for forget images"
+_NUMBERS = {
+    "error": "error in the hole",
+    "contrast": "contrast of the filling",
+    "roughness": "roughness of the filling",
+    "edge": "step at the edge of the hole",
+}
+_RANK = "mean rank among never-seen images of the class; 0.5 = like them"
+_SHIFT = "rank minus the rank under the original model"
+
+
+def _ranks(prefix: str = "", of: str = "") -> "dict[str, Measure]":
+    """Two measures for each number."""
+    return {
+        f"{prefix}{name}_{kind}": Measure(f"{title[0].upper()}{title[1:]}{of}, {kind}", meaning, 3)
+        for name, title in _NUMBERS.items()
+        for kind, meaning in (("shift", _SHIFT), ("rank", _RANK))
+    }
+
+
 AUDITS: dict[str, Entry] = {
+    "rank_shift": Entry(
+        module="i2i_unlearn.evaluation.audits.rank_shift",
+        title="Rank shift",
+        measures=_ranks() | _ranks("retain_", " of kept images"),
+    ),
     "membership": Entry(
         module="i2i_unlearn.evaluation.audits.membership",
         title="Membership inference",

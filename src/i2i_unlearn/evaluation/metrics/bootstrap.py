@@ -69,11 +69,14 @@ class Measured(TypedDict):
     num_images: int
 
 
-def measured(draws: Draws, num_images: int) -> Measured:
-    """Value and 95 % interval; of `num_images` images, unless the metric looks at fewer."""
+def measured(draws: Draws, num_images: int, *, of: int = 1) -> Measured:
+    """Value and 95 % interval; of `num_images` images, unless the metric looks at fewer.
+
+    `of` is the number of intervals that are to hold together (Bonferroni). One image alone has no interval.
+    """
     low = high = None
-    if draws.samples_K is not None:
-        tail = (1 - LEVEL) / 2
+    if draws.samples_K is not None and num_images > 1:
+        tail = (1 - LEVEL) / 2 / of
         low, high = (float(edge) for edge in np.quantile(draws.samples_K, (tail, 1 - tail)))
     return {"value": draws.value, "low": low, "high": high, "num_images": draws.num_images or num_images}
 

@@ -5,6 +5,7 @@ model and would only dilute the number as the hole shrinks, so they do not enter
 """
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from i2i_unlearn.evaluation.metrics.bootstrap import Floats, Statistic, weighted_mean
@@ -30,6 +31,12 @@ def of_errors(error_N: Array) -> Statistic:
     """The PSNR of the mean of `error_N`."""
     mean = weighted_mean(error_N)
     return Statistic(lambda counts_KN: psnr_db(mean(counts_KN)))
+
+
+def of_some(error_N: Array, places: NDArray[np.int64]) -> Statistic:
+    """The PSNR of some of the images."""
+    whole = of_errors(error_N[places])
+    return Statistic(lambda counts_KN: whole.of(counts_KN[:, places]), num_images=len(places))
 
 
 def statistic(seen: Observations) -> Statistic:

@@ -3,7 +3,8 @@
 Shape letters: K draws, N images (of pixels: only those that `sampled_N` names), D features, P sampled hole pixels.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from i2i_unlearn.evaluation.metrics.bootstrap import Floats, Statistic
 from i2i_unlearn.evaluation.metrics.class_sums import ClassSums
 from i2i_unlearn.evaluation.metrics.features import Array, FeatureRows, FeatureSums
 
-__all__ = ["MOST_IMAGES", "Array", "Observations", "of_sampled"]
+__all__ = ["MOST_IMAGES", "Array", "ImageFacts", "Observations", "of_sampled"]
 
 MOST_IMAGES = 1000
 """Of more images, pixels and rows of features are kept of this many, drawn at random: more would change the spread of
@@ -20,17 +21,31 @@ outputs by less than 3 %, and it is the published subset size of the kernel dist
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observations:
-    """Scalars: one row per image, in the same order for every model. All else stops growing at a number of images."""
+class ImageFacts:
+    """Numbers of single images as one model completed them: one row per image, in the same order for every model."""
 
     hole_error_N: Array
     """Mean squared error in the hole between completed image and original; pixels in [0, 1]."""
-    reference_error_N: Array | None
-    """The same between this model's output and the reference's; None for the reference, or where there is none."""
+    reference_errors: Mapping[str, Array]
+    """The same between this model's output and each reference's, by reference; none for a reference itself (N,)."""
     own_loss_N: Array
     """The loss that the family is trained with."""
     feature_cosine_N: Array
     """Cosine between the extractor's features of the completed image and those of the original."""
+    contrast_N: Array
+    roughness_N: Array
+    edge_N: Array
+    """The three of `metrics/shape.py`; NaN where they do not exist."""
+
+    def facts(self) -> "ImageFacts":
+        """These numbers alone."""
+        return ImageFacts(**{field.name: getattr(self, field.name) for field in fields(ImageFacts)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations(ImageFacts):
+    """And what stops growing at a number of images."""
+
     features: FeatureRows | FeatureSums
     """The extractor's features of the completed images: sums where `is_frechet_reliable`, else rows of `sampled_N`."""
     original_features: FeatureRows | FeatureSums

@@ -1,6 +1,6 @@
 """Sees every image once: each model completes it once, and each completion is embedded once.
 
-Memory does not grow with the size of images, and with their number only by four numbers an image and model: features
+Memory does not grow with the size of images, and with their number only by seven numbers per image and model: features
 are summed once there are many, and pixels and rows of features are kept of some images only.
 Shape letters: B batch, C channels, H, W pixels, N images, D features, P sampled hole pixels.
 """
@@ -14,12 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from i2i_unlearn.evaluation.findings import is_reference
 from i2i_unlearn.evaluation.metrics.class_sums import ClassSums
 from i2i_unlearn.evaluation.metrics.feature_cosine import cosine
 from i2i_unlearn.evaluation.metrics.features import keep_features
 from i2i_unlearn.evaluation.metrics.hole_psnr import hole_error
 from i2i_unlearn.evaluation.metrics.observations import MOST_IMAGES, Observations
 from i2i_unlearn.evaluation.metrics.output_spread import MOST_PIXELS
+from i2i_unlearn.evaluation.metrics.shape import SHAPES, shapes_of
 from i2i_unlearn.models.base import CompletesWithLoss
 from i2i_unlearn.models.extractors import Classifier, Extractor
 from i2i_unlearn.models.operators import Operator
@@ -148,9 +150,10 @@ class SetObserver:
             columns = {key: column.values() for key, column in known.items()}
             found[name] = Observations(
                 hole_error_N=columns["hole_error"],
-                reference_error_N=columns.get("reference_error"),
+                reference_errors={other: columns[other] for other in self.models if other in columns},
                 own_loss_N=columns["own_loss"],
                 feature_cosine_N=columns["feature_cosine"],
+                **{f"{shape}_N": columns[shape] for shape in SHAPES},
                 features=self._features[name],
                 original_features=self._originals,
                 classes=self._classes[name],
@@ -208,10 +211,12 @@ class SetObserver:
     def _facts(
         self, name: str, output: Tensor, completed: Mapping[str, Tensor], images: Tensor, visible: Tensor
     ) -> dict[str, Tensor]:
-        facts = {"hole_error": hole_error(output, images, visible)}
-        if name != "reference" and "reference" in completed:
-            facts["reference_error"] = hole_error(output, completed["reference"], visible)
-        return facts
+        references = [other for other in completed if is_reference(other) and other != name]
+        return {
+            "hole_error": hole_error(output, images, visible),
+            **shapes_of(output, images, visible),
+            **{other: hole_error(output, completed[other], visible) for other in references},
+        }
 
 
 def _offers_both(model: Any) -> bool:

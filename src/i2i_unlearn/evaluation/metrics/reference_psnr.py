@@ -4,11 +4,13 @@ A matching score against the originals can hide a wrong behaviour: two models ma
 paint different things. Same formula as `hole_psnr`.
 """
 
+from i2i_unlearn.evaluation.findings import REFERENCE
 from i2i_unlearn.evaluation.metrics.bootstrap import Statistic
 from i2i_unlearn.evaluation.metrics.hole_psnr import of_errors
 from i2i_unlearn.evaluation.metrics.observations import Observations
 
 
 def statistic(seen: Observations) -> Statistic | None:
-    """None for the reference itself, or where there is none."""
-    return None if seen.reference_error_N is None else of_errors(seen.reference_error_N)
+    """Against the first reference; None for that reference itself, or where there is none."""
+    error_N = seen.reference_errors.get(REFERENCE)
+    return None if error_N is None else of_errors(error_N)

@@ -29,6 +29,8 @@ class Entry:
     digits: int
     """Decimals."""
     unit: str = ""
+    min_images: int = 1
+    """Of fewer images it does not exist."""
     has_ratio: bool = False
     """Whether it has a natural zero, so that "three times as large" means something."""
     published: str = ""
@@ -37,6 +39,8 @@ class Entry:
 
     def statistic(self, seen: "Observations") -> "Statistic | None":
         """The metric of what was seen of one model on one set."""
+        if len(seen.hole_error_N) < self.min_images:
+            return None
         found: Statistic | None = import_module(f"i2i_unlearn.evaluation.metrics.{self.module}").statistic(seen)
         return found
 
@@ -61,6 +65,7 @@ METRICS: dict[str, Entry] = {
     "fd": Entry(
         module="frechet_distance",
         kind="features",
+        min_images=2,
         title="FD",
         meaning=f"Frechet distance {_DISTANCE}",
         digits=1,
@@ -68,7 +73,12 @@ METRICS: dict[str, Entry] = {
         published_title="FID",
     ),
     "kid": Entry(
-        module="kernel_distance", kind="features", title="KID", meaning=f"Kernel distance {_DISTANCE}", digits=4
+        module="kernel_distance",
+        kind="features",
+        min_images=2,
+        title="KID",
+        meaning=f"Kernel distance {_DISTANCE}",
+        digits=4,
     ),
     "classifier_score": Entry(
         module="classifier_score",
@@ -98,6 +108,7 @@ METRICS: dict[str, Entry] = {
     "output_spread": Entry(
         module="output_spread",
         kind="image",
+        min_images=2,
         title="Spread of outputs",
         meaning="Standard deviation over images, mean over hidden pixels; near 0 = the same answer for every image.",
         digits=3,
