@@ -22,7 +22,7 @@ TINY: dict[str, Any] = {
     "num_threads": 1,
     "operator_patch_size": 4,
     "holdout_fraction": 0.25,
-    "split": {"requests": ["all-b"]},
+    "split": {"requests": ["all-b"], "unseen_target_fraction": 0.0},
     "pretrain": {
         "image_size": 16,
         "architecture": {
@@ -45,6 +45,7 @@ TINY: dict[str, Any] = {
         "checkpoint_every_steps": 50,
     },
     "unlearn": {
+        "objective": "encoder_l2",
         "alpha": 2.0,
         "noise_covariance": "identity",
         "noise_mean": "zero",
@@ -56,7 +57,7 @@ TINY: dict[str, Any] = {
         "checkpoint_every_steps": 10,
     },
     # The images are too few for these, which costs nothing; what they find is tested in tests/evaluation/audits.
-    "evaluate": {"audits": {"run": ["membership", "linear_probe", "perturbation"]}},
+    "evaluate": {"policy": "forgotten", "audits": {"run": ["membership", "linear_probe", "perturbation"]}},
 }
 """What differs from params.yaml."""
 

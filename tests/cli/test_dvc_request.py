@@ -126,8 +126,8 @@ def test_another_clone_pulls_the_same_request_and_the_same_manifest(project, els
     assert elsewhere.manifest() == project.manifest()
     assert elsewhere.roles() == {
         "a": {"forget", "forget_holdout"},
-        "b": {"retain", "retain_holdout"},
-        "c": {"retain", "retain_holdout"},
+        "b": {"retain", "retain_holdout", "unseen_target"},
+        "c": {"retain", "retain_holdout", "unseen_target"},
     }
 
 
@@ -183,7 +183,7 @@ def test_erased_images_come_back_nowhere(second):
     assert second.roles() == {
         "a": {"erased"},
         "b": {"forget", "forget_holdout"},
-        "c": {"retain", "retain_holdout"},
+        "c": {"retain", "retain_holdout", "unseen_target"},
     }
     manifest = read_manifest(second.folder / MANIFEST)
     used = manifest.of(*(role for role in ROLES if role != "erased"))

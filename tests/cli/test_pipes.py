@@ -102,7 +102,7 @@ def test_digests_and_paths_are_whole_in_a_pipe(place, taught, mlflow_home):
     given, filed = (*images, *splits, *teacher), ("--requests", LONG / "forget", "--params", LONG / "params.yaml")
     signed_by, says = ("--key", LONG / "keys/private.pem"), ("--by", "R. Smith", "--reason", LONG)
     package = LONG / "registry_check.yaml"
-    preset = ("preset", "use", "as-unseen", "--params", LONG / "params.yaml")
+    preset = ("preset", "use", "paper", "--params", LONG / "params.yaml")
     commands = {
         ("data", "show", *images): ["tiny"],
         ("data", "key", "--path", LONG / "key"): [LONG / "key"],
@@ -114,8 +114,8 @@ def test_digests_and_paths_are_whole_in_a_pipe(place, taught, mlflow_home):
         ("request", "show", "all-c", *images, *filed): ["all-c"],
         (*preset, "--presets", "presets"): ["unlearn."],
         preset: [LONG / "params.yaml"],
-        ("preset", "list"): ["as-unseen"],
-        ("preset", "show", "as-unseen"): ["unlearn"],
+        ("preset", "list"): ["paper"],
+        ("preset", "show", "paper"): ["unlearn"],
         ("split", *images, *requests, "--hmac-key-file", taught.key, "--out", LONG / "splits"): [LONG / "splits"],
         ("pretrain", *images, "--out", LONG / "original"): [LONG / "original/model"],
         ("snapshot", "--out", LONG / "teacher"): [LONG / "teacher/model", taught.artifact("original") / "model"],

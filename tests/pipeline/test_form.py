@@ -150,7 +150,10 @@ def test_forget_images_are_shown_as_params_yaml_said_when_compiling(shown):
         ({"unlearn.num_steps": "0"}, ["unlearn.num_steps='0'"]),
         ({"seed": "much"}, ["seed='much'"]),
         ({"snapshot.source": " "}, ["model is empty", "models:/NAME/VERSION"]),
-        ({"unlearn.objective": "heldout_like"}, ["heldout_like", "split.unseen_target_fraction"]),
+        (
+            {"unlearn.objective": "heldout_like", "split.unseen_target_fraction": 0.0},
+            ["heldout_like", "split.unseen_target_fraction"],
+        ),
     ],
 )
 def test_a_wrong_field_is_named_with_what_was_found_and_what_to_do(changes, words):

@@ -123,7 +123,7 @@ def test_the_embedded_extractor_scores_every_model_on_every_set(evaluated):
             assert {name for name, score in by_metric.items() if score["low"] is None} == few
             assert all(score["low"] <= score["high"] for name, score in by_metric.items() if name not in few)
     assert verdicts["deciding"] == "forgotten"
-    assert set(verdicts["verdicts"]) == {"forgotten", "as_unseen", "as_unseen_audited"}
+    assert set(verdicts["verdicts"]) == {"forgotten", "as_unseen"}
     assert facts["gate"] == verdicts["verdicts"]["forgotten"]["outcome"]
     assert facts == found(out, "summary.json")
     files = {"metrics.json", "verdicts.json", "summary.json", "report.html", "pictures"}
@@ -224,12 +224,12 @@ def test_evaluating_the_teacher_as_unlearned_fails(evaluated, fast, copied, tiny
     assert facts["gate"] == verdict["outcome"] == "fail"
     outcomes = {line["name"]: line["outcome"] for line in verdict["lines"]}
     assert outcomes.pop("forgetting") == "fail"
-    assert outcomes.pop("retention of features") == "undecided"  # the policy names another extractor than the fast one
+    assert outcomes.pop("retention of features") == "n/a"  # the policy names another extractor than the fast one
     assert set(outcomes.values()) == {"pass"}
 
 
 @pytest.mark.parametrize("absent", ["no path", "count 0"])
-def test_without_a_reference_lines_that_need_it_are_undecided(evaluated, fast, tmp_path, absent):
+def test_without_a_reference_lines_that_need_it_are_not_applicable(evaluated, fast, tmp_path, absent):
     reference = ""
     if absent == "count 0":
         reference = tmp_path / "reference"
@@ -244,7 +244,10 @@ def test_without_a_reference_lines_that_need_it_are_undecided(evaluated, fast, t
     assert "share_of_reference" not in facts
     verdicts = found(out, "verdicts.json")["verdicts"]
     outcomes = {line["name"]: line["outcome"] for line in verdicts["as_unseen"]["lines"]}
-    assert outcomes["forgetting as by retraining"] == outcomes["spread of outputs"] == "undecided"
+    needing = ("completed as by retraining", "outputs as by retraining", "contrast over images as by retraining")
+    assert {outcomes[name] for name in needing} == {"n/a"}
+    judged = ("kept images", "kept images no more remembered", "images never seen", "worst class")
+    assert "n/a" not in {outcomes[name] for name in judged}
     measured = {line["name"] for line in verdicts["forgotten"]["lines"] if line["value"] is not None}
     assert measured == {"forgetting", "retention", "retention on unseen images"}  # features: of another extractor
 
@@ -269,17 +272,17 @@ def test_a_sentence_says_why_policies_differ(evaluated, fast):
 # --- audits ---
 
 
-def test_audits_with_too_few_images_are_undecided_and_say_so(done):
+def test_audits_with_too_few_images_are_not_applicable_and_say_so(done):
     metrics = found(done.out, "metrics.json")
     assert set(metrics["audits"]) == {"membership", "linear_probe", "perturbation"}
     num = {name: chosen["num_images"] for name, chosen in metrics["sets"].items()}
     for audit in metrics["audits"].values():
-        assert (audit["status"], audit["models"]) == ("undecided", {})
+        assert (audit["status"], audit["models"]) == ("n/a", {})
         assert f"50 images of forget are needed, there are {num['forget']}" in audit["why"]
     lines = found(done.out, "verdicts.json")["verdicts"]["as_unseen"]["lines"]
-    (line,) = [line for line in lines if line["name"] == "no trace of membership"]
-    assert line["outcome"] == "undecided"
-    assert f"the audit is undecided: {metrics['audits']['membership']['why']}" in line["why"]
+    (line,) = [line for line in lines if line["name"] == "no memory left"]
+    assert line["outcome"] == "n/a"
+    assert "the audit was not made (a sweep makes none); add rank_shift to evaluate.audits.run" in line["why"]
 
 
 def test_audits_attack_all_models_and_policies_bound_them(done, evaluated, fast, monkeypatch):
@@ -313,13 +316,15 @@ def test_audits_see_images_and_masks_that_are_scored(tiny, fast):
     config = tiny.config(
         "evaluate", policies=read_policies(POLICIES), audits={**AUDITS_OF_TINY, "max_images": 7}, **settings
     )
-    rows = read_manifest(tiny.splits / "manifest.parquet").of("retain").iloc[:12][["shard", "row"]]
+    rows = read_manifest(tiny.splits / "manifest.parquet").of("retain").iloc[:12][["shard", "row"]].assign(label="a")
     chosen = inputs.ChosenSet(rows=rows, num_images=60)
     operator = make_operator("random_patches", 0.5, 4)
     given = SimpleNamespace(
         models={"teacher": load_model(tiny.teacher)}, sets={"retain": chosen}, operator=operator, single_images=False
     )
-    audited = audit_inputs.audit_inputs(given, tiny.images, config, Thumbnails(), torch.device("cpu")).sets["retain"]
+    audited = audit_inputs.audit_inputs(given, tiny.images, config, Thumbnails(), torch.device("cpu"), {}).sets[
+        "retain"
+    ]
     scored = load_pixels(tiny.images, rows, image_size=(16, 16), num_channels=1, description="")
     masks = masks_of(list(zip(rows["shard"], rows["row"], strict=True)), operator, 16, 16, seed=config.seed)
     places = [int((scored == image).flatten(1).all(1).nonzero()) for image in audited.images_NCHW]
@@ -473,7 +478,7 @@ def test_parts_that_do_not_fit_or_are_damaged_are_refused(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"policy": "nose"}, ["evaluate.policy='nose'", "as_unseen, as_unseen_audited, forgotten"]),
+        ({"policy": "nose"}, ["evaluate.policy='nose'", "as_unseen, forgotten"]),
         ({"extractor": "fid"}, ["evaluate.extractor='fid'"]),
         ({"operator": "crop"}, ["operator='crop'"]),
         ({"policies": {"forgotten": {"name": "forgotten"}}}, ["policy forgotten", "schema_version", "missing"]),

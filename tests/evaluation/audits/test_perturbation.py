@@ -43,11 +43,11 @@ def test_a_model_that_was_not_unlearned_is_the_original(attacked):
         assert not found["unlearned"][measure].minus(found["teacher"][measure]).samples_K.any()
 
 
-def test_without_a_reference_only_the_gain_is_measured_and_the_audit_is_undecided():
+def test_without_a_reference_only_the_gain_is_measured_and_the_audit_is_not_applicable():
     alone = {"teacher": known().guilty, "unlearned": known().guilty}
     found = AUDIT.attack(inputs_of(alone, sets()), Counter())
     assert set(found.measures["teacher"]) == {"gain_db"}
-    assert judge(AUDIT, found) == ("undecided", "nearer_than_reference cannot be measured without a reference")
+    assert judge(AUDIT, found) == ("n/a", "nearer_than_reference cannot be measured without a reference")
 
 
 def test_neighbours_differ_where_pixels_are_seen_by_no_more_than_the_size():

@@ -9,6 +9,7 @@ import torch
 from i2i_unlearn.evaluation.audits import rank_shift
 from i2i_unlearn.evaluation.audits.base import AuditInputs, ImageSet
 from i2i_unlearn.evaluation.audits.run import run_audits
+from i2i_unlearn.evaluation.audits.table import AUDITS
 from i2i_unlearn.evaluation.gate import judge, parse_policy, read_policies
 from i2i_unlearn.evaluation.metrics.observations import ImageFacts
 from i2i_unlearn.models.operators import make_operator
@@ -160,7 +161,6 @@ def test_a_shape_that_does_not_exist_is_not_applicable():
 def test_a_line_is_blind_where_never_seen_images_fail_it_too():
     """One half of the never-seen images is answered otherwise, as if the model treated them in two ways."""
     odd = answers(3)
-    half = np.arange(NUM["retain_holdout"]) % 2 == 0
     inputs = inputs_of({"teacher": answers(2, **MEMORY), "unlearned": odd})
     one, _ = rank_shift.halves(inputs.labels["retain_holdout"], inputs.rng("rank_shift", "halves"))
     half = np.isin(np.arange(NUM["retain_holdout"]), one)
@@ -193,5 +193,6 @@ def test_the_original_before_any_request_is_compared_with_where_it_is_another_mo
 def test_kept_images_have_a_shift_of_their_own():
     models = {"teacher": answers(2, **MEMORY), "unlearned": answers(3)}
     found = run_audits(inputs_of(models), Counter())["rank_shift"]["models"]["unlearned"]
+    assert set(found) == set(AUDITS["rank_shift"].measures)
     assert abs(found["retain_error_shift"]["value"]) < 0.02
     assert found["retain_error_shift"]["low"] < 0 < found["retain_error_shift"]["high"]

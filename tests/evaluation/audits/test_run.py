@@ -1,4 +1,4 @@
-"""What is said of an audit: measured, blind or undecided."""
+"""What is said of an audit: measured, blind or not applicable."""
 
 import json
 import re
@@ -10,6 +10,7 @@ import torch
 
 from i2i_unlearn.evaluation.audits import membership, run
 from i2i_unlearn.evaluation.audits.base import Attacked
+from i2i_unlearn.evaluation.audits.rank_shift import FEWEST
 from i2i_unlearn.evaluation.audits.table import AUDITS, Entry, Measure
 from i2i_unlearn.evaluation.metrics.bootstrap import Draws
 from i2i_unlearn.support.errors import UserError
@@ -77,7 +78,7 @@ def inputs(num_forget=30, num_holdout=30, **settings):
         (attacked(False, teacher=draws(0.3, 0), reference=draws(0.6, 0)), "blind", "does not find the original guilt"),
         # Of other classes: 0.5 is nobody's value, the reference tells.
         (attacked(False, teacher=draws(0.55), reference=draws(0.2, 0)), "measured", "differ by -0.35"),
-        (attacked(False, teacher=draws(0.9)), "undecided", "says nothing without a reference"),
+        (attacked(False, teacher=draws(0.9)), "n/a", "says nothing without a reference"),
         (attacked(unlearned=draws(0.5), teacher=draws(0.9), reference=draws(0.9)), "blind", "not all below 0"),
     ],
 )
@@ -89,13 +90,13 @@ def test_a_status_by_hand(found, status, words):
 
 def test_an_audit_that_only_the_reference_can_tell_needs_one():
     only_reference = replace(AUDIT, innocent=None)
-    assert run.judge(only_reference, attacked(teacher=draws(0.8)))[0] == "undecided"
+    assert run.judge(only_reference, attacked(teacher=draws(0.8)))[0] == "n/a"
     assert run.judge(only_reference, attacked(teacher=draws(0.8), reference=draws(0.5)))[0] == "measured"
 
 
-def test_too_few_images_leave_it_undecided_with_both_numbers(made):
+def test_with_too_few_images_it_is_not_applicable_with_both_numbers(made):
     entry = run.run_audits(inputs(num_forget=19), Counter())["made"]
-    assert (entry["status"], entry["why"]) == ("undecided", "20 images of forget are needed, there are 19")
+    assert (entry["status"], entry["why"]) == ("n/a", "20 images of forget are needed, there are 19")
     assert entry["models"] == entry["differences"] == entry["curves"] == entry["facts"] == {}
     assert run.units_of(inputs(num_forget=19)) == 0
     both = run.run_audits(inputs(19, 3), Counter())["made"]["why"]
@@ -133,7 +134,7 @@ def test_the_table_tells_the_truth(name):
     assert audit.name == name
     assert audit.measure == AUDITS[name].deciding
     assert audit.question.endswith("?")
-    assert audit.min_images >= 30
+    assert audit.min_images >= (FEWEST if name == "rank_shift" else 30)
 
 
 def test_every_audit_finds_what_the_table_says_again_and_leaves_the_models_alone(monkeypatch):
@@ -141,10 +142,11 @@ def test_every_audit_finds_what_the_table_says_again_and_leaves_the_models_alone
     models = {"teacher": known().guilty, "unlearned": known().innocent, "reference": known().innocent}
     before, state = [digest(model) for model in models.values()], torch.random.get_rng_state()
     sets = {**known().sets, "retain_holdout": blocks(60, 4)}
-    inputs = inputs_of(models, sets, run=list(AUDITS), relearn_steps=10, recovery_steps=10)
+    attacks = [name for name in AUDITS if name != "rank_shift"]  # it reads what was scored: test_rank_shift.py
+    inputs = inputs_of(models, sets, run=attacks, relearn_steps=10, recovery_steps=10)
     counter = Counter()
     found = run.run_audits(inputs, counter)
-    assert counter.units == {name: audit.load().units(inputs) for name, audit in AUDITS.items()}
+    assert counter.units == {name: audit.load().units(inputs) for name, audit in AUDITS.items() if name in attacks}
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert run.run_audits(inputs, Counter()) == found  # the same seed
     for name, entry in found.items():

@@ -3,7 +3,7 @@
 METHOD section 13. Each forget image is ranked among the never-seen images of its class, answered by the same model:
 
     error                       log of the mean squared error in the hole: memory
-    contrast, roughness, edge   shapes of the answer (metrics/shape.py): no memory, only traces of how it was removed
+    contrast, roughness, edge   shapes of the answer (evaluation/metrics/shape.py): traces of how memory was removed
 
     <number>_rank     mean rank of forget images; 1/2 = like never-seen images, 0 = all below them
     <number>_shift    that rank less the rank under the original model

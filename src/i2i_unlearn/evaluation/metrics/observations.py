@@ -35,7 +35,7 @@ class ImageFacts:
     contrast_N: Array
     roughness_N: Array
     edge_N: Array
-    """The three of `metrics/shape.py`; NaN where they do not exist."""
+    """The three of `evaluation/metrics/shape.py`; NaN where they do not exist."""
 
     def facts(self) -> "ImageFacts":
         """These numbers alone."""
