@@ -20,7 +20,7 @@ from torch import Tensor
 from benchmarks.quality.feature_scores import frechet
 from i2i_unlearn.data.images.reading import load_pixels, read_index
 from i2i_unlearn.data.split.manifest import SplitManifest, read_manifest
-from i2i_unlearn.evaluation.findings import MIN_IMAGES, SETS
+from i2i_unlearn.evaluation.findings import SETS
 from i2i_unlearn.evaluation.metrics import feature_cosine, hole_psnr, kernel_distance, output_spread, own_loss
 from i2i_unlearn.evaluation.metrics.observations import Observations
 from i2i_unlearn.evaluation.metrics.observe import SetObserver, masks_of
@@ -64,7 +64,7 @@ def score(
     with num_threads(1), atomic_folder(out) as aside:
         for set_name in SETS:
             rows = _chosen(manifest, set_name, content["scored_images"])
-            if len(rows) < MIN_IMAGES:
+            if not len(rows):
                 continue
             pixels_NCHW = _pixels(images, rows, model)
             seen, holes_NP, loss_N = _observe(model, pixels_NCHW, rows, operator, extractor, set_name, content, device)
