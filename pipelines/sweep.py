@@ -67,15 +67,9 @@ def sweep(
         operator: What is hidden from the model, which it then fills in. One of: center_hole, outpaint,
             random_patches, half_left, half_right, half_up, half_down, free_form.
         gate_policy: Name of the policy whose outcome is shown for every point; the outcomes of the other policies are
-    <<<<<<< HEAD
-            shown too. One of: as_unseen, as_unseen_audited, forgotten.
+            shown too. One of: as_unseen, forgotten.
         reference: Number of models to retrain without the forget set, once, to compare all points with. 0 for none;
             each costs as much as the original training.
-    =======
-            shown too. One of: as_unseen, forgotten.
-        reference: Whether to retrain a model without the forget set, once, to compare all points with. One of: none,
-            retrain (costs as much as the original training).
-    >>>>>>> 6bd21db (Pipelines and benchmarks follow the policies)
         points_folder: Folder on the volume that keeps every finished point with its weights. A later sweep with the
             same folder computes only the points that are not in it.
         experiment: MLflow experiment that records the sweep as a run, with a nested run for each point.

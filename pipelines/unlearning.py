@@ -79,15 +79,9 @@ def unlearning(
         operator: What is hidden from the model, which it then fills in. One of: center_hole, outpaint,
             random_patches, half_left, half_right, half_up, half_down, free_form.
         gate_policy: Name of the policy that decides whether the result passes; the verdicts of the other policies are
-    <<<<<<< HEAD
-            shown too. One of: as_unseen, as_unseen_audited, forgotten.
+            shown too. One of: as_unseen, forgotten.
         reference: Number of models to retrain without the forget set, to compare with. 0 for none, 3 are recommended;
             each costs as much as the original training.
-    =======
-            shown too. One of: as_unseen, forgotten.
-        reference: Whether to retrain a model without the forget set, to compare with. One of: none, retrain
-            (costs as much as the original training).
-    >>>>>>> 6bd21db (Pipelines and benchmarks follow the policies)
         promote: Whether to make the new version the champion. One of: never (a person decides later), on pass (at
             once if the gate's outcome is pass).
         experiment: MLflow experiment that records the run with its parameters, metrics and report.
