@@ -21,7 +21,7 @@ def address(tmp_path_factory, request):
     facts = made_facts()
     if request.param == "nothing shown":
         facts = made_facts(
-            metrics={**made_metrics(reference=False), "audits": {}},
+            metrics={**made_metrics(references=0), "audits": {}},
             verdicts=made_verdicts("undecided"),
             pictures=[],
             embeddings=None,

@@ -17,35 +17,37 @@ SCORES = {  # value, low and high of the set in dB
     "teacher": {
         "forget": (11.06, 10.92, 11.20),
         "retain": (11.48, 11.36, 11.60),
-        "retain_holdout": (10.63, 10.49, 10.77),
+        "retain_holdout": (10.65, 10.47, 10.86),
     },
     "unlearned": {
-        "forget": (5.89, 5.78, 5.99),
-        "retain": (11.19, 11.05, 11.32),
-        "retain_holdout": (10.37, 10.22, 10.52),
+        "forget": (8.55, 8.45, 8.64),
+        "retain": (11.46, 11.34, 11.58),
+        "retain_holdout": (10.63, 10.45, 10.84),
     },
     "reference": {
         "forget": (8.57, 8.46, 8.68),
         "retain": (11.82, 11.69, 11.94),
-        "retain_holdout": (10.66, 10.53, 10.82),
+        "retain_holdout": (10.64, 10.42, 10.84),
     },
 }
 
 
 def verdict(policy, outcome):
-    lines = [{"name": line["name"], "outcome": outcome} for line in policy["lines"]]
+    lines = []
+    for line in policy["lines"]:
+        decides = line.get("decides", True)
+        lines.append({"name": line["name"], "outcome": outcome if decides else "n/a", "decides": decides})
     return {
         "outcome": outcome,
         "asks": policy["asks"],
         "preset": policy.get("preset", ""),
         "lines": lines,
-        "left_out": [],
     }
 
 
 def version_lines(outcome):
     """What the demo says of the version: its alias, or every reason that speaks against it."""
-    tags = {"gate": outcome, "gate_policy": "forgotten", "evaluation_run_id": "1", "teacher_version": "1"}
+    tags = {"gate": outcome, "gate_policy": "as_unseen", "evaluation_run_id": "1", "teacher_version": "1"}
     name = "digits-inpainter"
     logged = tracking.Logged(id="", saved_sha256="")
     chosen = tracking.Version(name, "2", tags, (), logged)
@@ -73,8 +75,11 @@ def screen(tmp_path):
         }
         write_json(tmp_path / "artifacts/evaluation/metrics.json", {"scores": scores})
         policies = {path.stem: yaml.safe_load(path.read_text()) for path in POLICIES.glob("*.yaml")}
-        verdicts = {name: verdict(one, outcome if name == "forgotten" else "fail") for name, one in policies.items()}
-        write_json(tmp_path / "artifacts/evaluation/verdicts.json", {"deciding": "forgotten", "verdicts": verdicts})
+        verdicts = {
+            name: verdict(one, outcome if name == "as_unseen" or outcome == "pass" else "fail")
+            for name, one in policies.items()
+        }
+        write_json(tmp_path / "artifacts/evaluation/verdicts.json", {"deciding": "as_unseen", "verdicts": verdicts})
         return list(last_screen(tmp_path, version_lines(outcome)))
 
     return lines

@@ -43,17 +43,17 @@ def test_a_measured_audit_says_how_far_the_unlearned_model_is_from_the_retrained
 
 
 def test_without_a_reference_the_innocent_value_is_the_measure(made):
-    views = {view.name: view for view in audit_views(made.made_metrics(reference=False))}
+    views = {view.name: view for view in audit_views(made.made_metrics(references=0))}
     assert views["membership"].finding == (
         "The attack finds a trace in the unlearned model: 0.412 (0.348 to 0.476), where 0.5 is innocent."
     )
     assert views["relearning"].finding == "Nothing was found out, so nothing is claimed."
 
 
-def test_what_is_blind_or_undecided_never_looks_like_a_pass(page):
-    for title, status in (("Linear probe", "blind"), ("Recovery by another decoder", "undecided")):
+def test_what_is_blind_or_not_applicable_never_looks_like_a_pass(page):
+    for title, status in (("Linear probe", "blind"), ("Recovery by another decoder", "n/a")):
         shown = section(page, title)
-        assert f'class="badge {status}"' in shown
+        assert f'class="badge {status.replace("/", "")}"' in shown
         assert not re.search(r"badge (pass|measured)|✓|●|finds no trace|does not tell", shown)
 
 
@@ -116,15 +116,17 @@ def test_an_audit_of_the_users_own_is_shown_under_its_name(made):
 
 def test_what_is_not_claimed_names_the_attacks_that_say_nothing(made):
     assert not_claimed(made.made_metrics())[0] == (
-        "That every trace of the forget images has left the weights. Attacks that tell something were membership "
-        "inference and relearning; a stronger attack may find more. Nothing follows from linear probe (blind) and "
-        "recovery by another decoder (undecided)."
+        "That every trace of the forget images has left the weights. Attacks that tell something were rank shift, "
+        "membership inference and relearning; a stronger attack may find more. Nothing follows from linear probe (blind) and "
+        "recovery by another decoder (n/a)."
     )
 
 
 def test_the_short_decision_lists_every_audit_with_its_status(made):
     lines = audit_lines(made.made_metrics())
-    assert [status for _, status, _ in lines] == ["● Measured", "⊘ Blind: says nothing", "● Measured", "? Undecided"]
+    assert [status for _, status, _ in lines] == [
+        *("● Measured", "● Measured", "⊘ Blind: says nothing", "● Measured", "– Not applicable"),
+    ]
     text = decision_markdown(made.made_metrics(), made.made_verdicts())
     assert "| Linear probe | ⊘ Blind: says nothing | Says nothing about the unlearned model" in text
 

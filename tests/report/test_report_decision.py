@@ -7,19 +7,16 @@ from i2i_unlearn.report.verdict import verdict_sentence
 
 def test_markdown_begins_with_the_decision_and_has_every_line(made):
     text = decision_markdown(made.made_metrics(), made.made_verdicts())
-    assert text.startswith("## ✓ Passed: The forget images are no longer completed as before.")
-    assert "| −1.48 | −1.57 to −1.39 | at most −0.8 | Passed |" in text
-    assert (
-        "Policy `as_unseen`: failed, 0 of 2 checks passed. It asks that forget images are completed as if never seen."
-        in text
-    )
+    assert text.startswith("## ✓ Passed: The model cannot be told from one that never saw the forget images.")
+    assert "| −0.23 | −0.32 to −0.14 | at least −0.5 | Passed |" in text
+    assert "Policy `forgotten`: failed, 0 of 2 checks passed. It asks that the forget images are completed" in text
     assert made.made_verdicts()["sentence"] in text
 
 
 def test_of_many_faults_the_first_and_a_count_are_named(made):
     verdicts = made.made_verdicts("fail")
-    lines = verdicts["verdicts"]["forgotten"]["lines"]
-    verdicts["verdicts"]["forgotten"]["lines"] = [
+    lines = verdicts["verdicts"]["as_unseen"]["lines"]
+    verdicts["verdicts"]["as_unseen"]["lines"] = [
         lines[0] | {"otherwise": fault} for fault in ("a", "b", "b", "c", "d")
     ]
     assert verdict_sentence(verdicts) == "Do not promote: a (and 3 more)."
@@ -27,8 +24,8 @@ def test_of_many_faults_the_first_and_a_count_are_named(made):
 
 def test_markdown_lets_no_text_out_of_its_cell(made):
     verdicts = made.made_verdicts()
-    verdicts["verdicts"]["forgotten"]["lines"][0]["why"] = "a | b\n<script> [x](http://y)"
-    line = next(row for row in decision_markdown(made.made_metrics(), verdicts).splitlines() if "forgetting" in row)
+    verdicts["verdicts"]["as_unseen"]["lines"][0]["why"] = "a | b\n<script> [x](http://y)"
+    line = next(row for row in decision_markdown(made.made_metrics(), verdicts).splitlines() if "no memory left" in row)
     assert "a \\| b \\<script\\> \\[x\\](http://y) |" in line
 
 
@@ -65,4 +62,4 @@ def test_without_paired_differences_scores_are_compared_by_their_intervals(made)
 
 
 def test_without_a_reference_nothing_is_compared(made):
-    assert comparison_sentences(made.made_metrics(reference=False)) == []
+    assert comparison_sentences(made.made_metrics(references=0)) == []

@@ -103,9 +103,9 @@ def numbers_of(metrics):
 @pytest.mark.parametrize(
     ("outcome", "badge", "sentence"),
     [
-        ("pass", "✓ Passed", "The forget images are no longer completed as before."),
-        ("fail", "✗ Failed", "Do not promote: the model does not do what forgetting asks."),
-        ("undecided", "? Undecided", "Undecided: not enough evidence about forgetting."),
+        ("pass", "✓ Passed", "The model cannot be told from one that never saw the forget images."),
+        ("fail", "✗ Failed", "Do not promote: the model does not do what no memory left asks."),
+        ("undecided", "? Undecided", "Undecided: not enough evidence about no memory left."),
     ],
 )
 def test_the_verdict_is_the_first_thing_said_and_needs_no_word_of_the_method(made, render, outcome, badge, sentence):
@@ -157,24 +157,24 @@ def test_every_gate_line_shows_value_interval_bound_outcome_and_reason(made, pag
             assert plain_number(line["value"]) in page.words
             assert line["bound"].replace("-", "−") in page.words
             assert line["threshold_why"] in page.words
-    assert "−1.48 −1.57 to −1.39 at most −0.8" in page.words
+    assert "−1.48 −1.57 to −1.39 at most −1.6" in page.words
     assert "Hole PSNR on forget images, unlearned minus original" in page.words
     assert made.made_verdicts()["sentence"] in page.words
-    assert page.words.index("Policy forgotten decides.") < page.words.index("Policy as_unseen ✗ Failed")
+    assert page.words.index("Policy as_unseen decides.") < page.words.index("Policy forgotten ✗ Failed")
 
 
 def test_real_policies_and_the_real_gate_can_be_shown(made, render, request):
     metrics = made.made_metrics()
     contents = gate.read_policies(request.config.rootpath / "mlflow" / "policies")
     judged = {name: gate.judge(metrics, gate.parse_policy(name, content)) for name, content in contents.items()}
-    others = [verdict for name, verdict in judged.items() if name != "forgotten"]
+    others = [verdict for name, verdict in judged.items() if name != "as_unseen"]
     verdicts = {
-        "deciding": "forgotten",
+        "deciding": "as_unseen",
         "verdicts": {name: verdict.as_dict() for name, verdict in judged.items()},
-        "sentence": gate.explain_difference(judged["forgotten"], others),
+        "sentence": gate.explain_difference(judged["as_unseen"], others),
     }
     words = Page(render(made.made_facts(metrics=metrics, verdicts=verdicts))).words
-    assert "moved away from what a retrained model paints" in words
+    assert "2 references are needed, there are 1 (reference.count)" in words
 
 
 def test_every_number_of_the_metrics_is_on_the_page(made, page):
@@ -207,7 +207,7 @@ def test_the_paper_objective_leading_elsewhere_is_said_with_numbers(page):
 
 def test_without_a_reference_the_page_says_that_nothing_is_known_of_it(made, render):
     facts = made.made_facts(
-        metrics=made.made_metrics(reference=False), pictures=[made.made_grid("retain", "random", reference=False)]
+        metrics=made.made_metrics(references=0), pictures=[made.made_grid("retain", "random", reference=False)]
     )
     words = Page(render(facts)).words
     assert "No model was retrained without the forget set" in words
@@ -280,7 +280,7 @@ def test_shown_forget_images_are_in_the_bytes_and_nothing_is_said_to_be_withheld
 def test_hostile_text_stays_text(made, render):
     hostile = '"><script>alert(1)</script><img src=x onerror=alert(2)>$\\frac{1}{2}$]]>{{ 7*7 }}'
     verdicts = made.made_verdicts("fail")
-    verdicts["verdicts"]["forgotten"]["lines"][0].update(name=hostile, why=hostile, otherwise=hostile, measure=hostile)
+    verdicts["verdicts"]["as_unseen"]["lines"][0].update(name=hostile, why=hostile, otherwise=hostile, measure=hostile)
     verdicts["sentence"] = hostile
     metrics = {**made.made_metrics(), "operator": hostile, "extractor": hostile}
     for scores in metrics["scores"]["teacher"].values():
