@@ -117,8 +117,8 @@ def test_an_audit_of_the_users_own_is_shown_under_its_name(made):
 def test_what_is_not_claimed_names_the_attacks_that_say_nothing(made):
     assert not_claimed(made.made_metrics())[0] == (
         "That every trace of the forget images has left the weights. Attacks that tell something were rank shift, "
-        "membership inference and relearning; a stronger attack may find more. Nothing follows from linear probe (blind) and "
-        "recovery by another decoder (n/a)."
+        "membership inference and relearning; a stronger attack may find more. Nothing follows from linear probe "
+        "(blind) and recovery by another decoder (n/a)."
     )
 
 

@@ -1,10 +1,12 @@
-"""Curves by model: ROC of the membership attack, how forget images come back by relearning, loss by time step."""
+"""Drawings by model: ROC of the membership attack, relearning of forget images, loss by time step, shifts of ranks."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from i2i_unlearn.report.plots import INK, MODEL_COLOURS, QUIET, inline_svg, short_text, styled_figure
-from i2i_unlearn.report.words import MODELS, SETS, in_order
+from i2i_unlearn.evaluation.findings import original_in
+from i2i_unlearn.report import rank_shift
+from i2i_unlearn.report.plots import INK, MODEL_COLOURS, QUIET, inline_svg, short_text, styled_figure, whiskers
+from i2i_unlearn.report.words import MODELS, SETS, in_order, model_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +30,8 @@ def roc_plot(metrics: Mapping[str, Any]) -> str | None:
             for model in models:
                 columns = curves[model]
                 if f"tpr_{attack}" in columns:
-                    _curve(axes, model, columns[f"fpr_{attack}"], columns[f"tpr_{attack}"])
+                    title = model_title(model, metrics)
+                    _curve(axes, model, title, columns[f"fpr_{attack}"], columns[f"tpr_{attack}"])
             axes.set_title(_ATTACKS[attack])
             axes.set_xlabel("others taken for forget images")
             axes.set_ylabel("forget images found")
@@ -47,7 +50,8 @@ def relearning_plot(metrics: Mapping[str, Any]) -> str | None:
         figure.set_size_inches(7.2, 3.4)
         axes = figure.add_subplot()
         for model in in_order(curves, MODELS):
-            _curve(axes, model, curves[model]["step"], curves[model]["others_psnr_db"], marker=True)
+            title = model_title(model, metrics)
+            _curve(axes, model, title, curves[model]["step"], curves[model]["others_psnr_db"], marker=True)
         level_db = audit.get("facts", {}).get("teacher_level_db")
         if level_db is not None:
             axes.axhline(level_db, color=INK, linewidth=1, linestyle="--", label="original before")
@@ -73,7 +77,8 @@ def time_loss_plot(metrics: Mapping[str, Any]) -> str | None:
             for model in models:
                 columns = curves[model].get(set_name)
                 if columns:
-                    _curve(axes, model, columns["share"], columns["loss"], marker=True)
+                    title = model_title(model, metrics)
+                    _curve(axes, model, title, columns["share"], columns["loss"], marker=True)
             axes.set_title(short_text(SETS.get(set_name, set_name)))
             axes.set_xlabel("time of the schedule")
         every[0].set_ylabel("loss")
@@ -82,7 +87,31 @@ def time_loss_plot(metrics: Mapping[str, Any]) -> str | None:
         return inline_svg(figure, "time-loss", "Training loss of each model over the diffusion schedule, by set")
 
 
-def _curve(axes: "Axes", model: str, across: list[float], up: list[float], *, marker: bool = False) -> None:
+def shift_plot(metrics: Mapping[str, Any]) -> str | None:
+    """Rank shifts of every model but the original, a row for each number; None where they were not measured."""
+    audit = metrics.get("audits", {}).get(rank_shift.NAME, {})
+    found = {name: audit["models"][name] for name in in_order(audit.get("models", {}), MODELS)}
+    models = [name for name in found if name != original_in(found)]
+    rows = [row for row in rank_shift.ROWS if any(f"{row}_shift" in found[name] for name in models)]
+    if not rows:
+        return None
+    with styled_figure("shifts") as figure:
+        figure.set_size_inches(7.2, 0.9 + 0.12 * len(models) * len(rows) + 0.2 * len(rows))
+        axes = figure.add_subplot()
+        axes.axvline(0, color=QUIET, linewidth=1, linestyle="--")
+        for index, name in enumerate(models):
+            offset = (index - (len(models) - 1) / 2) * 0.6 / len(models)
+            shifts = [found[name].get(f"{row}_shift") for row in rows]
+            whiskers(axes, shifts, offset, name, model_title(name, metrics))
+        axes.set_yticks(range(len(rows)), [rank_shift.ROWS[row] for row in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("shift of the rank from that under the original model")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        return inline_svg(figure, "shifts", "Rank shifts of each model with 95 % intervals; 0 = as by the original")
+
+
+def _curve(axes: "Axes", model: str, title: str, across: list[float], up: list[float], *, marker: bool = False) -> None:
     axes.plot(
         across,
         up,
@@ -91,5 +120,5 @@ def _curve(axes: "Axes", model: str, across: list[float], up: list[float], *, ma
         linewidth=1.8,
         marker="o" if marker else None,
         markersize=3.5,
-        label=short_text(MODELS.get(model, model)),
+        label=short_text(title),
     )

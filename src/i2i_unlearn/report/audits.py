@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from i2i_unlearn.evaluation.findings import PAIRS, pair_name
+from i2i_unlearn.report import rank_shift
 from i2i_unlearn.report.scores import CellView, cell
 from i2i_unlearn.report.words import (
     MODELS,
@@ -86,7 +87,7 @@ class AuditView:
 
 def audit_views(metrics: Mapping[str, Any]) -> list[AuditView]:
     """Every audit of metrics.json, in its order; none where no audit was made."""
-    return [_view(name, audit) for name, audit in metrics.get("audits", {}).items()]
+    return [_view(name, audit, metrics) for name, audit in metrics.get("audits", {}).items()]
 
 
 def audit_lines(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -97,7 +98,7 @@ def audit_lines(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _view(name: str, audit: Mapping[str, Any]) -> AuditView:
+def _view(name: str, audit: Mapping[str, Any], metrics: Mapping[str, Any]) -> AuditView:
     models = in_order(audit["models"], MODELS)
     pairs = in_order(audit["differences"], [pair_name(*pair) for pair in PAIRS])
     return AuditView(
@@ -105,10 +106,10 @@ def _view(name: str, audit: Mapping[str, Any]) -> AuditView:
         title=audit_title(name),
         question=audit["question"],
         status=audit["status"],
-        finding=_finding(name, audit),
+        finding=rank_shift.finding(audit) if name == rank_shift.NAME else _finding(name, audit),
         why=_in_words(name, audit["why"], audit["measure"]),
-        columns=[*(model_title(model, models) for model in models), *(pair_title(pair, models) for pair in pairs)],
-        rows=_rows(name, audit, models, pairs),
+        columns=[*(model_title(model, metrics) for model in models), *(pair_title(pair, metrics) for pair in pairs)],
+        rows=[] if name == rank_shift.NAME else _rows(name, audit, models, pairs),
         facts=_facts(audit),
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from i2i_unlearn.evaluation.findings import REFERENCE, TEACHER, UNLEARNED, original_in, pair_name
 from i2i_unlearn.report.words import MISSING, PLAIN_SETS, listed, number
 
 _METRIC = "hole_psnr_db"
@@ -35,13 +36,15 @@ def tiles(metrics: Mapping[str, Any]) -> list[Tile]:
 
 
 def _tile(metrics: Mapping[str, Any], set_name: str, title: str) -> Tile:
-    change = metrics["differences"].get("unlearned-teacher", {}).get(set_name, {}).get(_METRIC)
+    original = original_in(metrics["models"])
+    change = metrics["differences"].get(pair_name(UNLEARNED, original), {}).get(set_name, {}).get(_METRIC)
     if change is None or change["value"] is None:
         return Tile(title, MISSING, "", "not measured: there are too few images")
     low, high = (_times(change[end]) for end in ("high", "low"))  # less closeness is more error
-    reference = metrics["differences"].get("reference-teacher", {}).get(set_name, {}).get(_METRIC)
+    reference = metrics["differences"].get(pair_name(REFERENCE, original), {}).get(set_name, {}).get(_METRIC)
     compared = f"; a model trained without them: {_times(reference['value'])}" if reference else ""
-    meaning = f"as much error as before{compared if set_name == 'forget' else ''}"
+    before = "before" if original == TEACHER else "with the original model, before any request"
+    meaning = f"as much error as {before}{compared if set_name == 'forget' else ''}"
     return Tile(title, _times(change["value"]), "" if MISSING in (low, high) else f"{low} to {high}", meaning)
 
 

@@ -11,8 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from i2i_unlearn.evaluation.findings import FORGET_SETS
-from i2i_unlearn.report import asked, audits, scores, words
-from i2i_unlearn.report.audit_plots import relearning_plot, roc_plot, time_loss_plot
+from i2i_unlearn.report import asked, audits, rank_shift, scores, tables, words
+from i2i_unlearn.report.audit_plots import relearning_plot, roc_plot, shift_plot, time_loss_plot
 from i2i_unlearn.report.claims import not_claimed
 from i2i_unlearn.report.facts import ReportFacts
 from i2i_unlearn.report.headline import ANSWERS, tiles
@@ -65,10 +65,10 @@ def sealed(template: str, script: str, view: Mapping[str, Any]) -> str:
 
 def _view(facts: ReportFacts) -> dict[str, Any]:
     """What the template shows, all as text."""
-    metrics = facts.metrics
+    metrics = words.with_version(facts.metrics, facts.lineage)
     grids, cut = grid_views(shown_grids(facts))
     first, rest = first_and_rest(grids)
-    decided = decision(facts.verdicts)
+    decided = decision(facts.verdicts, metrics)
     return {
         "decision": decided,
         "answer": ANSWERS[decided.deciding.outcome],
@@ -92,11 +92,20 @@ def _view(facts: ReportFacts) -> dict[str, Any]:
         "comparison": scores.comparison_sentences(metrics),
         "gap_table": scores.gap_table(metrics),
         "behaviour_table": scores.behaviour_table(metrics),
+        "more_tables": {
+            title: table
+            for title, table in (
+                ("Against several retrained models", tables.relative_table(metrics)),
+                ("Are kept images remembered more?", tables.gap_growth_table(metrics)),
+                ("Classes that lost most", tables.class_table(metrics)),
+            )
+            if table
+        },
         **_audits(metrics),
         "loss_plot": _drawing(loss_plot(facts.steps)),
         "time_loss_plot": _drawing(time_loss_plot(metrics)),
         "loss_ends": _loss_ends(facts),
-        "embedding_plot": _drawing(embedding_plot(facts.embeddings) if facts.embeddings else None),
+        "embedding_plot": _drawing(embedding_plot(facts.embeddings, metrics) if facts.embeddings else None),
         "embedding_caption": facts.embeddings.caption if facts.embeddings else "",
         "cost": _cost(metrics.get("cost", {})),
         "lineage": facts.lineage,
@@ -107,9 +116,15 @@ def _view(facts: ReportFacts) -> dict[str, Any]:
 def _audits(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The attacks, their plots, and what a status means."""
     found = audits.audit_views(metrics)
-    drawings = {"membership": roc_plot(metrics), "relearning": relearning_plot(metrics)}
+    drawings = {
+        rank_shift.NAME: shift_plot(metrics),
+        "membership": roc_plot(metrics),
+        "relearning": relearning_plot(metrics),
+    }
     return {
         "audits": found,
+        "rank_table": rank_shift.rank_table(metrics),
+        "rank_controls": rank_shift.control_sentences(metrics),
         "audit_plots": {name: _drawing(svg) for name, svg in drawings.items() if svg is not None},
         "statuses": audits.STATUSES,
         "status_signs": audits.STATUS_SIGNS,

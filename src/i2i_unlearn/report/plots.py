@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2i_unlearn.evaluation.shown import EmbeddingMap
-from i2i_unlearn.report.words import MODELS, SETS, in_order, metric_words
+from i2i_unlearn.report.words import MODELS, SETS, in_order, metric_words, model_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,10 +26,10 @@ INK, QUIET, LINE = "#1c2126", "#59636e", "#d5dae0"
 MODEL_COLOURS = {
     "teacher": "#0072b2",
     "unlearned": "#d55e00",
-    "original": "#56b4e9",
+    "original": "#7f7f33",
     "reference": "#009e73",
-    "reference_2": "#66c2a5",
-    "reference_3": "#1b7837",
+    "reference_2": "#009e71",
+    "reference_3": "#009e72",
 }
 SET_COLOURS = {"forget": "#d55e01", "retain": "#7a8591", "forget_holdout": "#cc79a7", "retain_holdout": "#56b4e9"}
 SET_MARKERS = {"forget": "D", "retain": "o", "forget_holdout": "^", "retain_holdout": "s"}
@@ -39,7 +39,7 @@ _VARIABLES = {
     INK: "--ink",
     QUIET: "--quiet",
     LINE: "--line",
-    **{colour: f"--{name}" for name, colour in MODEL_COLOURS.items()},
+    **{colour: f"--{name.partition('_')[0]}" for name, colour in MODEL_COLOURS.items()},
     **{colour: f"--set-{name.replace('_', '-')}" for name, colour in SET_COLOURS.items()},
     **dict(zip(TERM_COLOURS, ("--ink", "--teacher", "--unlearned", "--reference", "--fourth", "--quiet"), strict=True)),
 }
@@ -92,7 +92,8 @@ def score_plot(metrics: Mapping[str, Any], metric: str = "hole_psnr_db") -> str 
         axes = figure.add_subplot()
         for index, model in enumerate(models):
             offset = (index - (len(models) - 1) / 2) * 0.22
-            _whiskers(axes, [scores[model].get(name, {}).get(metric) for name in sets], offset, model)
+            of_sets = [scores[model].get(name, {}).get(metric) for name in sets]
+            whiskers(axes, of_sets, offset, model, model_title(model, metrics))
         axes.set_yticks(range(len(sets)), [short_text(SETS.get(name, name)) for name in sets])
         axes.set_ylim(len(sets) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
@@ -101,7 +102,7 @@ def score_plot(metrics: Mapping[str, Any], metric: str = "hole_psnr_db") -> str 
         return inline_svg(figure, f"score-{metric}", f"{words.title} of each model on each set, with 95 % intervals")
 
 
-def embedding_plot(embedding: EmbeddingMap) -> str:
+def embedding_plot(embedding: EmbeddingMap, metrics: Mapping[str, Any]) -> str:
     """The t-SNE map, a panel for each model; the points of the other models stay behind in grey."""
     models, sets = np.asarray(embedding.models), np.asarray(embedding.sets)
     panels = in_order(dict.fromkeys(embedding.models), MODELS)
@@ -110,7 +111,7 @@ def embedding_plot(embedding: EmbeddingMap) -> str:
         every = figure.subplots(1, max(len(panels), 1), squeeze=False)[0]
         for axes, model in zip(every, panels, strict=False):
             _panel(axes, embedding.points_N2, models == model, sets)
-            axes.set_title(short_text(MODELS.get(model, model)))
+            axes.set_title(short_text(model_title(model, metrics)))
         handles, labels = every[0].get_legend_handles_labels()
         figure.legend(
             handles[::-1], labels[::-1], loc="outside lower center", ncols=max(len(labels), 1), markerscale=1.5
@@ -160,7 +161,8 @@ def _block(
             axes.imshow(np.repeat(image_HWC, 3 // image_HWC.shape[-1], axis=-1), interpolation="nearest")
 
 
-def _whiskers(axes: "Axes", scores: Sequence[Mapping[str, Any] | None], offset: float, model: str) -> None:
+def whiskers(axes: "Axes", scores: Sequence[Mapping[str, Any] | None], offset: float, model: str, title: str) -> None:
+    """A model's values with their intervals, each in its row."""
     colour = MODEL_COLOURS.get(model, QUIET)
     found = [(row + offset, score) for row, score in enumerate(scores) if score and score.get("value") is not None]
     for height, score in found:
@@ -171,10 +173,10 @@ def _whiskers(axes: "Axes", scores: Sequence[Mapping[str, Any] | None], offset: 
         [score["value"] for _, score in found],
         [height for height, _ in found],
         linestyle="none",
-        marker={"teacher": "o", "unlearned": "D", "reference": "s"}.get(model, "v"),
+        marker={"teacher": "o", "original": "P", "unlearned": "D", "reference": "s"}.get(model, "v"),
         markersize=6,
         color=colour,
-        label=short_text(MODELS.get(model, model)),
+        label=short_text(title),
     )
 
 

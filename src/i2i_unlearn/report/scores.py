@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from i2i_unlearn.evaluation.audits.table import Measure
+from i2i_unlearn.evaluation.findings import REFERENCE, TEACHER, UNLEARNED, original_in, pair_name, ratio_name
 from i2i_unlearn.report.words import (
     MISSING,
     MODELS,
@@ -16,6 +17,7 @@ from i2i_unlearn.report.words import (
     metric_words,
     model_title,
     number,
+    pair_title,
 )
 
 AGAINST_REFERENCE = ("reference_psnr_db", "output_spread")
@@ -71,7 +73,11 @@ def gap_table(metrics: Mapping[str, Any]) -> TableView:
         caption="Gap to the retrained model, with 95 % intervals of the paired difference and ratio",
         columns=["Unlearned − retrained", "Retrained − original", "Unlearned ÷ retrained"],
         groups=_groups(
-            metrics, [], ["unlearned-reference", "reference-teacher"], _metric_names(metrics), ["unlearned/reference"]
+            metrics,
+            [],
+            [pair_name(UNLEARNED, REFERENCE), pair_name(REFERENCE, original_in(metrics["models"]))],
+            _metric_names(metrics),
+            [ratio_name(UNLEARNED, REFERENCE)],
         ),
     )
 
@@ -113,10 +119,11 @@ def _gap_sentence(metrics: Mapping[str, Any]) -> str:
 
 
 def _distance_sentence(metrics: Mapping[str, Any]) -> str:
-    before, after = (_score(metrics, model, "reference_psnr_db") for model in ("teacher", "unlearned"))
+    original = original_in(metrics["models"])
+    before, after = (_score(metrics, model, "reference_psnr_db") for model in (original, UNLEARNED))
     if before is None or after is None:
         return ""
-    moved = _difference(metrics, "unlearned-teacher", "reference_psnr_db")
+    moved = _difference(metrics, pair_name(UNLEARNED, original), "reference_psnr_db")
     meaning = {
         1: "unlearning moved the outputs towards those of a retrained model",
         -1: "unlearning moved the outputs away from those of a retrained model: "
@@ -169,10 +176,11 @@ def _with_interval(difference: Mapping[str, Any], digits: int) -> str:
 
 def _model_table(metrics: Mapping[str, Any], caption: str, names: Sequence[str]) -> TableView:
     models = in_order(metrics["scores"], MODELS)
+    pairs = [pair_name(UNLEARNED, name) for name in dict.fromkeys((original_in(models), TEACHER))]
     return TableView(
         caption=caption,
-        columns=[*(model_title(model, models) for model in models), "Unlearned − original"],
-        groups=_groups(metrics, models, ["unlearned-teacher"], names),
+        columns=[*(model_title(model, metrics) for model in models), *(pair_title(pair, metrics) for pair in pairs)],
+        groups=_groups(metrics, models, pairs, names),
     )
 
 

@@ -4,11 +4,12 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from i2i_unlearn.report.words import OUTCOMES, PLAIN_SETS, in_order, interval, number
+from i2i_unlearn.evaluation.findings import REFERENCE, UNLEARNED, original_in
+from i2i_unlearn.report.words import OUTCOMES, PLAIN_SETS, interval, number
 from i2i_unlearn.support.table import table
 
 WIDTH = 79
-_COLUMNS = {"teacher": "original", "unlearned": "unlearned", "reference": "retrained"}
+_COLUMNS = {"teacher": "original", "original": "original", "unlearned": "unlearned", "reference": "retrained"}
 _METRIC = "hole_psnr_db"
 
 
@@ -24,12 +25,12 @@ def summary_lines(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> It
 
 
 def _scores(scores: Mapping[str, Any]) -> str:
-    models = in_order(scores, _COLUMNS)
+    models = [name for name in (original_in(scores), UNLEARNED, REFERENCE) if name in scores]
     rows = [
         (label, *(_cell(scores[model].get(name, {}).get(_METRIC)) for model in models))
         for name, label in PLAIN_SETS.items()
     ]
-    return table(("images", *(_COLUMNS.get(model, model) for model in models)), rows)
+    return table(("images", *(_COLUMNS[model] for model in models)), rows)
 
 
 def _cell(score: Mapping[str, Any] | None) -> str:

@@ -19,6 +19,7 @@ from i2i_unlearn.report.words import (
     true_minus,
 )
 
+_WORST = "worst class of "
 _NAMED = 2  # more than this make no sentence; the table below has all
 
 
@@ -61,15 +62,15 @@ class DecisionView:
     difference: str
 
 
-def decision(verdicts: Mapping[str, Any]) -> DecisionView:
-    """Everything the page says about the gate. `verdicts` is the content of verdicts.json."""
+def decision(verdicts: Mapping[str, Any], metrics: Mapping[str, Any]) -> DecisionView:
+    """Everything the page says about the gate, from the content of verdicts.json and metrics.json."""
     deciding = verdicts["deciding"]
-    views = {name: _policy(name, verdict) for name, verdict in verdicts["verdicts"].items()}
+    views = {name: _policy(name, verdict, metrics) for name, verdict in verdicts["verdicts"].items()}
     return DecisionView(
         sentence=verdict_sentence(verdicts),
         deciding=views[deciding],
         others=[view for name, view in views.items() if name != deciding],
-        difference=model_titles(true_minus(verdicts["sentence"])),
+        difference=model_titles(true_minus(verdicts["sentence"]), metrics),
     )
 
 
@@ -96,7 +97,7 @@ def is_decisive(line: Mapping[str, Any], outcome: str) -> bool:
 
 def decision_markdown(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> str:
     """The decision as short Markdown: sentence, lines of the deciding policy, the other policies' outcome."""
-    view = decision(verdicts)
+    view = decision(verdicts, metrics)
     out = [
         f"## {OUTCOME_SIGNS[view.deciding.outcome]} {OUTCOMES[view.deciding.outcome]}: {_plain(view.sentence)}",
         "",
@@ -127,8 +128,8 @@ def decision_markdown(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -
     return "\n".join(out) + "\n"
 
 
-def _policy(name: str, verdict: Mapping[str, Any]) -> PolicyView:
-    lines = [_line(line) for line in verdict["lines"]]
+def _policy(name: str, verdict: Mapping[str, Any], metrics: Mapping[str, Any]) -> PolicyView:
+    lines = [_line(line, metrics) for line in verdict["lines"]]
     passed = sum(line.outcome == "pass" for line in lines)
     not_applicable = sum(line.outcome == "n/a" for line in lines)
     more = f", {not_applicable} not applicable" if not_applicable else ""
@@ -137,16 +138,16 @@ def _policy(name: str, verdict: Mapping[str, Any]) -> PolicyView:
         asks=verdict["asks"],
         preset=verdict["preset"],
         outcome=verdict["outcome"],
-        tally=f"{passed} of {len(lines)} checks passed{more}",
+        tally=f"{passed} of {len(lines) - not_applicable} checks passed{more}",
         lines=lines,
     )
 
 
-def _line(line: Mapping[str, Any]) -> LineView:
+def _line(line: Mapping[str, Any], metrics: Mapping[str, Any]) -> LineView:
     low, high = plain_number(line["low"]), plain_number(line["high"])
     return LineView(
         name=line["name"],
-        measure=_measure(line["measure"]),
+        measure=_measure(line["measure"], metrics),
         value=plain_number(line["value"]),
         interval="" if MISSING in (low, high) else f"{low} to {high}",
         bound=true_minus(line["bound"]),
@@ -157,16 +158,24 @@ def _line(line: Mapping[str, Any]) -> LineView:
     )
 
 
-def _measure(measure: str) -> str:
+def _measure(measure: str, metrics: Mapping[str, Any]) -> str:
     """`forget hole_psnr_db, unlearned minus teacher` in the page's words."""
-    head, _, models = measure.partition(", ")
-    set_name, _, metric = head.partition(" ")
-    if set_name == "audit":
-        name, _, measured = metric.partition(" ")
-        return f"{audit_title(name)}: {measure_words(name, measured).title}, {model_titles(models)}"
-    if set_name not in SETS or not metric:
-        return model_titles(measure)
-    return f"{metric_words(metric).title} on {SETS[set_name].lower()} images, {model_titles(models)}"
+    head, _, models = measure.rpartition(", ")
+    where, _, metric = head.rpartition(" ")
+    models = model_titles(models, metrics)
+    if where.startswith("audit "):
+        name = where.removeprefix("audit ")
+        return f"{audit_title(name)}: {measure_words(name, metric).title}, {models}"
+    set_name = where.removeprefix(_WORST)
+    one, _, other = set_name.partition(" minus ")
+    if one not in SETS or other not in ("", *SETS):
+        return model_titles(measure, metrics)
+    of = f"{SETS[one].lower()} images"
+    if other:
+        of = f"{of} less that on {SETS[other].lower()} images"
+    elif where != set_name:
+        of = f"the worst class of {of}"
+    return f"{metric_words(metric).title} on {of}, {models}"
 
 
 def _some(names: Sequence[str]) -> str:

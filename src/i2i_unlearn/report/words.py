@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from i2i_unlearn.evaluation.audits.table import AUDITS, Measure
+from i2i_unlearn.evaluation.findings import TEACHER, original_in
 from i2i_unlearn.evaluation.metrics.table import METRICS, find_metric
 
 SETS = {
@@ -86,26 +87,33 @@ def with_extractor_titles(text: str) -> str:
     return text
 
 
-def model_titles(text: str) -> str:
+def with_version(metrics: Mapping[str, Any], lineage: Mapping[str, str]) -> dict[str, Any]:
+    """The content of metrics.json with `teacher_version`: which version the teacher is, where the lineage names it."""
+    found = (re.search(r"models:/[^/\s]+/(\d+)", value) for value in lineage.values())
+    return {**metrics, "teacher_version": next((match[1] for match in found if match), "")}
+
+
+def model_title(model: str, metrics: Mapping[str, Any]) -> str:
+    """What a model is called in this evaluation."""
+    if model == TEACHER and original_in(metrics.get("models", ())) != TEACHER:
+        version = metrics.get("teacher_version")
+        return f"{PREVIOUS} (version {version})" if version else PREVIOUS
+    return MODELS.get(model, model.replace("_", " ").capitalize())
+
+
+def model_titles(text: str, metrics: Mapping[str, Any]) -> str:
     """A comparison of models as the gate writes it, in the words of the page: unlearned minus original."""
     return re.sub(
         r"(minus|divided by) (teacher|original|reference)\b",
-        lambda found: f"{found[1]} {MODELS[found[2]].lower()}",
+        lambda found: f"{found[1]} {model_title(found[2], metrics).lower()}",
         text,
     )
 
 
-def model_title(model: str, models: Iterable[str]) -> str:
-    """What a model is called among these."""
-    if model == "teacher" and "original" in models:
-        return PREVIOUS
-    return MODELS.get(model, model.replace("_", " ").capitalize())
-
-
-def pair_title(pair: str, models: Iterable[str]) -> str:
+def pair_title(pair: str, metrics: Mapping[str, Any]) -> str:
     """What a pair of models is called: Unlearned − original."""
     of, _, against = pair.partition("-")
-    return f"{model_title(of, models)} − {model_title(against, models).lower()}"
+    return f"{model_title(of, metrics)} − {model_title(against, metrics).lower()}"
 
 
 def in_order(found: Iterable[str], known: Iterable[str]) -> list[str]:
