@@ -36,11 +36,11 @@ def test_it_says_what_the_stages_wrote(world, with_weights):
     assert said["measured"]["scores"] == metrics["scores"]
     assert said["measured"]["differences"] == metrics["differences"]
     assert said["measured"]["audits"]["membership"]["status"] == metrics["audits"]["membership"]["status"]
-    assert said["gate"]["outcome"] == verdicts["verdicts"]["as_unseen"]["outcome"]
+    assert said["gate"]["outcome"] == verdicts["verdicts"]["forgotten"]["outcome"]
     assert [line["name"] for line in said["gate"]["verdicts"]["as_unseen"]["lines"]] == [
         line["name"] for line in verdicts["verdicts"]["as_unseen"]["lines"]
     ]
-    assert said["unlearning"]["objective"] == "surrogate_difference"
+    assert said["unlearning"]["objective"] == "encoder_l2"
     assert said["parameters"]["unlearn"]["num_steps"] == 3
     parameters = said["parameters"]
     assert parameters["seed"] == 0

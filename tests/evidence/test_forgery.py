@@ -41,20 +41,20 @@ def read(bundle, name):
 
 def test_an_outcome_that_the_numbers_do_not_give(resigned, without_weights):
     verdicts = read(without_weights, "verdicts.json")
-    was = verdicts["verdicts"]["as_unseen"]["outcome"]
+    was = verdicts["verdicts"]["forgotten"]["outcome"]
     assert was != "pass"
-    lines = verdicts["verdicts"]["as_unseen"]["lines"]
-    verdicts["verdicts"]["as_unseen"]["outcome"] = "pass"
+    lines = verdicts["verdicts"]["forgotten"]["lines"]
+    verdicts["verdicts"]["forgotten"]["outcome"] = "pass"
     for line in lines:
         line["outcome"] = "pass"
 
     def change(said):
-        said["gate"]["outcome"] = said["gate"]["verdicts"]["as_unseen"]["outcome"] = "pass"
-        for line in said["gate"]["verdicts"]["as_unseen"]["lines"]:
+        said["gate"]["outcome"] = said["gate"]["verdicts"]["forgotten"]["outcome"] = "pass"
+        for line in said["gate"]["verdicts"]["forgotten"]["lines"]:
             line["outcome"] = "pass"
 
     assert resigned(change, verdicts=verdicts) == {
-        ("gate", f"policy as_unseen: the evidence says pass, its numbers give {was}")
+        ("gate", f"policy forgotten: the evidence says pass, its numbers give {was}")
     }
     # The statement alone says it, verdicts.json does not:
     found = resigned(change)
