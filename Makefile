@@ -41,6 +41,7 @@ help: ## list the targets
 	@echo 'Settings, for example make demo PYTHON=python3.12:'
 	@echo '  PYTHON       the Python that makes .venv/ (python3)'
 	@echo '  PIP_ARGS     more options for pip install, such as --extra-index-url'
+	@echo '  PRESET       settings to lay over params.yaml first, such as paper (demo)'
 	@echo '  PYTEST_ARGS  more options for pytest (test, test-slow, test-containers)'
 	@echo '  UI_PORT      port of the MLflow UI (ui; 5000)'
 	@echo '  BENCH_ARGS   what to compare, see python -m benchmarks.quality --help (bench-quality)'
@@ -55,6 +56,7 @@ setup: $(STAMP) ## make .venv/ and install the exact versions of constraints.txt
 	@echo "Ready: '. .venv/bin/activate' puts i2i-unlearn and dvc on the PATH."
 
 demo: $(STAMP) ## set up, then make a model forget the digit 3, from data to promotion
+	@$(if $(PRESET),$(BIN)/i2i-unlearn preset use $(PRESET))
 	@$(BIN)/i2i-unlearn demo
 
 test: $(STAMP) ## set up, then run the tests
