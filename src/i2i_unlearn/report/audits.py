@@ -107,7 +107,9 @@ def _view(name: str, audit: Mapping[str, Any], metrics: Mapping[str, Any]) -> Au
         question=audit["question"],
         status=audit["status"],
         finding=rank_shift.finding(audit) if name == rank_shift.NAME else _finding(name, audit),
-        why=_in_words(name, audit["why"], audit["measure"]),
+        why=rank_shift.WHY
+        if name == rank_shift.NAME and audit["status"] == "measured"
+        else _in_words(name, audit["why"], audit["measure"]),
         columns=[*(model_title(model, metrics) for model in models), *(pair_title(pair, metrics) for pair in pairs)],
         rows=[] if name == rank_shift.NAME else _rows(name, audit, models, pairs),
         facts=_facts(audit),

@@ -173,7 +173,9 @@ def whiskers(axes: "Axes", scores: Sequence[Mapping[str, Any] | None], offset: f
         [score["value"] for _, score in found],
         [height for height, _ in found],
         linestyle="none",
-        marker={"teacher": "o", "original": "P", "unlearned": "D", "reference": "s"}.get(model, "v"),
+        marker={"teacher": "o", "original": "P", "unlearned": "D", "reference": "s", "reference_2": "^"}.get(
+            model, "v"
+        ),
         markersize=6,
         color=colour,
         label=short_text(title),

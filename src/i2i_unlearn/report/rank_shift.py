@@ -16,6 +16,7 @@ ROWS = {
     "retain_error": "Error, kept images",
 }
 """The numbers shown, by the beginning of their measures' names."""
+WHY = "The policy applies its rule to the two controls below as well; it decides nothing where one of them misbehaves."
 _DIGITS = 3
 
 

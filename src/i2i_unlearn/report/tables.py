@@ -10,11 +10,6 @@ from i2i_unlearn.report.scores import CellView, cell
 from i2i_unlearn.report.words import SETS, in_order, metric_words, number, pair_title
 
 _MOST_CLASSES = 5
-_RELATIVE = {
-    "hole_psnr_db": ("Hole PSNR (dB)", 2),
-    "output_spread": ("Contrast over images", 3),
-    "outputs_db": ("Outputs (dB of their squared difference)", 2),
-}
 
 
 @dataclass(frozen=True)
@@ -34,7 +29,8 @@ def relative_table(metrics: Mapping[str, Any]) -> PlainTable | None:
     rows = []
     for set_name in in_order(found, SETS):
         for metric, test in found[set_name].items():
-            title, digits = _RELATIVE.get(metric, (metric_words(metric).title, 3))
+            about = metric_words(metric)
+            title, digits = f"{about.title} ({about.unit})" if about.unit else about.title, about.digits
             distances = [
                 CellView(", ".join(number(value, digits) for value in test[key]), "")
                 for key in ("to_references", "among_references")

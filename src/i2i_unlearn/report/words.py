@@ -7,6 +7,7 @@ from typing import Any
 
 from i2i_unlearn.evaluation.audits.table import AUDITS, Measure
 from i2i_unlearn.evaluation.findings import TEACHER, original_in
+from i2i_unlearn.evaluation.metrics.relative import OUTPUTS
 from i2i_unlearn.evaluation.metrics.table import METRICS, find_metric
 
 SETS = {
@@ -66,6 +67,8 @@ def _unknown(name: str) -> Measure:
 
 def metric_words(name: str) -> Measure:
     """Title, meaning and format of a metric; one that is not known is shown under its own name."""
+    if name == OUTPUTS:
+        return Measure("Distance between outputs", "squared difference of two models' outputs in the hole", 2, "dB")
     found = find_metric(name)
     if found is None:
         return _unknown(name)
