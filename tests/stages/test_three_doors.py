@@ -238,6 +238,6 @@ def test_the_pipeline_signs_evidence_that_somebody_with_the_public_key_can_check
 
 def test_the_pipeline_records_the_settings_that_it_used(doors):
     output = json.loads((doors.pipeline_run / "check/executor_output.json").read_text())
-    used = output["parameterValues"]["Output"]
+    used = output["parameterValues"]["settings"]
     assert used["unlearn"]["num_steps"] == 5
     assert used["snapshot"]["source"].endswith("artifacts/original/model")

@@ -108,9 +108,9 @@ def _summary(each: Sequence[Facts]) -> Facts:
         "kind": "retrain",
         "count": len(each),
         **{key: first[key] for key in ("num_images", "device", "manifest_sha256", "steps")},
-        "resumed_from_step": max(float(facts["resumed_from_step"]) for facts in retrained),
+        "resumed_from_step": max(int(facts["resumed_from_step"]) for facts in retrained),
         "seconds": round(sum(float(facts["seconds"]) for facts in retrained), 3),
-        "peak_memory_bytes": max(float(facts["peak_memory_bytes"]) for facts in retrained),
+        "peak_memory_bytes": max(int(facts["peak_memory_bytes"]) for facts in retrained),
     }
 
 
