@@ -96,7 +96,7 @@ def place(tmp_path, taught, params_written):
 
 def test_digests_and_paths_are_whole_in_a_pipe(place, taught, mlflow_home):
     images, splits = ("--images", taught.images), ("--splits", taught.splits)
-    teacher, policies = ("--teacher", taught.teacher), ("--policies", "policies")
+    teacher, policies = ("--teacher", taught.unrecorded_teacher), ("--policies", "policies")
     unlearned, reference = ("--unlearned", LONG / "unlearned"), ("--reference", LONG / "reference")
     evaluation, requests = ("--evaluation", LONG / "evaluation"), ("--requests", taught.requests)
     given, filed = (*images, *splits, *teacher), ("--requests", LONG / "forget", "--params", LONG / "params.yaml")

@@ -28,7 +28,7 @@ def test_it_says_what_the_stages_wrote(world, with_weights):
     verdicts = json.loads((project.artifact("evaluation") / "verdicts.json").read_text())
     assert said["model"]["sha256"] == files.digest_folder(world.model)
     assert said["teacher_sha256"] == files.digest_folder(project.teacher)
-    assert said["reference_sha256"] is None
+    assert said["references_sha256"] == []
     assert said["finished_from"] == "signing"
     assert abs((datetime.now(UTC) - datetime.fromisoformat(said["finished_at"])).total_seconds()) < 3600
     assert said["manifest"]["sha256"] == files.digest_file(project.splits / "manifest.parquet")

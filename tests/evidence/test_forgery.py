@@ -93,7 +93,7 @@ OTHER_NUMBERS = "the numbers in metrics.json are not those that the evidence nam
     [
         (lambda said: said.update(teacher_sha256=NONE), "measurements", "the teacher that was measured"),
         (lambda said: said.update(teacher_sha256=NONE), "training", "names another teacher"),
-        (lambda said: said.update(reference_sha256=NONE), "measurements", "the reference that was measured"),
+        (lambda said: said.update(references_sha256=[NONE]), "measurements", "the references that were measured"),
         (lambda said: said["model"].update(sha256=NONE), "measurements", "the unlearned model"),
         (of_manifest(requests=["withdrawn-2"]), "split manifest", "has other requests than the evidence"),
         (of_manifest(erased=["withdrawn-0"]), "split manifest", "has other earlier requests than the evidence"),

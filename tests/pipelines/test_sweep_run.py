@@ -31,6 +31,7 @@ def world(tmp_path_factory, taught):
         cluster={"requests_folder": str(taught.requests)},
         unlearn=STEPS,
         pretrain={"num_steps": 6},
+        snapshot={"source": str(taught.unrecorded_teacher)},  # it was trained with more steps
         evaluate={"max_images": 8, "num_bootstrap": 10},
         register={"experiment": "sweeps"},
     )

@@ -14,6 +14,7 @@ from i2i_unlearn.config.sections import UnlearnConfig
 from i2i_unlearn.data.request import ForgetRequest, one_month_after, read_named_requests
 from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.evaluation.evaluated_model import Evaluated
+from i2i_unlearn.evaluation.findings import is_reference
 from i2i_unlearn.evidence import contents
 from i2i_unlearn.evidence.predicate import File, Predicate
 from i2i_unlearn.support import git
@@ -22,7 +23,12 @@ from i2i_unlearn.support.errors import UserError
 _SCORE = ("value", "low", "high", "num_images")
 _AUDIT = ("status", "why", "question")
 _LINE = ("name", "measure", "bound", "value", "low", "high", "outcome", "why")
-_LEFT_OUT = {"split": {"proxy_labels"}, "snapshot": {"source"}, "unlearn": {"prototypes", "checkpoint_uri"}}
+_LEFT_OUT = {
+    "split": {"proxy_labels"},
+    "snapshot": {"source"},
+    "unlearn": {"prototypes", "checkpoint_uri"},
+    "reference": {"models"},
+}
 """Paths, and names of labels, which may identify persons."""
 _SECTIONS = ("snapshot", "split", "unlearn", "reference", "evaluate")
 EVIDENCE_TAG = "evidence_sha256"
@@ -99,7 +105,7 @@ def predicate(
             "inside": weights_inside,
         },
         "teacher_sha256": found.teacher_sha256,
-        "reference_sha256": metrics["models"].get("reference"),
+        "references_sha256": references_of(metrics),
         "manifest": {
             "sha256": found.manifest_sha256,
             "images_sha256": read_manifest(found.manifest_path).image_digest,
@@ -124,6 +130,11 @@ def predicate(
         raise UserError(
             f"{found.evaluation}: evidence cannot be made of it ({'; '.join(faults)}); run `i2i-unlearn evaluate` again"
         ) from None
+
+
+def references_of(metrics: Mapping[str, Any]) -> list[str]:
+    """Digests of the references that were measured, in the order of metrics.json."""
+    return [digest for name, digest in metrics["models"].items() if is_reference(name)]
 
 
 def _told(day: datetime.date, now: datetime.datetime, requests: Sequence[ForgetRequest]) -> datetime.datetime:

@@ -33,7 +33,7 @@ def _of_this_case(said: Predicate, weights_at_hand: bool, weights_signed: bool) 
     for name, verdict in said.gate.verdicts.items():
         if name != said.gate.deciding and verdict.outcome != "pass":
             yield f"what policy {name} asks: its outcome is {verdict.outcome}"
-    if said.reference_sha256 is None:
+    if not said.references_sha256:
         yield "how a model that never saw the images performs: none was retrained for comparison"
     silent = [f"{name} ({audit.status})" for name, audit in said.measured.audits.items() if audit.status != "measured"]
     if silent:

@@ -204,8 +204,8 @@ class Predicate(_Strict):
     model: Model
     teacher_sha256: Sha256
     """Of the model before, as `model.sha256`."""
-    reference_sha256: Sha256 | None
-    """Of the model retrained without the images, to compare with; null where none was."""
+    references_sha256: tuple[Sha256, ...]
+    """Of the models retrained without the images, to compare with; empty where there was none."""
     manifest: Manifest
     parameters: dict[str, Any]
     """Settings by stage, without paths and without names of labels."""

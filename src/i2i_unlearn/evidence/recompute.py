@@ -13,7 +13,7 @@ from i2i_unlearn.evaluation.findings import read_findings
 from i2i_unlearn.evaluation.gate import judge, parse_policy
 from i2i_unlearn.evidence import contents
 from i2i_unlearn.evidence.envelope import Statement, subjects
-from i2i_unlearn.evidence.gather import gate_of, measured, used
+from i2i_unlearn.evidence.gather import gate_of, measured, references_of, used
 from i2i_unlearn.evidence.predicate import Predicate, Verdict
 from i2i_unlearn.support import files
 
@@ -46,12 +46,13 @@ def check_metrics(bundle: Path, said: Predicate) -> Iterator[str]:
     pairs = (
         ("the unlearned model", models.get("unlearned"), said.model.sha256),
         ("the teacher", models.get("teacher"), said.teacher_sha256),
-        ("the reference", models.get("reference"), said.reference_sha256),
         ("the split manifest", metrics["manifest_sha256"], said.manifest.sha256),
     )
     for what, found, wanted in pairs:
         if found != wanted:
             yield f"{what} that was measured ({_short(found)}) is not the one in the evidence ({_short(wanted)})"
+    if references_of(metrics) != list(said.references_sha256):
+        yield "the references that were measured are not those in the evidence"
     if said.measured != type(said.measured).model_validate(measured(metrics)):
         yield "the numbers in metrics.json are not those that the evidence names"
 

@@ -250,6 +250,8 @@ def of_package(spec: Mapping[str, Any], arguments: Mapping[str, Any], params: Ma
     if reference["count"]:
         counts = count(model, operator, whole=True)
         lines += _of_training("reference", counts, reference, device, form["memory"])
+        if reference["count"] > 1:
+            lines.append(f"reference: {reference['count']} times this, side by side where there is room")
     return [*lines, "loading, evaluation and the other steps come on top"]
 
 

@@ -296,14 +296,11 @@ def _misfits(model: Any, teacher: Path, config: ReferenceConfig) -> list[str]:
         "num_channels": (config.num_channels, model.num_channels),
     }
     found = [f"pretrain.{key} is {ours}, the teacher's {its}" for key, (ours, its) in told.items() if ours != its]
-    content: dict[str, Any] = {}
-    for path in sorted(teacher.rglob("*.json")):
-        content |= held if isinstance(held := read_json(path), dict) else {}
-    found += [
-        f"pretrain.architecture.{key} is {ours}, the teacher's {content[key]}"
-        for key, ours in config.architecture.items()
-        if key in content and content[key] != ours
-    ]
+    held = [content for path in sorted(teacher.rglob("*.json")) if isinstance(content := read_json(path), dict)]
+    for key, ours in config.architecture.items():  # several files may have the key, each of another part
+        its = [content[key] for content in held if content.get(key) is not None]
+        if its and ours not in its:
+            found.append(f"pretrain.architecture.{key} is {ours}, the teacher's {its[0]}")
     if found or config.family == "latent_diffusion":  # which cannot be made from a recipe
         return found
     made = family_named(config.family, config.model).create(
@@ -312,9 +309,12 @@ def _misfits(model: Any, teacher: Path, config: ReferenceConfig) -> list[str]:
         num_channels=config.num_channels,
         generator=generator_for(config.seed, "initial weights"),
     )
-    ours, its = ({name: tuple(one.shape) for name, one in each.state_dict().items()} for each in (made, model))
-    other = sorted(name for name in {*ours, *its} if ours.get(name) != its.get(name))
-    return [f"pretrain.architecture: {name} is {ours.get(name)}, the teacher's {its.get(name)}" for name in other[:1]]
+    shapes = [{name: tuple(one.shape) for name, one in each.state_dict().items()} for each in (made, model)]
+    other = sorted(name for name in {*shapes[0], *shapes[1]} if shapes[0].get(name) != shapes[1].get(name))
+    return [
+        "pretrain.architecture: {} is {}, the teacher's {}".format(name, *(each.get(name) for each in shapes))
+        for name in other[:1]
+    ]
 
 
 def _family(model: Any) -> str:

@@ -30,6 +30,7 @@ from i2i_unlearn.registry.integrity import EVALUATION
 from i2i_unlearn.support import files, git
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.progress import progress
+from i2i_unlearn.training.original import original_in_tags, recorded_original
 
 CARD = """# {{ model_name }} version {{ version }}
 
@@ -104,6 +105,7 @@ def run(
                 **found.judged(),
                 "evaluation_run_id": record.run_id,
                 **_revisions(repository, kfp_run_id),
+                **{key: str(value) for key, value in original_in_tags(found.summary).items()},
                 **({"teacher_version": teacher_version.number} if teacher_version else {}),
                 **_registrars(known, find_actor(by)),
             }
@@ -134,7 +136,8 @@ def run_original(
         saved = Path(folder) / "model"
         load_model(model, config.model).save(saved)
         identity = {"kind": "original", "model_sha256": files.digest_folder(saved)}
-        revisions = {**_revisions(repository, ""), **_registrars(None, find_actor(by))}
+        recorded = {key: str(value) for key, value in recorded_original(model).items()}
+        revisions = {**_revisions(repository, ""), **recorded, **_registrars(None, find_actor(by))}
         known = server.known_version(config.model_name, identity)
         version, run_id = known, ""
         if version is None:

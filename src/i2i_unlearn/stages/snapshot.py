@@ -10,7 +10,7 @@ from i2i_unlearn.models.laws import check_laws
 from i2i_unlearn.models.published import convert_checkpoint, is_checkpoint
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_folder, digest_file, digest_folder, write_json
-from i2i_unlearn.training.original import recorded_original
+from i2i_unlearn.training.original import original_in_tags, recorded_original
 
 
 def run(out: str | Path, config: SnapshotConfig) -> dict[str, float | str]:
@@ -24,7 +24,7 @@ def run(out: str | Path, config: SnapshotConfig) -> dict[str, float | str]:
             not the expected one.
     """
     with atomic_folder(out) as aside:
-        source = _local(config.source, aside / "fetched")
+        source, recorded = _local(config.source, aside / "fetched")
         model, found, notes = (_from_file if is_checkpoint(source) else _from_folder)(source, config)
         if config.model:
             check_laws(model)
@@ -34,7 +34,7 @@ def run(out: str | Path, config: SnapshotConfig) -> dict[str, float | str]:
             "source_sha256": found,
             "model_sha256": digest_folder(aside / "model"),
             "family": model.family,
-            **recorded_original(source),
+            **recorded,
         }
         if notes:
             summary["note"] = "; ".join(notes)
@@ -73,16 +73,15 @@ def _check_digest(config: SnapshotConfig, found: str) -> None:
         )
 
 
-def _local(source: str, fetched: Path) -> str:
-    """The model directory that `source` means; a registry version is copied to `fetched` first."""
+def _local(source: str, fetched: Path) -> tuple[str, dict[str, float | str]]:
+    """The model directory that `source` means, copied to `fetched` from the registry, and how its original was made."""
     if source.startswith("models:"):
         from i2i_unlearn.registry.tracking import fetch_version  # imports mlflow: only where the registry is asked
 
-        fetch_version(source, fetched)
-        return str(fetched)
+        return str(fetched), original_in_tags(fetch_version(source, fetched))
     if "://" in source:
         raise UserError(
             f"snapshot.source={source}: an address cannot be read; copy the model into a folder and name that, "
             "or register it and write models:/NAME/VERSION"
         )
-    return source
+    return source, recorded_original(source)

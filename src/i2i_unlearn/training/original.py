@@ -1,6 +1,8 @@
 """What is recorded of how the original model was trained, handed on from summary to summary."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from i2i_unlearn.support.files import digest_folder, read_json
 
@@ -23,3 +25,8 @@ def recorded_original(model: str | Path) -> dict[str, float | str]:
     if "num_images" in summary and "teacher_sha256" not in summary:  # trained from scratch
         return {ORIGINAL_IMAGES: summary["num_images"], ORIGINAL_STEPS: summary["steps"]}
     return {}
+
+
+def original_in_tags(tags: Mapping[str, Any]) -> dict[str, float | str]:
+    """The same from the tags of a registered version."""
+    return {key: int(float(tags[key])) for key in (ORIGINAL_IMAGES, ORIGINAL_STEPS) if key in tags}

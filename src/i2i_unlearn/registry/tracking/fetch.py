@@ -11,8 +11,8 @@ from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
 
 
-def fetch_version(uri: str, out: str | Path) -> None:
-    """Download the model directory of `models:/NAME/VERSION` to `out`, whole or not at all.
+def fetch_version(uri: str, out: str | Path) -> dict[str, str]:
+    """Download the model directory of `models:/NAME/VERSION` to `out`, whole or not at all; return its tags.
 
     Raises:
         UserError: `uri` names no version (an alias does not: it may mean another one tomorrow), the version holds no
@@ -26,6 +26,7 @@ def fetch_version(uri: str, out: str | Path) -> None:
         saved = download_checked(server, version, folder)
         with files.atomic_folder(out) as aside:
             shutil.copytree(saved / MODEL_PATH, aside, dirs_exist_ok=True)
+    return dict(version.tags)
 
 
 def download_checked(server: Server, version: Version, folder: str | Path) -> Path:
