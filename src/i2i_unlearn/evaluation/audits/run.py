@@ -20,7 +20,7 @@ from typing import Any
 
 from i2i_unlearn.evaluation.audits.base import Attacked, Audit, AuditInputs
 from i2i_unlearn.evaluation.audits.table import AUDITS
-from i2i_unlearn.evaluation.findings import PAIRS, pair_name
+from i2i_unlearn.evaluation.findings import PAIRS, REFERENCE, original_in, pair_name
 from i2i_unlearn.evaluation.metrics.bootstrap import Measured, measured
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.progress import Advance
@@ -87,12 +87,13 @@ def lacking(audit: Audit, inputs: AuditInputs) -> str:
 
 
 def judge(audit: Audit, attacked: Attacked) -> tuple[str, str]:
-    """Status and reason: does the attack tell the teacher, which is guilty, from a model that is not?"""
+    """Status and reason: does the attack tell the original, which is guilty, from a model that is not?"""
     models, differences = _models(attacked), _differences(attacked)
     innocent = audit.innocent if attacked.innocent_holds else None
-    teacher = models["teacher"].get(audit.measure)
-    gap = differences.get(pair_name("reference", "teacher"), {}).get(audit.measure)
-    if teacher is None:
+    original = original_in(models)
+    guilty = models[original].get(audit.measure)
+    gap = differences.get(pair_name(REFERENCE, original), {}).get(audit.measure)
+    if guilty is None:
         return "n/a", f"{audit.measure} cannot be measured without a reference"
     if innocent is None and gap is None:
         return "n/a", (
@@ -100,12 +101,12 @@ def judge(audit: Audit, attacked: Attacked) -> tuple[str, str]:
         )
     reasons = []
     if innocent is not None:
-        if not _above(teacher, innocent):
+        if not _above(guilty, innocent):
             return "blind", (
-                f"the original model's {audit.measure} is {_interval(teacher)}, which is not all above {innocent:g},"
+                f"the original model's {audit.measure} is {_interval(guilty)}, which is not all above {innocent:g},"
                 " the value of a model that never saw the images"
             )
-        reasons.append(f"the original model's {audit.measure} is {_interval(teacher)}, an innocent one's {innocent:g}")
+        reasons.append(f"the original model's {audit.measure} is {_interval(guilty)}, an innocent one's {innocent:g}")
     if gap is not None:
         if not _below(gap, 0.0):
             return "blind", (
