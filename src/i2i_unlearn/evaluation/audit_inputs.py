@@ -5,11 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from i2i_unlearn.config.sections import EvaluateConfig
 from i2i_unlearn.data.images.reading import load_pixels
 from i2i_unlearn.evaluation.audits.base import AuditInputs, ImageSet
-from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs
+from i2i_unlearn.evaluation.inputs import Inputs
 from i2i_unlearn.evaluation.metrics.observations import ImageFacts
 from i2i_unlearn.evaluation.metrics.observe import masks_of
 from i2i_unlearn.models.extractors import Extractor
@@ -31,9 +32,10 @@ def audit_inputs(
     """
     most = config.audits.max_images if config.audits.run else 0
     model = inputs.models["teacher"]
-    sets = {}
+    sets, positions = {}, {}
     for name, chosen in inputs.sets.items():
-        rows = _some(chosen, most, derive_seed(config.seed, "audit", "subset", name))
+        positions[name] = _some(len(chosen.rows), most, derive_seed(config.seed, "audit", "subset", name))
+        rows = chosen.rows.iloc[positions[name]].reset_index(drop=True)
         sets[name] = _read(rows, images, inputs.operator, config.seed, model.image_size, model.num_channels)
     return AuditInputs(
         models=inputs.models,
@@ -46,18 +48,17 @@ def audit_inputs(
         seed=config.seed,
         device=device,
         observed=observed,
+        positions=positions,
         labels={name: chosen.rows["label"].to_numpy(dtype=str) for name, chosen in inputs.sets.items()},
         single_images=inputs.single_images,
     )
 
 
-def _some(chosen: ChosenSet, most: int, seed: int) -> pd.DataFrame:
-    """A random subset, in manifest order."""
-    rows = chosen.rows
-    if len(rows) <= most:
-        return rows
-    picked = np.random.default_rng(seed).choice(len(rows), most, replace=False)
-    return rows.iloc[np.sort(picked)].reset_index(drop=True)
+def _some(num: int, most: int, seed: int) -> NDArray[np.int64]:
+    """Places of a random subset, in manifest order."""
+    if num <= most:
+        return np.arange(num)
+    return np.sort(np.random.default_rng(seed).choice(num, most, replace=False))
 
 
 def _read(

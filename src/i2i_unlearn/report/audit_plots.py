@@ -11,7 +11,11 @@ from i2i_unlearn.report.words import MODELS, SETS, in_order, model_title
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_ATTACKS = {"loss": "By the model's own loss", "similarity": "By likeness of completion and original"}
+_ATTACKS = {
+    "loss": "By the model's own loss",
+    "similarity": "By likeness of completion and original",
+    "calibrated": "By loss against retrained models",
+}
 _DASHES: Mapping[str, Any] = {"teacher": "-", "unlearned": (0, (5, 1.5)), "reference": (0, (1, 1))}
 """Curves can be told apart without colours too."""
 

@@ -8,8 +8,9 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from i2i_unlearn.evaluation.audits import membership
-from i2i_unlearn.evaluation.audits.membership import AUDIT, Seen, averaged, scores_of
+from i2i_unlearn.evaluation.audits.membership import AUDIT, scores_of
 from i2i_unlearn.evaluation.audits.run import judge
+from i2i_unlearn.evaluation.audits.seen import Likeness, Losses, averaged
 from i2i_unlearn.evaluation.metrics.bootstrap import measured
 from i2i_unlearn.models.pixels import to_float
 from tests.evaluation.audits.guilty import Counter, blocks, inputs_of, known, make
@@ -29,7 +30,7 @@ def test_the_model_that_remembers_is_found_out_and_the_other_is_not(attacked, me
     guilty, innocent = (measured(attacked.measures[name][measure], 100) for name in ("teacher", "reference"))
     assert guilty["low"] > 0.5
     assert innocent["low"] < 0.5 < innocent["high"]
-    assert judge(AUDIT, attacked)[0] == "measured"
+    assert judge(AUDIT, attacked, measure)[0] == "measured"
 
 
 def test_models_that_are_the_same_have_no_difference(attacked):
@@ -53,16 +54,16 @@ def test_the_auc_is_that_of_the_losses_worked_out_apart(attacked):
 
 
 def test_a_rate_at_one_percent_needs_a_thousand_others(attacked, monkeypatch):
-    assert set(attacked.measures["teacher"]) == {"auc_loss", "auc_similarity"}
-    assert attacked.facts["tpr_left_out"] == "needs 1000 never-trained images, there are 100"
-    monkeypatch.setattr(membership, "FEWEST_FOR_TPR", 100)
+    assert not any(name.startswith("tpr") for name in attacked.measures["teacher"])
+    assert attacked.facts["tpr_at_1pct_fpr_left_out"] == "needs 1000 never-seen images, there are 100"
+    monkeypatch.setattr(membership, "FALSE_ALARMS_NEEDED", 1)
     found = AUDIT.attack(inputs_of(guilty_and_innocent(), known().sets), Counter())
     for name, model in (("teacher", known().guilty), ("reference", known().innocent)):
         members, others = worked_apart(model)
         best_but_one = np.sort(others)[-2]  # of a hundred, one may be taken for a member
         rate = found.measures[name]["tpr_at_1pct_fpr_loss"].value
         assert rate == pytest.approx((members > best_but_one).mean()), name
-    assert "tpr_left_out" not in found.facts
+    assert "tpr_at_1pct_fpr_left_out" not in found.facts
 
 
 def test_the_curves_begin_and_end_in_the_corners(attacked):
@@ -82,16 +83,16 @@ def test_without_a_like_holdout_chance_is_not_innocent_unless_single_images_were
 def test_similarity_by_hand():
     # The others' spread: log error 1 (0 and 2), cosine 0.5 (0 and 1). Member: 1 / 0.5 - 0 / 1 = 2.
     def seen(log_errors, cosines):
-        nothing = np.zeros(len(cosines))
-        return Seen(nothing, np.array(log_errors), np.array(cosines), 1, 1)
+        return Likeness(np.array(log_errors), np.array(cosines), 1)
 
-    member, others = scores_of(seen([0.0], [1.0]), seen([0.0, 2.0], [0.0, 1.0]))["similarity"]
+    losses = [Losses(np.zeros(num), np.arange(num), 1) for num in (1, 2)]
+    member, others = scores_of(losses, [seen([0.0], [1.0]), seen([0.0, 2.0], [0.0, 1.0])])["similarity"]
     assert (member.tolist(), others.tolist()) == ([2.0], [0.0, 0.0])
 
 
 def test_a_model_that_draws_at_random_is_averaged_over_draws_and_others_are_not():
     models = {"teacher": make("diffusion")}
-    few = {"forget": blocks(6, 1), "forget_holdout": blocks(50, 3)}
+    few = {"forget": blocks(10, 1), "forget_holdout": blocks(50, 3)}
     random = AUDIT.attack(inputs_of(models, few, num_completions=3), Counter()).facts
     assert (random["losses_averaged"], random["completions_averaged"]) == (3, 3)
     fixed = AUDIT.attack(inputs_of({"teacher": make("mae")}, few, num_completions=3), Counter()).facts

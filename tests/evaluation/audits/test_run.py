@@ -94,6 +94,16 @@ def test_an_audit_that_only_the_reference_can_tell_needs_one():
     assert run.judge(only_reference, attacked(teacher=draws(0.8), reference=draws(0.5)))[0] == "measured"
 
 
+@pytest.mark.parametrize(
+    ("calibrated", "loss", "decides", "status"),
+    [(0.8, 0.8, "calibrated", "measured"), (0.55, 0.8, "auc", "measured"), (0.55, 0.55, "calibrated", "blind")],
+)
+def test_an_audit_is_blind_where_none_of_its_measures_finds_the_original(calibrated, loss, decides, status):
+    measures = {"teacher": {"auc": draws(loss), "calibrated": draws(calibrated)}}
+    found = Attacked(measures=measures, num_images=20, deciding=("calibrated", "auc"))
+    assert run.decided(AUDIT, found)[:2] == (decides, status)
+
+
 def test_with_too_few_images_it_is_not_applicable_with_both_numbers(made):
     entry = run.run_audits(inputs(num_forget=19), Counter())["made"]
     assert (entry["status"], entry["why"]) == ("n/a", "20 images of forget are needed, there are 19")
@@ -134,11 +144,11 @@ def test_the_table_tells_the_truth(name):
     assert audit.name == name
     assert audit.measure == AUDITS[name].deciding
     assert audit.question.endswith("?")
-    assert audit.min_images >= (FEWEST if name == "rank_shift" else 30)
+    assert audit.min_images >= {"rank_shift": FEWEST, "linear_probe": 50, "perturbation": 50}.get(name, 10)
 
 
 def test_every_audit_finds_what_the_table_says_again_and_leaves_the_models_alone(monkeypatch):
-    monkeypatch.setattr(membership, "FEWEST_FOR_TPR", 100)
+    monkeypatch.setattr(membership, "FALSE_ALARMS_NEEDED", 0)
     models = {"teacher": known().guilty, "unlearned": known().innocent, "reference": known().innocent}
     before, state = [digest(model) for model in models.values()], torch.random.get_rng_state()
     sets = {**known().sets, "retain_holdout": blocks(60, 4)}
@@ -153,7 +163,8 @@ def test_every_audit_finds_what_the_table_says_again_and_leaves_the_models_alone
         assert set(entry["models"]) == set(models)
         assert set(entry["differences"]) == {"unlearned-teacher", "unlearned-reference", "reference-teacher"}
         for measures in (*entry["models"].values(), *entry["differences"].values()):
-            assert set(measures) == set(AUDITS[name].measures)
+            assert set(measures) <= set(AUDITS[name].measures)
+        assert set().union(*entry["models"].values()) == set(AUDITS[name].measures)
     assert [digest(model) for model in models.values()] == before
     assert not any(part.requires_grad for model in models.values() for part in model.parameters())
     assert not any(model.training for model in models.values())
@@ -163,7 +174,7 @@ def test_every_audit_finds_what_the_table_says_again_and_leaves_the_models_alone
 @pytest.mark.parametrize(
     ("audit", "words"),
     [
-        ("membership", "a model gives numbers that are not finite"),
+        ("membership", "the teacher model gives numbers that are not finite on forget"),
         ("recovery", "step 1: the loss is not finite"),
         ("relearning", "step 1: the loss is not finite"),
     ],

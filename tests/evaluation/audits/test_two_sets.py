@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from i2i_unlearn.evaluation.audits.two_sets import auc, curve, mean_difference, resample, tpr_at
+from i2i_unlearn.evaluation.audits.two_sets import auc, clopper_pearson, curve, found_at, mean_difference, resample
 
 
 def once(statistic, num_members, num_others):
@@ -29,8 +29,34 @@ def test_weights_count_an_image_as_often_as_it_was_drawn():
 def test_a_tpr_by_hand():
     # Of ten others the highest is 9: at an FPR of 0 the members above it are 10 and 12; at 0.1 that at 9 itself counts.
     members, others = np.array([12.0, 10.0, 9.0, 3.0]), np.arange(10.0)
-    assert once(tpr_at(0.01, members, others), 4, 10) == 0.5
-    assert once(tpr_at(0.1, members, others), 4, 10) == 0.75
+    none, one = found_at(0.01, members, others), found_at(0.1, members, others)
+    assert (none.tpr, none.threshold, none.fpr) == (0.5, 9.0, 0.0)
+    assert (one.tpr, one.threshold, one.fpr) == (0.75, 8.0, 0.1)
+    assert (one.low, one.high) == clopper_pearson(3, 4)
+
+
+def test_others_with_equal_scores_pass_a_threshold_together():
+    # The two highest others are equal: at 10 % of ten, one of them may pass, so neither does.
+    found = found_at(0.1, np.array([5.0, 9.0, 10.0]), np.array([9.0, 9.0, *range(8)]))
+    assert (found.tpr, found.threshold, found.fpr) == (pytest.approx(1 / 3), 9.0, 0.0)
+
+
+def test_one_other_and_one_member():
+    found = found_at(0.01, np.array([1.0]), np.array([1.0]))
+    assert (found.tpr, found.low, found.high, found.fpr) == (0.0, 0.0, pytest.approx(0.975), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("num", "of", "low", "high"),
+    [
+        (0, 10, 0.0, 1 - 0.025**0.1),  # (1 - high)^10 = 2.5 %
+        (10, 10, 0.025**0.1, 1.0),
+        (1, 1, 0.025, 1.0),
+        (1, 2, 1 - 0.975**0.5, 0.975**0.5),  # P(X >= 1) = 1 - (1 - low)^2 = 2.5 %; P(X <= 1) = 1 - high^2 = 2.5 %
+    ],
+)
+def test_an_exact_interval_by_hand(num, of, low, high):
+    assert clopper_pearson(num, of) == (pytest.approx(low), pytest.approx(high))
 
 
 def test_a_difference_of_means_by_hand():
@@ -44,7 +70,7 @@ def test_scikit_learn_finds_the_same(decimals):
     labels, scores = np.r_[np.ones(60), np.zeros(130)], np.r_[members, others]
     assert once(auc(members, others), 60, 130) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
     fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
-    assert once(tpr_at(0.05, members, others), 60, 130) == pytest.approx(tpr[fpr <= 0.05].max(), abs=1e-12)
+    assert found_at(0.05, members, others).tpr == pytest.approx(tpr[fpr <= 0.05].max(), abs=1e-12)
     drawn = resample(60, 130, 3, rng)
     weighted = auc(members, others)(drawn.member_KN, drawn.other_KP)
     for number, found in enumerate(weighted):

@@ -74,11 +74,16 @@ class AuditInputs:
     device: torch.device
     observed: Mapping[str, Mapping[str, ImageFacts]] = field(default_factory=dict)
     """By set and model: what was seen of every scored image; a set without images is not there."""
+    positions: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    """By set: where the images of `sets` are among the scored ones; all of them where it is not said."""
     labels: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     """By set: the class of every scored image; empty text where the data name none."""
     single_images: bool = False
     """The request names its images one by one, rather than by class or subject: images held out of those to keep then
     show the same kinds of things."""
+
+    cache: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What audits worked out and share (seen.py)."""
 
     @property
     def original(self) -> str:
@@ -121,6 +126,8 @@ class Attacked:
     innocent_holds: bool = True
     """Whether the audit's innocent value is that of a model which never saw the forget images. Not where they differ
     from the never-trained ones by more than having been trained on; the reference alone tells then."""
+    deciding: tuple[str, ...] = ()
+    """Measures that may decide: the first by which the audit finds the original model; () = the audit's own."""
     status: tuple[str, str] | None = None
     """measured or blind, and why, where the audit says so itself; None = from the original model (`run.judge`)."""
     curves: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)

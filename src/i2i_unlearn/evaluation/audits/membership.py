@@ -1,6 +1,6 @@
 """Membership inference: can forget images be told from images never trained on?
 
-Two attacks, each of which gives every image a score; higher = more likely trained on.
+Three attacks, each of which gives every image a score; higher = more likely trained on.
 
     loss         - the model's own training loss. Yeom, Giacomelli, Fredrikson, Jha, CSF 2018, sec. 3: a model does
                  better on what it was trained on.
@@ -8,51 +8,47 @@ Two attacks, each of which gives every image a score; higher = more likely train
                  their features, each divided by its spread over the never-trained images. Reconstruction attacks on
                  generative models: Hilprecht, Haerterich, Bernau, PoPETs 2019; Chen, Yu, Zhang, Fritz, CCS 2020
                  (GAN-Leaks).
+    calibrated   the loss against that of references, image by image (calibration.py); decides where there is one.
 
 Where a model draws at random, losses and similarities are averaged over several draws of each image. Reported are the
 area under the ROC curve (1/2 = a guess) and, after Carlini et al., "Membership inference attacks from first
-principles", S&P 2022, the share of members found where 1 % of the others are taken for members: an attack that names
-few members for certain is worse than one that guesses a little better for all. These are attacks by one threshold for
-all images; attacks that train many models to calibrate a threshold for each image are stronger; they are not made here.
+principles", S&P 2022, the share of members found where 1 % or .1 % of the others are taken for members: an attack that
+names few members for certain is worse than one that guesses a little better for all. Its interval is exact (Clopper and
+Pearson) at the threshold chosen, which `facts` tell.
+
+    calibrated_excess   calibrated area of a model less the mean of the references' own, of each by the others; less 1/2
+                        where there is only one
+
+The audit is blind only where neither the loss nor the calibrated score finds the original model.
 
 The others are held out of what the request selects, so class content does not tell members from others. Where there
 are too few of these they are held out of the images to keep; then chance is the innocent value only if the request
 names single images, and otherwise the reference alone tells.
 
-Shape letters: N members (forget images), P others, B batch, D features.
+Shape letters: N members (forget images), P others.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from i2i_unlearn.evaluation.audits.base import Attacked, AuditInputs, ImageSet
-from i2i_unlearn.evaluation.audits.two_sets import TwoSets, auc, curve, resample, tpr_at
+from i2i_unlearn.evaluation.audits.base import Attacked, AuditInputs
+from i2i_unlearn.evaluation.audits.calibration import calibrated, worst
+from i2i_unlearn.evaluation.audits.seen import Likeness, Losses, likeness_of, log_loss, losses_of
+from i2i_unlearn.evaluation.audits.two_sets import auc, curve, found_at, resample
+from i2i_unlearn.evaluation.findings import UNLEARNED, is_reference
 from i2i_unlearn.evaluation.metrics.bootstrap import Draws, Floats
-from i2i_unlearn.evaluation.metrics.feature_cosine import cosine
-from i2i_unlearn.evaluation.metrics.hole_psnr import SMALLEST_ERROR, hole_error
-from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.progress import Advance
 
-FPR = 0.01
-FEWEST_FOR_TPR = 1000
-"""With fewer others the threshold at 1 % rests on fewer than ten of them: no bootstrap gives it an honest interval."""
+FALSE_ALARMS = {"tpr_at_1pct_fpr": 0.01, "tpr_at_01pct_fpr": 0.001}
+FALSE_ALARMS_NEEDED = 10
+"""With fewer others above a threshold, the rate of false alarms there is not known: 1,000 others for 1 %, 10,000 for
+.1 %."""
+_CHANCE = 0.5
 
-
-@dataclass(frozen=True)
-class Seen:
-    """One model on one set, one number per image."""
-
-    loss_N: Floats
-    log_error_N: Floats
-    cosine_N: Floats
-    num_losses: int
-    """Draws averaged; 1 where nothing is random."""
-    num_completions: int
+Scores = Mapping[str, tuple[Floats, Floats]]
+"""By attack: scores of members and of others."""
 
 
 class Membership:
@@ -61,9 +57,9 @@ class Membership:
     name = "membership"
     question = "Can one tell from the model that an image was among those it was trained on?"
     measure = "auc_loss"
-    innocent = 0.5
+    innocent = _CHANCE
     sets = ("forget", "never_trained")
-    min_images = 50  # with 50 members and 50 others the interval of an AUC is about +-0.11 already
+    min_images = 10  # with fewer members resampling gives too narrow an interval; with 10 that of an AUC is about +-0.2
 
     def units(self, inputs: AuditInputs) -> int:
         """Images of both sets, once for losses and once for completions, of all models."""
@@ -72,113 +68,114 @@ class Membership:
 
     def attack(self, inputs: AuditInputs, advance: Advance) -> Attacked:
         """Score forget and never-trained images under every model."""
-        compared_with, others = inputs.never_trained(self.min_images)
-        sets = {"forget": inputs.sets["forget"], compared_with: others}
-        features = {name: _features(images, inputs) for name, images in sets.items()}
-        drawn = resample(len(sets["forget"]), len(others), inputs.num_draws, inputs.rng("membership", "bootstrap"))
-        measures, curves = {}, {}
-        for name, model in inputs.models.items():
-            members, non_members = (look(model, sets[of], features[of], inputs, advance, of) for of in sets)
-            scores = scores_of(members, non_members)
-            measures[name] = measures_of(scores, drawn)
+        compared_with, _ = inputs.never_trained(self.min_images)
+        sets = ("forget", compared_with)
+        losses = {name: [losses_of(inputs, name, of, advance, self.name) for of in sets] for name in inputs.models}
+        likeness = {name: [likeness_of(inputs, name, of, advance, self.name) for of in sets] for name in inputs.models}
+        by_calibration = [calibrated({name: log_loss(both[of]) for name, both in losses.items()}) for of in range(2)]
+        members, others = next(iter(losses.values()))
+        drawn = resample(
+            len(members.loss_N), len(others.loss_N), inputs.num_draws, inputs.rng("membership", "bootstrap")
+        )
+        measures, curves, thresholds = {}, {}, {}
+        for name in inputs.models:
+            scores = dict(scores_of(losses[name], likeness[name]))
+            if name in by_calibration[0]:
+                scores["calibrated"] = (by_calibration[0][name], by_calibration[1][name])
+            measures[name] = {f"auc_{attack}": drawn.draws(auc(*both)) for attack, both in scores.items()}
+            rates, thresholds[name] = _rates(scores)
+            measures[name] |= rates
             curves[name] = _curves(scores)
-        facts: dict[str, Any] = {
-            "num_members": len(sets["forget"]),
-            "num_others": len(others),
-            "losses_averaged": members.num_losses,
-            "completions_averaged": members.num_completions,
-        }
-        if len(others) < FEWEST_FOR_TPR:
-            facts["tpr_left_out"] = f"needs {FEWEST_FOR_TPR} never-trained images, there are {len(others)}"
+        holds = inputs.is_alike(compared_with)
+        _add_excess(measures, inputs.num_draws, chance_holds=holds)
         return Attacked(
             measures=measures,
-            num_images=min(len(sets["forget"]), len(others)),
+            num_images=min(len(members.loss_N), len(others.loss_N)),
             compared_with=compared_with,
-            innocent_holds=inputs.is_alike(compared_with),
+            innocent_holds=holds,
             curves=curves,
-            facts=facts,
+            deciding=("auc_calibrated", self.measure) if by_calibration[0] else (),
+            facts=_facts(losses, likeness, thresholds, by_calibration[0]),
         )
 
 
-def look(
-    model: Any, images: ImageSet, features_ND: Tensor, inputs: AuditInputs, advance: Advance, set_name: str
-) -> Seen:
-    """Losses and similarities of a set; `features_ND` are those of its originals."""
+def scores_of(losses: list[Losses], likeness: list[Likeness]) -> Scores:
+    """Of the attacks without references; each list holds members and others.
 
-    def loss(_: slice, images_BCHW: Tensor, visible_BHW: Tensor, generator: torch.Generator) -> Tensor:
-        return model.training_loss(images_BCHW, visible_BHW, generator=generator).float().cpu()  # type: ignore[no-any-return]
-
-    def similarity(rows: slice, images_BCHW: Tensor, visible_BHW: Tensor, generator: torch.Generator) -> Tensor:
-        completed = model.complete(images_BCHW, visible_BHW, generator=generator)
-        error_B = hole_error(completed, images_BCHW, visible_BHW).cpu()
-        alike_B = torch.from_numpy(cosine(inputs.extractor(completed).numpy(), features_ND[rows].numpy()))
-        return torch.stack((error_B, alike_B), 1)
-
-    loss_N, num_losses = averaged(inputs, images, loss, advance, "membership", "loss", set_name)
-    similar_N2, num_completions = averaged(inputs, images, similarity, advance, "membership", "complete", set_name)
-    log_error_N = np.log(np.maximum(similar_N2[:, 0], SMALLEST_ERROR))
-    return Seen(loss_N, log_error_N, similar_N2[:, 1], num_losses, num_completions)
-
-
-Look = Callable[[slice, Tensor, Tensor, torch.Generator], Tensor]
-"""(rows, images_BCHW, visible_BHW, generator) -> numbers (B, ...) on the CPU."""
-
-
-@torch.inference_mode()
-def averaged(inputs: AuditInputs, images: ImageSet, look: Look, advance: Advance, *purpose: str) -> tuple[Floats, int]:
-    """Means of what `look` gives (N, ...), and over how many draws: `num_completions`, or 1 where nothing is random.
-
-    Draw k of every model has the same random numbers.
-
-    Raises:
-        UserError: a number is not finite.
+    The scale of similarity is known to an attacker: the others' own.
     """
-    num = inputs.settings.num_completions
-    generators = [inputs.generator(*purpose, draw) for draw in range(num)]
-    parts, start = [], 0
-    for images_BCHW, visible_BHW in images.batches(inputs.batch_size, inputs.device):
-        rows = slice(start, start + len(images_BCHW))
-        draws = [look(rows, images_BCHW, visible_BHW, generators[0])]
-        for number in range(1, num):
-            draws.append(look(rows, images_BCHW, visible_BHW, generators[number]))
-            if start == 0 and number == 1 and torch.equal(draws[0], draws[1]):
-                num, draws = 1, draws[:1]  # other random numbers, same result: a family that draws nothing at random
-                break
-        parts.append(torch.stack(draws).double().mean(0))
-        start = rows.stop
-        advance(len(images_BCHW), purpose[0])
-    found = torch.cat(parts).numpy()
-    if not np.isfinite(found).all():
-        raise UserError(
-            f"audit {purpose[0]}: a model gives numbers that are not finite; its weights are broken, make it again"
-        )
-    return found, num
-
-
-def scores_of(members: Seen, others: Seen) -> dict[str, tuple[Floats, Floats]]:
-    """By attack: scores of members and of others. The scale of similarity is known to an attacker: the others' own."""
+    others = likeness[1]
     error_scale, cosine_scale = (max(float(values.std()), 1e-12) for values in (others.log_error_N, others.cosine_N))
-    similar = [seen.cosine_N / cosine_scale - seen.log_error_N / error_scale for seen in (members, others)]
-    return {"loss": (-members.loss_N, -others.loss_N), "similarity": (similar[0], similar[1])}
+    similar = [seen.cosine_N / cosine_scale - seen.log_error_N / error_scale for seen in likeness]
+    return {"loss": (-losses[0].loss_N, -losses[1].loss_N), "similarity": (similar[0], similar[1])}
 
 
-def measures_of(scores: Mapping[str, tuple[Floats, Floats]], drawn: TwoSets) -> dict[str, Draws]:
-    """AUC of each attack and, where there are enough others, its TPR at 1 % FPR."""
-    found = {f"auc_{attack}": drawn.draws(auc(*both)) for attack, both in scores.items()}
-    if drawn.other_KP.shape[1] >= FEWEST_FOR_TPR:
-        found |= {f"tpr_at_1pct_fpr_{attack}": drawn.draws(tpr_at(FPR, *both)) for attack, both in scores.items()}
-    return found
+def _rates(scores: Scores) -> tuple[dict[str, Draws], dict[str, dict[str, float]]]:
+    """Share of members found at few false alarms, where there are enough others; and the thresholds."""
+    rates, thresholds = {}, {}
+    for attack, (member_N, other_P) in scores.items():
+        for measure, most_fpr in FALSE_ALARMS.items():
+            if len(other_P) * most_fpr >= FALSE_ALARMS_NEEDED:
+                found = found_at(most_fpr, member_N, other_P)
+                rates[f"{measure}_{attack}"] = Draws(found.tpr, None, ends=(found.low, found.high))
+                thresholds[f"{measure}_{attack}"] = {"above": found.threshold, "false_alarms": found.fpr}
+    return rates, thresholds
 
 
-def _curves(scores: Mapping[str, tuple[Floats, Floats]]) -> dict[str, list[float]]:
-    """Columns of the ROC curves: fpr_loss, tpr_loss, fpr_similarity, tpr_similarity."""
+def _add_excess(measures: Mapping[str, dict[str, Draws]], num_draws: int, *, chance_holds: bool) -> None:
+    """calibrated_excess of every model that is no reference; none where there is nothing to compare with."""
+    own = [
+        found["auc_calibrated"] for name, found in measures.items() if is_reference(name) and "auc_calibrated" in found
+    ]
+    if own:
+        samples = [draws.samples_K for draws in own if draws.samples_K is not None]
+        innocent = Draws(float(np.mean([draws.value for draws in own])), np.mean(samples, axis=0))
+    elif chance_holds:
+        innocent = Draws(_CHANCE, np.full(num_draws, _CHANCE))
+    else:
+        return
+    for name, found in measures.items():
+        if not is_reference(name) and "auc_calibrated" in found:
+            found["calibrated_excess"] = found["auc_calibrated"].minus(innocent)
+
+
+def _facts(
+    losses: Mapping[str, list[Losses]],
+    likeness: Mapping[str, list[Likeness]],
+    thresholds: Mapping[str, Mapping[str, Any]],
+    calibrated_scores: Mapping[str, Floats],
+) -> dict[str, Any]:
+    members, others = next(iter(losses.values()))
+    num_others, num_references = len(others.loss_N), sum(map(is_reference, losses))
+    facts: dict[str, Any] = {
+        "num_members": len(members.loss_N),
+        "num_others": num_others,
+        "num_references": num_references,
+        "losses_averaged": members.num_averaged,
+        "completions_averaged": next(iter(likeness.values()))[0].num_averaged,
+        "thresholds": {name: dict(found) for name, found in thresholds.items() if found},
+    }
+    if UNLEARNED in calibrated_scores:
+        scores_N = calibrated_scores[UNLEARNED]
+        places = worst(scores_N)
+        facts["worst_images"] = {
+            "positions": members.positions_N[places].tolist(),
+            "scores": scores_N[places].tolist(),
+        }
+    if not num_references:
+        facts["calibrated_left_out"] = "needs one retrained reference (reference.count), there is none"
+    elif num_references == 1:
+        facts["reference_left_out"] = "a reference never calibrates itself: its own calibrated score needs a second one"
+    for measure, most_fpr in FALSE_ALARMS.items():
+        needed = round(FALSE_ALARMS_NEEDED / most_fpr)
+        if num_others < needed:
+            facts[f"{measure}_left_out"] = f"needs {needed} never-seen images, there are {num_others}"
+    return facts
+
+
+def _curves(scores: Scores) -> dict[str, list[float]]:
+    """Columns of the ROC curves: fpr_loss, tpr_loss, fpr_similarity, tpr_similarity, ..."""
     return {f"{axis}_{attack}": column for attack, both in scores.items() for axis, column in curve(*both).items()}
-
-
-def _features(images: ImageSet, inputs: AuditInputs) -> Tensor:
-    return torch.cat(
-        [inputs.extractor(images_BCHW) for images_BCHW, _ in images.batches(inputs.batch_size, inputs.device)]
-    )
 
 
 AUDIT = Membership()

@@ -51,16 +51,16 @@ def _audits(inputs: AuditInputs) -> dict[str, Audit]:
 def _run(audit: Audit, inputs: AuditInputs, advance: Advance) -> dict[str, Any]:
     lacks = lacking(audit, inputs)
     if lacks:
-        return _entry(audit, Attacked(measures={}, num_images=0), "n/a", lacks)
+        return _entry(audit, Attacked(measures={}, num_images=0), audit.measure, "n/a", lacks)
     attacked = audit.attack(inputs, advance)
     _check_finite(audit, attacked)
-    return _entry(audit, attacked, *(attacked.status or judge(audit, attacked)))
+    return _entry(audit, attacked, *decided(audit, attacked))
 
 
-def _entry(audit: Audit, attacked: Attacked, status: str, why: str) -> dict[str, Any]:
+def _entry(audit: Audit, attacked: Attacked, measure: str, status: str, why: str) -> dict[str, Any]:
     return {
         "question": audit.question,
-        "measure": audit.measure,
+        "measure": measure,
         "innocent": audit.innocent if attacked.innocent_holds else None,
         "compared_with": attacked.compared_with,
         "num_images": attacked.num_images,
@@ -86,34 +86,41 @@ def lacking(audit: Audit, inputs: AuditInputs) -> str:
     return "; ".join(faults)
 
 
-def judge(audit: Audit, attacked: Attacked) -> tuple[str, str]:
-    """Status and reason: does the attack tell the original, which is guilty, from a model that is not?"""
+def decided(audit: Audit, attacked: Attacked) -> tuple[str, str, str]:
+    """Deciding measure, status and reason: the first measure by which the attack finds the original, if any does."""
+    if attacked.status:
+        return audit.measure, *attacked.status
+    judged = [(measure, *judge(audit, attacked, measure)) for measure in attacked.deciding or (audit.measure,)]
+    return next((one for one in judged if one[1] == "measured"), judged[0])
+
+
+def judge(audit: Audit, attacked: Attacked, measure: str = "") -> tuple[str, str]:
+    """Status and reason: does the measure (empty: the audit's own) tell the guilty original from an innocent model?"""
+    measure = measure or audit.measure
+    original = original_in(attacked.measures)
     models, differences = _models(attacked), _differences(attacked)
     innocent = audit.innocent if attacked.innocent_holds else None
-    original = original_in(models)
-    guilty = models[original].get(audit.measure)
-    gap = differences.get(pair_name(REFERENCE, original), {}).get(audit.measure)
+    guilty = models[original].get(measure)
+    gap = differences.get(pair_name(REFERENCE, original), {}).get(measure)
     if guilty is None:
-        return "n/a", f"{audit.measure} cannot be measured without a reference"
+        return "n/a", f"{measure} cannot be measured without a reference"
     if innocent is None and gap is None:
-        return "n/a", (
-            f"no value of {audit.measure} is known to be innocent here, so it says nothing without a reference"
-        )
+        return "n/a", (f"no value of {measure} is known to be innocent here, so it says nothing without a reference")
     reasons = []
     if innocent is not None:
         if not _above(guilty, innocent):
             return "blind", (
-                f"the original model's {audit.measure} is {_interval(guilty)}, which is not all above {innocent:g},"
+                f"the original model's {measure} is {_interval(guilty)}, which is not all above {innocent:g},"
                 " the value of a model that never saw the images"
             )
-        reasons.append(f"the original model's {audit.measure} is {_interval(guilty)}, an innocent one's {innocent:g}")
+        reasons.append(f"the original model's {measure} is {_interval(guilty)}, an innocent one's {innocent:g}")
     if gap is not None:
         if not _below(gap, 0.0):
             return "blind", (
-                f"reference and original model differ by {_interval(gap)} in {audit.measure}, which is not all below 0:"
+                f"reference and original model differ by {_interval(gap)} in {measure}, which is not all below 0:"
                 " the attack does not find the original guiltier"
             )
-        reasons.append(f"reference and original model differ by {_interval(gap)} in {audit.measure}")
+        reasons.append(f"reference and original model differ by {_interval(gap)} in {measure}")
     return "measured", "; ".join(reasons)
 
 

@@ -46,7 +46,7 @@ class Entry:
 
 
 _AUC = "area under the ROC curve; 0.5 = a guess, 1 = always right"
-_TPR = "share of the forget images found at the threshold that takes 1 % of the others for forget images"
+_MOVED = "by how the loss of an image changed from the previous champion"
 _NUMBERS = {
     "error": "error in the hole",
     "contrast": "contrast of the filling",
@@ -55,6 +55,16 @@ _NUMBERS = {
 }
 _RANK = "mean rank among never-seen images of the class; 0.5 = like them"
 _SHIFT = "rank minus the rank under the original model"
+
+
+def _rates(prefix: str, rate: str) -> "dict[str, Measure]":
+    """Share of forget images found at few false alarms, by attack."""
+    meaning = f"share of the forget images found at the threshold that takes {rate} of the others for forget images"
+    attacks = {"loss": "loss", "similarity": "likeness", "calibrated": "calibrated loss"}
+    return {
+        f"{prefix}_{attack}": Measure(f"Found at {rate} false alarms, by {title}", meaning, 3)
+        for attack, title in attacks.items()
+    }
 
 
 def _ranks(prefix: str = "", of: str = "") -> "dict[str, Measure]":
@@ -78,8 +88,28 @@ AUDITS: dict[str, Entry] = {
         measures={
             "auc_loss": Measure("AUC by loss", f"by the model's own training loss: {_AUC}", 3),
             "auc_similarity": Measure("AUC by likeness", f"by how alike completion and original are: {_AUC}", 3),
-            "tpr_at_1pct_fpr_loss": Measure("Found at 1 % false alarms, by loss", _TPR, 3),
-            "tpr_at_1pct_fpr_similarity": Measure("Found at 1 % false alarms, by likeness", _TPR, 3),
+            "auc_calibrated": Measure(
+                "AUC by calibrated loss", f"by the loss against that of retrained models, image by image: {_AUC}", 3
+            ),
+            "calibrated_excess": Measure(
+                "AUC by calibrated loss beyond retrained models", "less the mean of their own; 0 = as retraining", 3
+            ),
+        }
+        | _rates("tpr_at_1pct_fpr", "1 %")
+        | _rates("tpr_at_01pct_fpr", ".1 %"),
+    ),
+    "retain_membership": Entry(
+        module="i2i_unlearn.evaluation.audits.retain_membership",
+        title="Membership of the images to keep",
+        measures={"auc_loss": Measure("AUC by loss, images to keep", f"told from never-seen ones: {_AUC}", 3)},
+    ),
+    "two_versions": Entry(
+        module="i2i_unlearn.evaluation.audits.two_versions",
+        title="Two versions",
+        measures={
+            "auc_forget_never_seen": Measure("Forgotten from never-seen images", f"{_MOVED}: {_AUC}", 3),
+            "auc_forget_retain": Measure("Forgotten from kept images", f"{_MOVED}: {_AUC}", 3),
+            "auc_retain_never_seen": Measure("Kept from never-seen images", f"{_MOVED}: {_AUC}", 3),
         },
     ),
     "linear_probe": Entry(

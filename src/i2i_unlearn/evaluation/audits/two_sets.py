@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from i2i_unlearn.evaluation.metrics.bootstrap import Draws, Floats
+from i2i_unlearn.evaluation.metrics.bootstrap import LEVEL, Draws, Floats
 
 _BLOCK = 50  # draws at once: memory stays at some ten megabytes for a thousand images
 _ROUNDING = 1e-12
@@ -71,14 +71,35 @@ def auc(member_N: Floats, other_P: Floats) -> Statistic:
     return of
 
 
-def tpr_at(most_fpr: float, member_N: Floats, other_P: Floats) -> Statistic:
-    """Share of members found by the lowest threshold that takes at most `most_fpr` of the others for members."""
+@dataclass(frozen=True)
+class Found:
+    """Members found at one threshold: those whose score is above it."""
 
-    def of(weights_KN: Floats, weights_KP: Floats) -> Floats:
-        fpr_KT, tpr_KT = roc(member_N, other_P, weights_KN, weights_KP)
-        return np.asarray(np.where(fpr_KT <= most_fpr + _ROUNDING, tpr_KT, 0.0).max(1))
+    threshold: float
+    tpr: float
+    low: float
+    """Ends of the exact 95 % interval of `tpr`."""
+    high: float
+    fpr: float
+    """Share of others above the threshold."""
 
-    return of
+
+def found_at(most_fpr: float, member_N: Floats, other_P: Floats) -> Found:
+    """Members found by the lowest threshold that takes at most `most_fpr` of the others for members."""
+    allowed = int(most_fpr * len(other_P) + _ROUNDING)
+    threshold = np.sort(other_P)[len(other_P) - 1 - allowed]
+    num = int((member_N > threshold).sum())
+    low, high = clopper_pearson(num, len(member_N))
+    return Found(float(threshold), num / len(member_N), low, high, float((other_P > threshold).mean()))
+
+
+def clopper_pearson(num: int, of: int) -> tuple[float, float]:
+    """Exact 95 % interval of a share (Clopper and Pearson, Biometrika 1934)."""
+    from scipy.stats import beta
+
+    tail = (1 - LEVEL) / 2
+    low = float(beta.ppf(tail, num, of - num + 1)) if num else 0.0
+    return low, float(beta.ppf(1 - tail, num + 1, of - num)) if num < of else 1.0
 
 
 def mean_difference(member_N: Floats, other_P: Floats) -> Statistic:

@@ -42,6 +42,8 @@ class Draws:
     samples_K: Floats | None
     num_images: int | None = None
     """As in `Statistic`."""
+    ends: tuple[float, float] | None = None
+    """An exact 95 % interval, given instead of samples."""
 
     def minus(self, other: "Draws") -> "Draws":
         """The paired difference: both were drawn together."""
@@ -74,7 +76,7 @@ def measured(draws: Draws, num_images: int, *, of: int = 1) -> Measured:
 
     `of` is the number of intervals that are to hold together (Bonferroni). One image alone has no interval.
     """
-    low = high = None
+    low, high = draws.ends or (None, None)
     if draws.samples_K is not None and num_images > 1:
         tail = (1 - LEVEL) / 2 / of
         low, high = (float(edge) for edge in np.quantile(draws.samples_K, (tail, 1 - tail)))
