@@ -1,4 +1,5 @@
 import json
+import shutil
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
@@ -8,12 +9,15 @@ import pytest
 from i2i_unlearn.cli.request import app
 from i2i_unlearn.config.sections import load_params
 from i2i_unlearn.data.filing import Champion
+from i2i_unlearn.data.images.holdout import TRAIN, training_part
+from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.request import read_request
 from i2i_unlearn.registry import ledger
 from i2i_unlearn.registry import requests as standing
 from i2i_unlearn.support.errors import UserError
 from tests.support.commands import lines_of
+from tests.support.says import says
 
 ROOT = Path(__file__).parents[2]
 
@@ -174,3 +178,61 @@ def test_show_counts_the_selected_images_by_label_and_part(call):
     head = lines.index("label  train  holdout")
     counts = {row[0]: int(row[1]) + int(row[2]) for row in (line.split() for line in lines[head + 1 :])}
     assert counts == {"a": 2, "b": 1, "c": 2}  # 0 3, 1, 2 5
+
+
+@pytest.fixture
+def call_with_policies(call):
+    shutil.copytree(ROOT / "mlflow/policies", "mlflow/policies")
+    return call
+
+
+def test_a_preview_tells_what_can_be_decided_and_writes_nothing(call_with_policies):
+    before = Path("params.yaml").read_bytes()
+    lines = call_with_policies("add", "one", "--sample-id", trained_id(), "--preview")
+    assert "nothing was written" in lines[0]
+    assert "data/forget/one.yaml" in lines[0]
+    assert not Path("data/forget").exists()
+    assert Path("params.yaml").read_bytes() == before
+    told = "\n".join(lines)
+    assert "as_unseen can decide with 1 forget" in told
+    assert "5 images of forget needed, there is 1" in told
+    assert "reference.count 3 adds: decides" in told
+    assert "--accept-undecided" in lines[-1]
+
+
+def test_adding_and_showing_tell_the_same_of_what_can_be_decided(call_with_policies):
+    preview = json.loads("\n".join(call_with_policies("add", "all-a", "--label", "a", "--preview", "--json")))
+    assert not preview["written"]
+    added = json.loads("\n".join(call_with_policies("add", "all-a", "--label", "a", "--json")))
+    assert added == {**preview, "written": True, "version_with": added["version_with"]}
+    shown = json.loads("\n".join(call_with_policies("show", "all-a", "--json")))
+    assert shown["can_be_decided"] == added["can_be_decided"]
+    assert shown["images"] == added["images"]
+    assert shown["images"]["forget"]["a"] + shown["images"]["forget_holdout"]["a"] == 20
+    assert shown["selected"] == [
+        {"label": "a", "train": shown["images"]["forget"]["a"], "holdout": shown["images"]["forget_holdout"]["a"]}
+    ]
+    assert any("as_unseen" in line for line in call_with_policies("show", "all-a"))
+
+
+def test_requests_carried_out_together_are_judged_together(call_with_policies):
+    call_with_policies("add", "all-a", "--label", "a")
+    lines = call_with_policies("add", "anna-1", "--subject", "anna", "--near-duplicates", "keep", "--preview")
+    assert any("together with: all-a" in line for line in lines)
+    assert call_with_policies("add", "anna-1", "--subject", "anna")
+    assert any("together with: all-a" in line for line in call_with_policies("show", "anna-1"))
+
+
+def test_a_policy_that_is_not_known_stops_the_telling(call_with_policies):
+    call_with_policies("add", "all-a", "--label", "a")
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("policy: as_unseen", "policy: nobody"))
+    with says(UserError, "evaluate.policy", "nobody", "as_unseen"):
+        call_with_policies("show", "all-a")
+
+
+def trained_id():
+    index = read_index("data/images")
+    holdout = load_params()["holdout_fraction"]
+    trained = training_part(index, holdout_fraction=holdout, seed=load_params()["seed"]) == TRAIN
+    return index[trained]["sample_id"].iloc[0]

@@ -1,9 +1,10 @@
 """Commands `request add`, `request list`, `request show`."""
 
 import shlex
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +14,7 @@ from i2i_unlearn.cli.output import print_json
 if TYPE_CHECKING:
     from i2i_unlearn.data.filing import Champion, Filed
     from i2i_unlearn.data.request import ForgetRequest
+    from i2i_unlearn.evaluation.foresight import Foreseen, Foresight
     from i2i_unlearn.registry.requests import Standing
 
 app = typer.Typer(help="Forget requests: file them and watch their deadlines.", no_args_is_help=True)
@@ -47,12 +49,16 @@ def add(
     images: options.Images = options.IMAGES,
     requests: options.Requests = options.REQUESTS,
     params: options.Params = options.PARAMS,
+    policies: options.Policies = options.POLICIES,
     commit: Annotated[bool, typer.Option(help="Run the DVC and git commands that version the request.")] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Check and tell everything, write nothing.")] = False,
+    json: options.Json = False,
 ) -> None:
     """File a forget request.
 
     Writes its file and makes it active in params.yaml, or changes nothing. Requests that the promoted model has
-    forgotten become `erased`, and that model becomes the next teacher.
+    forgotten become `erased`, and that model becomes the next teacher. Tells what the deciding policy will be able to
+    decide with so many images and references.
 
     Example: i2i-unlearn request add digit-7 --label 7 --basis "withdrawn consent"
     """
@@ -76,8 +82,13 @@ def add(
         note=note,
     )
     workspace = Workspace(images=images, requests=requests, params=params)
-    filed = file_request(request, workspace, _champion(params), ids_file=ids_file, commit=commit)
-    _tell(request, requests, filed, commit)
+    filed = file_request(request, workspace, _champion(params), ids_file=ids_file, commit=commit, preview=preview)
+    foresight = _foresight(filed.images, params, policies)
+    if json:
+        print_json(_facts(request, filed, foresight, preview))
+    else:
+        _tell(request, requests, filed, committed=commit, preview=preview)
+        _tell_foresight(foresight, filed.images, filed.together)
 
 
 def _champion(params: Path) -> "Champion | None":
@@ -87,15 +98,93 @@ def _champion(params: Path) -> "Champion | None":
     return find_champion(RegisterConfig.from_params(load_params(params)).model_name)
 
 
-def _tell(request: "ForgetRequest", folder: Path, filed: "Filed", committed: bool) -> None:
-    typer.echo(f"wrote {folder / request.id}.yaml: it selects {filed.num_selected} images and is due {request.due}")
+def _facts(request: "ForgetRequest", filed: "Filed", foresight: "Foresight | None", preview: bool) -> dict[str, Any]:
+    from i2i_unlearn.evaluation.foresight import as_facts
+
+    return {
+        "id": request.id,
+        "due": request.due,
+        "written": not preview,
+        "num_selected": filed.num_selected,
+        "now_erased": filed.moved,
+        "teacher": filed.source,
+        "version_with": filed.steps,
+        "together_with": filed.together,
+        "images": filed.images,
+        "can_be_decided": foresight and as_facts(foresight),
+    }
+
+
+def _tell(request: "ForgetRequest", folder: Path, filed: "Filed", *, committed: bool, preview: bool) -> None:
+    wrote = "nothing was written; would write" if preview else "wrote"
+    typer.echo(f"{wrote} {folder / request.id}.yaml: it selects {filed.num_selected} images and is due {request.due}")
     if filed.moved:
         typer.echo(f"forgotten by the promoted model, now in split.erased: {', '.join(filed.moved)}")
     if filed.source:
         typer.echo(f"the next teacher: {filed.source}")
+    if preview:
+        return
     typer.echo("versioned by:" if committed else "version it with:")
     for step in filed.steps:
         typer.echo(f"  {shlex.join(step)}")
+
+
+def _foresight(counts: Mapping[str, Mapping[str, int]], params: Path, policies: Path) -> "Foresight | None":
+    """What the deciding policy can decide; None where the project has no folder of policies."""
+    from i2i_unlearn.config.sections import EvaluateConfig, ReferenceConfig, load_params
+    from i2i_unlearn.evaluation.foresight import Numbers, foresee
+    from i2i_unlearn.evaluation.policy import parse_policy, read_policies
+    from i2i_unlearn.support.errors import UserError
+
+    if not policies.is_dir():
+        return None
+    content = load_params(params)
+    known = read_policies(policies)
+    config, reference = EvaluateConfig.from_params(content, policies=known), ReferenceConfig.from_params(content)
+    if config.policy not in known:
+        raise UserError(f"evaluate.policy={config.policy!r} is not known; policies in {policies}: {', '.join(known)}")
+    numbers = Numbers(
+        images=counts,
+        references=reference.count + len(reference.models),
+        max_images=config.max_images,
+        max_audited=config.audits.max_images,
+    )
+    return foresee(parse_policy(config.policy, known[config.policy]), numbers)
+
+
+def _tell_foresight(
+    foresight: "Foresight | None", counts: Mapping[str, Mapping[str, int]], together: Sequence[str]
+) -> None:
+    from i2i_unlearn.evaluation.findings import NEVER_SEEN_SETS
+    from i2i_unlearn.support.table import table
+
+    if foresight is None:
+        return
+    total = {role: sum(by_label.values()) for role, by_label in counts.items()}
+    never_seen = sum(total.get(name, 0) for name in NEVER_SEEN_SETS)
+    if together:
+        typer.echo(f"carried out, and judged, together with: {', '.join(together)}")
+    counted = ", ".join(
+        f"{count} {name}"
+        for name, count in (
+            ("forget", total.get("forget", 0)),
+            ("retain", total.get("retain", 0)),
+            ("never-seen", never_seen),
+        )
+    )
+    typer.echo(f"what policy {foresight.policy} can decide with {counted} images (docs/audits.md):")
+    rows = [(line.line, _expected(line), line.lacks) for line in foresight.lines]
+    typer.echo(table(("line", "smallest effect", "lacks"), rows))
+    for count, added in foresight.by_references.items():
+        what = "; ".join(added) or "nothing"
+        typer.echo(f"reference.count {count} adds: {what}")
+    typer.echo(foresight.outcome())
+
+
+def _expected(line: "Foreseen") -> str:
+    if not line.can_decide:
+        return "undecided" if line.counts else "does not count"
+    return "unknown" if line.smallest is None else f"{line.smallest:.2g} {line.unit}".rstrip()
 
 
 @app.command("list")
@@ -145,17 +234,30 @@ def show(
     images: options.Images = options.IMAGES,
     requests: options.Requests = options.REQUESTS,
     params: options.Params = options.PARAMS,
+    policies: options.Policies = options.POLICIES,
+    json: options.Json = False,
 ) -> None:
-    """Print a request and how many images it selects, by label and part.
+    """Print a request, how many images it selects, by label and part, and what the deciding policy can decide of it.
 
     Example: i2i-unlearn request show digit-3
     """
     from i2i_unlearn.config.sections import SplitConfig, load_params
-    from i2i_unlearn.data.overview import selected_counts
+    from i2i_unlearn.data.overview import planned_counts, selected_counts
     from i2i_unlearn.data.request import read_request, request_bytes
+    from i2i_unlearn.evaluation.foresight import as_facts
     from i2i_unlearn.support.table import table
 
     request = read_request(requests / f"{id_}.yaml")
-    counts = selected_counts(request, images, SplitConfig.from_params(load_params(params)))
+    config = SplitConfig.from_params(load_params(params))
+    selected = selected_counts(request, images, config)
+    counts = planned_counts(request, images, requests, config)
+    foresight = _foresight(counts, params, policies)
+    if json:
+        by_label = [{"label": label, "train": train, "holdout": held_out} for label, train, held_out in selected]
+        can = foresight and as_facts(foresight)
+        print_json({**request.model_dump(), "selected": by_label, "images": counts, "can_be_decided": can})
+        return
     typer.echo(request_bytes(request).decode())
-    typer.echo(table(("label", "train", "holdout"), counts))
+    typer.echo(table(("label", "train", "holdout"), selected))
+    others = [other for other in config.requests if id_ in config.requests and other != id_]
+    _tell_foresight(foresight, counts, others)

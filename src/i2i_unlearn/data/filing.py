@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from i2i_unlearn.config.sections import RegisterConfig, SplitConfig, load_params
 from i2i_unlearn.data.images.reading import read_index
+from i2i_unlearn.data.overview import role_counts
 from i2i_unlearn.data.request import ForgetRequest, read_ids, read_request, select, with_ids, write_request
 from i2i_unlearn.data.split.roles import assign_roles
 from i2i_unlearn.support.errors import UserError
@@ -47,6 +48,10 @@ class Filed:
     """New snapshot.source; empty = unchanged."""
     steps: list[list[str]]
     """The commands that put the request under version control."""
+    images: dict[str, dict[str, int]]
+    """Numbers of images by role and label, of all active requests together."""
+    together: tuple[str, ...]
+    """Ids of the other active requests."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +70,15 @@ def file_request(
     *,
     ids_file: Path | None = None,
     commit: bool = False,
+    preview: bool = False,
 ) -> Filed:
     """Check `request` against the images, write it, and make it active in params.yaml.
 
     What the champion has already forgotten becomes `erased`, and the champion becomes the next teacher.
 
     `ids_file` is copied next to the request, under the name in `request.selector.ids_file`. With `commit`, the commands
-    that put the request under version control are also run, from the current folder.
+    that put the request under version control are also run, from the current folder. With `preview`, everything is
+    checked and nothing changed.
 
     Raises:
         UserError: the request exists, repeats an entry, selects nothing, everything, or only what is erased,
@@ -87,9 +94,12 @@ def file_request(
     name = RegisterConfig.from_params(params).model_name
     teacher = {"source": f"models:/{name}/{champion.version}", "sha256": champion.sha256} if champion else {}
     split = {**params["split"], "requests": plan.requests, "erased": plan.erased}
-    num_selected = _check(request, workspace, SplitConfig.from_params({**params, "split": split}))
+    num_selected, counts = _check(request, workspace, SplitConfig.from_params({**params, "split": split}))
     new_params = changed_params(workspace.params.read_text(encoding="utf-8"), plan, teacher)
     steps = commands(request.id, workspace.requests, workspace.params)
+    filed = Filed(num_selected, plan.moved, teacher.get("source", ""), steps, counts, tuple(plan.requests[:-1]))
+    if preview:
+        return filed
     with _undone_on_error(_touched(request, workspace), steps if commit else []):
         if ids_file:
             with atomic_file(workspace.requests / request.selector.ids_file) as aside:
@@ -99,7 +109,7 @@ def file_request(
             aside.write_text(new_params)
         if commit:
             run_all(steps)
-    return Filed(num_selected, plan.moved, teacher.get("source", ""), steps)
+    return filed
 
 
 def _check_no_repeats(request: ForgetRequest) -> None:
@@ -162,8 +172,8 @@ def _plan(new_id: str, config: SplitConfig, champion: Champion | None) -> _Plan:
     return _Plan([*active, new_id], erased, moved)
 
 
-def _check(request: ForgetRequest, workspace: Workspace, config: SplitConfig) -> int:
-    """Split as after filing; its errors are this request's."""
+def _check(request: ForgetRequest, workspace: Workspace, config: SplitConfig) -> tuple[int, dict[str, dict[str, int]]]:
+    """Split as after filing; its errors are this request's. Number of images selected, and of each role and label."""
     index = read_index(workspace.images)
     selected = select(request, index)
     if selected.all():
@@ -173,8 +183,8 @@ def _check(request: ForgetRequest, workspace: Workspace, config: SplitConfig) ->
         )
     others = [id_ for id_ in config.requests if id_ != request.id]
     active, erased = ([read_request(workspace.requests / f"{i}.yaml") for i in ids] for ids in (others, config.erased))
-    assign_roles(index, [*active, request], erased, config)
-    return int(selected.sum())
+    found = assign_roles(index, [*active, request], erased, config)
+    return int(selected.sum()), role_counts(index, found)
 
 
 def changed_params(text: str, plan: _Plan, teacher: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 import io
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,8 @@ from PIL import Image
 from i2i_unlearn.config.sections import SplitConfig
 from i2i_unlearn.data.images.holdout import TRAIN, training_part
 from i2i_unlearn.data.images.reading import iter_encoded, read_index, shard_bytes
-from i2i_unlearn.data.request import ForgetRequest, select
+from i2i_unlearn.data.request import ForgetRequest, read_request, select
+from i2i_unlearn.data.split.roles import Roles, assign_roles
 
 SIZED_PER_SHARD = 256
 
@@ -60,3 +62,29 @@ def selected_counts(request: ForgetRequest, images: str, config: SplitConfig) ->
     return [
         (str(label), int(rows["train"].sum()), int((~rows["train"]).sum())) for label, rows in chosen.groupby("label")
     ]
+
+
+def role_counts(index: pd.DataFrame, roles: Roles) -> dict[str, dict[str, int]]:
+    """Numbers of images by role and label, of an index and what the split makes of it."""
+    labels = index["label"].fillna("")
+    found: dict[str, dict[str, int]] = {}
+    for (role, label), count in sorted(Counter(zip(roles.role, labels, strict=True)).items()):
+        found.setdefault(str(role), {})[str(label)] = count
+    return found
+
+
+def planned_counts(
+    request: ForgetRequest, images: str, requests: Path, config: SplitConfig
+) -> dict[str, dict[str, int]]:
+    """`role_counts` of the run that carries out `request`: with the other active requests, if it is one of them.
+
+    Near-copies are not searched for.
+
+    Raises:
+        UserError: as `assign_roles`.
+    """
+    active = config.requests if request.id in config.requests else [request.id]
+    erased = [id_ for id_ in config.erased if id_ not in active]
+    read = {id_: read_request(requests / f"{id_}.yaml") for id_ in [*active, *erased]}
+    index = read_index(images)
+    return role_counts(index, assign_roles(index, [read[i] for i in active], [read[i] for i in erased], config))
