@@ -276,6 +276,7 @@ def test_audits_with_too_few_images_are_not_applicable_and_say_so(done):
     metrics = found(done.out, "metrics.json")
     assert set(metrics["audits"]) == {"membership", "linear_probe", "perturbation"}
     num = {name: chosen["num_images"] for name, chosen in metrics["sets"].items()}
+    assert metrics["audits"].pop("membership")["status"] in ("measured", "blind")  # ten images of each are enough
     for audit in metrics["audits"].values():
         assert (audit["status"], audit["models"]) == ("n/a", {})
         assert f"50 images of forget are needed, there are {num['forget']}" in audit["why"]
