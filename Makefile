@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PIP_ARGS ?=
+PRESET ?=
 PYTEST_ARGS ?=
 UI_PORT ?= 5000
 BENCH_ARGS ?= --data digits
