@@ -43,7 +43,7 @@ def test_half_widths_by_hand():
     # 40 images among so many never-seen ones that these do not matter: 1.96 * .2887 / sqrt(40) = .0895
     assert rank_half_width(40, 10**9) == pytest.approx(0.0895, abs=1e-4)
     assert rank_half_width(40, 40) == pytest.approx(0.0895 * 2**0.5, abs=1e-4)
-    assert [shift_half_width(num) for num in (40, 10, 160)] == pytest.approx([0.02, 0.04, 0.01])
+    assert [shift_half_width(*of) for of in ((40, 250), (10, 62.5), (160, 1000))] == pytest.approx([0.02, 0.04, 0.01])
     # Hanley and McNeil at .5: 1.96 * sqrt(101 / (12 * 50 * 50)) = .1137
     assert auc_half_width(50, 50) == pytest.approx(0.1137, abs=1e-4)
     assert psnr_half_width(144) == pytest.approx(1.96 * 0.1)  # 1.2 dB / 12
@@ -64,8 +64,8 @@ def test_below_five_images_ranks_decide_nothing_and_the_policy_stays_undecided(f
 def test_from_five_images_on_the_policy_can_be_decided_and_more_images_see_smaller_effects():
     five, forty, many = (foreseen(count) for count in (5, 40, 1000))
     assert foresee(POLICY, numbers(5)).outcome() == "policy as_unseen can be decided"
-    assert five["no memory left"].smallest == pytest.approx(0.02 * 8**0.5)
-    assert forty["no memory left"].smallest == pytest.approx(0.02)
+    assert five["no memory left"].smallest == pytest.approx(shift_half_width(5, 200))
+    assert forty["no memory left"].smallest == pytest.approx(shift_half_width(40, 200))
     assert forty["no trace in the contrast"].smallest == 0.05  # no less fails: fails_beyond of the policy
     assert many["no memory left"].smallest < forty["no memory left"].smallest
 
@@ -130,9 +130,10 @@ def test_audits_with_other_measures_say_what_they_lack():
         },
     ]
     policy = parse_policy("as_unseen", {**CONTENT, "lines": lines})
-    few, enough = (foreseen(count, policy=policy) for count in (49, 50))
-    assert "50 images of forget needed, there are 49" in few["membership"].lacks
-    assert enough["membership"].smallest == pytest.approx(auc_half_width(50, 300))  # as many as an audit lets in
+    least = AUDITS["membership"].load().min_images
+    few, enough = (foreseen(count, policy=policy) for count in (least - 1, least))
+    assert f"{least} images of forget needed" in few["membership"].lacks
+    assert enough["membership"].smallest == pytest.approx(auc_half_width(least, 300))  # as many as an audit lets in
     assert "1 reference needed, there are 0" in enough["perturbation"].lacks
     assert foreseen(50, policy=policy, references=1)["perturbation"].smallest is None  # nothing known of its spread
 

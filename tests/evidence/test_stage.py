@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from i2i_unlearn.config.sections import CONFIGS, EvaluateConfig, RegisterConfig
+from i2i_unlearn.evidence.show import all_lines
 from i2i_unlearn.evidence.verify import verify
 from i2i_unlearn.registry import tracking
 from i2i_unlearn.stages import evidence, register
@@ -79,12 +80,23 @@ def test_the_versions_facts_are_added_and_checked(name, world, tmp_path):
     bundle = world.bundle(tmp_path / "bundle", "ed25519", model_name=name, version="2")
     registered = statement_of(bundle)["predicate"]["registered"]
     assert len(registered.pop("run_id")) == 32
-    assert registered == {"model_name": name, "version": "2", "aliases": [], "teacher_version": "1"}
+    plain = {"model_name": name, "version": "2", "aliases": [], "teacher_version": "1", "accepted_undecided": None}
+    assert registered == plain
     found = verify(bundle, world.keys / "ed25519/public.pem")
     assert found.broken == []
     assert not any("registered" in line for line in found.not_shown)
     with tracking.connect() as server:
         assert server.version(name, "2").tags["evidence_sha256"] == digest_file(bundle / "evidence.json")
+
+
+def test_why_an_undecided_version_was_promoted_is_in_the_evidence(name, world, tmp_path):
+    with tracking.connect() as server:
+        server.tag(server.version(name, "2"), {tracking.ACCEPTED: "too few images"})
+    bundle = world.bundle(tmp_path / "bundle", "ed25519", model_name=name, version="2")
+    assert statement_of(bundle)["predicate"]["registered"]["accepted_undecided"] == "too few images"
+    said = verify(bundle, world.keys / "ed25519/public.pem").said
+    assert said is not None
+    assert "too few images" in "\n".join(all_lines(said))
 
 
 def test_a_version_of_something_else_is_told(name, world, tmp_path):

@@ -64,7 +64,7 @@ def test_a_newer_version_that_failed_is_mentioned_beside_the_present_champion(re
     assert "version 3 is not promoted (gate fail)" in promote.run(promote_config, registered.config)["message"]
 
 
-ACCEPTED = {"accept_undecided": True, "by": "Ada", "reason": "because"}
+ACCEPTED = {"accept_undecided": "because", "by": "Ada"}
 FAILED, UNDECIDED = {"2": {"gate": "fail"}}, {"2": {"gate": "undecided"}}
 OF_ANOTHER_TEACHER = {"2": {"teacher_sha256": "a" * 64, "teacher_version": "7"}}
 ONE_REQUEST_MISSING = {
@@ -79,7 +79,7 @@ ONE_REQUEST_MISSING = {
         (FAILED, "", {}, ("version 2", "gate did not pass", "forgotten", "fail", "unlearn with other settings")),
         (FAILED, "", {**ACCEPTED, "version": "2"}, ("gate did not pass",)),
         (FAILED, "candidate", {}, ("no candidate", "version 2", "gate fail", "register", "name a version")),
-        (UNDECIDED, "", {"version": "2"}, ("undecided", "--accept-undecided --by NAME --reason TEXT")),
+        (UNDECIDED, "", {"version": "2"}, ("undecided", "--accept-undecided REASON --by NAME")),
         (OF_ANOTHER_TEACHER, "", {}, ("from version 7", "champion is version 1", "unlearn from models:/")),
         (ONE_REQUEST_MISSING, "", {}, ("version 2", "digit-5", "version 1", "split.erased")),
         ({}, "champion", {}, ("no champion", "i2i-unlearn register --original")),
@@ -223,13 +223,19 @@ def test_an_undecided_version_is_promoted_by_a_named_person_and_that_is_recorded
     register.run(*folders.evaluate("undecided").inputs, config)
     with says(GateRefused, "version 2", "gate undecided"):
         promote.run(promote_config, config)
-    for by, reason in (("", ""), ("Ada", " "), ("", "holdout is small")):
-        with says(UserError, "--by NAME", "--reason TEXT"):
-            promote.run(promote_config, config, accept_undecided=True, by=by, reason=reason)
-    facts = promote.run(promote_config, config, accept_undecided=True, by="Ada", reason="holdout is small")
+    for by, why in (("Ada", " "), ("", "holdout is small")):
+        with says(UserError, "--accept-undecided REASON", "--by NAME"):
+            promote.run(promote_config, config, accept_undecided=why, by=by, reason="ticket 42")
+    facts = promote.run(promote_config, config, accept_undecided="holdout is small", by="Ada", reason="ticket 42")
     assert (facts["version"], facts["outcome"]) == ("2", "promoted")
     (record,) = done(promote_config)
-    assert (record["accepted_undecided"], record["by"], record["reason"]) == (True, "Ada", "holdout is small")
+    assert (record["accepted_undecided"], record["by"], record["reason"]) == (
+        True,
+        "Ada",
+        "holdout is small; ticket 42",
+    )
+    with tracking.connect() as server:
+        assert server.version(config.model_name, "2").tags[tracking.ACCEPTED] == "holdout is small"
 
 
 def test_a_second_request_follows_the_first(teacher, folders, tmp_path, config, promote_config):

@@ -27,8 +27,9 @@ LedgerFile = Annotated[str, typer.Option("--ledger", help="Promotion ledger; def
 def promote(
     version: Annotated[str, typer.Option(help="Version to promote; default: the one with the alias candidate.")] = "",
     accept_undecided: Annotated[
-        bool, typer.Option(help="Promote although the gate could not decide; needs --by and --reason.")
-    ] = False,
+        str,
+        typer.Option(metavar="REASON", help="Why to promote although the gate could not decide; needs --by. Recorded."),
+    ] = "",
     by: By = "",
     reason: Reason = "",
     dry_run: DryRun = False,

@@ -3,7 +3,7 @@
 Half the width of a 95 % interval, by the number of images N (and of never-seen images P that they are compared with):
 
     rank            1.96 * sqrt((1/N + 1/P) / 12)         a uniform rank has standard deviation sqrt(1/12) = .29
-    rank shift      .02 * sqrt(40/N)                      paired; measured with 40 images (METHOD, 13)
+    rank shift      .02 * sqrt((1/N + 1/P) / (1/40 + 1/250))      paired; measured with N 40, P 250 (METHOD, 13)
     AUC             1.96 * sqrt((N + P + 1) / (12 N P))   at .5 (Hanley and McNeil, Radiology 143, 1982)
     PSNR, paired    1.96 * 1.2 dB / sqrt(N)               images differ by .9 to 1.6 dB (measured: digits)
 
@@ -26,7 +26,7 @@ from i2i_unlearn.evaluation.policy import Line, Policy
 
 Z = 1.96
 """Of a normal distribution, 95 % lie within so many standard deviations."""
-SHIFT, SHIFT_IMAGES = 0.02, 40
+SHIFT, SHIFT_IMAGES, SHIFT_NEVER_SEEN = 0.02, 40, 250
 SPREAD_DB = 1.2
 MORE_REFERENCES = (1, 3)
 """Numbers of references whose use is told."""
@@ -107,7 +107,7 @@ class Foresight:
             return f"policy {self.policy} can be decided"
         return (
             f"policy {self.policy} would stay undecided, unless a line fails: {len(open_)} of its lines lack images or"
-            " references; only a person can then promote, with `registry promote --accept-undecided`"
+            " references; only a person can then promote, with `registry promote --accept-undecided REASON`"
         )
 
 
@@ -181,9 +181,9 @@ def _large_classes(numbers: Numbers, set_name: str) -> list[int]:
 def _smallest(line: Line, numbers: Numbers) -> float | None:
     measure = line.measure
     if line.rule == "memory":
-        return shift_half_width(numbers.scored("forget"))
+        return shift_half_width(numbers.scored("forget"), numbers.never_seen())
     if line.rule == "shape":
-        return max(shift_half_width(numbers.scored("forget")), line.fails_beyond or 0)
+        return max(shift_half_width(numbers.scored("forget"), numbers.never_seen()), line.fails_beyond or 0)
     if measure.audit:
         return _of_audit(line, numbers)
     if not measure.metric.endswith("_db") or measure.set is None:
@@ -229,9 +229,10 @@ def rank_half_width(num: int, never_seen: int) -> float:
     return Z * math.sqrt((1 / num + 1 / max(never_seen, 1)) / 12)
 
 
-def shift_half_width(num: int) -> float:
-    """Of the mean shift of the ranks of `num` images."""
-    return SHIFT * math.sqrt(SHIFT_IMAGES / num)
+def shift_half_width(num: int, never_seen: int) -> float:
+    """Of the mean shift of the ranks of `num` images among `never_seen`."""
+    measured = 1 / SHIFT_IMAGES + 1 / SHIFT_NEVER_SEEN
+    return SHIFT * math.sqrt((1 / num + 1 / max(never_seen, 1)) / measured)
 
 
 def auc_half_width(members: int, others: int) -> float:

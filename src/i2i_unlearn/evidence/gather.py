@@ -284,4 +284,5 @@ def registered(model_name: str, number: str, wanted: Mapping[str, str]) -> dict[
         "run_id": version.tags.get("evaluation_run_id", ""),
         "aliases": sorted(version.aliases),
         "teacher_version": version.tags.get("teacher_version"),
+        "accepted_undecided": version.tags.get(tracking.ACCEPTED),
     }

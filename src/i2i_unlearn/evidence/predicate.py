@@ -187,6 +187,8 @@ class Registered(_Strict):
     run_id: str
     aliases: tuple[str, ...]
     teacher_version: str | None
+    accepted_undecided: str | None
+    """Why a person promoted it although the gate was undecided; null where nobody did."""
 
 
 class Predicate(_Strict):

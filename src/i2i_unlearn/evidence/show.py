@@ -128,6 +128,8 @@ def _facts(said: Predicate) -> Iterator[tuple[str, str]]:
     yield "data", said.data_revision or "unknown"
     yield "container image", said.image or "none told"
     yield "registered", f"{registered.model_name} version {registered.version}" if registered else "not told"
+    if registered and registered.accepted_undecided:
+        yield "promoted undecided, because", registered.accepted_undecided
     told = said.finished_from == "told"
     yield "finished", f"{said.finished_at.date()}, as the signer says" if told else said.finished_at.isoformat()
     yield "made by", said.created_by

@@ -11,7 +11,7 @@ from i2i_unlearn.support.errors import GateRefused
 
 IDENTITY = ("kind", "model_sha256", "unlearned_sha256", "teacher_sha256", "requests", "erased")
 """Tags that make a version what it is, as `register` has them."""
-OF_ITS_PLACE = ("teacher_version", "evaluation_run_id", "saved_sha256", "rollback_forced")
+OF_ITS_PLACE = ("teacher_version", "evaluation_run_id", "saved_sha256", "rollback_forced", tracking.ACCEPTED)
 """Tags that mean something only in the registry of origin."""
 
 

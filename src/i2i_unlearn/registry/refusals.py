@@ -1,7 +1,8 @@
 """Every reason to refuse a promotion, a rollback or a copy. To change what is refused, or what is said, edit this file.
 
     promotion
-        gate       it passed; or it was undecided and a named person accepts that, with a reason
+        gate       it passed; or it was undecided and a named person accepts that, with a reason, which the promotion
+                   record, a tag of the version and evidence keep
         lineage    the version was unlearned from the present champion and has forgotten everything that one has
         at hand    folders that the caller names hold what was registered
         bytes      weights, the package that runs them and the evaluation in MLflow are those that were judged
@@ -122,7 +123,7 @@ def _gate(chosen: tracking.Version, accept_undecided: bool) -> Iterator[str]:
     elif found == "undecided" and not accept_undecided:
         yield (
             f"version {chosen.number}: the gate is undecided (policy {policy}); a person may accept that with "
-            "--accept-undecided --by NAME --reason TEXT"
+            "--accept-undecided REASON --by NAME, which is recorded"
         )
     elif found not in ("pass", "undecided"):
         yield (

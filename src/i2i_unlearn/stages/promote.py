@@ -27,7 +27,7 @@ def run(
     version: str | None = None,
     unlearned: str | Path | None = None,
     evaluation: str | Path | None = None,
-    accept_undecided: bool = False,
+    accept_undecided: str = "",
     by: str = "",
     reason: str = "",
     dry_run: bool = False,
@@ -35,6 +35,9 @@ def run(
     target: str = "",
 ) -> Facts:
     """Promote `version`: a number; None = the candidate (with `accept_undecided`: the newest, if undecided).
+
+    `accept_undecided`: the reason why a version is accepted that the gate could not decide on; the promotion record and
+    a tag of the version keep it, and evidence on that version says it. Empty = such a version is refused.
 
     `unlearned` and `evaluation` (output folders of these stages), if given, must hold what was registered.
     `dry_run`: say what would happen; change nothing and notify nobody. `origin` and `target` (addresses of MLflow):
@@ -46,22 +49,25 @@ def run(
 
     Raises:
         GateRefused: the version may not be champion, or another version became champion in the meantime.
-        UserError: there is no such version, an undecided one is accepted without a name and a reason, the promotion
+        UserError: there is no such version, an undecided one is accepted without a name, the promotion
             record is damaged, or MLflow cannot be reached.
     """
-    if accept_undecided and not (by.strip() and reason.strip()):
-        raise UserError("accepting an undecided version needs a name and a reason; add --by NAME --reason TEXT")
+    accepted = accept_undecided.strip()
+    if accept_undecided and not (by.strip() and accepted):
+        raise UserError(
+            "accepting an undecided version needs a name and a reason; give --accept-undecided REASON --by NAME"
+        )
     name, actor = register_config.model_name, find_actor(by)
-    asked = refusals.Asked(actor=actor, accept_undecided=accept_undecided, unlearned=unlearned, evaluation=evaluation)
+    asked = refusals.Asked(actor=actor, accept_undecided=bool(accepted), unlearned=unlearned, evaluation=evaluation)
     if origin or target:
         version = _copied(origin, target, version or "", register_config, actor, dry_run)
-    who = {**actor.facts(), "reason": reason}
+    who = {**actor.facts(), "reason": "; ".join(filter(None, (accepted, reason)))}
     about: dict[str, Any] = {"model_name": name, "version": version or "", **who}
     with refusals_notified(config, about, dry_run=dry_run), tracking.connect(target) as server:
         if not dry_run:
             alias_moves.settle(config.ledger, server, name)
         champion = server.at_alias(name, tracking.CHAMPION)
-        chosen = _choose(server, name, version, accept_undecided)
+        chosen = _choose(server, name, version, bool(accepted))
         about["version"] = chosen.number
         if champion and champion.number == chosen.number:
             words = f"is already champion; nothing was changed{_newer(server, chosen)}"
@@ -77,6 +83,8 @@ def run(
         judged = {key: chosen.tags.get(key, "") for key in _JUDGED}
         entry = {"event": "promote", **judged, "accepted_undecided": undecided, **who}
         alias_moves.move(config.ledger, server, chosen, champion, entry)
+        if undecided:
+            server.tag(chosen, {tracking.ACCEPTED: accepted[: tracking.MOST_TAG]})
     facts = alias_moves.facts(chosen, "promoted", champion.number, f"is champion now {instead}")
     notify(config, "promoted", {**about, "replaced": champion.number, "message": facts["message"]})
     return facts

@@ -24,6 +24,7 @@ except ModuleNotFoundError as error:
 from i2i_unlearn.registry.tracking.connection import connect, public
 from i2i_unlearn.registry.tracking.copies import give, take
 from i2i_unlearn.registry.tracking.entities import (
+    ACCEPTED,
     CANDIDATE,
     CHAMPION,
     CURVES,
@@ -51,6 +52,7 @@ __all__ = [
     "DEFAULT_DATABASE",
     "MODEL_PATH",
     "MOST_POINTS",
+    "ACCEPTED",
     "MOST_TAG",
     "BadInput",
     "Logged",

@@ -7,6 +7,8 @@ from pathlib import Path
 CURVES = "steps/"
 """Prefix of the training curves' names."""
 CHAMPION = "champion"
+ACCEPTED = "accepted_undecided"
+"""Tag of a version that a person promoted although its gate was undecided: the reason."""
 CANDIDATE = "candidate"
 DEFAULT_DATABASE = "mlflow.db"
 DEFAULT_ARTIFACTS = "mlflow-artifacts"
