@@ -34,13 +34,26 @@ def refused(project, out, source, **changes):
 
 def test_the_teacher_is_the_original_with_its_digest(taught):
     original, teacher = taught.artifact("original/model"), taught.artifact("teacher")
-    assert sorted(path.name for path in teacher.iterdir()) == ["model", "summary.json"]
+    assert sorted(path.name for path in teacher.iterdir()) == ["model", "original", "summary.json"]
     summary = json.loads((teacher / "summary.json").read_text())
     assert summary["family"] == "mae"
     assert summary["source_sha256"] == digest_folder(original)
     assert summary["model_sha256"] == digest_folder(teacher / "model")
     before, after = load_model(original).state_dict(), load_model(teacher / "model").state_dict()
     assert all(tensor.equal(after[name]) for name, tensor in before.items())
+
+
+def test_a_folder_is_its_own_original(taught):
+    told = json.loads((taught.artifact("teacher") / "original/summary.json").read_text())
+    assert told == {
+        "model": "teacher",
+        "source": str(taught.config("snapshot").source),
+        "model_sha256": digest_folder(taught.teacher),
+        "teacher_source": str(taught.config("snapshot").source),
+        "teacher_sha256": digest_folder(taught.teacher),
+        "why": "",
+    }
+    assert [path.name for path in (taught.artifact("teacher") / "original").iterdir()] == ["summary.json"]
 
 
 def test_a_snapshot_of_a_snapshot_is_the_same_bytes(taught, tmp_path):

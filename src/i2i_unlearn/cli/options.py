@@ -12,7 +12,7 @@ Teacher = Annotated[Path, typer.Option(help="Model directory of the teacher, wri
 Unlearned = Annotated[Path, typer.Option(help="Folder written by `unlearn`.")]
 Reference = Annotated[str, typer.Option(help="Folder written by `reference`; empty if there is none.")]
 OriginalModel = Annotated[
-    str, typer.Option(help="Model directory of the model before any request; empty if it is the teacher.")
+    str, typer.Option(help="Model directory of the model before any request; empty = as `snapshot` found it.")
 ]
 Evaluation = Annotated[Path, typer.Option(help="Folder written by `evaluate`.")]
 Policies = Annotated[Path, typer.Option(help="Folder of gate policies.")]

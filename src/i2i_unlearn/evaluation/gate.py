@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from i2i_unlearn.evaluation.findings import TEACHER, original_in
+from i2i_unlearn.evaluation.findings import ORIGINAL, TEACHER, original_in
 from i2i_unlearn.evaluation.policy import Line, Policy, parse_policy, read_policies
 from i2i_unlearn.evaluation.rules import Found, Outcome, decide, ends, interval
 
@@ -116,10 +116,18 @@ def _judge_line(metrics: Mapping[str, Any], line: Line) -> LineVerdict:
         bound=line.bound(),
         outcome=outcome,
         decides=line.decides and not (measure.worst_class and outcome == "n/a"),  # no class is that large
-        why=f"{named}: {why}",
+        why=f"{named}: {why}{_said_of_original(line, metrics)}",
         threshold_why=line.why,
         otherwise=line.meaning(found["value"]),
     )
+
+
+def _said_of_original(line: Line, metrics: Mapping[str, Any]) -> str:
+    """That the previous champion takes the original's place, where nobody knows the original."""
+    why, measure = metrics.get("original", {}).get("why"), line.measure
+    if not why or not (ORIGINAL in (measure.model, measure.minus) or line.rule in ("memory", "shape")):
+        return ""
+    return f"; judged against the previous champion, since the original is unknown: {why}"
 
 
 _NOTHING: Found = {"value": None, "low": None, "high": None}

@@ -94,6 +94,34 @@ def _node(server: tracking.Server, version: tracking.Version, seen: frozenset[st
     )
 
 
+def root_of(node: Node) -> tuple[Node, str]:
+    """The original that a version comes from; else where its lineage ends, and why that is not the original."""
+    while node.teacher and not node.teacher_note:
+        node = node.teacher
+    if node.teacher_note or node.kind == "original":
+        return node, node.teacher_note
+    return node, f"version {node.version} is not registered as an original and names no teacher"
+
+
+def fetch_root(uri: str, out: str | Path) -> tuple[str, str]:
+    """Download the original that a version comes from to `out`, unless it is that version itself.
+
+    Returns its address, models:/NAME/VERSION, and why there is no model in `out`, where it ought to be there: its
+    weights were erased, or the lineage does not lead to it (no address then).
+
+    Raises:
+        UserError: there is no such version, or MLflow cannot be reached.
+    """
+    name, _, number = uri.removeprefix("models:/").partition("/")
+    with tracking.connect() as server:
+        root, why = root_of(of_version(server, name, number))
+        if why:
+            return "", why
+        if root.version != number:
+            why = tracking.fetch_if_there(server, server.version(name, root.version), out)
+    return f"models:/{name}/{root.version}", why
+
+
 # --- from a sample ---
 
 

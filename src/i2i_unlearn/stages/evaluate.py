@@ -4,6 +4,8 @@ metrics.json, with the schema version and the names of sets and models of `evalu
 
     operator, keep_fraction, extractor, num_bootstrap, seed
     models         {model: sha256 of its directory}        manifest_sha256
+    original       {model: teacher | original | unknown, source, why}     the model before any request; where it is
+                   unknown, why, and the teacher takes its place
     selected_by    label, subject, sample_id, or several: by what the requests select; empty where unknown
     holdout_alike  whether held-out images are of the same kinds as the forget images (data/split/holdout_likeness.py)
     sets           {set: {num_images, num_scored, chosen: all | random | none}}
@@ -41,6 +43,7 @@ from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs, References, batches
 from i2i_unlearn.evaluation.metrics.observations import ImageFacts
 from i2i_unlearn.evaluation.metrics.observe import SetObserver
 from i2i_unlearn.evaluation.metrics.scores import Scores
+from i2i_unlearn.evaluation.original import OriginalFacts, find_original
 from i2i_unlearn.evaluation.pictures import PictureCollector
 from i2i_unlearn.evaluation.shown import PictureGrid
 from i2i_unlearn.evaluation.time_loss import time_losses
@@ -73,7 +76,8 @@ def run(
         reference: output folders of the stage `reference`, one or several; empty where there is none.
         out: folder of the outputs; replaced as a whole.
         config: section `evaluate`, with the contents of the policy files.
-        original: model directory of the model before any request; empty where it is the teacher.
+        original: model directory of the model before any request; empty = what `snapshot` wrote next to the teacher,
+            else the teacher.
 
     Raises:
         UserError: a part is missing or damaged, or the parts do not belong together.
@@ -81,10 +85,11 @@ def run(
     begun = time.monotonic()
     check_audits(config.audits.run)
     device = pick_device(config.device)
+    original, known = find_original(Path(teacher), original)
     inputs = read_inputs(images, Path(splits), Path(teacher), Path(unlearned), original, reference, config)
     inputs.freeze(device)
     extractor = load_extractor(config.extractor, device)
-    evaluation = _Evaluation(inputs, images, config, extractor, device)
+    evaluation = _Evaluation(inputs, known, images, config, extractor, device)
     num_scored = sum(len(chosen.rows) for chosen in inputs.sets.values())
     # The out folder is opened first: a full disk or a missing right shows before the work, not after it.
     with atomic_folder(out) as aside, num_threads(config.num_threads):
@@ -107,9 +112,16 @@ class _Evaluation:
     """What accumulates while sets are scored one by one."""
 
     def __init__(
-        self, inputs: Inputs, images: str, config: EvaluateConfig, extractor: Extractor, device: torch.device
+        self,
+        inputs: Inputs,
+        original: OriginalFacts,
+        images: str,
+        config: EvaluateConfig,
+        extractor: Extractor,
+        device: torch.device,
     ) -> None:
         self._inputs = inputs
+        self._original = original
         self._images = images
         self._config = config
         self._extractor = extractor
@@ -175,7 +187,7 @@ class _Evaluation:
             pictures=self._pictures,
             embeddings=self._embeddings.map(derive_seed(self._config.seed, "evaluate", "t-SNE")),
             steps=self._inputs.steps,
-            lineage=_lineage(self._inputs, self._config),
+            lineage=_lineage(self._inputs, self._original, self._config),
             requests=[
                 RequestFacts(id=request, received=received, due=due)
                 for request, (received, due) in self._inputs.received_and_due.items()
@@ -196,6 +208,7 @@ class _Evaluation:
             "num_bootstrap": config.num_bootstrap,
             "seed": config.seed,
             "models": dict(inputs.digests),
+            "original": self._original.in_metrics(),
             "manifest_sha256": inputs.manifest_sha256,
             "selected_by": inputs.selected_by,
             "holdout_alike": inputs.holdout_alike,
@@ -232,10 +245,13 @@ def _verdicts(metrics: Mapping[str, Any], policies: Mapping[str, gate.Policy]) -
     }
 
 
-def _lineage(inputs: Inputs, config: EvaluateConfig) -> dict[str, str]:
+def _lineage(inputs: Inputs, original: OriginalFacts, config: EvaluateConfig) -> dict[str, str]:
     """Label -> value, in the order to show."""
     unlearn = inputs.unlearn_summary
     lineage = {f"{name} model, sha256": digest for name, digest in inputs.digests.items()}
+    if original.teacher_source.startswith("models:"):
+        lineage["teacher model, source"] = original.teacher_source
+        lineage["original model, source"] = original.source or f"unknown: {original.why}"
     lineage |= {
         "split manifest, sha256": inputs.manifest_sha256,
         "images, sha256": inputs.manifest.image_digest,

@@ -1,10 +1,13 @@
 """Stage `snapshot`: freeze the model that is to be changed, with its digest. The copy is the teacher of the run."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from i2i_unlearn.config.sections import SnapshotConfig
+from i2i_unlearn.evaluation.findings import ORIGINAL
+from i2i_unlearn.evaluation.original import UNKNOWN, OriginalFacts
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.laws import check_laws
 from i2i_unlearn.models.published import convert_checkpoint, is_checkpoint
@@ -18,6 +21,7 @@ def run(out: str | Path, config: SnapshotConfig) -> dict[str, float | str]:
 
     The source is a model directory, a registry version, or a file in a published format (models/published/). The
     model is loaded and saved again, so that later steps get a whole model of a known family, in safetensors only.
+    `out`/original tells what the original of this model is, and holds it where it is another registered version.
 
     Raises:
         UserError: the source is missing, damaged, of no known family or format, an address, an alias, or its digest is
@@ -39,6 +43,7 @@ def run(out: str | Path, config: SnapshotConfig) -> dict[str, float | str]:
         if notes:
             summary["note"] = "; ".join(notes)
         write_json(aside / "summary.json", summary)
+        _original(config.source, str(summary["model_sha256"]), aside / "original").write(aside / "original")
         shutil.rmtree(aside / "fetched", ignore_errors=True)
     return summary
 
@@ -71,6 +76,23 @@ def _check_digest(config: SnapshotConfig, found: str) -> None:
             f"snapshot.sha256={config.sha256}, but {config.source} has {found}; fetch the model again or correct the "
             "digest"
         )
+
+
+def _original(source: str, teacher_sha256: str, folder: Path) -> OriginalFacts:
+    """The original of the teacher; its model directory is in `folder` where it is another registered version."""
+    facts = OriginalFacts(
+        source=source, model_sha256=teacher_sha256, teacher_source=source, teacher_sha256=teacher_sha256
+    )
+    if not source.startswith("models:"):
+        return facts
+    from i2i_unlearn.registry.lineage import fetch_root  # imports mlflow
+
+    root, why = fetch_root(source, folder / "model")
+    if why:
+        return replace(facts, model=UNKNOWN, source=root, model_sha256="", why=why)
+    if root == source:
+        return facts
+    return replace(facts, model=ORIGINAL, source=root, model_sha256=digest_folder(folder / "model"))
 
 
 def _local(source: str, fetched: Path) -> tuple[str, dict[str, float | str]]:

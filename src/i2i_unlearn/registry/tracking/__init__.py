@@ -38,7 +38,7 @@ from i2i_unlearn.registry.tracking.entities import (
     Version,
     names,
 )
-from i2i_unlearn.registry.tracking.fetch import download_checked, fetch_version
+from i2i_unlearn.registry.tracking.fetch import download_checked, fetch_if_there, fetch_version
 from i2i_unlearn.registry.tracking.record import Record
 from i2i_unlearn.registry.tracking.served_error import BadInput
 from i2i_unlearn.registry.tracking.server import Server
@@ -64,6 +64,7 @@ __all__ = [
     "attached_stream",
     "connect",
     "download_checked",
+    "fetch_if_there",
     "fetch_version",
     "give",
     "names",

@@ -1,8 +1,11 @@
 """The model directory of a registered version."""
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
+
+from mlflow.exceptions import MlflowException
 
 from i2i_unlearn.registry.tracking.connection import connect
 from i2i_unlearn.registry.tracking.entities import MODEL_PATH, Version
@@ -27,6 +30,21 @@ def fetch_version(uri: str, out: str | Path) -> dict[str, str]:
         with files.atomic_folder(out) as aside:
             shutil.copytree(saved / MODEL_PATH, aside, dirs_exist_ok=True)
     return dict(version.tags)
+
+
+def fetch_if_there(server: Server, version: Version, out: str | Path) -> str:
+    """Download a version's model directory to `out`; why nothing is there, where its files are gone or changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            saved = download_checked(server, version, folder)
+        except UserError as error:
+            return str(error)
+        except MlflowException as error:
+            if not re.search(r"\b404\b|RESOURCE_DOES_NOT_EXIST|NoSuchKey|not found|no such file", str(error), re.I):
+                raise
+            return f"models:/{version.model_name}/{version.number}: its files are gone from MLflow's artifact store"
+        shutil.copytree(saved / MODEL_PATH, out)
+    return ""
 
 
 def download_checked(server: Server, version: Version, folder: str | Path) -> Path:
