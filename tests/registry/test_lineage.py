@@ -2,19 +2,24 @@
 
 import hashlib
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from i2i_unlearn.cli import main
+from i2i_unlearn.config.sections import SnapshotConfig
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.importers.embedded import stored_png
 from i2i_unlearn.data.split.codes import hmac_id
 from i2i_unlearn.data.split.manifest import SplitManifest, write_manifest
+from i2i_unlearn.evaluation.original import OriginalFacts, find_original
 from i2i_unlearn.registry import lineage, tracking
-from i2i_unlearn.stages import register
+from i2i_unlearn.stages import register, snapshot
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
 from tests.registry.world import Folders, Registered, make_folders, write_params
@@ -93,6 +98,66 @@ def test_a_teacher_that_was_changed_by_hand_is_told(chain):
     chain.tag("2", teacher_version="9")
     with tracking.connect() as server:
         assert "no version '9'" in lineage.of_version(server, chain.name, "2").teacher_note
+
+
+# --- the original ---
+
+
+@pytest.fixture
+def taken(chain, tmp_path):
+    """`taken("3")`: that version as the teacher of the next request, and what `evaluate` finds as its original."""
+
+    def take(number: str) -> tuple[Path, str | Path, OriginalFacts]:
+        teacher = tmp_path / f"teacher-{number}"
+        config = SnapshotConfig(source=f"models:/{chain.name}/{number}", sha256="", checkpoint={}, model="")
+        snapshot.run(teacher, config)
+        return teacher, *find_original(teacher / "model")
+
+    return take
+
+
+def test_a_later_version_brings_its_original_along(chain, taken, teacher):
+    folder, original, facts = taken("3")
+    assert original == folder / "original/model"
+    assert files.digest_folder(original) == files.digest_folder(teacher) == facts.model_sha256
+    assert files.digest_folder(folder / "model") == chain.tags("3")["model_sha256"]
+    assert facts.in_metrics() == {"model": "original", "source": f"models:/{chain.name}/1", "why": ""}
+    (original / "config.json").write_text("{}")
+    with says(UserError, f"{original}", "snapshot"):
+        find_original(folder / "model")
+
+
+def test_the_original_is_its_own_original(chain, taken):
+    folder, original, facts = taken("1")
+    assert original == ""
+    assert facts.in_metrics() == {"model": "teacher", "source": f"models:/{chain.name}/1", "why": ""}
+    assert [path.name for path in (folder / "original").iterdir()] == ["summary.json"]
+
+
+def test_what_was_found_for_another_teacher_does_not_count(taken, teacher, tmp_path):
+    folder, _, _ = taken("3")
+    shutil.copytree(teacher, tmp_path / "other/model")
+    shutil.copytree(folder / "original", tmp_path / "other/original")
+    assert find_original(tmp_path / "other/model") == ("", OriginalFacts())
+
+
+def test_an_original_without_its_version_or_weights_is_unknown_and_why_is_told(chain, taken, tmp_path):
+    stored = Path(MlflowClient().get_model_version_download_uri(chain.name, "1").removeprefix("file://"))
+    stored.rename(tmp_path / "erased")
+    try:
+        _, original, facts = taken("2")
+    finally:
+        (tmp_path / "erased").rename(stored)
+    assert (original, facts.model, facts.source) == ("", "unknown", f"models:/{chain.name}/1")
+    assert "files are gone" in facts.why
+    MlflowClient().delete_model_version(chain.name, "1")
+    folder, original, facts = taken("3")
+    assert (original, facts.model, facts.source) == ("", "unknown", "")
+    assert "no version '1'" in facts.why
+    assert [path.name for path in (folder / "original").iterdir()] == ["summary.json"]
+
+
+# --- the command ---
 
 
 @pytest.fixture

@@ -40,7 +40,9 @@ def fetch_if_there(server: Server, version: Version, out: str | Path) -> str:
         except UserError as error:
             return str(error)
         except MlflowException as error:
-            if not re.search(r"\b404\b|RESOURCE_DOES_NOT_EXIST|NoSuchKey|not found|no such file", str(error), re.I):
+            if not re.search(
+                r"\b404\b|RESOURCE_DOES_NOT_EXIST|NoSuchKey|not found|no such (file|artifact)", str(error), re.I
+            ):
                 raise
             return f"models:/{version.model_name}/{version.number}: its files are gone from MLflow's artifact store"
         shutil.copytree(saved / MODEL_PATH, out)
