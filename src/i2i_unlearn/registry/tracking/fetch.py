@@ -13,6 +13,9 @@ from i2i_unlearn.registry.tracking.server import Server
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
 
+_GONE = re.compile(r"\b404\b|RESOURCE_DOES_NOT_EXIST|NoSuchKey|not found|no such (file|artifact)", re.IGNORECASE)
+"""In MLflow's errors: what was asked for is not in the artifact store."""
+
 
 def fetch_version(uri: str, out: str | Path) -> dict[str, str]:
     """Download the model directory of `models:/NAME/VERSION` to `out`, whole or not at all; return its tags.
