@@ -162,7 +162,7 @@ _REMEDY = {
     FORGET: "name a request in split.requests",
     RETAIN: "set unlearn.proxy_ratio to 1 to do without real retain images",
     PROXY_RETAIN: "set split.proxy_labels or split.proxy_fraction, or unlearn.proxy_ratio to 0",
-    UNSEEN_TARGET: "set split.unseen_target_fraction above 0",
+    UNSEEN_TARGET: "set split.unseen_target_fraction above 0, or unlearn.objective to encoder_l2, which needs none",
 }
 
 

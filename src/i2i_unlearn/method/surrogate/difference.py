@@ -57,7 +57,7 @@ def fit_difference(
     if not operator.fixed:
         raise UserError(
             f"operator={operator.name!r} hides other pixels of each image, and unlearn.objective=surrogate_difference "
-            "needs one mask for all; choose an operator with a fixed mask or another objective"
+            "needs one mask for all; choose an operator with a fixed mask, or set unlearn.objective to encoder_l2"
         )
     visible_HW = operator.draw(1, height, width, generator_for(seed))[0].to(forget.device)
     view = _View(teacher, visible_HW, seed)
