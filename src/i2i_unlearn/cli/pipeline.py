@@ -90,7 +90,7 @@ def run(
 ) -> None:
     """Run the compiled pipeline on this machine, step by step.
 
-    Example: i2i-unlearn pipeline run --runner subprocess --param alpha=0.5 --param reference=none
+    Example: i2i-unlearn pipeline run --runner subprocess --param alpha=0.5 --param reference=0
     """
     from i2i_unlearn.pipeline.local.containers import Containers
     from i2i_unlearn.pipeline.local.runner import run_package
