@@ -104,8 +104,8 @@ def test_what_references_would_add():
     assert [*none] == [1, 3]
     assert [*one] == [3]
     assert three == {}
-    assert "in place of 0.5" in none[1][0]
-    assert not any("decides" in text for text in none[1])
+    assert none[1][0] == "decides membership"
+    assert "in place of 0.5" in none[1][1]
     assert one[3] == (f"decides {', '.join(RELATIVE)}",)
     needed = foreseen(40, references=1)[RELATIVE[0]]
     assert (needed.can_decide, needed.counts) == (False, False)

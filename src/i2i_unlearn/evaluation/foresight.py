@@ -171,7 +171,7 @@ def _references_needed(line: Line) -> int:
         return FEWEST_REFERENCES
     named = "reference" in (measure.model, measure.minus, measure.divided_by) or measure.metric.startswith("reference_")
     needed = measure.audit and AUDITS[measure.audit].needs_reference and AUDITS[measure.audit].deciding
-    return int(named or needed == measure.metric)
+    return int(named or needed == measure.metric or "calibrated" in measure.metric)
 
 
 def _large_classes(numbers: Numbers, set_name: str) -> list[int]:
@@ -196,7 +196,8 @@ def _smallest(line: Line, numbers: Numbers) -> float | None:
 
 def _of_audit(line: Line, numbers: Numbers) -> float | None:
     """Of an AUC; of other measures nothing is known beforehand."""
-    if "auc" not in line.measure.metric or line.measure.audit is None:
+    is_area = "auc" in line.measure.metric or line.measure.metric == "calibrated_excess"
+    if not is_area or line.measure.audit is None:
         return None
     audit = AUDITS[line.measure.audit].load()
     return auc_half_width(*(numbers.audited(role, audit.min_images)[1] for role in ("forget", "never_trained")))
