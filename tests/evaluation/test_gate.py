@@ -100,6 +100,14 @@ def test_the_original_is_the_teacher_where_no_other_model_is():
     assert judge(found, policy(line(at_least=0, measure=against))).lines[0].value == -3.0
 
 
+def test_a_line_against_an_unknown_original_says_against_whom_it_was_judged():
+    found = {**metrics(1.0, 0.9, 1.1), "original": {"model": "unknown", "source": "", "why": "version 1 is gone"}}
+    judged = judge(found, policy(line(at_least=0), line("o", at_least=0, measure={**PSNR, "minus": "original"}))).lines
+    assert [one.outcome for one in judged] == ["pass", "pass"]
+    assert "original" not in judged[0].why
+    assert judged[1].why.endswith("previous champion, since the original is unknown: version 1 is gone")
+
+
 def test_the_gap_the_worst_class_and_the_relative_test_are_found_in_their_tables():
     content = {
         "models": {"teacher": ""},

@@ -15,9 +15,10 @@ from i2i_unlearn.data.split.manifest import read_manifest, write_manifest
 from i2i_unlearn.evaluation import audit_inputs, embedding_map, inputs
 from i2i_unlearn.evaluation.audits.membership import Membership
 from i2i_unlearn.evaluation.audits.perturbation import Perturbation
-from i2i_unlearn.evaluation.gate import read_policies
+from i2i_unlearn.evaluation.gate import judge, parse_policy, read_policies
 from i2i_unlearn.evaluation.metrics import kernel_distance
 from i2i_unlearn.evaluation.metrics.observe import masks_of
+from i2i_unlearn.evaluation.original import OriginalFacts
 from i2i_unlearn.models import extractors, load_model
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.pixels import to_float
@@ -226,6 +227,46 @@ def test_evaluating_the_teacher_as_unlearned_fails(evaluated, fast, copied, tiny
     assert outcomes.pop("forgetting") == "fail"
     assert outcomes.pop("retention of features") == "n/a"  # the policy names another extractor than the fast one
     assert set(outcomes.values()) == {"pass"}
+
+
+def brighter(model_dir, out, by):
+    """The model with all its answers shifted, so that it completes every image worse; its digest."""
+    model = load_model(model_dir)
+    with torch.no_grad():
+        model.state_dict()["model.decoder.decoder_pred.bias"].add_(by)
+    model.save(out)
+    return digest_folder(out)
+
+
+def test_a_drift_that_each_step_hides_is_seen_against_the_original(evaluated, fast, copied, tiny, tmp_path):
+    first, second = tmp_path / "first/model", tmp_path / "second"
+    champion = brighter(tiny.teacher, first, 1.0)
+    brighter(first, second, 1.0)
+    unlearned = as_unlearned(tiny, copied("unlearned"), second)
+    change_summary(unlearned, teacher_sha256=champion)
+    given = {"teacher": first, "unlearned": unlearned, "reference": "", **fast}
+    alone = found(evaluated(**given)[0], "metrics.json")
+    assert alone["original"]["model"] == "teacher"
+    shutil.copytree(tiny.teacher, first.parent / "original/model")
+    digest = digest_folder(tiny.teacher)
+    facts = OriginalFacts(model="original", source="models:/a/1", model_sha256=digest, teacher_sha256=champion)
+    facts.write(first.parent / "original")
+    metrics = found(evaluated(**given)[0], "metrics.json")
+    assert metrics["original"] == {"model": "original", "source": "models:/a/1", "why": ""}
+    assert metrics["models"]["original"] == digest
+    levels = {model: metrics["scores"][model]["retain"]["hole_psnr_db"]["value"] for model in metrics["models"]}
+    whole, step = (
+        metrics["differences"][f"unlearned-{against}"]["retain"]["hole_psnr_db"] for against in ("original", "teacher")
+    )
+    assert whole["value"] == pytest.approx(levels["unlearned"] - levels["original"], abs=1e-6)
+    assert whole["high"] < step["low"] < 0
+    assert alone["differences"]["unlearned-teacher"]["retain"]["hole_psnr_db"] == step
+    measure = {"model": "unlearned", "minus": "original", "set": "retain", "metric": "hole_psnr_db"}
+    bound = {"at_least": (whole["high"] + step["low"]) / 2, "if_below": "it is worse", "why": "between the two"}
+    content = {"schema_version": 1, "name": "p", "asks": "it", "if_passed": "It.", "lines": [{"name": "kept", **bound}]}
+    content["lines"][0]["measure"] = measure
+    outcomes = [judge(one, parse_policy("p", content)).outcome for one in (alone, metrics)]
+    assert outcomes == ["pass", "fail"]
 
 
 @pytest.mark.parametrize("absent", ["no path", "count 0"])
