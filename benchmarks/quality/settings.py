@@ -12,6 +12,7 @@ from i2i_unlearn.config.sections import load_params
 from i2i_unlearn.support.errors import UserError
 
 PATH = Path(__file__).with_name("settings.yaml")
+PAPER = Path(__file__).parents[2] / "presets/paper.yaml"
 Values = dict[str, Any]
 
 
@@ -122,6 +123,15 @@ REPLACED = ("operators", "objectives")
 """Sections that the tiny preset replaces as a whole, as it does a data set's requests."""
 
 
+def _paper() -> Values:
+    """The published method's settings, from which every objective of the benchmark starts."""
+    return {
+        name: section
+        for name, section in yaml.safe_load(PAPER.read_text(encoding="utf-8")).items()
+        if isinstance(section, dict)
+    }
+
+
 def load_settings(path: str | Path = PATH, params: str | Path = "params.yaml", *, tiny: bool = False) -> Settings:
     """Read both files.
 
@@ -138,7 +148,7 @@ def load_settings(path: str | Path = PATH, params: str | Path = "params.yaml", *
         content = laid_over(content, changes)
     content["objectives"] = {name: _with(grid) for name, grid in content["objectives"].items()}
     try:
-        return Settings(**content, params=load_params(params))
+        return Settings(**content, params=laid_over(load_params(params), _paper()))
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise UserError(f"{path}: {faults}") from None

@@ -24,7 +24,7 @@ def page(open_page, address):
 def test_every_picture_and_drawing_is_there(page):
     sizes = page.eval_on_selector_all("main img", "all => all.map((image) => image.naturalWidth)")
     assert sizes == [12] * (4 * 2 * 3 * 5)
-    assert page.locator("svg.plot").count() == 5
+    assert page.locator("svg.plot").count() == 6
     assert all(box["height"] > 100 for box in (plot.bounding_box() for plot in page.locator("svg.plot").all()))
 
 

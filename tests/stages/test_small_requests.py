@@ -67,7 +67,9 @@ def small(request, taught, tmp_path_factory):
 
 def test_every_audit_is_not_applicable_and_says_how_many_images_it_needs(small):
     for name, entry in small.metrics["audits"].items():
-        least = AUDITS[name].load().min_images
+        least, sets = AUDITS[name].load().min_images, AUDITS[name].load().sets
+        if "forget" not in sets:
+            continue  # of the images to keep there are enough
         assert entry["status"] == "n/a"
         assert f"{least} images of forget are needed, there are {small.count}" in entry["why"]
         assert entry["models"] == {}

@@ -237,7 +237,7 @@ def show(
     policies: options.Policies = options.POLICIES,
     json: options.Json = False,
 ) -> None:
-    """Print a request, how many images it selects, by label and part, and what the deciding policy can decide of it.
+    """Print a request, what it selects and what the policy can decide of it.
 
     Example: i2i-unlearn request show digit-3
     """

@@ -229,8 +229,8 @@ def test_what_the_package_uses_is_told_and_doubted_where_the_server_is_older():
         "memory from a field",
     ):
         assert words in line.found
-    assert "loops" not in line.found
-    assert "loops" in of_kubeflow.features(ROOT / "pipelines/sweep.yaml", "ok").found
+    assert "loops" in line.found  # over the references
+    assert "loops" not in of_kubeflow.features(ROOT / "pipelines/registry_check.yaml", "ok").found
     assert of_kubeflow.features(package, "warn").state == "warn"
     assert of_kubeflow.features(ROOT / "none.yaml", "ok").state == "warn"
 
