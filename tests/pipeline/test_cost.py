@@ -139,7 +139,8 @@ SPEC = runner.read_package(ROOT / "pipelines/unlearning.yaml")
 
 
 def test_the_package_s_estimate_follows_the_form():
-    short, long = (of_package(SPEC, {"num_steps": steps, "reference": 0}, PARAMS) for steps in (10, 20))
+    form = {"objective": "encoder_l2", "reference": 0}
+    short, long = (of_package(SPEC, {**form, "num_steps": steps}, PARAMS) for steps in (10, 20))
     assert "not a measurement" in short[0]
     assert "28 x 28 px" in short[0]
     assert short[1].startswith("unlearn: 10 steps of 2 x 32 images, 29.6 GFLOP")
