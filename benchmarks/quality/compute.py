@@ -28,6 +28,10 @@ class Job:
     family: str
 
 
+ALONE = {"count": 1, "models": [], "num_workers": 1}
+"""Each reference is a cell of its own."""
+
+
 def compute(job: Job) -> dict[str, Any]:
     """Write the cell's files; return what to note: the stage's summary and the seconds of the processor."""
     if job.family:
@@ -54,7 +58,9 @@ def _teacher(job: Job) -> dict[str, Any]:
 
 def _reference(job: Job) -> dict[str, Any]:
     teacher = Path(job.inputs["teacher"]) / "model"
-    return reference.retrain_one(job.images, job.inputs["splits"], teacher, job.out, _config(ReferenceConfig, job))
+    return reference.retrain_one(
+        job.images, job.inputs["splits"], teacher, job.out, _config(ReferenceConfig, job, **ALONE)
+    )
 
 
 def _unlearn(job: Job) -> dict[str, Any]:
@@ -73,11 +79,12 @@ def _score(job: Job) -> dict[str, Any]:
     )
 
 
-def _config(kind: Any, job: Job) -> TrainingConfig:
+def _config(kind: Any, job: Job, **more: Any) -> TrainingConfig:
     """Checkpoints five times in a run: they cost less than what a killed run loses."""
     content = job.content["config"]
     every = max(content["num_steps"] // 5, 50)
-    made: TrainingConfig = kind(**content, checkpoint_uri=f"{job.cache}/checkpoints", checkpoint_every_steps=every)
+    where = {"checkpoint_uri": f"{job.cache}/checkpoints", "checkpoint_every_steps": every}
+    made: TrainingConfig = kind(**content, **where, **more)
     return made
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 QUICK = {
     "pretrain": {"num_steps": 10},
     "unlearn": {"num_steps": 3, "alpha": 0.0001, "learning_rate": 1e-6},  # nothing is forgotten: the gate must refuse
-    "evaluate": {"max_images": 30, "num_bootstrap": 20},
+    "evaluate": {"policy": "forgotten", "max_images": 30, "num_bootstrap": 20},
 }
 
 
