@@ -19,7 +19,14 @@ from benchmarks.quality.code_digest import code_digest, file_of
 from benchmarks.quality.settings import Settings, Values, Wanted, laid_over
 from benchmarks.quality.sources import DUE, RECEIVED, Source, prepare
 from i2i_unlearn.config.base import StageConfig
-from i2i_unlearn.config.sections import EvaluateConfig, PretrainConfig, ReferenceConfig, SplitConfig, UnlearnConfig
+from i2i_unlearn.config.sections import (
+    EvaluateConfig,
+    PretrainConfig,
+    ReferenceConfig,
+    SplitConfig,
+    UnlearnConfig,
+    load_params,
+)
 from i2i_unlearn.data.images.reading import load_pixels, read_index
 from i2i_unlearn.data.request import ForgetRequest, Selector, write_request
 from i2i_unlearn.data.split.manifest import FORGET, read_manifest
@@ -58,12 +65,12 @@ class Wish:
         return f"singles-{self.singles}-seed-{self.seed}" if self.singles else "class"
 
 
-def arms(params: Values, paper: Values) -> dict[str, Values]:
+def arms(paper: Values) -> dict[str, Values]:
     """Section unlearn of every arm. All share one split, so that their never-seen images are the same."""
     return {
         "paper, alpha 0.25": {**paper["unlearn"], "alpha": 0.25},
         "paper, alpha 1": {**paper["unlearn"], "alpha": 1.0},
-        "default": dict(params["unlearn"]),
+        "default": dict(load_params("params.yaml")["unlearn"]),
     }
 
 
@@ -103,7 +110,7 @@ class _Chain:
         splits = self._split(request)
         references = self._references(splits, original, self._wish.num_references)
         found: dict[str, Any] = {}
-        for name, section in arms(self._params, self._paper).items():
+        for name, section in arms(self._paper).items():
             unlearned = self._unlearned(name, section, splits, original)
             evaluated = self._store.path(self._evaluation(name, splits, original, unlearned, references))
             found[name] = {
