@@ -28,7 +28,7 @@ def collect(set_name, batch=7, num=NUM):
 
 def shown(grid):
     """Which images are in the grid."""
-    return [int(image[1, 1, 0]) for image in grid.rows["original"]]
+    return [int(image[1, 1, 0]) for image in grid.rows["image"]]
 
 
 def test_the_worst_of_kept_images_are_those_that_lost_most():
@@ -51,11 +51,11 @@ def test_random_pictures_are_distinct_and_do_not_depend_on_the_batches():
 
 def test_rows_and_scores_are_in_the_order_to_show():
     random, worst = collect("retain")
-    assert list(random.rows) == ["original", "masked", "teacher", "unlearned"]
+    assert list(random.rows) == ["image", "masked", "teacher", "unlearned"]
     assert random.rows["masked"][0, 0, 0, 0] == 128  # mid-grey where hidden
     assert worst.scores_db["teacher"][0] == pytest.approx(20)  # 10 log10(1 / 0.01)
     assert worst.scores_db["unlearned"][0] == pytest.approx(10 * np.log10(1 / 0.30), abs=1e-4)
-    assert random.rows["original"].dtype == np.uint8
+    assert random.rows["image"].dtype == np.uint8
 
 
 def test_a_set_smaller_than_the_grid_is_shown_whole():

@@ -7,9 +7,12 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from i2i_unlearn.data.request import ForgetRequest
-from i2i_unlearn.evidence.gather import time_of
+from i2i_unlearn.data.split.manifest import read_manifest
+from i2i_unlearn.evidence.gather import measured, time_of
 from i2i_unlearn.evidence.limits import not_shown
 from i2i_unlearn.evidence.predicate import Predicate
+from i2i_unlearn.evidence.recompute import check_manifest
+from i2i_unlearn.evidence.show import all_lines
 from i2i_unlearn.evidence.verify import verify
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
@@ -222,3 +225,21 @@ def laxer_policy(world):
 def test_what_is_not_of_the_evaluation_is_told(world, tmp_path, given, words):
     with says(UserError, *words):
         world.bundle(tmp_path / "out", **given(world))
+
+
+def test_worst_images_are_named_by_their_codes_in_the_manifest_and_only_if_forgotten(world, with_weights):
+    content = predicate_of(with_weights)
+    metrics = json.loads((world.project.artifact("evaluation") / "metrics.json").read_text())
+    rows = read_manifest(with_weights / "manifest.parquet").rows
+
+    def said_of(role):
+        code = rows.loc[rows["role"] == role, "hmac_id"].iloc[0]
+        metrics["audits"]["membership"]["facts"]["worst_images"] = {"by": "loss", "codes": [code], "scores": [0.25]}
+        return code, Predicate.model_validate({**content, "measured": measured(metrics)})
+
+    code, said = said_of("forget")
+    assert said.measured.audits["membership"].worst_images[0].model_dump() == {"code": code, "score": 0.25}
+    assert any(line.split() == [code, "0.25"] for line in all_lines(said))
+    assert list(check_manifest(with_weights, said)) == []
+    (fault,) = check_manifest(with_weights, said_of("retain")[1])
+    assert "worst image" in fault

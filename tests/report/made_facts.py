@@ -290,7 +290,7 @@ def made_verdicts(outcome="pass"):
 
 def made_grid(set_name, chosen, *, num=3, side=SIDE, channels=1, reference=True):
     generator = np.random.default_rng([SETS.index(set_name), chosen == "worst"])
-    columns = ("original", "masked", *(MODELS if reference else MODELS[:2]))
+    columns = ("image", "masked", *(MODELS if reference else MODELS[:2]))
     rows = {name: generator.integers(0, 256, (num, side, side, channels), dtype=np.uint8) for name in columns}
     scores = {name: [8.1 + 0.37 * index for index in range(num)] for name in columns[2:]}
     return PictureGrid(

@@ -1,12 +1,21 @@
+import base64
 import datetime
+import io
+import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from i2i_unlearn.data.images.reading import load_pixels
+from i2i_unlearn.data.split.manifest import read_manifest
+from i2i_unlearn.evaluation.findings import FINDINGS_VERSION
 from i2i_unlearn.evaluation.gate import read_policies
 from i2i_unlearn.report import make_review
 from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import digest_file, digest_folder
 
 LAST = datetime.date(2026, 12, 7)
 POLICIES = Path(__file__).parents[2] / "mlflow" / "policies"
@@ -63,3 +72,49 @@ def test_the_command_takes_no_reference(command_line, params_written, tiny, tmp_
     columns = re.findall(r'data-column="(\w+)"', page.read_text())
     assert columns[:4] == ["Image", "Given", "Before", "After"]
     assert "Retrained" not in columns
+
+
+def made_evaluation(tiny, folder, **digests):
+    """Metrics of an evaluation whose membership audit named two images."""
+    forget = read_manifest(tiny.splits / "manifest.parquet").of("forget")["hmac_id"].tolist()
+    models = {name: digest_folder(path) for name, path in (("unlearned", tiny.artifact("unlearned/model")),)} | digests
+    worst = {"by": "loss", "codes": [forget[5], forget[2]], "scores": [3.0, 1.0]}
+    folder.mkdir()
+    content = {
+        "schema_version": FINDINGS_VERSION,
+        "models": models,
+        "manifest_sha256": digest_file(tiny.splits / "manifest.parquet"),
+        "audits": {"membership": {"facts": {"worst_images": worst}}},
+    }
+    (folder / "metrics.json").write_text(json.dumps(content))
+    return worst["codes"]
+
+
+def test_the_most_exposed_images_come_first_with_their_codes_and_every_model_has_a_column(tiny, tmp_path):
+    codes = made_evaluation(tiny, tmp_path / "evaluation")
+    config = tiny.config("evaluate", policies=read_policies(POLICIES))
+    unlearned = tiny.artifact("unlearned")
+    references = [tiny.artifact("reference"), tiny.artifact("reference")]
+    facts = make_review.run(
+        *(tiny.images, tiny.splits, tiny.teacher, unlearned, references, tmp_path / "review", config, LAST),
+        original=tiny.artifact("reference/1/model"),
+        evaluation=tmp_path / "evaluation",
+    )
+    text = Path(facts["page"]).read_text()
+    assert facts["num_exposed"] == 2
+    assert re.findall(r'<code class="code">(\w+)</code>', text) == codes
+    columns = re.findall(r'data-column="([\w ()]+)"', text)
+    assert columns[:7] == ["Image", "Given", "Original", "Before", "After", "Retrained", "Retrained (2)"]
+    first = re.search(r'src="data:image/png;base64,([^"]+)" alt="Forget, exposed image 1 of 2', text)
+    place = read_manifest(tiny.splits / "manifest.parquet").of("forget").iloc[[5]]
+    pixels = load_pixels(tiny.images, place, image_size=(16, 16), num_channels=1, description="")
+    assert (np.asarray(Image.open(io.BytesIO(base64.b64decode(first[1])))) == pixels[0, 0].numpy()).all()
+
+
+def test_an_evaluation_of_another_model_is_refused(tiny, tmp_path):
+    made_evaluation(tiny, tmp_path / "evaluation", unlearned="0" * 64)
+    config = tiny.config("evaluate", policies=read_policies(POLICIES))
+    given = (tiny.images, tiny.splits, tiny.teacher, tiny.artifact("unlearned"), "", tmp_path / "review", config, LAST)
+    with pytest.raises(UserError, match="another version of unlearned.*evaluate"):
+        make_review.run(*given, evaluation=tmp_path / "evaluation")
+    assert not (tmp_path / "review").exists()

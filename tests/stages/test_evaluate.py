@@ -386,10 +386,10 @@ def test_the_report_gets_pictures_of_every_set_a_map_and_curves(done, tiny):
     outside = np.ones((16, 16), dtype=bool)
     outside[4:12, 4:12] = False
     for grid in facts.pictures:
-        assert list(grid.rows) == ["original", "masked", "teacher", "unlearned", "reference"]
+        assert list(grid.rows) == ["image", "masked", "teacher", "unlearned", "reference"]
         assert (grid.rows["masked"][:, ~outside] == 128).all()
         for model in ("teacher", "unlearned", "reference"):
-            assert (grid.rows[model][:, outside] == grid.rows["original"][:, outside]).all()
+            assert (grid.rows[model][:, outside] == grid.rows["image"][:, outside]).all()
     assert set(facts.embeddings.models) == {"teacher", "unlearned"}
     assert len(facts.steps) == len((tiny.artifact("unlearned") / "steps.jsonl").read_text().splitlines())
     assert [request.id for request in facts.requests] == ["all-b"]
@@ -406,7 +406,7 @@ def test_forget_images_reach_no_output_unless_they_may_be_shown(evaluated, fast,
     rows = read_manifest(tiny.splits / "manifest.parquet").of("forget", "forget_holdout")
     forgotten = load_pixels(tiny.images, rows, image_size=(16, 16), num_channels=1, description="").numpy()
     for grid in kept[0].pictures:
-        for original in grid.rows["original"]:
+        for original in grid.rows["image"]:
             assert not (forgotten[:, 0] == original[..., 0]).all((1, 2)).any()
     assert (out / "report.html").is_file()
 

@@ -23,6 +23,8 @@ def make(
     teacher: options.Teacher = options.TEACHER,
     unlearned: options.Unlearned = options.UNLEARNED,
     reference: options.Reference = options.REFERENCE,
+    original: options.OriginalModel = options.ORIGINAL,
+    evaluation: options.Evaluation = options.EVALUATION,
     policies: options.Policies = options.POLICIES,
     out: Folder = Path(".review"),
     days: Annotated[int, typer.Option(min=1, max=90, help="Days until the page expires.")] = 14,
@@ -42,11 +44,25 @@ def make(
 
     config = EvaluateConfig.from_params(load_params(params), policies=read_policies(policies))
     expires = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=days)
-    facts = timed(stage.run, images, splits, teacher, unlearned, reference, out, config, expires)
+    facts = timed(
+        stage.run,
+        images,
+        splits,
+        teacher,
+        unlearned,
+        reference,
+        out,
+        config,
+        expires,
+        original=original,
+        evaluation=evaluation,
+    )
+    most_exposed = facts["num_exposed"] or f"none (no membership audit in {evaluation})"
     show(
         facts,
         json,
         f"Completed the forget images again in {seconds(facts['seconds'])}; the page expires after {facts['expires']}",
+        f"Most exposed images on it, by the membership audit: {most_exposed}",
         f"Delete it by then: i2i-unlearn review clean --folder {out}",
         f"Page: {facts['page']}",
     )

@@ -13,6 +13,7 @@ from i2i_unlearn.evaluation.audits.base import AuditInputs, ImageSet
 from i2i_unlearn.evaluation.inputs import Inputs
 from i2i_unlearn.evaluation.metrics.observations import ImageFacts
 from i2i_unlearn.evaluation.metrics.observe import masks_of
+from i2i_unlearn.models.base import ImageToImage
 from i2i_unlearn.models.extractors import Extractor
 from i2i_unlearn.models.operators import Operator
 from i2i_unlearn.models.randomness import derive_seed
@@ -36,7 +37,7 @@ def audit_inputs(
     for name, chosen in inputs.sets.items():
         positions[name] = _some(len(chosen.rows), most, derive_seed(config.seed, "audit", "subset", name))
         rows = chosen.rows.iloc[positions[name]].reset_index(drop=True)
-        sets[name] = _read(rows, images, inputs.operator, config.seed, model.image_size, model.num_channels)
+        sets[name] = read_images(rows, images, inputs.operator, config.seed, model)
     return AuditInputs(
         models=inputs.models,
         sets=sets,
@@ -50,6 +51,7 @@ def audit_inputs(
         observed=observed,
         positions=positions,
         labels={name: chosen.rows["label"].to_numpy(dtype=str) for name, chosen in inputs.sets.items()},
+        codes={name: chosen.rows["hmac_id"].to_numpy(dtype=str) for name, chosen in inputs.sets.items()},
         single_images=inputs.single_images,
     )
 
@@ -61,9 +63,9 @@ def _some(num: int, most: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).choice(num, most, replace=False))
 
 
-def _read(
-    rows: pd.DataFrame, images: str, operator: Operator, seed: int, image_size: tuple[int, int], num_channels: int
-) -> ImageSet:
+def read_images(rows: pd.DataFrame, images: str, operator: Operator, seed: int, model: ImageToImage) -> ImageSet:
+    """Images of `rows` (columns shard, row), in their order and of the model's size, with the masks of `evaluate`."""
+    image_size, num_channels = model.image_size, model.num_channels
     places = list(zip(rows["shard"].tolist(), rows["row"].tolist(), strict=True))
     if not places:
         empty = torch.empty((0, num_channels, *image_size), dtype=torch.uint8)

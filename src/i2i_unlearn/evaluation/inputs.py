@@ -35,7 +35,7 @@ class ChosenSet:
     """The images of one set that are scored."""
 
     rows: pd.DataFrame
-    """Columns shard, row and label (empty text where the data name no class), in manifest order."""
+    """Columns shard, row, hmac_id and label (empty text where the data name no class), in manifest order."""
     num_images: int
     """Of the whole set."""
     copies: frozenset[int] = frozenset()
@@ -197,7 +197,7 @@ def _choose(rows: pd.DataFrame, set_name: str, config: EvaluateConfig, copies: s
         rows = rows.iloc[np.sort(rng.choice(num_images, config.max_images, replace=False))]
     places = zip(rows["shard"].astype(str), rows["row"].astype(int), strict=True)
     return ChosenSet(
-        rows=rows[["shard", "row"]].reset_index(drop=True),
+        rows=rows[["shard", "row", "hmac_id"]].reset_index(drop=True),
         num_images=num_images,
         copies=frozenset(place for place, named in enumerate(places) if named in copies),
     )

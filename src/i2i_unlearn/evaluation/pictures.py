@@ -3,26 +3,25 @@
 Shape letters: B batch, N pictures, C channels, H, W pixels.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from i2i_unlearn.evaluation.findings import FORGET_SETS, REFERENCE, TEACHER, UNLEARNED
+from i2i_unlearn.evaluation.findings import FORGET_SETS, ORIGINAL, REFERENCE, TEACHER, UNLEARNED
 from i2i_unlearn.evaluation.metrics.hole_psnr import psnr_db
 from i2i_unlearn.evaluation.metrics.observe import Seen
-from i2i_unlearn.evaluation.shown import PictureGrid
+from i2i_unlearn.evaluation.shown import Chosen, PictureGrid
 from i2i_unlearn.models.operators import hide
 from i2i_unlearn.models.pixels import to_uint8
 
 NUM_PICTURES = 8
 
 
-SHOWN = (TEACHER, UNLEARNED, REFERENCE)
-"""Models whose completions are shown; of references the first."""
+SHOWN = (ORIGINAL, TEACHER, UNLEARNED, REFERENCE)
+"""Models whose completions are shown where nobody says which; of references the first."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,19 @@ class _Picture:
 class PictureCollector:
     """Keeps at most `NUM_PICTURES` random and as many worst pictures of one set while batches go by.
 
-    `hidden`: places in the set of images that must not be shown, such as near-copies of forget images.
+    `hidden`: places in the set of images that must not be shown, such as near-copies of forget images. `models`: whose
+    completions are shown, in this order; those that are not there are left out.
     """
 
     def __init__(
-        self, set_name: str, num_images: int, rng: np.random.Generator, hidden: Collection[int] = frozenset()
+        self,
+        set_name: str,
+        num_images: int,
+        rng: np.random.Generator,
+        hidden: Collection[int] = frozenset(),
+        models: Sequence[str] = SHOWN,
     ) -> None:
+        self._models = models
         self._set_name = set_name
         self._count = 0
         self._hidden = frozenset(hidden)
@@ -54,18 +60,18 @@ class PictureCollector:
     def see(self, seen: Seen) -> None:
         """Look at the next batch."""
         picked = {place - self._count for place in self._chosen if self._count <= place < self._count + len(seen)}
-        self._random += _pictures(seen, sorted(picked))
-        self._worst += _pictures(seen, self._candidates(seen))
+        self._random += _pictures(seen, sorted(picked), self._models)
+        self._worst += _pictures(seen, self._candidates(seen), self._models)
         self._count += len(seen)
         self._worst = sorted(self._worst, key=self._badness, reverse=True)[:NUM_PICTURES]
 
     def grids(self) -> list[PictureGrid]:
         """The grid of random pictures and that of the worst ones; none where nothing may be shown."""
-        chosen: list[tuple[Literal["random", "worst"], list[_Picture], str]] = [
+        chosen: list[tuple[Chosen, list[_Picture], str]] = [
             ("random", self._random, "Drawn at random from the images scored."),
             ("worst", self._worst, self._worst_caption()),
         ]
-        return [self._grid(*grid) for grid in chosen if grid[1]]
+        return [_grid(self._set_name, *grid) for grid in chosen if grid[1]]
 
     @property
     def _is_forget(self) -> bool:
@@ -85,15 +91,24 @@ class PictureCollector:
         order = np.argsort(loss_db_B if self._is_forget else -loss_db_B, kind="stable")
         return [int(place) for place in order if self._count + int(place) not in self._hidden][:NUM_PICTURES]
 
-    def _grid(self, chosen: Literal["random", "worst"], pictures: list[_Picture], caption: str) -> PictureGrid:
-        first = pictures[0]
-        return PictureGrid(
-            set_name=self._set_name,
-            chosen=chosen,
-            caption=caption,
-            rows={row: np.stack([picture.images[row] for picture in pictures]) for row in first.images},
-            scores_db={model: [picture.scores_db[model] for picture in pictures] for model in first.scores_db},
-        )
+
+def exposed_grid(set_name: str, seen: Seen, codes: Sequence[str], caption: str, models: Sequence[str]) -> PictureGrid:
+    """All images of a batch, which somebody else chose, with their codes."""
+    return _grid(set_name, "exposed", _pictures(seen, range(len(seen)), models), caption, codes)
+
+
+def _grid(
+    set_name: str, chosen: Chosen, pictures: list[_Picture], caption: str, codes: Sequence[str] = ()
+) -> PictureGrid:
+    first = pictures[0]
+    return PictureGrid(
+        set_name=set_name,
+        chosen=chosen,
+        caption=caption,
+        rows={row: np.stack([picture.images[row] for picture in pictures]) for row in first.images},
+        scores_db={model: [picture.scores_db[model] for picture in pictures] for model in first.scores_db},
+        codes=codes,
+    )
 
 
 def _loss_db(seen: Seen) -> NDArray[np.float64]:
@@ -104,18 +119,18 @@ def _db(error_B: Tensor) -> NDArray[np.float64]:
     return psnr_db(error_B.double().numpy())
 
 
-def _pictures(seen: Seen, places: Collection[int]) -> list[_Picture]:
+def _pictures(seen: Seen, places: Collection[int], models: Sequence[str]) -> list[_Picture]:
     """The images at `places` of the batch."""
     if not places:
         return []
     index = list(places)
     rows = {
-        "original": seen.images_BCHW[index],
+        "image": seen.images_BCHW[index],
         "masked": hide(seen.images_BCHW[index], seen.visible_BHW[index]),
-        **{model: seen.completed[model][index] for model in SHOWN if model in seen.completed},
+        **{model: seen.completed[model][index] for model in models if model in seen.completed},
     }
     shown = {name: to_uint8(images_BCHW).permute(0, 2, 3, 1).numpy() for name, images_BCHW in rows.items()}
-    scores = {model: _db(seen.hole_error[model][index]) for model in SHOWN if model in seen.hole_error}
+    scores = {model: _db(seen.hole_error[model][index]) for model in models if model in seen.hole_error}
     loss_db = _loss_db(seen)[index]
     return [
         _Picture(

@@ -7,6 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+Chosen = Literal["random", "worst", "exposed"]
+"""exposed = an audit's worst images."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PictureGrid:
@@ -14,13 +17,15 @@ class PictureGrid:
 
     set_name: str
     """forget | retain | forget_holdout | retain_holdout"""
-    chosen: Literal["random", "worst"]
+    chosen: Chosen
     caption: str
     """How these images were chosen, in words a reader understands."""
     rows: Mapping[str, NDArray[np.uint8]]
-    """In the order to show: original, masked, teacher, unlearned and, where there is one, reference; (N, H, W, C)."""
+    """In the order to show: image, masked and the models; (N, H, W, C)."""
     scores_db: Mapping[str, Sequence[float]]
-    """Hole PSNR of each picture, N numbers, for teacher, unlearned and reference (no entry for original, masked)."""
+    """Hole PSNR of each picture, N numbers, by model."""
+    codes: Sequence[str] = ()
+    """Keyed codes of the images where they are shown, else empty."""
 
 
 @dataclass(frozen=True, kw_only=True)

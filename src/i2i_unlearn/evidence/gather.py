@@ -220,10 +220,20 @@ def measured(metrics: Mapping[str, Any]) -> dict[str, Any]:
                 table: {who: _scores(scores) for who, scores in audit[table].items()}
                 for table in ("models", "differences")
             },
+            **_worst(audit["facts"].get("worst_images", {})),
         }
         for name, audit in metrics["audits"].items()
     }
     return {"operator": metrics["operator"], "sets": metrics["sets"], **tables, "audits": audits}
+
+
+def _worst(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The worst images of an audit, by code; none where it names none."""
+    codes, scores = (found.get(key, []) for key in ("codes", "scores"))
+    return {
+        "worst_by": found.get("by", ""),
+        "worst_images": [{"code": code, "score": score} for code, score in zip(codes, scores, strict=True)],
+    }
 
 
 def _scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

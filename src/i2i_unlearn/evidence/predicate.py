@@ -1,7 +1,7 @@
 """What the evidence says: the predicate of the in-toto statement, version 1. JSON schema: docs/evidence.schema.json.
 
-It names no person and no image: sample ids are in the manifest next to it, as keyed codes; free text of a request
-(basis, note, reason for an extension) is left out.
+It names no person, and images only by keyed code: sample ids are not even in the manifest next to it; free text of a
+request (basis, note, reason for an extension) is left out.
 """
 
 import datetime
@@ -116,6 +116,14 @@ Scores = dict[str, dict[str, dict[str, Score]]]
 """By model or pair of models, set of images, metric."""
 
 
+class WorstImage(_Strict):
+    """A forget image by its keyed code in the split manifest."""
+
+    code: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    score: FiniteFloat
+    """Higher = more likely trained on."""
+
+
 class Audit(_Strict):
     """One attack on the models."""
 
@@ -125,6 +133,10 @@ class Audit(_Strict):
     question: str
     models: dict[str, dict[str, Score]]
     differences: dict[str, dict[str, Score]]
+    worst_by: str = ""
+    """The attack that ranks `worst_images`; empty where there are none."""
+    worst_images: tuple[WorstImage, ...] = ()
+    """Forget images that the attack finds most easily in the unlearned model, the worst first."""
 
 
 class Measured(_Strict):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from i2i_unlearn.data.split.manifest import read_manifest
+from i2i_unlearn.data.split.manifest import FORGET, read_manifest
 from i2i_unlearn.evaluation.findings import read_findings
 from i2i_unlearn.evaluation.gate import judge, parse_policy
 from i2i_unlearn.evidence import contents
@@ -94,6 +94,10 @@ def check_manifest(bundle: Path, said: Predicate) -> Iterator[str]:
             yield f"the split manifest has other {what} than the evidence"
     if not manifest.rows["hmac_id"].map(lambda code: bool(_CODE.fullmatch(code))).all():
         yield "the split manifest identifies images by something other than codes"
+    forgotten = set(manifest.of(FORGET)["hmac_id"])
+    for name, audit in said.measured.audits.items():
+        if not forgotten.issuperset(image.code for image in audit.worst_images):
+            yield f"audit {name}: a worst image is not one that the split manifest lists as forgotten"
 
 
 def check_training(bundle: Path, said: Predicate) -> Iterator[str]:

@@ -103,6 +103,12 @@ def _tables(said: Predicate) -> Iterator[_Table]:
     )
     audits = [(name, audit.status, audit.why) for name, audit in said.measured.audits.items()]
     yield "Audits", ("audit", "status", "why"), audits
+    for name, audit in said.measured.audits.items():
+        yield (
+            f"Worst images by audit {name}, {audit.worst_by}",
+            ("image", "score"),
+            [(image.code, f"{image.score:.3g}") for image in audit.worst_images],
+        )
 
 
 def _in_words(score: Score | Line) -> str:

@@ -65,6 +65,9 @@ _FACTS = {
     "ranked_among_all_classes": "images ranked among all classes, their own having too few",
 }
 
+_NUM_WORST = 5
+_BY = {"calibrated": "by calibrated loss", "loss": "by loss"}
+
 
 @dataclass(frozen=True)
 class AuditRow:
@@ -175,6 +178,12 @@ def _includes(found: Mapping[str, Any], value: float) -> bool:
     return low is None or high is None or bool(low <= value <= high)
 
 
+def _worst(found: Mapping[str, Any]) -> str:
+    """The first few; evidence has them all, and `review make` their pictures."""
+    named = [f"{code} ({score:.3g})" for code, score in zip(found["codes"], found["scores"], strict=True)]
+    return true_minus(f"{_BY[found['by']]}: {', '.join(named[:_NUM_WORST])}")
+
+
 def _facts(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = []
     if audit["num_images"]:
@@ -184,6 +193,8 @@ def _facts(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
     if audit["innocent"] is not None and audit["models"]:
         facts.append(("value of an innocent model", plain_number(audit["innocent"])))
     for name, value in audit["facts"].items():
+        if name == "worst_images":
+            facts.append(("most exposed forget images, by keyed code", _worst(value)))
         if isinstance(value, Mapping):
             continue  # tables; metrics.json has them
         text = ", ".join(map(str, value)) if isinstance(value, list) else plain_number(value)

@@ -23,6 +23,7 @@ FIRST_SETS = {name: f"Images {PLAIN_SETS[name]}" for name in ("forget", "retain"
 """Shown first, under names that need no explanation."""
 NUM_FIRST = 3
 """Rows of each."""
+_TITLES = {"random": "Random", "worst": "Worst", "exposed": "Most exposed"}
 _SIDES = (256, 192, 128, 96, 64)
 _PIXELATED_BELOW = 96  # smaller images are enlarged; smoothing would show detail that is not there
 
@@ -52,6 +53,8 @@ class GridView:
     pixelated: bool
     first: int = 1
     """Number of the first row; later rows count on."""
+    codes: Sequence[str] = ()
+    """Of the rows, where they are shown."""
 
 
 def shown_grids(facts: ReportFacts) -> list[PictureGrid]:
@@ -74,7 +77,7 @@ def grid_views(grids: Sequence[PictureGrid]) -> tuple[list[GridView], str]:
             if encoded is not None:
                 views = [_view(grid, rows) for grid, rows in zip(grids, encoded, strict=True)]
                 return views, _cut_sentence(grids, side, most_rows, full)
-        # One row of the smallest pictures always fits: at most 8 grids x 5 columns x 64 x 64 x 3 bytes.
+        # One row of the smallest pictures always fits: at most 9 grids x 8 columns x 64 x 64 x 3 bytes.
         most_rows = max(1, most_rows // 2)
 
 
@@ -161,11 +164,12 @@ def _view(grid: PictureGrid, encoded: Sequence[Mapping[str, bytes]]) -> GridView
     return GridView(
         set_name=grid.set_name,
         set_title=title,
-        title="Worst" if grid.chosen == "worst" else "Random",
+        title=_TITLES[grid.chosen],
         caption=grid.caption,
         columns=[COLUMNS.get(name, name) for name in columns],
         rows=rows,
         pixelated=largest < _PIXELATED_BELOW,
+        codes=grid.codes[: len(rows)],
     )
 
 

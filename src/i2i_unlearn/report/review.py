@@ -61,7 +61,10 @@ def render(grids: Sequence[PictureGrid], requests: Sequence[str], operator: str,
         "expires": expires.isoformat(),
         "requests": words.listed(requests),
         "operator": operator,
-        "columns": [(title, words.COLUMN_MEANINGS[name]) for name, title in words.COLUMNS.items()],
+        "columns": [
+            (words.COLUMNS.get(name, name), words.COLUMN_MEANINGS.get(name, ""))
+            for name in words.in_order(dict.fromkeys(row for grid in grids for row in grid.rows), words.COLUMNS)
+        ],
         "pictures": by_set(views),
         "pictures_cut": cut,
     }

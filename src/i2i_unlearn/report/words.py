@@ -34,13 +34,26 @@ MODELS = {
 }
 """Where the original is another model than the teacher, the teacher is the `PREVIOUS` champion."""
 PREVIOUS = "Previous champion"
-COLUMNS = {"original": "Image", "masked": "Given", "teacher": "Before", "unlearned": "After", "reference": "Retrained"}
+COLUMNS = {
+    "image": "Image",
+    "masked": "Given",
+    "original": "Original",
+    "teacher": "Before",
+    "unlearned": "After",
+    **{name: title for name, title in MODELS.items() if name.startswith("reference")},
+}
+"""Of pictures."""
 COLUMN_MEANINGS = {
-    "original": "the image itself",
+    "image": "the image itself",
     "masked": "the part that the models are given",
-    "teacher": "completed by the original model",
+    "original": "completed by the model before any request",
+    "teacher": "completed by the model before this request",
     "unlearned": "completed by the unlearned model",
-    "reference": "completed by a model retrained without the forget images",
+    **{
+        name: "completed by a model retrained without the forget images"
+        for name in MODELS
+        if name.startswith("reference")
+    },
 }
 OUTCOMES = {"pass": "Passed", "fail": "Failed", "undecided": "Undecided", "n/a": "Not applicable"}
 OUTCOME_SIGNS = {"pass": "✓", "fail": "✗", "undecided": "?", "n/a": "–"}

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -151,7 +152,13 @@ def inputs_of(
         batch_size=50,
         seed=0,
         device=torch.device("cpu"),
+        codes={role: np.array([code_of(role, place) for place in range(len(sets.get(role, empty)))]) for role in roles},
     )
+
+
+def code_of(role: str, place: int) -> str:
+    """Keyed code of an image."""
+    return f"{role}-{place}"
 
 
 def digest(model: Any) -> str:

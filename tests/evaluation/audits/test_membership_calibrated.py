@@ -9,7 +9,7 @@ from i2i_unlearn.evaluation.audits.run import decided
 from i2i_unlearn.evaluation.metrics.bootstrap import measured
 from i2i_unlearn.evaluation.metrics.observations import ImageFacts
 from i2i_unlearn.models.operators import make_operator
-from tests.evaluation.audits.guilty import Counter, blocks, inputs_of
+from tests.evaluation.audits.guilty import Counter, blocks, code_of, inputs_of
 from tests.evaluation.audits.made import Told, told
 
 NUM_FORGET, NUM_OTHERS = 10, 250
@@ -52,7 +52,9 @@ def test_without_a_reference_only_the_loss_decides_and_why_is_said():
     found = AUDIT.attack(told(models(0)), Counter())
     assert decided(AUDIT, found)[:2] == ("auc_loss", "blind")
     assert "there is none" in found.facts["calibrated_left_out"]
-    assert "worst_images" not in found.facts
+    assert found.facts["worst_images"]["by"] == "loss"
+    lowest = np.argsort(models(0)["unlearned"]["forget"])
+    assert found.facts["worst_images"]["codes"] == [code_of("forget", place) for place in lowest]
     assert all("auc_calibrated" not in measures for measures in found.measures.values())
 
 
@@ -79,9 +81,9 @@ def test_the_worst_images_are_those_still_remembered():
     made = models(2)
     made["unlearned"]["forget"][[7, 2]] /= [100, 10]
     worst = AUDIT.attack(told(made), Counter()).facts["worst_images"]
-    assert worst["positions"][:2] == [7, 2]
+    assert (worst["by"], worst["codes"][:2]) == ("calibrated", [code_of("forget", 7), code_of("forget", 2)])
     assert worst["scores"] == sorted(worst["scores"], reverse=True)
-    assert len(worst["positions"]) == NUM_FORGET
+    assert len(worst["codes"]) == NUM_FORGET
 
 
 def test_permuting_images_changes_no_value():

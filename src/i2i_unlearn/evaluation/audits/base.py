@@ -78,6 +78,8 @@ class AuditInputs:
     """By set: where the images of `sets` are among the scored ones; all of them where it is not said."""
     labels: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     """By set: the class of every scored image; empty text where the data name none."""
+    codes: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    """By set: the keyed code of every scored image."""
     single_images: bool = False
     """The request names its images one by one, rather than by class or subject: images held out of those to keep then
     show the same kinds of things."""

@@ -19,6 +19,9 @@ Pearson) at the threshold chosen, which `facts` tell.
     calibrated_excess   calibrated area of a model less the mean of the references' own, of each by the others; less 1/2
                         where there is only one
 
+`worst_images` in `facts` are the forget images that an attacker of the unlearned model names first, by keyed code: by
+calibrated score where there is a reference, else by loss, which puts images first that are easy for any model.
+
 The audit is blind only where neither the loss nor the calibrated score finds the original model.
 
 The others are held out of what the request selects, so class content does not tell members from others. Where there
@@ -32,6 +35,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from i2i_unlearn.evaluation.audits.base import Attacked, AuditInputs
 from i2i_unlearn.evaluation.audits.calibration import calibrated, worst
@@ -95,7 +99,7 @@ class Membership:
             innocent_holds=holds,
             curves=curves,
             deciding=("auc_calibrated", self.measure) if by_calibration[0] else (),
-            facts=_facts(losses, likeness, thresholds, by_calibration[0]),
+            facts=_facts(losses, likeness, thresholds, by_calibration[0], inputs.codes["forget"]),
         )
 
 
@@ -144,6 +148,7 @@ def _facts(
     likeness: Mapping[str, list[Likeness]],
     thresholds: Mapping[str, Mapping[str, Any]],
     calibrated_scores: Mapping[str, Floats],
+    codes_N: NDArray[np.str_],
 ) -> dict[str, Any]:
     members, others = next(iter(losses.values()))
     num_others, num_references = len(others.loss_N), sum(map(is_reference, losses))
@@ -155,11 +160,13 @@ def _facts(
         "completions_averaged": next(iter(likeness.values()))[0].num_averaged,
         "thresholds": {name: dict(found) for name, found in thresholds.items() if found},
     }
-    if UNLEARNED in calibrated_scores:
-        scores_N = calibrated_scores[UNLEARNED]
+    if UNLEARNED in losses:
+        by = "calibrated" if UNLEARNED in calibrated_scores else "loss"
+        scores_N = calibrated_scores.get(UNLEARNED, -losses[UNLEARNED][0].loss_N)
         places = worst(scores_N)
         facts["worst_images"] = {
-            "positions": members.positions_N[places].tolist(),
+            "by": by,
+            "codes": codes_N[members.positions_N[places]].tolist(),
             "scores": scores_N[places].tolist(),
         }
     if not num_references:
