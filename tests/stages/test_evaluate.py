@@ -358,7 +358,7 @@ def test_audits_see_images_and_masks_that_are_scored(tiny, fast):
     config = tiny.config(
         "evaluate", policies=read_policies(POLICIES), audits={**AUDITS_OF_TINY, "max_images": 7}, **settings
     )
-    rows = read_manifest(tiny.splits / "manifest.parquet").of("retain").iloc[:12][["shard", "row"]].assign(label="a")
+    rows = read_manifest(tiny.splits / "manifest.parquet").of("retain").iloc[:12].assign(label="a")
     chosen = inputs.ChosenSet(rows=rows, num_images=60)
     operator = make_operator("random_patches", 0.5, 4)
     given = SimpleNamespace(
