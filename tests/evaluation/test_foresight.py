@@ -21,7 +21,8 @@ from tests.conftest import ROOT
 
 CONTENT = read_policies(ROOT / "mlflow/policies")["as_unseen"]
 POLICY = parse_policy("as_unseen", CONTENT)
-RANKS = [line.name for line in POLICY.lines if line.rule in ("memory", "shape")]
+RANKS = [line.name for line in POLICY.lines if line.rule in ("memory", "shape") and not line.measure.earlier]
+EARLIER = [line.name for line in POLICY.lines if line.measure.earlier]
 RELATIVE = [line.name for line in POLICY.lines if line.rule == "relative"]
 
 
@@ -48,6 +49,20 @@ def test_half_widths_by_hand():
     assert auc_half_width(50, 50) == pytest.approx(0.1137, abs=1e-4)
     assert psnr_half_width(144) == pytest.approx(1.96 * 0.1)  # 1.2 dB / 12
     assert psnr_half_width(288, 288) == pytest.approx(1.96 * 0.1)
+
+
+def test_lines_on_earlier_requests_count_where_there_are_any_with_images_enough():
+    found = foreseen(40)
+    assert {(found[name].can_decide, found[name].counts) for name in EARLIER} == {(False, False)}
+    assert "no request was promoted" in found[EARLIER[0]].lacks
+    images = numbers(40).images
+    few, many = (foreseen(40, images={**images, "erased": {"cat": count}}) for count in (2, 40))
+    assert (few[EARLIER[0]].counts, few[EARLIER[0]].lacks) == (
+        False,
+        "5 images of earlier requests needed, there are 2",
+    )
+    assert many[EARLIER[0]].counts
+    assert many[EARLIER[0]].smallest == many[RANKS[0]].smallest
 
 
 @pytest.mark.parametrize("forget", [1, 2, 4])

@@ -48,4 +48,6 @@ class SplitWorld:
         self.manifest = read_manifest(out / "manifest.parquet", images)
         with (out / "near_duplicates.csv").open() as file:
             self.listed = list(csv.DictReader(file))
+        with (out / "earlier_requests.csv").open() as file:
+            self.earlier = list(csv.DictReader(file))
         return pd.Series(self.manifest.rows["role"].to_numpy(), index=read_index(images)["sample_id"])

@@ -71,6 +71,16 @@ def test_several_requests_are_forgotten_together_and_what_is_erased_is_out_of_ev
     assert named(zoo.split(requests=requests, erased=erased)) == roles
 
 
+def test_images_of_earlier_requests_are_listed_by_request_where_they_still_exist(zoo):
+    zoo.split()
+    assert zoo.earlier == []
+    zoo.request("one-dog", sample_ids=["secret-3"])
+    zoo.request("gone", sample_ids=["secret-999"])
+    zoo.split(erased=["anna", "gone", "one-dog"])
+    listed = [(line["request"], int(line["row"])) for line in zoo.earlier]
+    assert listed == [("anna", 2), ("anna", 3), ("one-dog", 2)]
+
+
 def test_a_new_request_moves_no_image_between_train_and_holdout(zoo):
     zoo.split()
     before = zoo.manifest.rows["part"]

@@ -103,6 +103,8 @@ def test_what_was_forgotten_does_not_come_back_by_a_copy(world):
     assert list(roles[["anna", *TRAINED_COPIES]]) == ["erased"] * 3
     assert roles["held-out-copy-of-anna"] == "dropped"
     assert roles["copy-of-ben"] == "retain"
+    listed = [roles.iloc[int(line["row"])] for line in world.earlier]  # its copies are judged with it
+    assert listed == ["erased"] * len(listed) == roles[roles == "erased"].tolist()
     # ben's copy is of the active request; anna's two in training and the one held out are of the erased one
     assert (world.facts["num_near_duplicates"], world.facts["near_duplicates_of_erased"]) == (1, 3)
 

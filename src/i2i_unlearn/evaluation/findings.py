@@ -19,6 +19,8 @@ FORGET_SETS = ("forget", "forget_holdout")
 """Sets of images that may have to be kept out of sight."""
 NEVER_SEEN_SETS = ("forget_holdout", "retain_holdout")
 """Sets of images that no model was trained on and no objective used."""
+EARLIER_HOLDOUT = "earlier_holdout"
+"""Never-seen images too, that an earlier request selected; compared with that request's images alone."""
 PAIRS = (
     (UNLEARNED, TEACHER),
     (UNLEARNED, ORIGINAL),

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from i2i_unlearn.data.split.manifest import ERASED
 from i2i_unlearn.evaluation.audits.base import Audit
 from i2i_unlearn.evaluation.audits.ranks import FEWEST_OF_CLASS as FEWEST_TO_RANK_BY_CLASS
 from i2i_unlearn.evaluation.audits.table import AUDITS
@@ -119,6 +120,8 @@ def foresee(policy: Policy, numbers: Numbers) -> Foresight:
 
 
 def _foresee(line: Line, numbers: Numbers) -> Foreseen:
+    if line.measure.earlier:
+        return _foresee_earlier(line, numbers)
     lacks = "; ".join(_lacks(line, numbers))
     return Foreseen(
         line=line.name,
@@ -128,6 +131,15 @@ def _foresee(line: Line, numbers: Numbers) -> Foreseen:
         unit=_unit(line),
         lacks=lacks,
     )
+
+
+def _foresee_earlier(line: Line, numbers: Numbers) -> Foreseen:
+    """As if the earlier requests were one; it counts only where there are any, as for the gate."""
+    present = line.model_copy(update={"measure": line.measure.model_copy(update={"earlier": False})})
+    erased = numbers.images.get(ERASED, {})
+    found = _foresee(present, replace(numbers, images={**numbers.images, "forget": erased}))
+    lacks = found.lacks.replace("of forget", "of earlier requests") if erased else "no request was promoted before"
+    return replace(found, counts=found.counts and found.can_decide, lacks=lacks)
 
 
 def _lacks(line: Line, numbers: Numbers) -> list[str]:

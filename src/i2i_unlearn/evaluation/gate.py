@@ -9,12 +9,13 @@ images, references or an audit. A line on an audit that is blind is undecided un
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from i2i_unlearn.evaluation.findings import ORIGINAL, TEACHER, original_in
 from i2i_unlearn.evaluation.policy import Line, Policy, parse_policy, read_policies
 from i2i_unlearn.evaluation.rules import Found, Outcome, decide, ends, interval
+from i2i_unlearn.evaluation.views import views
 
 __all__ = [
     "LineVerdict",
@@ -27,6 +28,7 @@ __all__ = [
     "read_policies",
 ]
 
+_SEVERITY = {"n/a": 0, "pass": 1, "undecided": 2, "fail": 3}
 _MOST_LINES = 3  # in the sentence on differing verdicts; all of them are in the verdict
 
 
@@ -96,6 +98,15 @@ def _worst(lines: Sequence[LineVerdict]) -> Outcome:
 
 
 def _judge_line(metrics: Mapping[str, Any], line: Line) -> LineVerdict:
+    """Of the views that a line is judged in, the worst; the first of equals."""
+    judged = {name: _judge_view(view, line) for name, view in views(metrics, line.measure).items()}
+    name, worst = max(judged.items(), key=lambda one: _SEVERITY[one[1].outcome])
+    others = [f"{other} {verdict.outcome}" for other, verdict in judged.items() if other != name]
+    told = f"; {', '.join(others)}" if others else ""
+    return replace(worst, why=f"{worst.why}{f' ({name}{told})' if name else told}") if name or told else worst
+
+
+def _judge_view(metrics: Mapping[str, Any], line: Line) -> LineVerdict:
     measure, named = line.measure, str(line.measure)
     audit = metrics.get("audits", {}).get(measure.audit, {}) if measure.audit else {}
     found: Found | None = measure.find(metrics)
@@ -115,7 +126,8 @@ def _judge_line(metrics: Mapping[str, Any], line: Line) -> LineVerdict:
         high=found["high"],
         bound=line.bound(),
         outcome=outcome,
-        decides=line.decides and not (measure.worst_class and outcome == "n/a"),  # no class is that large
+        # No class is that large, or no earlier request has images enough: there is nothing to judge.
+        decides=line.decides and not ((measure.worst_class or measure.earlier) and outcome == "n/a"),
         why=f"{named}: {why}{_said_of_original(line, metrics)}",
         threshold_why=line.why,
         otherwise=line.meaning(found["value"]),

@@ -2,8 +2,8 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -181,23 +181,33 @@ def _near_copies(splits: Path) -> set[tuple[str, int]]:
 def _choose_sets(
     images: str, manifest: SplitManifest, config: EvaluateConfig, copies: set[tuple[str, int]]
 ) -> dict[str, ChosenSet]:
-    labels = read_index(images)[["shard", "row", "label"]]
-    sets = {name: _choose(manifest.of(name), name, config, copies) for name in SETS}
-    return {
-        name: replace(chosen, rows=chosen.rows.merge(labels, how="left").fillna({"label": ""}))
-        for name, chosen in sets.items()
-    }
+    labels = read_labels(images)
+    return {name: choose(manifest.of(name), name, config, labels, copies) for name in SETS}
 
 
-def _choose(rows: pd.DataFrame, set_name: str, config: EvaluateConfig, copies: set[tuple[str, int]]) -> ChosenSet:
-    """A random subset of at most `max_images` (shards are often sorted, so that a prefix would be a biased sample)."""
+def read_labels(images: str) -> pd.DataFrame:
+    """Columns shard, row, label of all images."""
+    return read_index(images)[["shard", "row", "label"]]
+
+
+def choose(
+    rows: pd.DataFrame,
+    set_name: str,
+    config: EvaluateConfig,
+    labels: pd.DataFrame,
+    copies: Collection[tuple[str, int]] = (),
+) -> ChosenSet:
+    """A random subset of at most `max_images` (shards are often sorted, so that a prefix would be a biased sample).
+
+    `rows` has the columns shard, row and hmac_id; `copies` are shard and row of near-copies of forget images.
+    """
     num_images = len(rows)
     if num_images > config.max_images:
         rng = np.random.default_rng(derive_seed(config.seed, "evaluate", "subset", set_name))
         rows = rows.iloc[np.sort(rng.choice(num_images, config.max_images, replace=False))]
     places = zip(rows["shard"].astype(str), rows["row"].astype(int), strict=True)
     return ChosenSet(
-        rows=rows[["shard", "row", "hmac_id"]].reset_index(drop=True),
+        rows=rows[["shard", "row", "hmac_id"]].merge(labels, how="left").fillna({"label": ""}),
         num_images=num_images,
         copies=frozenset(place for place, named in enumerate(places) if named in copies),
     )

@@ -32,6 +32,8 @@ ModelName = Literal["teacher", "unlearned", "original", "reference"]
 SetName = Literal["forget", "retain", "forget_holdout", "retain_holdout"]
 _SHIFTS = {"shape": ("contrast_shift", "roughness_shift", "edge_shift"), "memory": ("error_shift",)}
 """Measures of audit rank_shift that a rule judges."""
+EARLIER = " of earlier requests"
+"""Behind the audit's name in a measure's words."""
 Place = tuple[int | str, ...]
 """Where in a policy: ("lines", 0, "measure", "set")."""
 
@@ -56,6 +58,8 @@ class Measure(_Strict):
     """The relative test against two references or more (evaluation/metrics/relative.py)."""
     audit: str | None = None
     """Name of the audit, where the metric is one of an audit's measures."""
+    earlier: bool = False
+    """Of audit rank_shift: on each earlier request, promoted, whose images still exist; the worst counts."""
     metric: str
 
     @model_validator(mode="after")
@@ -68,6 +72,8 @@ class Measure(_Strict):
         if other and (self.model, other) not in PAIRS:
             pairs = ", ".join(f"{of} against {against}" for of, against in PAIRS)
             raise ValueError(f"{self.model} against {other} is not measured; choose one of: {pairs}")
+        if self.earlier and self.audit != "rank_shift":
+            raise ValueError("earlier goes with audit: rank_shift alone")
         if self.relative or self.minus_set or self.worst_class:
             self._check_special()
         elif self.audit is not None:
@@ -147,6 +153,8 @@ class Measure(_Strict):
         """In words: forget hole_psnr_db, unlearned minus teacher."""
         more = f" minus {self.minus}" if self.minus else f" divided by {self.divided_by}" if self.divided_by else ""
         where = f"audit {self.audit}" if self.audit else str(self.set)
+        if self.earlier:
+            where += EARLIER
         if self.minus_set:
             where = f"{where} minus {self.minus_set}"
         if self.worst_class:

@@ -98,6 +98,7 @@ def _view(facts: ReportFacts) -> dict[str, Any]:
                 ("Against several retrained models", tables.relative_table(metrics)),
                 ("Are kept images remembered more?", tables.gap_growth_table(metrics)),
                 ("Classes that lost most", tables.class_table(metrics)),
+                ("Earlier requests", rank_shift.earlier_table(metrics)),
             )
             if table
         },

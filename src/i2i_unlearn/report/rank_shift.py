@@ -17,6 +17,7 @@ ROWS = {
 }
 """The numbers shown, by the beginning of their measures' names."""
 WHY = "The policy applies its rule to the two controls below as well; it decides nothing where one of them misbehaves."
+_EARLIER = ("error", "contrast", "roughness", "edge")
 _DIGITS = 3
 
 
@@ -48,6 +49,24 @@ def rank_table(metrics: Mapping[str, Any]) -> PlainTable | None:
         caption="Mean rank of forget images among never-seen ones (0.5 = like them), and its shift from the original",
         head="Number",
         columns=[f"{model_title(name, metrics)}, {kind}" for name in names for kind in ("rank", "shift")],
+        rows=rows,
+    )
+
+
+def earlier_table(metrics: Mapping[str, Any]) -> PlainTable | None:
+    """A row for each earlier request: the unlearned model's error rank, and its shifts."""
+    entries = {id_: entry["models"].get("unlearned") for id_, entry in metrics.get("earlier_requests", {}).items()}
+    rows = [
+        (id_, [_cell(found, "error", "rank"), *(_cell(found, number_, "shift") for number_ in _EARLIER)])
+        for id_, found in entries.items()
+        if found
+    ]
+    if not rows:
+        return None
+    return PlainTable(
+        caption="Images of earlier requests among never-seen ones under the unlearned model (rank 0.5 = like them)",
+        head="Request",
+        columns=[f"{ROWS['error']}, rank", *(f"{ROWS[number_]}, shift" for number_ in _EARLIER)],
         rows=rows,
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from i2i_unlearn.evaluation.policy import EARLIER
 from i2i_unlearn.report.audits import audit_lines
 from i2i_unlearn.report.words import (
     MISSING,
@@ -164,8 +165,8 @@ def _measure(measure: str, metrics: Mapping[str, Any]) -> str:
     where, _, metric = head.rpartition(" ")
     models = model_titles(models, metrics)
     if where.startswith("audit "):
-        name = where.removeprefix("audit ")
-        return f"{audit_title(name)}: {measure_words(name, metric).title}, {models}"
+        name, of, _ = where.removeprefix("audit ").partition(EARLIER)
+        return f"{audit_title(name)}{of}: {measure_words(name, metric).title}, {models}"
     set_name = where.removeprefix(_WORST)
     one, _, other = set_name.partition(" minus ")
     if one not in SETS or other not in ("", *SETS):

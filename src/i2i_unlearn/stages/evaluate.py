@@ -16,6 +16,7 @@ metrics.json, with the schema version and the names of sets and models of `evalu
     classes        {"unlearned-teacher": {set: {class: ...}}, ...}     hole_psnr_db; a set's intervals hold together
     relative       {set: {metric: {value, low, high, num_images, to_references: [...], among_references: [...]}}}
     audits         {audit: {...}}     attacks on the models, see `evaluation/audits/run.py`
+    earlier_requests   {request: {...}}     audit rank_shift of promoted requests, see `evaluation/earlier.py`
     time_losses    {model: {set: {share: [...], loss: [...]}}}     of diffusion, see `evaluation/time_loss.py`
     cost           {unlearn_s, reference_s, share_of_reference, peak_memory_bytes}     null where unknown;
                    reference_s is of the first reference
@@ -37,6 +38,7 @@ from i2i_unlearn.evaluation import gate
 from i2i_unlearn.evaluation.audit_inputs import audit_inputs
 from i2i_unlearn.evaluation.audits.run import run_audits, units_of
 from i2i_unlearn.evaluation.audits.table import check_audits
+from i2i_unlearn.evaluation.earlier import earlier_entries, read_earlier
 from i2i_unlearn.evaluation.embedding_map import NUM_IMAGES, EmbeddingCollector
 from i2i_unlearn.evaluation.findings import FINDINGS_VERSION, FORGET_SETS
 from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs, References, batches, read_inputs
@@ -45,6 +47,7 @@ from i2i_unlearn.evaluation.metrics.observe import SetObserver
 from i2i_unlearn.evaluation.metrics.scores import Scores
 from i2i_unlearn.evaluation.original import OriginalFacts, find_original
 from i2i_unlearn.evaluation.pictures import PictureCollector
+from i2i_unlearn.evaluation.rank_entry import observe_sets
 from i2i_unlearn.evaluation.shown import PictureGrid
 from i2i_unlearn.evaluation.time_loss import time_losses
 from i2i_unlearn.models.extractors import Extractor, extractor_label, extractor_name, load_extractor
@@ -90,17 +93,20 @@ def run(
     inputs.freeze(device)
     extractor = load_extractor(config.extractor, device)
     evaluation = _Evaluation(inputs, known, images, config, extractor, device)
-    num_scored = sum(len(chosen.rows) for chosen in inputs.sets.values())
+    earlier = read_earlier(images, Path(splits), inputs.manifest, config)
+    num_scored = sum(len(chosen.rows) for chosen in (*inputs.sets.values(), *earlier.sets().values()))
     # The out folder is opened first: a full disk or a missing right shows before the work, not after it.
     with atomic_folder(out) as aside, num_threads(config.num_threads):
         with progress("evaluate", num_scored) as advance:
             for set_name, chosen in inputs.sets.items():
                 evaluation.score(set_name, chosen, advance)
+            seen_earlier = observe_sets(inputs, images, earlier.sets(), config, device, advance)
         attacked = audit_inputs(inputs, images, config, extractor, device, evaluation.observed)
         with progress("audits", units_of(attacked)) as advance:
             audits = run_audits(attacked, advance)
         with progress("report", 1) as advance:
-            facts = evaluation.facts({"audits": audits, "time_losses": time_losses(attacked)})
+            found = {"audits": audits, "earlier_requests": earlier_entries(attacked, earlier, seen_earlier)}
+            facts = evaluation.facts({**found, "time_losses": time_losses(attacked)})
             _write(facts, aside)
             advance()
         summary = {**_flat(facts), "seconds": round(time.monotonic() - begun, 3)}

@@ -10,6 +10,7 @@ from i2i_unlearn.data.request import ForgetRequest, read_named_requests
 from i2i_unlearn.data.split.codes import hmac_id, load_key
 from i2i_unlearn.data.split.holdout_likeness import are_alike
 from i2i_unlearn.data.split.manifest import (
+    EARLIER_FILE,
     FORGET,
     RETAIN_HOLDOUT,
     ROLES,
@@ -20,7 +21,7 @@ from i2i_unlearn.data.split.manifest import (
 )
 from i2i_unlearn.data.split.near_copy_rules import DROPPED, INCLUDED, KEPT
 from i2i_unlearn.data.split.near_copy_search import Search
-from i2i_unlearn.data.split.roles import assign_roles
+from i2i_unlearn.data.split.roles import Roles, assign_roles
 from i2i_unlearn.support.files import atomic_folder, digest_file, write_json
 
 
@@ -29,9 +30,10 @@ def run(
 ) -> dict[str, float | str]:
     """Give every image its role; write the files below under `out`; return the summary.
 
-    manifest.parquet      the role of every image
-    near_duplicates.csv   near-copies of forget images and what was done; images by shard, row and code
-    summary.json          counts
+    manifest.parquet       the role of every image
+    near_duplicates.csv    near-copies of forget images and what was done; images by shard, row and code
+    earlier_requests.csv   images of promoted requests that are still there: request, shard, row
+    summary.json           counts
 
     `images` is the URI of the image shards, `requests` the folder of forget requests. `out` is replaced as a whole.
     `hmac_key_file` holds the key of the codes that stand for sample ids; None = as `codes.key_path` finds it.
@@ -57,6 +59,7 @@ def run(
     with atomic_folder(out) as folder:
         write_manifest(manifest, folder / "manifest.parquet")
         _listed(assigned.copies, manifest.rows).to_csv(folder / "near_duplicates.csv", index=False, lineterminator="\n")
+        _earlier(assigned, index).to_csv(folder / EARLIER_FILE, index=False, lineterminator="\n")
         facts = {
             **_facts(manifest, active, digest_file(folder / "manifest.parquet")),
             "holdout_alike": are_alike(index, assigned.role == FORGET, assigned.role == RETAIN_HOLDOUT),
@@ -80,6 +83,13 @@ def _facts(manifest: SplitManifest, active: list[ForgetRequest], manifest_sha256
         "image_digest": manifest.image_digest,
         "manifest_sha256": manifest_sha256,
     }
+
+
+def _earlier(assigned: Roles, index: pd.DataFrame) -> pd.DataFrame:
+    """One line per promoted request and image; two requests may have selected the same one."""
+    parts = [index.loc[own, ["shard", "row"]].assign(request=id_) for id_, own in assigned.earlier.items()]
+    empty = pd.DataFrame({"request": [], "shard": [], "row": []})
+    return pd.concat(parts)[list(empty)] if parts else empty
 
 
 def _listed(copies: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

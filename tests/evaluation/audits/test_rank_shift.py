@@ -85,7 +85,11 @@ def lines(unlearned, teacher=None, **more):
     models = {"teacher": teacher or answers(2, **MEMORY), "unlearned": unlearned, **references}
     audits = run_audits(inputs_of(models, **more), Counter())
     judged = judge({"models": dict.fromkeys(models, ""), "audits": audits}, POLICY).lines
-    return {line.name: line for line in judged if line.measure.startswith("audit rank_shift")}
+    return {
+        line.name: line
+        for line in judged
+        if line.measure.startswith("audit rank_shift ") and "earlier" not in line.measure
+    }
 
 
 def outcomes(*args, **more):

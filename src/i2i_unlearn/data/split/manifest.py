@@ -30,6 +30,8 @@ UNUSED = "unused"
 DROPPED = "dropped"
 ROLES = (FORGET, ERASED, RETAIN, PROXY_RETAIN, UNSEEN_TARGET, FORGET_HOLDOUT, RETAIN_HOLDOUT, UNUSED, DROPPED)
 
+EARLIER_FILE = "earlier_requests.csv"
+"""Next to the manifest: which images each promoted request selected."""
 SCHEMA_VERSION = 1
 _METADATA_KEY = b"i2i_unlearn.split_manifest"
 _SCHEMA = pa.schema(

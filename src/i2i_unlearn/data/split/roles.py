@@ -12,7 +12,7 @@ Every choice is a function of the image's bytes and the seed, so adding images m
 one per class).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,8 @@ class Roles:
     role: Strings
     copies: pd.DataFrame
     """Near-copies: `near_copy_rules.Settled.pairs`, with the request's id, its `near_duplicates`, and what was done."""
+    earlier: Mapping[str, Flags]
+    """By promoted request: its images that are still there, included near-copies too."""
 
 
 def assign_roles(
@@ -67,7 +69,8 @@ def assign_roles(
     _check_copies(index, is_forgotten, is_erased, copies.drop)
     _check_left(asked, (part == TRAIN) & ~is_erased & ~copies.drop, is_forgotten)
     role = _roles(index, part, is_forgotten, is_erased, copies.drop, config)
-    return Roles(part, role, _listed(copies.pairs, role, [*asked, *gone]))
+    listed = _listed(copies.pairs, role, [*asked, *gone])
+    return Roles(part, role, listed, {one.request.id: _still_there(one, listed, role) for one in gone})
 
 
 def _check_search(requests: Sequence[ForgetRequest], config: SplitConfig) -> None:
@@ -153,6 +156,14 @@ def _listed(pairs: pd.DataFrame, role: Strings, selections: Sequence[Selection])
         word=[request.near_duplicates for request in requests],
         done=[done.get(str(role[copy]), KEPT) for copy in pairs["copy"]],
     )
+
+
+def _still_there(promoted: Selection, copies: pd.DataFrame, role: Strings) -> Flags:
+    own = promoted.selected.copy()
+    included = (copies["request"] == promoted.request.id) & (copies["word"] == "include")
+    own[copies.loc[included, "copy"].to_numpy(dtype=int)] = True
+    found: Flags = own & (role == roles.ERASED)
+    return found
 
 
 def _is_proxy(index: pd.DataFrame, config: SplitConfig) -> Flags:

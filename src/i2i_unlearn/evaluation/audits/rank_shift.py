@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from i2i_unlearn.evaluation.audits.base import Attacked, AuditInputs
 from i2i_unlearn.evaluation.audits.ranks import Comparison, Ranked, halves, rank_and_shift, ranked, same_class
 from i2i_unlearn.evaluation.audits.two_sets import TwoSets, resample
-from i2i_unlearn.evaluation.findings import NEVER_SEEN_SETS
+from i2i_unlearn.evaluation.findings import EARLIER_HOLDOUT, NEVER_SEEN_SETS
 from i2i_unlearn.evaluation.metrics.bootstrap import Draws, Floats, measured
 from i2i_unlearn.evaluation.metrics.hole_psnr import SMALLEST_ERROR
 from i2i_unlearn.evaluation.metrics.observations import ImageFacts
@@ -56,7 +56,8 @@ class RankShift:
 
     def attack(self, inputs: AuditInputs, advance: Advance) -> Attacked:
         """Rank what every model answered."""
-        forget, never_seen, retain = (_Group.of(inputs, *sets) for sets in (("forget",), NEVER_SEEN_SETS, ("retain",)))
+        groups = (("forget",), (*NEVER_SEEN_SETS, EARLIER_HOLDOUT), ("retain",))
+        forget, never_seen, retain = (_Group.of(inputs, *sets) for sets in groups)
         shifts = _Shifts(forget, never_seen, inputs, "forget")
         of_retain = _Shifts(retain, never_seen, inputs, "retain") if len(retain) else None
         measures: dict[str, dict[str, Draws]] = {name: {} for name in inputs.models}

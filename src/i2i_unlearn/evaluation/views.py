@@ -1,0 +1,30 @@
+"""In which evaluations a policy's line is judged: the one at hand, or each of several. Pure.
+
+A view is the content of metrics.json with one entry exchanged, so that every rule reads it as it reads any other:
+
+    ""                the evaluation itself
+    request ID        of a line on earlier requests: audit rank_shift on that request's images
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from i2i_unlearn.evaluation.policy import Measure
+
+Metrics = Mapping[str, Any]
+
+
+def views(metrics: Metrics, measure: Measure) -> dict[str, Metrics]:
+    """By name; at least one."""
+    if measure.earlier:
+        entries = metrics.get("earlier_requests", {})
+        found = {f"request {id_}": _with_audit(metrics, str(measure.audit), entry) for id_, entry in entries.items()}
+        return found or {"": _with_audit(metrics, str(measure.audit), _NONE)}
+    return {"": metrics}
+
+
+_NONE = {"status": "n/a", "why": "no request was promoted before this one", "models": {}}
+
+
+def _with_audit(metrics: Metrics, audit: str, entry: Mapping[str, Any]) -> Metrics:
+    return {**metrics, "audits": {**metrics.get("audits", {}), audit: entry}}
