@@ -14,5 +14,6 @@ def promote(version: str, settings: dict, promoted: dsl.Output[dsl.Markdown]):
 
     step_outputs.use_tracking_server(settings["cluster"]["mlflow_tracking_uri"])
     step_outputs.show_facts(stage.run(sections.PromoteConfig(**settings["promote"]),
-                                      sections.RegisterConfig(**settings["register"]), version=version),
+                                      sections.RegisterConfig(**settings["register"]), version=version,
+                                      requests=settings["cluster"]["requests_folder"]),
                             promoted)  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from i2i_unlearn.data.importers.embedded import stored_png
-from i2i_unlearn.registry import ledger
+from i2i_unlearn.support import ledger
 from tests.cli.test_main import commands as all_commands
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,8 @@ from i2i_unlearn.data.images.holdout import TRAIN, training_part
 from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.request import read_request
-from i2i_unlearn.registry import ledger
 from i2i_unlearn.registry import requests as standing
+from i2i_unlearn.support import ledger
 from i2i_unlearn.support.errors import UserError
 from tests.support.commands import lines_of
 from tests.support.says import says

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import requests
 
-from i2i_unlearn.registry import alias_moves, check, history, ledger, tracking
+from i2i_unlearn.registry import alias_moves, check, history, tracking
 from i2i_unlearn.stages import promote
+from i2i_unlearn.support import ledger
 from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.support.says import says
 

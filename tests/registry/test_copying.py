@@ -6,8 +6,9 @@ from mlflow import MlflowClient, pyfunc
 from typer.testing import CliRunner
 
 from i2i_unlearn.cli.main import app
-from i2i_unlearn.registry import check, history, ledger, tracking
+from i2i_unlearn.registry import check, history, tracking
 from i2i_unlearn.stages import promote, register
+from i2i_unlearn.support import ledger
 from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.world import Registered, completed_by, images, write_params
 from tests.support.says import says

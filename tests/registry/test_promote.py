@@ -7,10 +7,10 @@ import pytest
 
 from i2i_unlearn.config.sections import PromoteConfig
 from i2i_unlearn.data.filing import Champion
-from i2i_unlearn.registry import history, ledger, tracking
+from i2i_unlearn.registry import history, tracking
 from i2i_unlearn.registry.requests import find_champion
 from i2i_unlearn.stages import promote, register
-from i2i_unlearn.support import files
+from i2i_unlearn.support import files, ledger
 from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.world import Folders, Registered, make_folders
 from tests.support.says import says
@@ -47,6 +47,17 @@ def test_the_candidate_becomes_champion_and_the_record_says_so(registered, promo
     assert record["model_sha256"] == registered.tags("2")["model_sha256"]
     assert record["replaced_sha256"] == registered.tags("1")["model_sha256"]
     assert record["accepted_undecided"] is False
+
+
+def test_a_promotion_lists_what_was_forgotten_by_codes_once(registered, promote_config, tmp_path):
+    assert "no folder" in str(promote.run(promote_config, registered.config)["forgotten"])
+    folder = tmp_path / "forget"
+    folder.mkdir()
+    facts = [promote.run(promote_config, registered.config, requests=folder)["forgotten"] for _ in range(2)]
+    assert "1 images added" in str(facts[0])  # by the second call: the first had no folder
+    assert facts[1] == ""
+    (line,) = ledger.read(folder / "forgotten.jsonl")
+    assert (line["requests"], line["codes"], line["key_code"]) == (["digit-3"], ["b" * 32], "e" * 32)
 
 
 def test_promoting_the_champion_again_says_so_and_records_nothing(registered, promote_config):

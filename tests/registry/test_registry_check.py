@@ -8,8 +8,9 @@ from typer.testing import CliRunner
 
 from i2i_unlearn.cli.main import app
 from i2i_unlearn.config.sections import PromoteConfig
-from i2i_unlearn.registry import check, ledger
+from i2i_unlearn.registry import check
 from i2i_unlearn.stages import promote
+from i2i_unlearn.support import ledger
 from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.world import Registered
 from tests.support.says import says

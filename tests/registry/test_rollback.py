@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from i2i_unlearn.registry import alias_moves, history, ledger, rollback, tracking
+from i2i_unlearn.registry import alias_moves, history, rollback, tracking
 from i2i_unlearn.stages import promote
+from i2i_unlearn.support import ledger
 from i2i_unlearn.support.errors import GateRefused, UserError
 from tests.registry.world import Registered
 from tests.support.says import says

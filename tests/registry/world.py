@@ -134,11 +134,13 @@ def make_folders(
             "part": "train",
             "role": ["forget", "retain", "retain", "retain"],
             "hmac_id": [f"{number:032x}" for number in range(4)],
+            "hmac_bytes": ["b" * 32, "", "", ""],
         }
     )
     (root / "splits").mkdir(parents=True)
     manifest = root / "splits" / "manifest.parquet"
-    write_manifest(SplitManifest(rows, {"digits-00000.parquet": "f" * 64}, requests, erased, "d" * 64), manifest)
+    facts = ({"digits-00000.parquet": "f" * 64}, requests, erased, "d" * 64, "e" * 32)
+    write_manifest(SplitManifest(rows, *facts), manifest)
     model = make_model(root / "unlearned" / "model", seed)
     summary = {
         "objective": "encoder_l2",

@@ -16,6 +16,7 @@ app = typer.Typer(help="Images: import them into shards and inspect them.", no_a
 Out = Annotated[Path, typer.Option(help="The data folder; shards go to its folder images.")]
 Name = Annotated[str, typer.Option(help="Name of the new shard; default: the source's name.")]
 SkipBroken = Annotated[bool, typer.Option(help="Skip broken images instead of stopping.")]
+SkipForgotten = Annotated[bool, typer.Option(help="Skip images that a promoted model has forgotten.")]
 
 
 @app.command()
@@ -54,6 +55,7 @@ def import_(
     id_column: Annotated[str, typer.Option(help="Parquet: column of sample ids.")] = "sample_id",
     subject_column: Annotated[str, typer.Option(help="Parquet: column of persons or owners.")] = "subject",
     skip_broken: SkipBroken = False,
+    skip_forgotten: SkipForgotten = False,
 ) -> None:
     """Import images into a shard. Every image is decoded once; broken ones are listed.
 
@@ -68,11 +70,14 @@ def import_(
         source_split=source_split or "",
         columns=Columns(image_column, id_column, label_column, subject_column),
         skip_broken=skip_broken,
+        skip_forgotten=skip_forgotten,
     )
     imported = import_images(source, out, settings, tell=_tell_broken)
     _tell(imported.written)
     if imported.num_broken:
         typer.echo(f"{imported.num_broken} broken images were skipped (listed above)")
+    if imported.num_forgotten:
+        typer.echo(f"{imported.num_forgotten} images were skipped: a promoted model has forgotten them")
 
 
 @app.command()
@@ -82,6 +87,7 @@ def protocol(
     out: Out = Path("data"),
     name: Name = "",
     skip_broken: SkipBroken = False,
+    skip_forgotten: SkipForgotten = False,
     presets: options.Presets = options.PRESETS,
 ) -> None:
     """Import the images that a published experiment uses.
@@ -94,7 +100,7 @@ def protocol(
     from i2i_unlearn.config.presets import find_preset
     from i2i_unlearn.data.importers.run import ImportSettings, import_protocol
 
-    settings = ImportSettings(name=name, skip_broken=skip_broken)
+    settings = ImportSettings(name=name, skip_broken=skip_broken, skip_forgotten=skip_forgotten)
     chosen, imported = import_protocol(source, out, find_preset(presets, preset), settings, tell=_tell_broken)
     _tell(imported.written)
     typer.echo(f"{len(chosen.forget)} classes to forget, {len(chosen.retain)} to retain")

@@ -27,7 +27,7 @@ def verify(
 
     Example: i2i-unlearn registry ledger verify
     """
-    from i2i_unlearn.registry import ledger as record
+    from i2i_unlearn.support import ledger as record
 
     path = ledger or _configured(params)
     count, newest = record.verify(path, head)
@@ -40,8 +40,8 @@ def show(json: options.Json = False, ledger: LedgerFile = None, params: options.
 
     Example: i2i-unlearn registry ledger show
     """
-    from i2i_unlearn.registry import ledger as record
     from i2i_unlearn.registry.history import outcomes
+    from i2i_unlearn.support import ledger as record
     from i2i_unlearn.support.table import table
 
     records = record.read(ledger or _configured(params))

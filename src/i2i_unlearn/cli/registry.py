@@ -39,6 +39,7 @@ def promote(
     ] = "",
     target: Annotated[str, typer.Option("--to", help="MLflow (URI) where it is promoted; goes with --from.")] = "",
     ledger_file: LedgerFile = "",
+    requests: options.Requests = options.REQUESTS,
     params: options.Params = options.PARAMS,
 ) -> None:
     """Make a registered version the champion.
@@ -64,8 +65,9 @@ def promote(
         dry_run=dry_run,
         origin=origin,
         target=target,
+        requests=requests,
     )
-    show(facts, json, str(facts["message"]))
+    show(facts, json, str(facts["message"]), str(facts["forgotten"]))
 
 
 @app.command()

@@ -49,6 +49,9 @@ def split(
         f"To forget: {facts['num_forget']:,} of {facts['num_images']:,} images"
         f" ({facts['requests']}, due {facts['due'] or 'any day'});"
         f" {facts['num_retain']:,} to retain, {held_out:,} held out",
+        f"{facts['num_came_back']:,} images were forgotten before and came back under another name: role erased"
+        if facts["num_came_back"]
+        else "",
         f"{kept:,} near-copies of forget images keep their roles (near_duplicates.csv); to forget or drop them, set"
         " `near_duplicates: include` or `drop` in the request"
         if kept

@@ -17,9 +17,11 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from i2i_unlearn.config.sections import RegisterConfig, SplitConfig, load_params
+from i2i_unlearn.data.forgotten import read_forgotten
 from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.data.overview import role_counts
 from i2i_unlearn.data.request import ForgetRequest, read_ids, read_request, select, with_ids, write_request
+from i2i_unlearn.data.split.codes import load_key
 from i2i_unlearn.data.split.roles import assign_roles
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_file
@@ -183,7 +185,9 @@ def _check(request: ForgetRequest, workspace: Workspace, config: SplitConfig) ->
         )
     others = [id_ for id_ in config.requests if id_ != request.id]
     active, erased = ([read_request(workspace.requests / f"{i}.yaml") for i in ids] for ids in (others, config.erased))
-    found = assign_roles(index, [*active, request], erased, config)
+    listed = read_forgotten(workspace.requests)
+    forgotten = listed.look_up(load_key(), index["sha256"]) if listed.requests else []
+    found = assign_roles(index, [*active, request], erased, config, forgotten=forgotten)
     return int(selected.sum()), role_counts(index, found)
 
 

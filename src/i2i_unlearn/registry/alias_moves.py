@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from i2i_unlearn.registry import history, ledger, refusals, tracking
+from i2i_unlearn.registry import history, refusals, tracking
+from i2i_unlearn.support import ledger
 from i2i_unlearn.support.errors import GateRefused
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from i2i_unlearn.config.sections import PromoteConfig
-from i2i_unlearn.registry import alias_moves, history, integrity, ledger, tracking
+from i2i_unlearn.registry import alias_moves, history, integrity, tracking
 from i2i_unlearn.registry.notify import notify
+from i2i_unlearn.support import ledger
 from i2i_unlearn.support.errors import GateRefused
 
 Facts = dict[str, float | str]

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 
 from i2i_unlearn.data.images.holdout import TRAIN
-from i2i_unlearn.data.split.manifest import DROPPED, ERASED, FORGET, read_manifest
+from i2i_unlearn.data.split.manifest import DROPPED, ERASED, FORGET, SplitManifest, read_manifest
 from i2i_unlearn.registry import tracking
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
@@ -161,19 +161,30 @@ def _manifests(server: tracking.Server, versions: list[tracking.Version], folder
     """Rows of each manifest by its digest; each is downloaded once."""
     found: dict[str, pd.DataFrame] = {}
     for version in versions:
-        sha256, run_id = (version.tags.get(key, "") for key in ("manifest_sha256", "evaluation_run_id"))
-        if not (sha256 and run_id) or sha256 in found:
-            continue
-        place = folder / sha256
-        server.download_record(run_id, _MANIFEST, place)
-        path = place / Path(_MANIFEST).name
-        if files.digest_file(path) != sha256:
-            raise UserError(
-                f"version {version.number}: its split manifest was changed after registration; delete the version and "
-                "register it again"
-            )
-        found[sha256] = read_manifest(path).rows
+        sha256 = version.tags.get("manifest_sha256", "")
+        if sha256 not in found and (manifest := manifest_of(server, version, folder)):
+            found[sha256] = manifest.rows
     return found
+
+
+def manifest_of(server: tracking.Server, version: tracking.Version, folder: Path) -> SplitManifest | None:
+    """The split manifest that a version was made with, downloaded into `folder`; None if it has none (an original).
+
+    Raises:
+        UserError: it is missing, or was changed after registration.
+    """
+    sha256, run_id = (version.tags.get(key, "") for key in ("manifest_sha256", "evaluation_run_id"))
+    if not (sha256 and run_id):
+        return None
+    place = folder / sha256
+    server.download_record(run_id, _MANIFEST, place)
+    path = place / Path(_MANIFEST).name
+    if files.digest_file(path) != sha256:
+        raise UserError(
+            f"version {version.number}: its split manifest was changed after registration; delete the version and "
+            "register it again"
+        )
+    return read_manifest(path)
 
 
 def _touch(

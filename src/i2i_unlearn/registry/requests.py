@@ -13,7 +13,8 @@ from typing import Literal
 from i2i_unlearn.config.sections import SplitConfig
 from i2i_unlearn.data.filing import Champion
 from i2i_unlearn.data.request import ForgetRequest, one_month_after, read_request
-from i2i_unlearn.registry import history, ledger
+from i2i_unlearn.registry import history
+from i2i_unlearn.support import ledger
 from i2i_unlearn.support.errors import UserError
 
 State = Literal["open", "unlearned", "gated", "promoted", "expired", "unknown"]

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
-from i2i_unlearn.registry import alias_moves, history, ledger, refusals, tracking
+from i2i_unlearn.registry import alias_moves, history, refusals, tracking
 from i2i_unlearn.registry.actor import find_actor
 from i2i_unlearn.registry.notify import notify, refusals_notified
+from i2i_unlearn.support import ledger
 from i2i_unlearn.support.errors import GateRefused, UserError
 
 FORCED = "rollback_forced"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
-from i2i_unlearn.registry import alias_moves, refusals, tracking
+from i2i_unlearn.registry import alias_moves, forgotten, refusals, tracking
 from i2i_unlearn.registry.actor import Actor, find_actor
 from i2i_unlearn.registry.copying import copy_version
 from i2i_unlearn.registry.notify import notify, refusals_notified
@@ -33,6 +33,7 @@ def run(
     dry_run: bool = False,
     origin: str = "",
     target: str = "",
+    requests: str | Path = "data/forget",
 ) -> Facts:
     """Promote `version`: a number; None = the candidate (with `accept_undecided`: the newest, if undecided).
 
@@ -41,11 +42,13 @@ def run(
 
     `unlearned` and `evaluation` (output folders of these stages), if given, must hold what was registered.
     `dry_run`: say what would happen; change nothing and notify nobody. `origin` and `target` (addresses of MLflow):
-    copy the version from one to the other first and promote it there; an original is only copied.
+    copy the version from one to the other first and promote it there; an original is only copied. `requests`: folder
+    of the requests, whose list of the forgotten gets the images of this version.
 
     Returns:
         model_name, version, alias (champion), outcome (promoted | already champion | would be promoted), replaced
-        (number of the previous champion, or empty) and message, which says it in words.
+        (number of the previous champion, or empty), message, which says it in words, and forgotten, what the list of
+        the forgotten got.
 
     Raises:
         GateRefused: the version may not be champion, or another version became champion in the meantime.
@@ -71,21 +74,23 @@ def run(
         about["version"] = chosen.number
         if champion and champion.number == chosen.number:
             words = f"is already champion; nothing was changed{_newer(server, chosen)}"
-            return alias_moves.facts(chosen, "already champion", "", words)
+            listed = "" if dry_run else forgotten.note(server, chosen, requests)  # the last one may have been killed
+            return alias_moves.facts(chosen, "already champion", "", words, forgotten=listed)
         against = refusals.of_promotion(server, chosen, champion, asked)
         if against or champion is None:
             raise GateRefused(*against)
         instead = f"in place of version {champion.number}"
         if dry_run:
             words = f"would become champion {instead}; nothing was changed"
-            return alias_moves.facts(chosen, "would be promoted", champion.number, words)
+            return alias_moves.facts(chosen, "would be promoted", champion.number, words, forgotten="")
         undecided = chosen.tags["gate"] == "undecided"
         judged = {key: chosen.tags.get(key, "") for key in _JUDGED}
         entry = {"event": "promote", **judged, "accepted_undecided": undecided, **who}
         alias_moves.move(config.ledger, server, chosen, champion, entry)
         if undecided:
             server.tag(chosen, {tracking.ACCEPTED: accepted[: tracking.MOST_TAG]})
-    facts = alias_moves.facts(chosen, "promoted", champion.number, f"is champion now {instead}")
+        listed = forgotten.note(server, chosen, requests)
+    facts = alias_moves.facts(chosen, "promoted", champion.number, f"is champion now {instead}", forgotten=listed)
     notify(config, "promoted", {**about, "replaced": champion.number, "message": facts["message"]})
     return facts
 

@@ -2,16 +2,20 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from i2i_unlearn.config.sections import SplitConfig
+from i2i_unlearn.data.forgotten import bytes_code, key_code, read_forgotten
 from i2i_unlearn.data.images.reading import read_index
-from i2i_unlearn.data.request import ForgetRequest, read_named_requests
+from i2i_unlearn.data.request import ForgetRequest, read_named_requests, select
 from i2i_unlearn.data.split.codes import hmac_id, load_key
 from i2i_unlearn.data.split.holdout_likeness import are_alike
 from i2i_unlearn.data.split.manifest import (
     EARLIER_FILE,
+    ERASED,
     FORGET,
+    FORGET_HOLDOUT,
     RETAIN_HOLDOUT,
     ROLES,
     SplitManifest,
@@ -46,15 +50,20 @@ def run(
     active, erased = read_named_requests(requests, config.requests, config.erased)
     index = read_index(images)
     search = Search(images, index, config.near_duplicates) if config.near_duplicates.search else None
-    assigned = assign_roles(index, active, erased, config, search)
+    listed = read_forgotten(requests)
+    forgotten = listed.look_up(key, index["sha256"]) if listed.requests else []
+    assigned = assign_roles(index, active, erased, config, search, forgotten)
     shard_fingerprints = fingerprints(index)
     names = [hmac_id(key, sample_id) for sample_id in index["sample_id"]]
+    to_list = np.isin(assigned.role.astype(str), (FORGET, FORGET_HOLDOUT, ERASED))
+    codes = [bytes_code(key, sha256) if wanted else "" for sha256, wanted in zip(index["sha256"], to_list, strict=True)]
     manifest = SplitManifest(
-        rows=index[["shard", "row"]].assign(part=assigned.part, role=assigned.role, hmac_id=names),
+        rows=index[["shard", "row"]].assign(part=assigned.part, role=assigned.role, hmac_id=names, hmac_bytes=codes),
         fingerprints=shard_fingerprints,
         requests=tuple(sorted(config.requests)),
         erased=tuple(sorted(config.erased)),
         image_digest=digest_images(shard_fingerprints),
+        key_code=key_code(key),
     )
     with atomic_folder(out) as folder:
         write_manifest(manifest, folder / "manifest.parquet")
@@ -62,11 +71,22 @@ def run(
         _earlier(assigned, index).to_csv(folder / EARLIER_FILE, index=False, lineterminator="\n")
         facts = {
             **_facts(manifest, active, digest_file(folder / "manifest.parquet")),
+            "num_came_back": _num_came_back(index, forgotten, active, erased),
             "holdout_alike": are_alike(index, assigned.role == FORGET, assigned.role == RETAIN_HOLDOUT),
             **_copy_facts(assigned.copies, active, erased, search.confirmed_by if search else "not searched"),
         }
         write_json(folder / "summary.json", facts)
     return facts
+
+
+def _num_came_back(
+    index: pd.DataFrame, forgotten: list[frozenset[str]], active: list[ForgetRequest], erased: list[ForgetRequest]
+) -> int:
+    """Images of forgotten bytes that no request names: they came back under another name."""
+    if not any(forgotten):
+        return 0
+    named = np.any([select(request, index, strict=False) for request in [*active, *erased]], axis=0)
+    return int((np.array([bool(ids) for ids in forgotten]) & ~named).sum())
 
 
 def _facts(manifest: SplitManifest, active: list[ForgetRequest], manifest_sha256: str) -> dict[str, float | str]:

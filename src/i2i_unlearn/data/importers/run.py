@@ -4,6 +4,7 @@ Every image is decoded once. Each one that cannot be decoded is reported in one 
 `skip_broken`, continues without it.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from i2i_unlearn.config.presets import Preset
+from i2i_unlearn.data.forgotten import read_forgotten
 from i2i_unlearn.data.images.decoding import open_image
 from i2i_unlearn.data.images.layout import SourceSplit
 from i2i_unlearn.data.images.shards import Record, Written, write_shards
@@ -21,6 +23,7 @@ from i2i_unlearn.data.importers.parquet import Columns, count_rows, read_parquet
 from i2i_unlearn.data.importers.places365 import CATEGORIES, count_listed, is_places365, read_places365
 from i2i_unlearn.data.importers.published_experiment import Chosen, Protocol, choose
 from i2i_unlearn.data.importers.source import SPLIT_WORDS, Candidate
+from i2i_unlearn.data.split.codes import load_key
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_file
 from i2i_unlearn.support.progress import progress
@@ -35,6 +38,8 @@ class Imported:
 
     written: Written
     num_broken: int
+    num_forgotten: int = 0
+    """Left out with `skip_forgotten`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,8 @@ class ImportSettings:
     """Overrides the source's own; empty = as the source says."""
     columns: Columns = field(default_factory=Columns)
     skip_broken: bool = False
+    skip_forgotten: bool = False
+    """Leave out images that a promoted model has forgotten, instead of refusing the source."""
     only: frozenset[str] | None = None
     """Sample ids to take; None = all."""
 
@@ -63,7 +70,8 @@ def import_images(
 
     Raises:
         UserError: the name is not allowed, the source is missing or of another layout, an image is broken (unless
-            `skip_broken`), a sample id occurs twice, or the shard exists with other content. Then nothing is written.
+            `skip_broken`) or was forgotten (unless `skip_forgotten`; data/forgotten.py), a sample id occurs twice, or
+            the shard exists with other content. Then nothing is written.
     """
     source = Path(source)
     if not source.exists():
@@ -83,8 +91,10 @@ def import_images(
         records = _whole_ones(candidates, broken, tell, advance)
         if not settings.skip_broken:
             records = _fail_if_broken(records, broken)
+        came_back: list[str] = []
+        records = _without_forgotten(records, came_back, Path(out) / "forget", skip=settings.skip_forgotten)
         written = write_shards(records, Path(out) / "images", name)
-    return Imported(written, len(broken))
+    return Imported(written, len(broken), len(came_back))
 
 
 def import_protocol(
@@ -172,4 +182,28 @@ def _fail_if_broken(records: Iterator[Record], broken: list[str]) -> Iterator[Re
         raise UserError(
             f"{len(broken)} images are broken (the first: {broken[0]}); repair or remove them, or import the"
             " others with --skip-broken"
+        )
+
+
+def _without_forgotten(
+    records: Iterator[Record], came_back: list[str], requests: Path, *, skip: bool
+) -> Iterator[Record]:
+    """The images that are not in the list of the forgotten; `came_back` gets the sample ids of the others."""
+    listed = read_forgotten(requests)
+    if not listed.requests:
+        yield from records
+        return
+    key, asked = load_key(), set[str]()
+    for record in records:
+        (ids,) = listed.look_up(key, [hashlib.sha256(record.image).hexdigest()])
+        if ids:
+            came_back.append(record.sample_id)
+            asked |= ids
+        else:
+            yield record
+    if came_back and not skip:
+        raise UserError(
+            f"{len(came_back)} images were forgotten before, for {', '.join(sorted(asked))} (the first:"
+            f" {came_back[0]}); {listed.path} knows their bytes, whatever they are called now; remove them from the"
+            " source, or import the others with --skip-forgotten"
         )

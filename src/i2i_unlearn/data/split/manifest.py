@@ -7,6 +7,7 @@ ids, subjects and digests of single images stay in the shards.
 import hashlib
 import io
 import json
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +34,8 @@ ROLES = (FORGET, ERASED, RETAIN, PROXY_RETAIN, UNSEEN_TARGET, FORGET_HOLDOUT, RE
 EARLIER_FILE = "earlier_requests.csv"
 """Next to the manifest: which images each promoted request selected."""
 SCHEMA_VERSION = 1
+BYTES_CODE = "hmac_bytes"
+"""The column that manifests of older versions lack."""
 _METADATA_KEY = b"i2i_unlearn.split_manifest"
 _SCHEMA = pa.schema(
     [
@@ -41,6 +44,7 @@ _SCHEMA = pa.schema(
         pa.field("part", pa.string(), nullable=False),
         pa.field("role", pa.string(), nullable=False),
         pa.field("hmac_id", pa.string(), nullable=False),
+        pa.field(BYTES_CODE, pa.string(), nullable=False),
     ]
 )
 
@@ -50,7 +54,8 @@ class SplitManifest:
     """Roles of all images."""
 
     rows: pd.DataFrame = field(compare=False)
-    """Columns shard, row, part (train or holdout), role, hmac_id, in the order of the index; `==` ignores them."""
+    """Columns shard, row, part (train or holdout), role, hmac_id, in the order of the index; `==` ignores them.
+    hmac_bytes: the code of the bytes of images to be forgotten or erased (data/forgotten.py), else empty."""
     fingerprints: dict[str, str]
     """For each shard the digest of its ids and image digests, by which a manifest of other images is recognised."""
     requests: tuple[str, ...]
@@ -59,6 +64,8 @@ class SplitManifest:
     """Ids of the promoted requests, sorted."""
     image_digest: str
     """Digest of all images together."""
+    key_code: str = ""
+    """Which key made hmac_bytes; empty in manifests of older versions, which have none."""
 
     def of(self, *roles: str) -> pd.DataFrame:
         """Rows that have one of `roles`, in manifest order, numbered from 0."""
@@ -88,8 +95,8 @@ def write_manifest(manifest: SplitManifest, path: str | Path) -> None:
     """Write `manifest` whole or not at all; reading gives the same facts and rows, equal manifests give equal bytes."""
     held = {key: value for key, value in vars(manifest).items() if key != "rows"}
     facts = json.dumps({"schema_version": SCHEMA_VERSION, **held}, sort_keys=True)
-    schema = _SCHEMA.with_metadata({_METADATA_KEY: facts.encode()})
-    table = pa.Table.from_pandas(manifest.rows[_SCHEMA.names], schema=schema, preserve_index=False)
+    schema = _columns(manifest.rows).with_metadata({_METADATA_KEY: facts.encode()})
+    table = pa.Table.from_pandas(manifest.rows[schema.names], schema=schema, preserve_index=False)
     with atomic_file(path) as aside:
         pq.write_table(table.replace_schema_metadata(schema.metadata), aside, compression="zstd")
 
@@ -112,15 +119,20 @@ def read_manifest(path: str | Path, images: str | None = None) -> SplitManifest:
             f" {SCHEMA_VERSION}; run `i2i-unlearn split` again"
         )
     manifest = SplitManifest(
-        rows=table.select(_SCHEMA.names).to_pandas(),
+        rows=table.select(_columns(table.column_names).names).to_pandas(),
         fingerprints=facts["fingerprints"],
         requests=tuple(facts["requests"]),
         erased=tuple(facts["erased"]),
         image_digest=facts["image_digest"],
+        key_code=facts.get("key_code", ""),
     )
     if images is not None:
         _check_images(path, manifest, fingerprints(read_index(images)), images)
     return manifest
+
+
+def _columns(found: Container[str]) -> pa.Schema:
+    return pa.schema([field for field in _SCHEMA if field.name != BYTES_CODE or BYTES_CODE in found])
 
 
 def _check_images(path: Path, manifest: SplitManifest, found: dict[str, str], images: str) -> None:

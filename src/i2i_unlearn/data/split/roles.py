@@ -2,6 +2,7 @@
 
     selected by            trained on (part train)            held out (part holdout)
     a promoted request     erased                             erased
+    none, but its bytes were forgotten before, whatever its name (data/forgotten.py)     erased
     an active request      forget                             forget_holdout
     none                   retain | proxy_retain | unused     retain_holdout | unseen_target
     none, but a near-copy  as its request says: as above, or dropped (near_copy_rules.py)
@@ -48,10 +49,12 @@ def assign_roles(
     erased: Sequence[ForgetRequest],
     config: SplitConfig,
     find: FindPairs | None = None,
+    forgotten: Sequence[frozenset[str]] = (),
 ) -> Roles:
     """Part and role of every image of `index` (`read_index`); `active` and `erased` are the requests in `config`.
 
-    `find` is the search for near-copies; None = equal bytes alone.
+    `find` is the search for near-copies; None = equal bytes alone. `forgotten`, if given, has for each image the
+    requests that an image of the same bytes was forgotten for (`Forgotten.look_up`).
 
     Raises:
         UserError: an active request selects no training image, together they leave none, copies of the same image are
@@ -62,6 +65,7 @@ def assign_roles(
     gone = [Selection(request, select(request, index, strict=False), True) for request in erased]
     is_erased = any_of(gone, len(index))
     asked = [Selection(request, select(request, index), False) for request in active]
+    is_erased = is_erased | came_back(forgotten, asked, len(index))
     is_forgotten = _forgotten(asked, part, is_erased)
     copies = settle(index, part, [*asked, *gone], find or _no_pairs)
     is_erased = is_erased | copies.erase
@@ -71,6 +75,16 @@ def assign_roles(
     role = _roles(index, part, is_forgotten, is_erased, copies.drop, config)
     listed = _listed(copies.pairs, role, [*asked, *gone])
     return Roles(part, role, listed, {one.request.id: _still_there(one, listed, role) for one in gone})
+
+
+def came_back(forgotten: Sequence[frozenset[str]], asked: Sequence[Selection], num_images: int) -> Flags:
+    """Images whose bytes were forgotten before; not those that the same request, still active, selects again."""
+    if not any(forgotten):
+        return np.zeros(num_images, dtype=bool)
+    known = np.array([bool(ids) for ids in forgotten])
+    for one in asked:
+        known &= ~(one.selected & np.array([one.request.id in ids for ids in forgotten]))
+    return known
 
 
 def _check_search(requests: Sequence[ForgetRequest], config: SplitConfig) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from i2i_unlearn.registry import ledger
+from i2i_unlearn.support import ledger
 from i2i_unlearn.support.errors import UserError
 from tests.support.says import says
 

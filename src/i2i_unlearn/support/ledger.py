@@ -1,8 +1,9 @@
-"""The promotion record: JSON lines, only ever appended to, each line holding the sha256 of the line before it.
+"""A record: JSON lines, only ever appended to, each line holding the sha256 of the line before it.
 
-MLflow keeps no history of an alias; this file does. A line that is changed, removed or inserted later breaks the chain
-and is found the next time the file is read. Cutting off the end, or rewriting everything from some line on, is found
-only if somebody kept the digest of a line (`verify`). What the lines mean: registry/history.py.
+A line that is changed, removed or inserted later breaks the chain and is found the next time the file is read. Cutting
+off the end, or rewriting everything from some line on, is found only if somebody kept the digest of a line (`verify`).
+Two files are such records: the promotion ledger, as MLflow keeps no history of an alias (registry/history.py), and the
+list of the forgotten (data/forgotten.py).
 """
 
 import fcntl
@@ -25,7 +26,7 @@ BEFORE_THE_FIRST = ""
 
 
 class Ledger:
-    """An open, locked promotion record. Made by `opened`."""
+    """An open, locked record. Made by `opened`."""
 
     def __init__(self, path: Path, file: io.FileIO) -> None:
         self._path = path
@@ -71,7 +72,7 @@ class Ledger:
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[Ledger]:
-    """Open a promotion record exclusively: others on this machine wait. The file is created if it does not exist.
+    """Open a record exclusively: others on this machine wait. The file is created if it does not exist.
 
     Raises:
         UserError: the folder does not exist or is not writable.
@@ -81,7 +82,8 @@ def opened(path: str | Path) -> Iterator[Ledger]:
         file = io.FileIO(path, "a+")
     except OSError as error:
         raise UserError(
-            f"{path}: the promotion record cannot be written ({error.strerror}); correct promote.ledger"
+            f"{path}: this record cannot be written ({error.strerror}); correct its path (of the promotion ledger: "
+            "promote.ledger), or get write access to it"
         ) from None
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -89,7 +91,7 @@ def opened(path: str | Path) -> Iterator[Ledger]:
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:
-    """All records of a promotion record, oldest first; empty if nothing was ever promoted.
+    """All records of a file, oldest first; empty if there is no file yet.
 
     Raises:
         UserError: a line is damaged or does not follow from the one before it.
@@ -130,8 +132,8 @@ def _parse(path: Path, content: bytes) -> list[dict[str, Any]]:
             raise UserError(f"{path}: line {number} is not valid JSON; restore the file from a copy") from None
         if not isinstance(record, dict) or record.get("previous_sha256") != previous:
             raise UserError(
-                f"{path}: line {number} does not follow from the line before it, so the promotion record was changed "
-                "after it was written; restore the file from a copy"
+                f"{path}: line {number} does not follow from the line before it, so this record was changed after it "
+                "was written; restore the file from a copy"
             )
         if (found := record.get("schema_version")) != SCHEMA_VERSION:
             raise UserError(
