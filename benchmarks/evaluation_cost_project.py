@@ -75,7 +75,11 @@ def make_project(folder: Path, num_images: int, family: str, changes: Mapping[st
 def config_for(num_images: int, family: str, changes: Mapping[str, Any]) -> EvaluateConfig:
     """Settings of params.yaml, with all images and without audits."""
     params = laid_over(params_of(family, DATA), changes)
-    own = {"max_images": num_images, "audits": {**params["evaluate"]["audits"], "run": []}}
+    own = {
+        "max_images": num_images,
+        "max_feature_images": num_images,
+        "audits": {**params["evaluate"]["audits"], "run": []},
+    }
     evaluated = {**params, "evaluate": {**params["evaluate"], **own}}
     return EvaluateConfig.from_params(evaluated, policies=read_policies(ROOT / "mlflow/policies"))
 

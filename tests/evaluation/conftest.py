@@ -84,6 +84,8 @@ def observations():
             pixels_NP=random(num_images, 7),
             hidden_NP=np.ones((num_images, 7), dtype=bool),
             sampled_N=np.arange(num_images),
+            featured_N=np.arange(num_images),
+            rows_N=np.arange(num_images),
         )
 
     return make

@@ -353,6 +353,8 @@ class EvaluateConfig(ComputeConfig):
     extractor: str
     max_images: PositiveInt
     """Maximum number of images scored per set."""
+    max_feature_images: PositiveInt
+    """Of these, maximum number whose extractor features are computed, per set."""
     batch_size: PositiveInt
     num_bootstrap: PositiveInt
     show_forget_images: bool

@@ -149,6 +149,7 @@ class _Evaluation:
             num_images=len(chosen.rows),
             seed=self._config.seed,
             device=self._device,
+            max_features=self._config.max_feature_images,
         )
         pictures = self._picture_collector(set_name, chosen)
         mapped = self._rng("map", set_name).permutation(len(chosen.rows))[:NUM_IMAGES]

@@ -128,8 +128,9 @@ def test_of_many_images_seven_numbers_each_are_kept(filler, thumbnails):
     models = {"teacher": filler(), "unlearned": filler(bias=0.2), "reference": filler(bias=0.3)}
     few, many = MOST_IMAGES, MOST_IMAGES + 500
     sizes = [kept_bytes(observe(models, thumbnails, [(images(num), centre(num))])["teacher"]) for num in (few, many)]
-    # hole error, its like to the reference, own loss, cosine and three shapes: float32
-    assert sizes[1] - sizes[0] == 500 * 7 * 4
+    # hole error, its like to the reference, own loss, cosine and three shapes: float32; and, once for all models, the
+    # places of images whose features are computed: int64
+    assert sizes[1] - sizes[0] == 500 * (7 * 4 + 8)
 
 
 def test_the_pixels_of_many_images_are_those_of_a_random_thousand(filler, thumbnails):
@@ -205,3 +206,22 @@ def test_a_model_that_completes_in_its_own_way_is_not_given_what_its_parent_woul
     assert found["teacher"].own_loss_N.tolist() == [1.0] * 12  # from the one pass
     assert found["unlearned"].own_loss_N.tolist() == [0.0] * 12
     assert (found["unlearned"].hole_error_N > 0).all()
+
+
+def test_features_of_some_images_are_those_of_observing_these_alone(filler, thumbnails):
+    models = {"teacher": filler(), "unlearned": filler(bias=0.5)}
+    observer = SetObserver(models, thumbnails, set_name="forget", num_images=12, seed=0, device=CPU, max_features=4)
+    for first in range(0, 12, 2):  # batches of two: some hold none of the four
+        observer.see(images()[first : first + 2], centre(2))
+    whole, some = observe(models, thumbnails)["unlearned"], observer.observations()["unlearned"]
+    assert len(some.featured_N) == 4
+    assert some.hole_error_N == pytest.approx(whole.hole_error_N)  # of all images
+    assert np.flatnonzero(~np.isnan(some.feature_cosine_N)).tolist() == some.featured_N.tolist()
+    assert some.feature_cosine_N[some.featured_N] == pytest.approx(whole.feature_cosine_N[some.featured_N])
+    expected = thumbnails(images()[some.featured_N]).numpy()  # four images are fewer than twice the five features
+    assert some.original_features.rows_RD == pytest.approx(expected)
+    found = statistics_of(some, "means")
+    assert found["feature_cosine_means"].num_images == found["kid_means"].num_images == 4
+    assert found["feature_cosine_means"].of(np.ones((1, 12)))[0] == pytest.approx(
+        some.feature_cosine_N[some.featured_N].mean()
+    )

@@ -31,6 +31,7 @@ names single images, and otherwise the reference alone tells.
 Shape letters: N members (forget images), P others.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,7 +41,7 @@ from numpy.typing import NDArray
 from i2i_unlearn.evaluation.audits.base import Attacked, AuditInputs
 from i2i_unlearn.evaluation.audits.calibration import calibrated, worst
 from i2i_unlearn.evaluation.audits.seen import Likeness, Losses, likeness_of, log_loss, losses_of
-from i2i_unlearn.evaluation.audits.two_sets import auc, curve, found_at, resample
+from i2i_unlearn.evaluation.audits.two_sets import TwoSets, auc, curve, found_at, resample
 from i2i_unlearn.evaluation.findings import UNLEARNED, is_reference
 from i2i_unlearn.evaluation.metrics.bootstrap import Draws, Floats
 from i2i_unlearn.support.progress import Advance
@@ -78,15 +79,19 @@ class Membership:
         likeness = {name: [likeness_of(inputs, name, of, advance, self.name) for of in sets] for name in inputs.models}
         by_calibration = [calibrated({name: log_loss(both[of]) for name, both in losses.items()}) for of in range(2)]
         members, others = next(iter(losses.values()))
-        drawn = resample(
-            len(members.loss_N), len(others.loss_N), inputs.num_draws, inputs.rng("membership", "bootstrap")
-        )
+
+        @functools.cache
+        def drawn(num_members: int, num_others: int) -> TwoSets:
+            return resample(num_members, num_others, inputs.num_draws, inputs.rng("membership", "bootstrap"))
+
         measures, curves, thresholds = {}, {}, {}
         for name in inputs.models:
             scores = dict(scores_of(losses[name], likeness[name]))
             if name in by_calibration[0]:
                 scores["calibrated"] = (by_calibration[0][name], by_calibration[1][name])
-            measures[name] = {f"auc_{attack}": drawn.draws(auc(*both)) for attack, both in scores.items()}
+            measures[name] = {
+                f"auc_{attack}": drawn(*map(len, both)).draws(auc(*both)) for attack, both in scores.items()
+            }
             rates, thresholds[name] = _rates(scores)
             measures[name] |= rates
             curves[name] = _curves(scores)

@@ -48,6 +48,7 @@ class Likeness:
 
     log_error_N: Floats
     cosine_N: Floats
+    """Both of the images whose features were computed: all of `Losses`, or evaluate.max_feature_images at random."""
     num_averaged: int
 
 
@@ -119,6 +120,7 @@ def _likeness(inputs: AuditInputs, name: str, set_name: str, advance: Advance) -
     known = _known(inputs, name, set_name)
     if known is not None:
         facts, positions_N = known
+        positions_N = positions_N[~np.isnan(facts.feature_cosine_N[positions_N])]
         error_N, cosine_N = (_finite(values[positions_N]) for values in (facts.hole_error_N, facts.feature_cosine_N))
         num = 1
     else:

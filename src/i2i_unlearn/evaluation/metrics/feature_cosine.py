@@ -7,7 +7,7 @@ import numpy as np
 
 from i2i_unlearn.evaluation.metrics.bootstrap import Statistic, weighted_mean
 from i2i_unlearn.evaluation.metrics.features import Array
-from i2i_unlearn.evaluation.metrics.observations import Observations
+from i2i_unlearn.evaluation.metrics.observations import Observations, of_sampled
 
 
 def cosine(one_ND: Array, other_ND: Array) -> Array:
@@ -20,4 +20,4 @@ def cosine(one_ND: Array, other_ND: Array) -> Array:
 
 def statistic(seen: Observations) -> Statistic:
     """Every image counts the same."""
-    return Statistic(weighted_mean(seen.feature_cosine_N))
+    return of_sampled(Statistic(weighted_mean(seen.feature_cosine_N[seen.featured_N])), seen.featured_N)

@@ -70,23 +70,23 @@ class FeatureSums:
 class FeatureRows:
     """The features of some images, in float32."""
 
-    def __init__(self, sampled_N: NDArray[np.int64], num_features: int) -> None:
-        self._sampled_N = sampled_N
-        self.rows_RD: Array = np.empty((len(sampled_N), num_features), dtype=np.float32)
+    def __init__(self, kept_N: NDArray[np.int64], num_features: int) -> None:
+        self._kept_N = kept_N
+        self.rows_RD: Array = np.empty((len(kept_N), num_features), dtype=np.float32)
         self._count = 0
 
     def add(self, features_BD: Tensor) -> None:
-        """Keep the sampled ones of the next images' features."""
-        first, last = np.searchsorted(self._sampled_N, (self._count, self._count + len(features_BD)))
-        self.rows_RD[first:last] = features_BD.numpy()[self._sampled_N[first:last] - self._count]
+        """Keep the wanted ones of the next images' features."""
+        first, last = np.searchsorted(self._kept_N, (self._count, self._count + len(features_BD)))
+        self.rows_RD[first:last] = features_BD.numpy()[self._kept_N[first:last] - self._count]
         self._count += len(features_BD)
 
 
-def keep_features(num_images: int, num_features: int, sampled_N: NDArray[np.int64]) -> FeatureRows | FeatureSums:
-    """What to keep of this many images: sums of all, or the rows of those that `sampled_N` names in order."""
+def keep_features(num_images: int, num_features: int, kept_N: NDArray[np.int64]) -> FeatureRows | FeatureSums:
+    """What to keep of this many images: sums of all, or the rows of those that `kept_N` names in order."""
     if is_frechet_reliable(num_images, num_features):
         return FeatureSums(num_features)
-    return FeatureRows(sampled_N, num_features)
+    return FeatureRows(kept_N, num_features)
 
 
 def sums_of(features_ND: NDArray[np.floating]) -> FeatureSums:

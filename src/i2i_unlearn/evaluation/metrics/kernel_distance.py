@@ -66,4 +66,4 @@ def statistic(seen: Observations) -> Statistic | None:
     original, completed = seen.original_features, seen.features
     if not isinstance(original, FeatureRows) or not isinstance(completed, FeatureRows):
         return None
-    return of_sampled(of_kernel(paired_kernel(original.rows_RD, completed.rows_RD)), seen.sampled_N)
+    return of_sampled(of_kernel(paired_kernel(original.rows_RD, completed.rows_RD)), seen.rows_N)

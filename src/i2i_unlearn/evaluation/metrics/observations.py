@@ -31,7 +31,8 @@ class ImageFacts:
     own_loss_N: Array
     """The loss that the family is trained with."""
     feature_cosine_N: Array
-    """Cosine between the extractor's features of the completed image and those of the original."""
+    """Cosine between the extractor's features of the completed image and those of the original; NaN of images whose
+    features were not asked for (evaluate.max_feature_images)."""
     contrast_N: Array
     roughness_N: Array
     edge_N: Array
@@ -47,7 +48,8 @@ class Observations(ImageFacts):
     """And what stops growing at a number of images."""
 
     features: FeatureRows | FeatureSums
-    """The extractor's features of the completed images: sums where `is_frechet_reliable`, else rows of `sampled_N`."""
+    """The extractor's features of the completed images: sums of `featured_N` where these are enough for
+    `is_frechet_reliable`, else rows of `rows_N`."""
     original_features: FeatureRows | FeatureSums
     """The same of the originals; the same object for every model."""
     classes: ClassSums | None
@@ -58,10 +60,14 @@ class Observations(ImageFacts):
     """Whether each of these pixels is hidden in this image; the same array for every model."""
     sampled_N: NDArray[np.int64]
     """Which images these are; all of them unless there are many."""
+    featured_N: NDArray[np.int64]
+    """Images whose features were computed, in order."""
+    rows_N: NDArray[np.int64]
+    """Of these, the ones whose features are kept as rows: all of them unless there are many."""
 
 
 def of_sampled(statistic: Statistic, sampled_N: NDArray[np.int64]) -> Statistic:
-    """A statistic of the sampled images alone, made to take the counts of all."""
+    """A statistic of the sampled images alone, made to take the counts of all images of the set."""
 
     def of(counts_KN: Floats) -> Floats:
         return statistic.of(counts_KN[:, sampled_N])

@@ -95,7 +95,9 @@ class SetObserver:
         num_images: int,
         seed: int,
         device: torch.device,
+        max_features: int | None = None,
     ) -> None:
+        """`max_features` bounds the number of images whose features are computed; None = all."""
         self.models = models
         self.extractor = extractor
         self._set_name = set_name
@@ -108,7 +110,10 @@ class SetObserver:
         self._count = 0
         self._pixels_P: Tensor | None = None
         self._sampled_N = _some_of(num_images, MOST_IMAGES, seed, "spread", set_name)
-        kept = (num_images, extractor.num_features, self._sampled_N)
+        self._featured_N = _some_of(num_images, max_features or num_images, seed, "features", set_name)
+        places_N = _some_of(len(self._featured_N), MOST_IMAGES, seed, "spread", set_name)
+        self._rows_N = self._featured_N[places_N]
+        kept = (len(self._featured_N), extractor.num_features, places_N)
         self._originals = keep_features(*kept)
         self._features = {name: keep_features(*kept) for name in models}
         self._classes = {name: _class_sums(extractor) for name in models}
@@ -121,14 +126,18 @@ class SetObserver:
         images, visible = images_BCHW.to(self.device), _to_device(visible_BHW, self.device)
         both = {name: self._complete_with_loss(name, images, visible) for name in self.models}
         completed = {name: output_BCHW for name, (output_BCHW, _) in both.items()}
-        kept = self._kept_here(len(images_BCHW))
-        original_BD = self._note_shared(images_BCHW, visible_BHW, kept)
+        kept, featured = (self._here(wanted_N, len(images_BCHW)) for wanted_N in (self._sampled_N, self._featured_N))
+        self._note_hidden(images_BCHW, visible_BHW, kept)
+        original_BD = self._features_of(images_BCHW, featured)
+        self._originals.add(original_BD)
         errors = {}
         for name, output_BCHW in completed.items():
             facts = self._facts(name, output_BCHW, completed, images, visible) | {"own_loss": both[name][1].float()}
             errors[name] = facts["hole_error"].cpu()
-            facts["pixels"] = (output_BCHW.flatten(1)[kept][:, self._pixels_P] + 1) / 2
-            facts["feature_cosine"] = self._note_features(name, output_BCHW, original_BD)
+            facts["pixels"] = (output_BCHW.flatten(1)[kept.to(self.device)][:, self._pixels_P] + 1) / 2
+            cosine_B = torch.full((len(images_BCHW),), torch.nan)
+            cosine_B[featured] = self._note_features(name, self._features_of(output_BCHW, featured), original_BD)
+            facts["feature_cosine"] = cosine_B
             for key, value in facts.items():
                 num_rows = len(self._sampled_N) if key == "pixels" else self._num_images
                 self._columns[name].setdefault(key, _Column(num_rows)).add(value)
@@ -160,13 +169,15 @@ class SetObserver:
                 pixels_NP=columns["pixels"],
                 hidden_NP=hidden_NP,
                 sampled_N=self._sampled_N,
+                featured_N=self._featured_N,
+                rows_N=self._rows_N,
             )
         return found
 
-    def _kept_here(self, num: int) -> Tensor:
-        """Places in the next `num` images of those whose pixels are kept."""
-        first, last = np.searchsorted(self._sampled_N, (self._count, self._count + num))
-        return torch.from_numpy(self._sampled_N[first:last] - self._count).to(self.device)
+    def _here(self, wanted_N: NDArray[np.int64], num: int) -> Tensor:
+        """Places in the next `num` images of those wanted, which are in order."""
+        first, last = np.searchsorted(wanted_N, (self._count, self._count + num))
+        return torch.from_numpy(wanted_N[first:last] - self._count)
 
     def _complete_with_loss(self, name: str, images: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         model = self.models[name]
@@ -182,22 +193,22 @@ class SetObserver:
             )
         return output, loss_B
 
-    def _note_shared(self, images_BCHW: Tensor, visible_BHW: Tensor, kept: Tensor) -> Tensor:
-        """The originals' features."""
+    def _note_hidden(self, images_BCHW: Tensor, visible_BHW: Tensor, kept: Tensor) -> None:
         hidden_BCHW = (~visible_BHW).unsqueeze(1).expand_as(images_BCHW)
         if self._pixels_P is None:
             self._pixels_P = self._choose_pixels(hidden_BCHW)
-        self._hidden.add(hidden_BCHW.flatten(1)[kept.cpu()][:, self._pixels_P])
-        original_BD = self.extractor(images_BCHW)
-        self._originals.add(original_BD)
-        return original_BD
+        self._hidden.add(hidden_BCHW.flatten(1)[kept][:, self._pixels_P])
 
-    def _note_features(self, name: str, output_BCHW: Tensor, original_BD: Tensor) -> Tensor:
+    def _features_of(self, images_BCHW: Tensor, wanted: Tensor) -> Tensor:
+        if not len(wanted):
+            return torch.empty(0, self.extractor.num_features)
+        return self.extractor(images_BCHW[wanted.to(images_BCHW.device)])
+
+    def _note_features(self, name: str, features_BD: Tensor, original_BD: Tensor) -> Tensor:
         """Add a model's features; their cosine with the originals'."""
-        features_BD = self.extractor(output_BCHW)
         self._features[name].add(features_BD)
         classes = self._classes[name]
-        if classes is not None and isinstance(self.extractor, Classifier):
+        if classes is not None and isinstance(self.extractor, Classifier) and len(features_BD):
             classes.add(self.extractor.logits(features_BD))
         return torch.from_numpy(cosine(features_BD.numpy(), original_BD.numpy()))
 
