@@ -1,14 +1,19 @@
 import json
 import stat
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from i2i_unlearn.cli.data import app
+from i2i_unlearn.data.images.decoding import Reading
 from i2i_unlearn.data.importers.embedded import stored_png
+from i2i_unlearn.data.importers.parquet import reading_in
 from i2i_unlearn.support.errors import UserError
 from tests.support.commands import lines_of
+from tests.support.says import says
 
 
 @pytest.fixture
@@ -84,3 +89,22 @@ def test_a_key_is_made_once_where_the_environment_says(call, tmp_path, monkeypat
     monkeypatch.setenv("I2I_UNLEARN_HMAC_KEY_FILE", str(tmp_path / "mounted"))
     call("key")
     assert (tmp_path / "mounted").exists()
+
+
+def test_sample_ids_are_listed_by_label_and_pattern(call, pets):
+    call("import", "pets")
+    assert call("list") == ["pets/cat/a.png", "pets/cat/b.png", "pets/dog/c.png", "3 images"]
+    assert call("list", "--label", "cat", "--grep", "[bc].png$") == ["pets/cat/b.png", "1 images"]
+    assert [row["label"] for row in json.loads("\n".join(call("list", "--json")))] == ["cat", "cat", "dog"]
+    for arguments, key_words in ((["--label", "cow"], ("'cow'", "cat, dog")), (["--grep", "("], ("'('", "regular"))):
+        with says(UserError, *key_words):
+            call("list", *arguments)
+
+
+def test_settings_of_images_reach_the_shard(call, pets, params_with):
+    Path("params.yaml").write_text(yaml.safe_dump(params_with(images={"bits": 12})))
+    call("import", "pets")
+    assert reading_in(Path("data/images/pets.parquet")) == Reading(bits=12)
+    Path("params.yaml").write_text(yaml.safe_dump(params_with(images={"bits": 20})))
+    with says(UserError, "images.bits=20"):
+        call("import", "pets")

@@ -1,4 +1,5 @@
 import datetime
+import unicodedata
 
 import pandas as pd
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from i2i_unlearn.data.request import (
     make_request,
     one_month_after,
+    read_ids,
     read_named_requests,
     read_request,
     read_requests,
@@ -188,9 +190,28 @@ def test_a_label_that_matches_nothing_is_told_unless_the_request_is_fulfilled():
 
 @pytest.mark.parametrize(("column", "word"), [("subjects", "subjects"), ("sample_ids", "sample ids")])
 def test_unknown_subjects_and_ids_are_counted_but_not_named(column, word):
-    with says(UserError, f"1 of 2 {word} match no image", "entry 2", "i2i-unlearn data show") as caught:
+    with says(UserError, f"1 of 2 {word} match no image", "entry 2", "i2i-unlearn data list") as caught:
         select(selecting(**{column: ["anna" if column == "subjects" else "a", "mallory"]}), INDEX)
     assert "mallory" not in str(caught.value)
+    with says(UserError, f"1 of 2 {word} match no image", "'mallory', entry 2"):
+        select(selecting(**{column: ["anna" if column == "subjects" else "a", "mallory"]}), INDEX, quote=True)
+
+
+def test_a_name_is_found_in_both_spellings_of_its_accents_and_a_near_one_is_named():
+    one, two = (unicodedata.normalize(form, "Zo\u00eb") for form in ("NFC", "NFD"))
+    index = pd.DataFrame({"sample_id": [f"{one}/1", f"{two}/2", "bob/3"], "label": [one, two, "bob"]})
+    index["subject"] = index["label"]
+    for name in (one, two):
+        assert select(selecting(labels=[name]), index).tolist() == [True, True, False]
+        assert select(selecting(subjects=[name]), index).tolist() == [True, True, False]
+        assert select(selecting(sample_ids=[f"{name}/2"]), index).tolist() == [False, True, False]
+    with says(UserError, "'bob/30', entry 1", "did you mean 'bob/3'?"):
+        select(selecting(sample_ids=["bob/30"]), index, quote=True)
+
+
+def test_an_ids_file_may_begin_with_the_mark_of_a_windows_editor(tmp_path):
+    (tmp_path / "ids.txt").write_text("\ufeffa\r\nb\r\n", encoding="utf-8")
+    assert read_ids(tmp_path / "ids.txt") == ("a", "b")
 
 
 def test_a_request_cannot_be_changed():

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from i2i_unlearn.config.sections import CompleteConfig
+from i2i_unlearn.data.images.decoding import Reading
+from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.models.mae import MaskedAutoencoder
 from i2i_unlearn.serving import complete
 from i2i_unlearn.support import files
@@ -192,3 +194,39 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(command_line, model, 
     assert not list((tmp_path / "out").glob(".*"))
     made = json.loads((tmp_path / "out/made_from.json").read_text())
     assert (made["schema_version"], made["operator"]) == (1, "half_left")
+
+
+def test_file_names_of_any_length_are_completed_and_a_second_run_finds_them(run, tmp_path):
+    (tmp_path / "in").mkdir()
+    names = ["a.png", "b" * 251 + ".png", "c" * 251 + ".jpg", "c" * 250 + "d.jpg", "\u5199" * 83 + ".webp", "z.png"]
+    for name, image in zip(names, pixels(len(names)), strict=True):
+        (tmp_path / "in" / name).write_bytes(as_bytes(image))
+    assert run("in", "out")["num_completed"] == len(names)
+    assert run("in", "out")["num_there"] == len(names)
+    found = completions(tmp_path / "out")
+    assert len(found) == len(names)
+    assert {"a.png", "z.png", "b" * 251 + ".png"} < set(found)
+    assert {len(name.encode()) for name in found if name.startswith("c")} == {255}
+    assert all(name.endswith(".jpg.png") for name in found if name.startswith("c"))
+
+
+def test_pictures_are_read_as_the_settings_or_the_shard_say(run, tmp_path):
+    grey = pixels(2)[..., 0].astype(np.uint16)
+    for name, scale in (("eight", 1), ("twelve", 16)):
+        (tmp_path / name).mkdir()
+        for number, image in enumerate(grey):
+            picture = Image.fromarray((image * scale).astype(np.uint8 if scale == 1 else np.uint16))
+            picture.save(tmp_path / name / f"{number}.png")
+    run("eight", "expected")
+    reading = Reading(bits=12)
+    dark = run("twelve", "dark")
+    assert "2 images of 16 bits per channel use at most 12 bits" in dark["warning"]
+    assert run("twelve", "out", reading=reading)["warning"] == ""
+    assert completions(tmp_path / "out") == completions(tmp_path / "expected") != completions(tmp_path / "dark")
+    with says(UserError, "out", "something else", "images"):
+        run("twelve", "out")
+    encoded = [(tmp_path / f"twelve/{number}.png").read_bytes() for number in range(2)]
+    write_shards((Record(str(n), "x", one) for n, one in enumerate(encoded)), tmp_path / "shards", "s", reading)
+    run("shards", "rows")
+    rows, expected = completions(tmp_path / "rows"), completions(tmp_path / "expected")
+    assert [rows[f"s/{n:08d}.png"] for n in range(2)] == [expected[f"{n}.png"] for n in range(2)]

@@ -35,12 +35,16 @@ def complete(
     Example: i2i-unlearn complete --model models:/digits-inpainter@champion --in pictures --out completed
     """
     from i2i_unlearn.config.sections import CompleteConfig, load_params
+    from i2i_unlearn.data.images.decoding import Reading
     from i2i_unlearn.serving import complete as stage
 
     given = {"operator": operator or None, "keep_fraction": keep_fraction, "seed": seed, "batch_size": batch_size}
     asked = {key: value for key, value in given.items() if value is not None}
-    config = CompleteConfig.from_params(load_params(params))
-    facts = stage.run(model, images, out, config, asked=asked, image_column=image_column)
+    content = load_params(params)
+    config, reading = CompleteConfig.from_params(content), Reading.from_params(content)
+    facts = stage.run(model, images, out, config, asked=asked, image_column=image_column, reading=reading)
+    if facts["warning"]:
+        typer.echo(f"warning: {facts['warning']}", err=True)
     there = f" ({facts['num_there']:,} more were there already)" if facts["num_there"] else ""
     what = f"Completed {facts['num_completed']:,} images{there} with {facts['model']}"
     show(facts, json, f"{what}: {facts['operator']}, {facts['keep_fraction']:.0%} visible", f"Completions: {out}")

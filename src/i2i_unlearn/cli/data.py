@@ -1,4 +1,4 @@
-"""Commands `data embedded`, `data import`, `data show`, `data prototypes`, `data key`."""
+"""Commands `data embedded`, `data import`, `data show`, `data list`, `data prototypes`, `data key`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,7 +9,9 @@ from i2i_unlearn.cli import options
 from i2i_unlearn.cli.output import print_json
 
 if TYPE_CHECKING:
+    from i2i_unlearn.data.images.decoding import Reading
     from i2i_unlearn.data.images.shards import Written
+    from i2i_unlearn.data.importers.run import Imported
 
 app = typer.Typer(help="Images: import them into shards and inspect them.", no_args_is_help=True)
 
@@ -56,8 +58,11 @@ def import_(
     subject_column: Annotated[str, typer.Option(help="Parquet: column of persons or owners.")] = "subject",
     skip_broken: SkipBroken = False,
     skip_forgotten: SkipForgotten = False,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Import images into a shard. Every image is decoded once; broken ones are listed.
+
+    How files become pixels is said in section `images` of params.yaml, if there is one, and kept in the shard.
 
     Example: i2i-unlearn data import photos/ --out data --name holiday
     """
@@ -71,6 +76,7 @@ def import_(
         columns=Columns(image_column, id_column, label_column, subject_column),
         skip_broken=skip_broken,
         skip_forgotten=skip_forgotten,
+        reading=_reading(params),
     )
     imported = import_images(source, out, settings, tell=_tell_broken)
     _tell(imported.written)
@@ -78,6 +84,19 @@ def import_(
         typer.echo(f"{imported.num_broken} broken images were skipped (listed above)")
     if imported.num_forgotten:
         typer.echo(f"{imported.num_forgotten} images were skipped: a promoted model has forgotten them")
+    _warn(imported)
+
+
+def _reading(params: Path) -> "Reading":
+    from i2i_unlearn.config.sections import load_params
+    from i2i_unlearn.data.images.decoding import Reading
+
+    return Reading.from_params(load_params(params) if params.exists() else {})
+
+
+def _warn(imported: "Imported") -> None:
+    if imported.warning:
+        typer.echo(f"warning: {imported.warning}", err=True)
 
 
 @app.command()
@@ -89,6 +108,7 @@ def protocol(
     skip_broken: SkipBroken = False,
     skip_forgotten: SkipForgotten = False,
     presets: options.Presets = options.PRESETS,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Import the images that a published experiment uses.
 
@@ -100,9 +120,11 @@ def protocol(
     from i2i_unlearn.config.presets import find_preset
     from i2i_unlearn.data.importers.run import ImportSettings, import_protocol
 
-    settings = ImportSettings(name=name, skip_broken=skip_broken, skip_forgotten=skip_forgotten)
+    reading = _reading(params)
+    settings = ImportSettings(name=name, skip_broken=skip_broken, skip_forgotten=skip_forgotten, reading=reading)
     chosen, imported = import_protocol(source, out, find_preset(presets, preset), settings, tell=_tell_broken)
     _tell(imported.written)
+    _warn(imported)
     typer.echo(f"{len(chosen.forget)} classes to forget, {len(chosen.retain)} to retain")
     if chosen.short:
         typer.echo(f"{len(chosen.short)} classes have fewer images than the protocol asks for, first {chosen.short[0]}")
@@ -132,6 +154,28 @@ def show(images: options.Images = options.IMAGES, json: options.Json = False) ->
         print_json(facts)
     else:
         _print_overview(facts)
+
+
+@app.command("list")
+def list_(
+    label: Annotated[list[str] | None, typer.Option(help="Only images with this label; may be repeated.")] = None,
+    subject: Annotated[list[str] | None, typer.Option(help="Only images of this person; may be repeated.")] = None,
+    grep: Annotated[str, typer.Option(help="Only ids in which this regular expression is found.")] = "",
+    images: options.Images = options.IMAGES,
+    json: options.Json = False,
+) -> None:
+    """List sample ids, one per line: what `request add --ids-file` takes. How many they are goes to stderr.
+
+    Example: i2i-unlearn data list --label cat --grep "tom" > ids.txt
+    """
+    from i2i_unlearn.data.overview import listed
+
+    found = listed(images, labels=label or (), subjects=subject or (), pattern=grep)
+    if json:
+        print_json(found.drop(columns="sha256").to_dict("records"))
+        return
+    typer.echo("".join(f"{sample_id}\n" for sample_id in found["sample_id"]), nl=False)
+    typer.echo(f"{len(found)} images", err=True)
 
 
 def _print_overview(facts: dict[str, Any]) -> None:

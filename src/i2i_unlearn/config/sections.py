@@ -50,6 +50,21 @@ def _command(value: Any) -> Any:
     return ([value] if value else []) if isinstance(value, str) else value
 
 
+class ImagesConfig(StageConfig):
+    """Section `images`: how image files become pixels (data/images/decoding.py).
+
+    `data import` keeps it in the shards, so stages that read them need no setting.
+    """
+
+    section = "images"
+    exif_orientation: bool
+    """Whether pictures are turned upright as their EXIF says: as in the training of the model."""
+    bits: Annotated[int, Ge(8), Le(16)]
+    """Bits in use of 16-bit grey files; 12 for most X-ray images."""
+    max_pixels: PositiveInt
+    """Most pixels of a picture."""
+
+
 class NearDuplicateSettings(BaseModel):
     """Key `near_duplicates` of the section `split`: what counts as a near-copy (data/split/near_copy_search.py)."""
 
@@ -425,6 +440,7 @@ class GuardConfig(OperatorConfig):
 CONFIGS: dict[str, type[StageConfig]] = {
     config.section: config
     for config in (
+        ImagesConfig,
         SplitConfig,
         PretrainConfig,
         SnapshotConfig,

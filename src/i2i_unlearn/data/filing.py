@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from i2i_unlearn.config.sections import RegisterConfig, SplitConfig, load_params
 from i2i_unlearn.data.forgotten import read_forgotten
+from i2i_unlearn.data.images.layout import composed
 from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.data.overview import role_counts
 from i2i_unlearn.data.request import ForgetRequest, read_ids, read_request, select, with_ids, write_request
@@ -118,7 +119,7 @@ def _check_no_repeats(request: ForgetRequest) -> None:
     """A repeat is a slip in the list; the entry that was meant would not be forgotten."""
     for column, values in request.selector.wanted().items():
         first: dict[str, int] = {}
-        repeats = [place for place, value in enumerate(values) if first.setdefault(value, place) != place]
+        repeats = [place for place, value in enumerate(values) if first.setdefault(composed(value), place) != place]
         if repeats:
             raise UserError(
                 f"forget request {request.id!r}: {len(repeats)} of {len(values)} {column.replace('_', ' ')}s repeat an"
@@ -177,7 +178,7 @@ def _plan(new_id: str, config: SplitConfig, champion: Champion | None) -> _Plan:
 def _check(request: ForgetRequest, workspace: Workspace, config: SplitConfig) -> tuple[int, dict[str, dict[str, int]]]:
     """Split as after filing; its errors are this request's. Number of images selected, and of each role and label."""
     index = read_index(workspace.images)
-    selected = select(request, index)
+    selected = select(request, index, quote=True)
     if selected.all():
         raise UserError(
             f"forget request {request.id!r} selects all {len(index)} images; nothing would be retained; narrow the"

@@ -1,18 +1,23 @@
 """Counts of what a set of images holds."""
 
 import io
+import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
 from i2i_unlearn.config.sections import SplitConfig
 from i2i_unlearn.data.images.holdout import TRAIN, training_part
+from i2i_unlearn.data.images.layout import composed
 from i2i_unlearn.data.images.reading import iter_encoded, read_index, shard_bytes
-from i2i_unlearn.data.request import ForgetRequest, read_request, select
+from i2i_unlearn.data.request import ForgetRequest, named, read_request, select
 from i2i_unlearn.data.split.roles import Roles, assign_roles
+from i2i_unlearn.support.errors import UserError
 
 SIZED_PER_SHARD = 256
 
@@ -36,6 +41,38 @@ def overview(images: str) -> dict[str, Any]:
         "num_subjects": int(index["subject"].nunique()),
         "sizes": _sizes(images, index.groupby("shard").head(SIZED_PER_SHARD)),
     }
+
+
+def listed(images: str, *, labels: Sequence[str] = (), subjects: Sequence[str] = (), pattern: str = "") -> pd.DataFrame:
+    """The images of the index that have one of the labels, one of the subjects, and an id in which `pattern` is found.
+
+    What is empty asks nothing.
+
+    Raises:
+        UserError: as `read_index`; or the pattern is no regular expression, or a label or subject is nobody's.
+    """
+    try:
+        wanted = re.compile(composed(pattern))
+    except re.error as error:
+        raise UserError(
+            f"--grep {pattern!r} is not a regular expression ({error}); write \\ before . ( [ and the like"
+        ) from None
+    index = read_index(images)
+    kept = np.ones(len(index), dtype=bool)
+    for column, names in (("label", labels), ("subject", subjects)):
+        if names:
+            held = named(index, column)
+            unknown = [name for name in names if composed(name) not in set(held)]
+            if unknown:
+                raise UserError(f"{images}: no image has the {column} {unknown[0]!r}; found: {_some(held)}")
+            kept &= np.isin(np.arange(len(index)), held.index[held.isin(list(map(composed, names)))])
+    found = index[kept]
+    return found[[wanted.search(composed(sample_id)) is not None for sample_id in found["sample_id"]]]
+
+
+def _some(held: "pd.Series[str]") -> str:
+    names = sorted(set(held))
+    return ", ".join([*names[:20], *(["..."] if len(names) > 20 else [])]) or "none at all"
 
 
 def _counts(column: "pd.Series[str]") -> dict[str, int]:

@@ -4,6 +4,7 @@ No run changes a request file: its state follows from params.yaml and the regist
 """
 
 import datetime
+import difflib
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Self
@@ -14,6 +15,7 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PrivateAttr, StringConstraints, ValidationError, model_validator
 
+from i2i_unlearn.data.images.layout import composed
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_file
 from i2i_unlearn.support.yaml_file import read_mapping
@@ -21,6 +23,8 @@ from i2i_unlearn.support.yaml_file import read_mapping
 NearDuplicates = Literal["include", "drop", "keep"]
 """What becomes of near-copies of the images that a request selects (split/near_copy_rules.py)."""
 RequestId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+_SEARCHED = 20_000
+"""Names that a misspelt one is compared with: a second of time."""
 
 
 class Selector(BaseModel):
@@ -185,7 +189,7 @@ def read_ids(path: Path) -> tuple[str, ...]:
         UserError: the file is missing, not text, or holds no id.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: the ids file cannot be read ({error}); it must be a text file with one id per line"
@@ -246,33 +250,53 @@ def request_bytes(request: ForgetRequest) -> bytes:
     return text.encode()
 
 
-def select(request: ForgetRequest, index: pd.DataFrame, *, strict: bool = True) -> NDArray[np.bool_]:
+def select(
+    request: ForgetRequest, index: pd.DataFrame, *, strict: bool = True, quote: bool = False
+) -> NDArray[np.bool_]:
     """True for each image of `index` (columns label, subject, sample_id) that the request selects.
+
+    Names are compared in Unicode's composed form: Macs write an accent as a character of its own, others do not.
 
     `strict`: every entry of the selector must match an image. False for fulfilled requests, whose images may have left
     the data since.
 
     Raises:
-        UserError: an entry matches no image. The message counts entries and does not name subjects or ids.
+        UserError: an entry matches no image. Of subjects and ids, only `quote` puts the entry into the message, which
+            a cluster's log shows otherwise.
     """
     selected = np.zeros(len(index), dtype=bool)
     for column, values in request.selector.wanted().items():
         if not values:
             continue
-        selected |= index[column].isin(values).to_numpy(dtype=bool)
-        missing = sorted(set(values) - set(index[column].dropna()))
+        held = named(index, column)
+        wanted = {composed(value): value for value in values}
+        match = held.isin(list(wanted))
+        selected[held.index[match]] = True
+        found = set(held[match])
+        missing = [value for name, value in wanted.items() if name not in found]
         if missing and strict:
-            raise UserError(f"forget request {request.id!r}: {_no_match(column, missing, values, index)}")
+            raise UserError(f"forget request {request.id!r}: {_no_match(column, missing, values, held, quote)}")
     return selected
 
 
-def _no_match(column: str, missing: list[str], values: tuple[str, ...], index: pd.DataFrame) -> str:
+def named(index: pd.DataFrame, column: str) -> "pd.Series[str]":
+    """The names of a column of `index`, composed; the series' index is the place of the image, from 0."""
+    names = index[column].reset_index(drop=True).dropna()
+    return names if names.map(str.isascii).all() else names.map(composed)
+
+
+def _no_match(column: str, missing: list[str], values: tuple[str, ...], held: "pd.Series[str]", quote: bool) -> str:
     if column == "label":
-        found = sorted(set(index["label"]))
+        found = sorted(set(held))
         more = ", ..." if len(found) > 20 else ""
         return f"label {missing[0]!r} matches no image; labels found: {', '.join(found[:20])}{more}"
-    first = list(values).index(missing[0]) + 1
+    first = values.index(missing[0]) + 1
+    entry, close = "entry", ""
+    if quote:
+        entry = f"{missing[0]!r}, entry"
+        near = difflib.get_close_matches(composed(missing[0]), held.unique()[:_SEARCHED].tolist(), n=1)
+        close = f" (did you mean {near[0]!r}?)" if near else ""
     return (
-        f"{len(missing)} of {len(values)} {column.replace('_', ' ')}s match no image (the first is entry {first});"
-        " correct the selector; `i2i-unlearn data show` lists what there is"
+        f"{len(missing)} of {len(values)} {column.replace('_', ' ')}s match no image (the first is {entry} {first});"
+        f" correct the selector{close}; `i2i-unlearn data list` lists what there is"
     )

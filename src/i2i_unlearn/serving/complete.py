@@ -8,13 +8,14 @@ interrupted or not.
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from i2i_unlearn.config.sections import CompleteConfig
-from i2i_unlearn.data.images.decoding import decode_each
+from i2i_unlearn.data.images.decoding import BY_DEFAULT, Depths, Reading, decode_each
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.randomness import generator_for
@@ -41,21 +42,24 @@ def run(
     *,
     asked: Mapping[str, Any] | None = None,
     image_column: str = "image",
+    reading: Reading = BY_DEFAULT,
 ) -> Facts:
     """Complete the images that `images` names (serving/inputs.py) into the folder `out`.
 
     Images of another size than the model's are scaled and cropped (data/images/decoding.py). `model` is a model
     directory, models:/NAME/NUMBER or models:/NAME@ALIAS; a registered version's own operator and seed take precedence
     over `config`, and `asked` (operator, keep_fraction or seed) over both. `image_column` is that of Parquet files.
+    `reading` says how image files become pixels; shards that `data import` wrote say it themselves.
 
     Returns:
-        model, model_sha256, operator, keep_fraction, seed, num_images, num_completed (by this run), num_there (before).
+        model, model_sha256, operator, keep_fraction, seed, num_images, num_completed (by this run), num_there (before),
+        warning (empty if there is none).
 
     Raises:
         UserError: the model cannot be loaded, `out` holds completions of something else, or, at the end, some images
             could not be read; then all others are completed, and `unreadable.txt` lists these.
     """
-    inputs, out = find_inputs(images, image_column), Path(out)
+    inputs, out = find_inputs(images, image_column, reading), Path(out)
     _check_apart(Path(images), out)
     with opened(model) as source:
         config = CompleteConfig(**{**config.model_dump(), **source.how, **(asked or {})})
@@ -64,9 +68,10 @@ def run(
         operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
         completer, total, num_completed = Completer(network, operator), len(inputs), 0
         unreadable: list[str] = []
+        depths = Depths()
         with num_threads(config.num_threads), progress("completing", total) as advance:
             for number, items in enumerate(_batches(inputs, config.batch_size)):
-                num_completed += _complete(out, completer, config.seed, number, items, unreadable)
+                num_completed += _complete(out, completer, config.seed, number, items, unreadable, depths)
                 advance(len(items))
     _list_unreadable(out, unreadable, total)
     return {
@@ -78,6 +83,7 @@ def run(
         "num_images": total,
         "num_completed": num_completed,
         "num_there": total - num_completed,
+        "warning": depths.warning(reading),
     }
 
 
@@ -93,10 +99,12 @@ def _claim(out: Path, source: Source, inputs: Inputs, config: CompleteConfig) ->
     """Make `out` the folder of this work, or continue in it; remove what a killed run left."""
     how = config.model_dump(mode="json", exclude={"device", "model"})
     made_from = {"schema_version": SCHEMA_VERSION, "model_sha256": source.sha256, **how, "inputs": inputs.digests()}
+    if inputs.reading != BY_DEFAULT:
+        made_from["images"] = asdict(inputs.reading)
     path = out / MADE_FROM
     if path.exists():
         before = files.read_json(path)
-        other = [key for key in made_from if before.get(key) != made_from[key]]
+        other = [key for key in (*made_from, "images") if before.get(key) != made_from.get(key)]
         if other:
             raise UserError(
                 f"{out}: holds completions of something else (differing: {', '.join(other)}); choose another folder, or"
@@ -116,7 +124,15 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def _complete(out: Path, completer: Completer, seed: int, number: int, items: list[Item], unreadable: list[str]) -> int:
+def _complete(
+    out: Path,
+    completer: Completer,
+    seed: int,
+    number: int,
+    items: list[Item],
+    unreadable: list[str],
+    depths: Depths,
+) -> int:
     """Complete what is missing of batch `number` and count it; all of it is computed, since that decides what is drawn.
 
     Reasons why images cannot be read are added to `unreadable`.
@@ -124,10 +140,11 @@ def _complete(out: Path, completer: Completer, seed: int, number: int, items: li
     if all((out / item.name).exists() for item in items):
         return 0
     decoded = decode_each(
-        ((item.where, item.read) for item in items),
+        ((item.where, item.read, item.reading) for item in items),
         image_size=completer.model.image_size,
         num_channels=completer.model.num_channels,
         on_broken=unreadable.append,
+        depths=depths,
     )
     readable = [(out / items[place].name, pixels_CHW.transpose(1, 2, 0)) for place, pixels_CHW in decoded]
     if not readable:

@@ -14,6 +14,8 @@ from typing import Any
 
 from i2i_unlearn.support.errors import UserError
 
+_LONGEST_ASIDE = 237  # a name of 255 bytes less .{name}.new.{12 digits}
+
 
 @contextmanager
 def atomic_folder(out: str | Path) -> Iterator[Path]:
@@ -59,7 +61,8 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.new.{uuid.uuid4().hex[:12]}")  # pids of two pods may be the same
+    short = path.name if len(path.name.encode(errors="surrogateescape")) <= _LONGEST_ASIDE else path.name[:50]
+    aside = path.with_name(f".{short}.new.{uuid.uuid4().hex[:12]}")  # pids of two pods may be the same
     try:
         with disk_full_as_user_error(path):
             yield aside

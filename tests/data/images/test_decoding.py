@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2i_unlearn.data.images.decoding import decode
+from i2i_unlearn.data.images.decoding import Depths, Reading, decode, open_image
 from i2i_unlearn.support.errors import UserError
 from tests.support.says import says
 
@@ -126,3 +126,90 @@ def test_an_image_that_is_damaged_or_of_unknown_range_is_named_with_the_reason(i
     with says(UserError, "a.parquet row 3: ", *reason) as caught:
         decode(image, image_size=(8, 8), num_channels=3, name="a.parquet row 3")
     assert "BytesIO" not in str(caught.value)
+
+
+# --- settings ---
+
+
+def test_orientation_is_ignored_where_the_training_ignored_it():
+    picture = open_image(turned(6), name="x", reading=Reading(exif_orientation=False))
+    assert np.asarray(picture).tolist() == [[10, 200]]
+
+
+@pytest.mark.parametrize(("bits", "top"), [(8, 255), (10, 1023), (12, 4095), (16, 65535)])
+def test_the_top_of_the_bits_in_use_is_white(bits, top):
+    picture = open_image(encoded(grey([0, top // 2, top], dtype=np.uint16)), name="x", reading=Reading(bits=bits))
+    assert np.asarray(picture).tolist() == [[0, 127, 255]]
+
+
+def test_values_beyond_the_bits_in_use_and_deep_colour_are_refused():
+    with says(UserError, "x: ", "from 0 to 4096", "images.bits, 12"):
+        open_image(encoded(grey([0, 4096], dtype=np.uint16)), name="x", reading=Reading(bits=12))
+    with says(UserError, "x: ", "in colour", "images.bits is 12", "8 bits"):
+        open_image(png_of_16_bit_colour(1, 2, 3), name="x", reading=Reading(bits=12))
+
+
+def test_empty_top_bits_are_told_of_all_images_together():
+    def told(*values, bits=16, in_colour=False):
+        depths, reading = Depths(), Reading(bits=bits)
+        for value in values:
+            image = png_of_16_bit_colour(*[value] * 3) if in_colour else encoded(grey([value], dtype=np.uint16))
+            open_image(image, name="x", reading=reading, depths=depths)
+        open_image(encoded(grey([1])), name="x", depths=depths)  # 8 bits do not count
+        return depths.warning(reading)
+
+    assert told(100, 40000) == told() == told(2048, bits=12) == ""
+    assert "2 images of 16 bits per channel use at most 12 bits" in told(100, 4095)
+    assert "set images.bits to that" in told(4095)
+    assert "save those in colour with 8 bits" in told(4095, in_colour=True)
+
+
+def test_the_most_pixels_are_a_setting_and_pillows_own_limit_stays_as_it_was(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 8)  # Pillow refuses twice as many
+    picture = encoded(grey([5] * 20))
+    with says(UserError, "x: ", "20 x 1 pixels", "images.max_pixels, 19", "params.yaml"):
+        open_image(picture, name="x", reading=Reading(max_pixels=19))
+    assert open_image(picture, name="x", reading=Reading(max_pixels=20)).size == (20, 1)
+    assert Image.MAX_IMAGE_PIXELS == 8
+
+
+# --- EXIF that cannot be read, decoders that raise anything ---
+
+
+def exif_entry(tag, kind, content):
+    """An EXIF block that turns by 90 degrees and has one more entry, of this type."""
+    entries = [(0x112, 3, 1, struct.pack("<H", 6)), (tag, kind, 1, content)]
+    body = struct.pack("<H", len(entries))
+    extra, at = b"", 8 + 2 + 12 * len(entries) + 4
+    for number, type_, count, value in sorted(entries):
+        long = len(value) > 4
+        body += struct.pack("<HHL", number, type_, count) + (struct.pack("<L", at) if long else value.ljust(4, b"\0"))
+        extra += value if long else b""
+    return b"Exif\0\0II*\0\x08\0\0\0" + body + b"\0" * 4 + extra
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        (0x10F, 5, struct.pack("<LL", 72, 1)),  # maker as a fraction
+        (0x132, 11, struct.pack("<f", 1.5)),  # date as a number
+        (0x8769, 16, struct.pack("<Q", 2**63 + 5)),  # a pointer beyond everything
+        (0x8769, 8, struct.pack("<h", -5)),
+        (0x11A, 11, struct.pack("<f", float("nan"))),
+    ],
+)
+def test_a_picture_with_whole_pixels_and_odd_exif_is_whole_and_upright(entry):
+    image = Image.fromarray(np.repeat(np.repeat(np.uint8([[0, 255]]), 16, 0), 16, 1))  # black, white: 16 x 32
+    picture = open_image(encoded(image, "JPEG", exif=exif_entry(*entry)), name="x")
+    assert picture.size == (16, 32)
+    assert np.asarray(picture)[:8].max() < 50 < 200 < np.asarray(picture)[-8:].min()  # left becomes top
+
+
+@pytest.mark.parametrize("error", [RuntimeError, OverflowError, TypeError, MemoryError, KeyError, ZeroDivisionError])
+def test_whatever_a_decoder_raises_the_image_is_a_broken_one_with_its_name(monkeypatch, error):
+    def load(self):
+        raise error("odd")
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
+    with says(UserError, "cat/a.png: the image cannot be decoded", "odd"):
+        open_image(encoded(grey([1])), name="cat/a.png")

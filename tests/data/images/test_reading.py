@@ -1,13 +1,20 @@
+import io
+import unicodedata
+
 import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
+from i2i_unlearn.data.images.decoding import Reading
+from i2i_unlearn.data.images.layout import READING_KEY
 from i2i_unlearn.data.images.reading import iter_encoded, list_shards, load_pixels, read_index
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.importers.embedded import stored_png
+from i2i_unlearn.data.split.near_copy_search import read_thumbnails
 from i2i_unlearn.support.errors import UserError
 from tests.support.says import says
 
@@ -159,3 +166,25 @@ def test_a_broken_image_is_named_by_its_place(tmp_path):
     write_shards([Record("someone", "a", png(1)[:-25])], tmp_path, "a")
     with says(UserError, "a.parquet row 0: ", "cannot be decoded"):
         load(tmp_path, rows(("a.parquet", 0)))
+
+
+# --- how files become pixels ---
+
+
+def test_a_shard_says_how_its_images_are_read_and_the_default_adds_nothing(tmp_path):
+    deep = io.BytesIO()
+    Image.fromarray(np.full((2, 2), 4095, np.uint16)).save(deep, "PNG")
+    record = Record("a", "x", deep.getvalue())
+    for name, reading in (("as_16", Reading()), ("as_12", Reading(bits=12))):
+        write_shards([record], tmp_path / name, "s", reading)
+    assert load(tmp_path / "as_16", rows(("s.parquet", 0))) == [15]
+    assert load(tmp_path / "as_12", rows(("s.parquet", 0))) == [255]
+    assert READING_KEY not in pq.read_schema(tmp_path / "as_16/s.parquet").metadata
+    assert read_thumbnails(str(tmp_path / "as_12"), read_index(str(tmp_path / "as_12"))).min() == 255
+
+
+def test_two_spellings_of_a_name_are_one_label_and_one_person(tmp_path):
+    one, two = (unicodedata.normalize(form, "Zo\u00eb") for form in ("NFC", "NFD"))
+    write_shards([Record("1", one, png(1), one), Record("2", two, png(2), two)], tmp_path, "s")
+    index = read_index(str(tmp_path))
+    assert index["label"].tolist() == index["subject"].tolist() == [one, one]

@@ -1,59 +1,122 @@
 """From an encoded image file to pixels: the one place that deals with unusual kinds of images.
 
 kind                            becomes
-EXIF orientation                applied: the picture is upright
+EXIF orientation                applied: the picture is upright (unless `Reading.exif_orientation` is false)
+EXIF that cannot be read        ignored: the pixels are whole
 transparency (RGBA, LA, ...)    laid over white
 palette, 1 bit                  their colours; 0 and 255
 16 bit (grey or colour)         the high byte: 65535 -> 255, 256 -> 1, 255 -> 0
+10, 12 ... bits in 16-bit grey  the high byte of the bits in use, which `Reading.bits` says: 12 bits, 4095 -> 255
 32 bit integers                 as 16 bit if they fit, else refused
 32 bit floats                   refused: their range is not known
 CMYK, YCbCr, LAB, HSV           to RGB by Pillow's formulas, colour profiles are not applied
 colour for a grey model         luma .299 R + .587 G + .114 B
 grey for a colour model         three equal channels
 several frames                  the first one
+more pixels than `max_pixels`   refused; Pillow's limit, unless `Reading.max_pixels` says more
 another size                    shorter side scaled (bicubic, antialiased), the middle cut out
 """
 
 import io
-import struct
+import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
+from i2i_unlearn.config.sections import ImagesConfig
 from i2i_unlearn.support.errors import UserError
 
-# What Pillow raises on damaged files, found with the broken images of its own tests.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError, IndexError)
 _TO_RGB = frozenset({"CMYK", "YCbCr", "LAB", "HSV", "RGBX"})
+_TURNED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_PILLOWS_LIMIT = threading.Lock()  # held while Pillow's own limit, a global one, is off
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How image files become pixels: as the loader did that the model was trained with."""
+
+    exif_orientation: bool = True
+    """Whether a picture is turned upright as its EXIF says."""
+    bits: int = 16
+    """Bits in use of 16-bit grey files, 8 to 16."""
+    max_pixels: int = 178_956_970
+    """Most pixels of a picture; Pillow's own limit against small files that unpack to gigabytes."""
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> "Reading":
+        """As section `images` of params.yaml says; the default where a params.yaml of earlier has none.
+
+        Raises:
+            UserError: the section has a wrong key or value.
+        """
+        if ImagesConfig.section not in params:
+            return cls()
+        return cls(**ImagesConfig.from_params(params).model_dump())
+
+
+BY_DEFAULT = Reading()
+
+
+@dataclass
+class Depths:
+    """What was seen of pictures with 16 bits per channel."""
+
+    num_images: int = 0
+    largest: int = 0
+    in_colour: bool = False
+
+    def warning(self, reading: Reading) -> str:
+        """A line where their top bits are empty, so that all of them become nearly black; else nothing."""
+        used = self.largest.bit_length()
+        if not self.num_images or used >= reading.bits:
+            return ""
+        use = f"if they are of {max(used, 8)} bits, set images.bits to that in params.yaml"
+        return (
+            f"{self.num_images} images of 16 bits per channel use at most {used} bits (their largest value is"
+            f" {self.largest}), but are read as {reading.bits} bits: they become dark;"
+            f" {'save those in colour with 8 bits' if self.in_colour else use}"
+        )
 
 
 def decode_each(
-    images: Iterable[tuple[str, Callable[[], bytes]]],
+    images: Iterable[tuple[str, Callable[[], bytes], Reading]],
     *,
     image_size: tuple[int, int],
     num_channels: int,
     on_broken: Callable[[str], None] | None = None,
+    depths: Depths | None = None,
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Place and pixels (C, H, W) of each image, given by its name and what reads its bytes, one after the other.
+    """Place and pixels (C, H, W) of each image, given by its name, what reads its bytes, and how.
 
     With `on_broken`, an image that cannot be read or decoded is left out and the reason goes there.
 
     Raises:
         UserError: as `decode`, where there is no `on_broken`.
     """
-    for place, (name, read) in enumerate(images):
+    for place, (name, read, reading) in enumerate(images):
         try:
-            pixels_CHW = decode(read(), image_size=image_size, num_channels=num_channels, name=name)
+            picture = open_image(read(), name=name, reading=reading, depths=depths)
         except (UserError, OSError, ValueError) as error:
             if on_broken is None:
                 raise
             reason = getattr(error, "strerror", None) or error
             on_broken(str(error) if isinstance(error, UserError) else f"{name}: {reason}")
             continue
-        yield place, pixels_CHW
+        yield place, fitted(picture, image_size=image_size, num_channels=num_channels)
 
 
 def decode(encoded: bytes, *, image_size: tuple[int, int], num_channels: int, name: str) -> NDArray[np.uint8]:
@@ -62,7 +125,12 @@ def decode(encoded: bytes, *, image_size: tuple[int, int], num_channels: int, na
     Raises:
         UserError: the image is damaged or of a kind with no known range.
     """
-    image = open_image(encoded, name=name).convert("L" if num_channels == 1 else "RGB")
+    return fitted(open_image(encoded, name=name), image_size=image_size, num_channels=num_channels)
+
+
+def fitted(picture: Image.Image, *, image_size: tuple[int, int], num_channels: int) -> NDArray[np.uint8]:
+    """Pixels (C, H, W) of what `open_image` returned; `image_size` is (height, width)."""
+    image = picture.convert("L" if num_channels == 1 else "RGB")
     height, width = image_size
     if image.size != (width, height):
         image = ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC)
@@ -70,32 +138,79 @@ def decode(encoded: bytes, *, image_size: tuple[int, int], num_channels: int, na
     return pixels[None] if num_channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def open_image(encoded: bytes, *, name: str) -> Image.Image:
-    """The whole picture, upright, 8 bit, mode L or RGB, in its original size.
+def open_image(
+    encoded: bytes, *, name: str, reading: Reading = BY_DEFAULT, depths: Depths | None = None
+) -> Image.Image:
+    """The whole picture, 8 bit, mode L or RGB, in its original size; `depths` is told of pictures with 16 bits.
 
     Raises:
-        UserError: as `decode`.
+        UserError: as `decode`; or the picture has more pixels than `reading` allows.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata is not damage
-            with Image.open(io.BytesIO(encoded)) as image:
+            with _opened(encoded, name, reading) as image:
+                is_deep = ";16" in repr(getattr(image, "tile", ""))  # Pillow's raw modes: I;16B, RGB;16L ...
                 image.load()
-                upright = ImageOps.exif_transpose(image)
-    except _DAMAGE as error:
+                upright = _upright(image) if reading.exif_orientation else image
+                picture = _eight_bit(upright, name, reading, is_deep)
+                if depths is not None and (is_deep or image.mode.startswith("I")):
+                    depths.num_images += 1
+                    depths.largest = max(depths.largest, _largest(image))
+                    depths.in_colour |= not image.mode.startswith("I")
+                return picture
+    except UserError:
+        raise
+    except Exception as error:  # whatever a decoder of Pillow's raises, the file is one that cannot be decoded
         reason = " ".join(str(error).split()).replace("<_io.BytesIO object at ", "<").partition("<")[0].strip()
         raise UserError(
             f"{name}: the image cannot be decoded ({reason or type(error).__name__});"
             " repair or remove the file and import again"
         ) from None
-    return _eight_bit(upright, name)
 
 
-def _eight_bit(image: Image.Image, name: str) -> Image.Image:
+def _opened(encoded: bytes, name: str, reading: Reading) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(encoded))
+    except Image.DecompressionBombError:
+        with _PILLOWS_LIMIT:
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                image = Image.open(io.BytesIO(encoded))
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+    if image.width * image.height > reading.max_pixels:
+        raise UserError(
+            f"{name}: the image cannot be decoded: {image.width} x {image.height} pixels are more than"
+            f" images.max_pixels, {reading.max_pixels}; raise that in params.yaml if the file is sound"
+        )
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As ImageOps.exif_transpose, but the other EXIF entries, which may be of wrong types, are not written again."""
+    turned = None
+    with suppress(Exception):  # EXIF that cannot be read: the pixels are as they are
+        turned = _TURNED.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turned is None else image.transpose(turned)
+
+
+def _largest(image: Image.Image) -> int:
+    """The largest value of a picture with 16 bits per channel; of colour, Pillow keeps the high byte alone."""
+    largest = int(np.asarray(image).max())
+    return largest if image.mode.startswith("I") else largest << 8 | 255
+
+
+def _eight_bit(image: Image.Image, name: str, reading: Reading, is_deep: bool) -> Image.Image:
     if image.mode == "F":
         raise UserError(f"{name}: the image holds 32 bit floats of unknown range; save it with 8 or 16 bit")
     if image.mode.startswith("I"):
-        return _high_byte(image, name)
+        return _high_byte(image, name, reading.bits)
+    if is_deep and reading.bits < 16:  # noqa: PLR2004
+        raise UserError(
+            f"{name}: the image has 16 bits per channel in colour, of which only the high byte can be read, and"
+            f" images.bits is {reading.bits}; save it with 8 bits"
+        )
     if image.mode in _TO_RGB:
         return image.convert("RGB")
     if image.has_transparency_data:
@@ -107,10 +222,10 @@ def _eight_bit(image: Image.Image, name: str) -> Image.Image:
     return image.convert("RGB" if image.mode == "RGB" else "L")
 
 
-def _high_byte(image: Image.Image, name: str) -> Image.Image:
+def _high_byte(image: Image.Image, name: str, bits: int) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise UserError(
-            f"{name}: the image holds integers from {values.min()} to {values.max()}; save it with 8 or 16 bit"
-        )
-    return Image.fromarray((values >> 8).astype(np.uint8))
+    if values.min() < 0 or values.max() >= 1 << bits:
+        more = f", more than images.bits, {bits}, allows; correct that in params.yaml"
+        remedy = "; save it with 8 or 16 bit" if bits == 16 else more  # noqa: PLR2004
+        raise UserError(f"{name}: the image holds integers from {values.min()} to {values.max()}{remedy}")
+    return Image.fromarray((values >> (bits - 8)).astype(np.uint8))

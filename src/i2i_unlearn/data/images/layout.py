@@ -1,16 +1,21 @@
 """The layout of image shards, and how one is opened: never without a check.
 
-A shard is a Parquet file with the columns of `SCHEMA`; images stay encoded as they were imported.
+A shard is a Parquet file with the columns of `SCHEMA`; images stay encoded as they were imported. Where they are not
+read as by default, its metadata say how (`READING_KEY`).
 """
 
+import json
+import unicodedata
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from typing import Any, Literal
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from i2i_unlearn.data.images.decoding import BY_DEFAULT, Reading
 from i2i_unlearn.support.errors import UserError
 
 SourceSplit = Literal["train", "val", "unknown"]
@@ -28,7 +33,25 @@ SCHEMA = pa.schema(
     ],
     metadata={VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
+READING_KEY = b"i2i_unlearn.reading"
 FETCH_AGAIN = "fetch the images again (`dvc pull --force`, or `i2i-unlearn data import`)"
+
+
+def composed(name: str) -> str:
+    """The name in Unicode's composed form (NFC), in which names are compared: Macs write an accent on its own."""
+    return unicodedata.normalize("NFC", name)
+
+
+def schema_of(reading: Reading) -> pa.Schema:
+    """The schema of shards whose images are read in this way; `SCHEMA` itself for the default."""
+    if reading == BY_DEFAULT:
+        return SCHEMA
+    return SCHEMA.with_metadata({**SCHEMA.metadata, READING_KEY: json.dumps(asdict(reading), sort_keys=True).encode()})
+
+
+def reading_of(schema: pa.Schema) -> Reading:
+    """How the images of a shard become pixels; `reading_of(schema_of(r)) == r`."""
+    return Reading(**json.loads((schema.metadata or {}).get(READING_KEY, b"{}")))
 
 
 def filesystem_of(images: str) -> tuple[Any, str]:

@@ -6,7 +6,6 @@ Images are named by the URI of a folder (a path, s3://..., gs://...); shards are
 import hashlib
 import itertools
 from collections.abc import Iterator
-from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,18 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from PIL import Image
 
-from i2i_unlearn.data.images.decoding import decode_each
-from i2i_unlearn.data.images.layout import FETCH_AGAIN, SOURCE_SPLITS, filesystem_of, open_shard, shard_damage_told
+from i2i_unlearn.data.images.decoding import Reading, fitted, open_image
+from i2i_unlearn.data.images.layout import (
+    FETCH_AGAIN,
+    SOURCE_SPLITS,
+    composed,
+    filesystem_of,
+    open_shard,
+    reading_of,
+    shard_damage_told,
+)
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.progress import progress
 
@@ -57,6 +65,8 @@ def read_index(images: str) -> pd.DataFrame:
             table = file.read(columns=list(INDEX_COLUMNS)).to_pandas()
         table.insert(0, "shard", shard)
         table.insert(1, "row", np.arange(len(table)))
+        for column in ("label", "subject"):
+            table[column] = table[column].map({name: composed(name) for name in table[column].dropna().unique()})
         tables.append(table)
     index: pd.DataFrame = pd.concat(tables, ignore_index=True)
     _check_unique(index)
@@ -121,6 +131,20 @@ def _encoded_of_shard(images: str, shard: str, file: pq.ParquetFile, rows: list[
         yield image
 
 
+def iter_pictures(images: str, rows: pd.DataFrame) -> Iterator[Image.Image]:
+    """The pictures of `rows` (columns shard, row) in their original size, read as by `iter_encoded`.
+
+    Raises:
+        UserError: as `iter_encoded` and `open_image`.
+    """
+    readings: dict[str, Reading] = {}
+    for shard, row, encoded in zip(rows["shard"], rows["row"], iter_encoded(images, rows), strict=True):
+        if shard not in readings:
+            with open_shard(images, shard) as file:
+                readings[shard] = reading_of(file.schema_arrow)
+        yield open_image(encoded, name=f"{shard} row {row}", reading=readings[shard])
+
+
 def iter_pixels(
     images: str, rows: pd.DataFrame, *, image_size: tuple[int, int], num_channels: int
 ) -> Iterator[NDArray[np.uint8]]:
@@ -129,11 +153,8 @@ def iter_pixels(
     Raises:
         UserError: as `iter_encoded` and `decode`.
     """
-    encoded = iter_encoded(images, rows)
-    names = (f"{shard} row {row}" for shard, row in zip(rows["shard"], rows["row"], strict=True))
-    named = ((name, partial(next, encoded)) for name in names)
-    for _, pixels_CHW in decode_each(named, image_size=image_size, num_channels=num_channels):
-        yield pixels_CHW
+    for picture in iter_pictures(images, rows):
+        yield fitted(picture, image_size=image_size, num_channels=num_channels)
 
 
 def load_pixels(

@@ -15,7 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from i2i_unlearn.data.images.layout import SCHEMA, SourceSplit, open_shard, shard_damage_told
+from i2i_unlearn.data.images.decoding import BY_DEFAULT, Reading
+from i2i_unlearn.data.images.layout import SourceSplit, open_shard, schema_of, shard_damage_told
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_file, disk_full_as_user_error
 
@@ -47,11 +48,13 @@ class Written:
     """The same bytes already existed."""
 
 
-def write_shards(records: Iterable[Record], out_folder: str | Path, name: str) -> Written:
+def write_shards(
+    records: Iterable[Record], out_folder: str | Path, name: str, reading: Reading = BY_DEFAULT
+) -> Written:
     """Write `records` to `out_folder`/`name`.parquet, or `name`-00000-of-00003.parquet ... if they fill several.
 
-    Memory holds one row group, however many records there are. Equal records give equal bytes. A failure leaves the
-    folder as it was.
+    They keep how their images become pixels, `reading`. Memory holds one row group, however many records there are.
+    Equal records give equal bytes. A failure leaves the folder as it was.
 
     Raises:
         UserError: a sample id occurs twice (here or in another shard of the folder), there is no record, shards of this
@@ -67,7 +70,7 @@ def write_shards(records: Iterable[Record], out_folder: str | Path, name: str) -
             _remember_other_shards(remember, out_folder, existing)
             aside = Path(folder) / "shards"
             aside.mkdir()
-            num_images = _write_parts(records, aside, remember)
+            num_images = _write_parts(records, aside, remember, schema_of(reading))
         if num_images == 0:
             raise UserError(f"{out_folder / name}.parquet: there is no image to write; check the source")
         return _move_in(_with_final_names(aside, name), out_folder, existing, num_images)
@@ -77,17 +80,17 @@ def _shards_named(folder: Path, name: str) -> list[Path]:
     return sorted([*folder.glob(f"{name}.parquet"), *folder.glob(f"{name}-[0-9]*-of-[0-9]*.parquet")])
 
 
-def _write_parts(records: Iterable[Record], folder: Path, remember: Callable[[str], None]) -> int:
+def _write_parts(records: Iterable[Record], folder: Path, remember: Callable[[str], None], schema: pa.Schema) -> int:
     num_images = 0
     writer: pq.ParquetWriter | None = None
     shard_bytes = 0
     try:
-        for group in _row_groups(records, remember):
+        for group in _row_groups(records, remember, schema):
             if writer is None:
                 path = folder / f"{len(list(folder.iterdir())):05d}.parquet"
                 writer = pq.ParquetWriter(
                     path,
-                    SCHEMA,
+                    schema,
                     compression="none",  # encoded images do not shrink, and codecs differ between builds
                     use_dictionary=["label", "subject", "source_split"],
                     write_statistics=False,  # minima and maxima of images would be whole images
@@ -104,7 +107,7 @@ def _write_parts(records: Iterable[Record], folder: Path, remember: Callable[[st
     return num_images
 
 
-def _row_groups(records: Iterable[Record], remember: Callable[[str], None]) -> Iterator[pa.Table]:
+def _row_groups(records: Iterable[Record], remember: Callable[[str], None], schema: pa.Schema) -> Iterator[pa.Table]:
     group: list[dict[str, object]] = []
     num_bytes = 0
     for record in records:
@@ -112,10 +115,10 @@ def _row_groups(records: Iterable[Record], remember: Callable[[str], None]) -> I
         group.append({**record.__dict__, "sha256": hashlib.sha256(record.image).hexdigest()})
         num_bytes += len(record.image)
         if len(group) == ROWS_PER_GROUP or num_bytes >= BYTES_PER_GROUP:
-            yield pa.Table.from_pylist(group, schema=SCHEMA)
+            yield pa.Table.from_pylist(group, schema=schema)
             group, num_bytes = [], 0
     if group:
-        yield pa.Table.from_pylist(group, schema=SCHEMA)
+        yield pa.Table.from_pylist(group, schema=schema)
 
 
 @contextmanager

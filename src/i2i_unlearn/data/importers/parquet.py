@@ -20,7 +20,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from i2i_unlearn.data.images.layout import SourceSplit, damage_told
+from i2i_unlearn.data.images.decoding import Reading
+from i2i_unlearn.data.images.layout import VERSION_KEY, SourceSplit, damage_told, reading_of
 from i2i_unlearn.data.importers.source import SPLIT_WORDS, UNLABELLED, Candidate
 from i2i_unlearn.support.errors import UserError
 
@@ -36,6 +37,17 @@ class Columns:
     label: str = "label"
     subject: str = "subject"
     source_split: str = "source_split"
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether the file's name says so, in small or capital letters."""
+    return path.suffix.lower() == ".parquet"
+
+
+def reading_in(path: Path) -> Reading | None:
+    """How the images of a shard that we wrote become pixels; None for other tables."""
+    schema = _open(path).schema_arrow
+    return reading_of(schema) if VERSION_KEY in (schema.metadata or {}) else None
 
 
 def parquet_files(source: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from i2i_unlearn.config.presets import Preset
 from i2i_unlearn.data.forgotten import read_forgotten
-from i2i_unlearn.data.images.decoding import open_image
+from i2i_unlearn.data.images.decoding import BY_DEFAULT, Depths, Reading, open_image
 from i2i_unlearn.data.images.layout import SourceSplit
 from i2i_unlearn.data.images.shards import Record, Written, write_shards
 from i2i_unlearn.data.importers.folder import count_files, read_folder
@@ -40,6 +40,8 @@ class Imported:
     num_broken: int
     num_forgotten: int = 0
     """Left out with `skip_forgotten`."""
+    warning: str = ""
+    """A line on images that become dark; empty if there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,8 @@ class ImportSettings:
     skip_broken: bool = False
     skip_forgotten: bool = False
     """Leave out images that a promoted model has forgotten, instead of refusing the source."""
+    reading: Reading = BY_DEFAULT
+    """How the files become pixels; the shards keep it."""
     only: frozenset[str] | None = None
     """Sample ids to take; None = all."""
 
@@ -87,14 +91,15 @@ def import_images(
         only, total = settings.only, len(settings.only)
         candidates = (candidate for candidate in candidates if candidate.sample_id in only)
     broken: list[str] = []
+    depths = Depths()
     with progress(f"import {name}", total) as advance:
-        records = _whole_ones(candidates, broken, tell, advance)
+        records = _whole_ones(candidates, broken, tell, advance, settings.reading, depths)
         if not settings.skip_broken:
             records = _fail_if_broken(records, broken)
         came_back: list[str] = []
         records = _without_forgotten(records, came_back, Path(out) / "forget", skip=settings.skip_forgotten)
-        written = write_shards(records, Path(out) / "images", name)
-    return Imported(written, len(broken), len(came_back))
+        written = write_shards(records, Path(out) / "images", name, settings.reading)
+    return Imported(written, len(broken), len(came_back), depths.warning(settings.reading))
 
 
 def import_protocol(
@@ -159,14 +164,19 @@ def _source_split(word: str) -> SourceSplit | None:
 
 
 def _whole_ones(
-    candidates: Iterator[Candidate], broken: list[str], tell: Callable[[str], None], advance: Callable[[], None]
+    candidates: Iterator[Candidate],
+    broken: list[str],
+    tell: Callable[[str], None],
+    advance: Callable[[], None],
+    reading: Reading,
+    depths: Depths,
 ) -> Iterator[Record]:
     """The images that can be decoded; `broken` gets the places of the others."""
     for candidate in candidates:
         advance()
         try:
             encoded = candidate.read()
-            open_image(encoded, name=candidate.where)
+            open_image(encoded, name=candidate.where, reading=reading, depths=depths)
             (candidate.sample_id + candidate.label).encode()  # a file name may not be text
         except (OSError, ValueError, UserError) as error:
             broken.append(candidate.where)

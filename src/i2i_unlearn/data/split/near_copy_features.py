@@ -7,8 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from i2i_unlearn.data.images.decoding import open_image
-from i2i_unlearn.data.images.reading import iter_encoded
+from i2i_unlearn.data.images.reading import iter_pictures
 from i2i_unlearn.data.split.picture_hash import Box
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.progress import progress
@@ -53,11 +52,8 @@ def feature_cosines(images: str, index: pd.DataFrame, pairs: pd.DataFrame) -> ND
 def _pictures(images: str, index: pd.DataFrame, pairs: pd.DataFrame) -> dict[int, Image.Image]:
     """The pictures of these pairs, by number; each is read once."""
     numbers = sorted({*pairs["anchor"], *pairs["copy"]})
-    encoded = iter_encoded(images, index.iloc[numbers])
-    return {
-        number: open_image(one, name=f"{index['shard'].iloc[number]} row {index['row'].iloc[number]}").convert("RGB")
-        for number, one in zip(numbers, encoded, strict=True)
-    }
+    pictures = iter_pictures(images, index.iloc[numbers])
+    return {number: picture.convert("RGB") for number, picture in zip(numbers, pictures, strict=True)}
 
 
 def _cosines(extractor: "Extractor", pictures: dict[int, Image.Image], pairs: pd.DataFrame) -> NDArray[np.float64]:

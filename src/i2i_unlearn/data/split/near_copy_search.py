@@ -25,8 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from i2i_unlearn.config.sections import NearDuplicateSettings
-from i2i_unlearn.data.images.decoding import open_image
-from i2i_unlearn.data.images.reading import iter_encoded
+from i2i_unlearn.data.images.reading import iter_pictures
 from i2i_unlearn.data.split.near_copy_features import EXTRACTOR, feature_cosines
 from i2i_unlearn.data.split.picture_hash import SIDE, Box, Hashes, boxes, hashes, standardised, thumbnail, versions
 from i2i_unlearn.support.progress import progress
@@ -94,10 +93,9 @@ def read_thumbnails(images: str, index: pd.DataFrame) -> Thumbnails:
         UserError: an image is damaged.
     """
     pictures = np.empty((len(index), SIDE, SIDE), dtype=np.uint8)
-    places = zip(index["shard"], index["row"], iter_encoded(images, index), strict=True)
     with progress("looking for near-copies", len(index)) as advance:
-        for number, (shard, row, encoded) in enumerate(places):
-            pictures[number] = thumbnail(open_image(encoded, name=f"{shard} row {row}"))
+        for number, picture in enumerate(iter_pictures(images, index)):
+            pictures[number] = thumbnail(picture)
             advance()
     return pictures
 
