@@ -22,12 +22,13 @@ def evaluate(
     membership_before: dsl.Output[dsl.ClassificationMetrics],
 ) -> str:
     """Score teacher, unlearned model and references; return the gate's outcome: pass, fail or undecided."""
-    from i2i_unlearn.config.sections import EvaluateConfig
+    from i2i_unlearn.config.sections import EvaluateConfig, UnlearnConfig
     from i2i_unlearn.pipeline import step_outputs
     from i2i_unlearn.stages import evaluate as stage
 
     evaluation.metadata.update(stage.run(images, splits.path, f"{teacher.path}/model", unlearned.path,
                                          step_outputs.paths(references), evaluation.path,
-                                         EvaluateConfig(**settings["evaluate"], policies=policies)))  # fmt: skip
+                                         EvaluateConfig(**settings["evaluate"], policies=policies),
+                                         recipe=UnlearnConfig(**settings["unlearn"])))  # fmt: skip
     return step_outputs.show_evaluation(evaluation.path, report, decision, scores,
                                         unlearned=membership, teacher=membership_before)  # fmt: skip

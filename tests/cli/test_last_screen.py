@@ -35,9 +35,11 @@ SCORES = {  # value, low and high of the set in dB
 def verdict(policy, outcome):
     lines = []
     for line in policy["lines"]:
-        judged = "relative" not in line["measure"]  # the demo has one reference
-        decides = line.get("decides", True)
-        lines.append({"name": line["name"], "outcome": outcome if judged else "n/a", "decides": decides})
+        # the demo has one reference, and no request before it
+        judged = not {"relative", "earlier"} & set(line["measure"])
+        decides = line.get("decides", True) and "earlier" not in line["measure"]
+        told = {"outcome": outcome if judged else "n/a", "decides": decides, "by_rehearsal": False}
+        lines.append({"name": line["name"], **told})
     return {
         "outcome": outcome,
         "asks": policy["asks"],

@@ -51,6 +51,19 @@ def test_half_widths_by_hand():
     assert psnr_half_width(288, 288) == pytest.approx(1.96 * 0.1)
 
 
+def test_a_rehearsal_lets_a_single_image_be_decided_and_is_proposed_where_it_would_help():
+    (line, *_) = foresee(POLICY, numbers(1)).open_lines
+    assert "evaluate.rehearsal: true" in line.lacks
+    foresight = foresee(POLICY, numbers(1, rehearsal=True))
+    assert foresight.outcome() == "policy as_unseen can be decided by rehearsal"
+    rehearsed = [line for line in foresight.lines if line.by_rehearsal]
+    assert [line.line for line in rehearsed] == RANKS
+    assert rehearsed[0].smallest == pytest.approx(shift_half_width(40, 200))
+    # one image to keep besides the one forgotten: nothing stands in
+    assert not foresee(POLICY, numbers(1, retain=1, rehearsal=True)).lines[0].can_decide
+    assert not any(line.by_rehearsal for line in foresee(POLICY, numbers(40, rehearsal=True)).lines)
+
+
 def test_lines_on_earlier_requests_count_where_there_are_any_with_images_enough():
     found = foreseen(40)
     assert {(found[name].can_decide, found[name].counts) for name in EARLIER} == {(False, False)}

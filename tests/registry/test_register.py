@@ -233,13 +233,13 @@ METRICS, VERDICTS, SUMMARY = "evaluation/metrics.json", "evaluation/verdicts.jso
         (with_text(SUMMARY, "{"), ("summary.json", "not valid JSON")),
         (with_text(SUMMARY, '{"kind": "retrain"}'), ("`i2i-unlearn unlearn`", "has no objective, teacher_sha256")),
         (summary_of_another_teacher, ("unlearned", "another version of the teacher", "(bbbbbbbbbbbb)")),
-        (with_text(METRICS, "{}"), ("metrics.json", "schema version None", "4", "`i2i-unlearn evaluate`")),
+        (with_text(METRICS, "{}"), ("metrics.json", "schema version None", "5", "`i2i-unlearn evaluate`")),
         (
-            with_text(METRICS, '{"schema_version": 4, "models": []}'),
+            with_text(METRICS, '{"schema_version": 5, "models": []}'),
             ("metrics.json", "models.unlearned", "`i2i-unlearn evaluate`"),
         ),
         (with_text(VERDICTS, "[]"), ("verdicts.json", "schema version None")),
-        (with_text(VERDICTS, '{"schema_version": 4, "deciding": "forgotten"}'), ("verdicts.forgotten.policy",)),
+        (with_text(VERDICTS, '{"schema_version": 5, "deciding": "forgotten"}'), ("verdicts.forgotten.policy",)),
     ],
     ids=[
         *("weights", "teacher", "manifest", "no verdict", "no weights", "torn summary"),

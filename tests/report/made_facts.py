@@ -233,7 +233,7 @@ def _differences(scores, one, other):
     }
 
 
-def line(name, measure, outcome, numbers, bound, *, decides=True):
+def line(name, measure, outcome, numbers, bound, *, decides=True, by_rehearsal=False):
     """A line as the gate writes it."""
     value, low, high = numbers
     said = f"{value} is what was found, wanted {bound}"
@@ -241,6 +241,7 @@ def line(name, measure, outcome, numbers, bound, *, decides=True):
         **{"name": name, "measure": measure, "value": value, "low": low, "high": high},
         "bound": bound,
         "outcome": outcome,
+        "by_rehearsal": by_rehearsal,
         "decides": decides,
         "why": f"{measure}: {said if outcome != 'n/a' else '2 references are needed, there are 1 (reference.count)'}",
         "threshold_why": f"The reason for the threshold of {name}.",

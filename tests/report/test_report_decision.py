@@ -1,7 +1,9 @@
 import pytest
 
 from i2i_unlearn.report import decision_markdown
+from i2i_unlearn.report.page import render
 from i2i_unlearn.report.scores import comparison_sentences
+from i2i_unlearn.report.terminal_summary import summary_lines
 from i2i_unlearn.report.verdict import verdict_sentence
 
 
@@ -63,3 +65,15 @@ def test_without_paired_differences_scores_are_compared_by_their_intervals(made)
 
 def test_without_a_reference_nothing_is_compared(made):
     assert comparison_sentences(made.made_metrics(references=0)) == []
+
+
+def test_a_pass_by_rehearsal_is_told_wherever_the_decision_is(made):
+    metrics, verdicts = made.made_metrics(), made.made_verdicts()
+    verdicts["verdicts"]["as_unseen"]["lines"][0] |= {"by_rehearsal": True, "why": "by rehearsal with 39 stand-ins"}
+    assert "By rehearsal, on stand-ins for too few images: no memory left." in verdict_sentence(verdicts)
+    page = render(made.made_facts(verdicts=verdicts))
+    assert "Passed</span> by rehearsal" in page
+    assert "by rehearsal with 39 stand-ins" in page
+    assert "(1 by rehearsal)" in page
+    assert "Passed by rehearsal" in decision_markdown(metrics, verdicts)
+    assert "2 of 2 lines, 1 by rehearsal" in " ".join(summary_lines(metrics, verdicts))

@@ -148,6 +148,7 @@ def _foresight(counts: Mapping[str, Mapping[str, int]], params: Path, policies: 
         references=reference.count + len(reference.models),
         max_images=config.max_images,
         max_audited=config.audits.max_images,
+        rehearsal=config.rehearsal,
     )
     return foresee(parse_policy(config.policy, known[config.policy]), numbers)
 
@@ -184,7 +185,8 @@ def _tell_foresight(
 def _expected(line: "Foreseen") -> str:
     if not line.can_decide:
         return "undecided" if line.counts else "does not count"
-    return "unknown" if line.smallest is None else f"{line.smallest:.2g} {line.unit}".rstrip()
+    told = "unknown" if line.smallest is None else f"{line.smallest:.2g} {line.unit}".rstrip()
+    return f"{told}, by rehearsal" if line.by_rehearsal else told
 
 
 @app.command("list")

@@ -374,6 +374,8 @@ class EvaluateConfig(ComputeConfig):
     num_bootstrap: PositiveInt
     show_forget_images: bool
     """Put forget images into the report. Only for data that is public anyway, as in the demo."""
+    rehearsal: bool
+    """Judge the recipe on stand-ins where the request has fewer than five images (evaluation/rehearsal.py)."""
     audits: AuditSettings
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import read_json
 
-FINDINGS_VERSION = 4
+FINDINGS_VERSION = 5
 """Schema version of metrics.json and verdicts.json."""
 TEACHER, UNLEARNED, ORIGINAL = "teacher", "unlearned", "original"
 """The previous champion, the new model, and the model before any request where the teacher is another one."""

@@ -18,12 +18,14 @@ from typing import Any
 
 from i2i_unlearn.data.split.manifest import ERASED
 from i2i_unlearn.evaluation.audits.base import Audit
+from i2i_unlearn.evaluation.audits.rank_shift import FEWEST
 from i2i_unlearn.evaluation.audits.ranks import FEWEST_OF_CLASS as FEWEST_TO_RANK_BY_CLASS
 from i2i_unlearn.evaluation.audits.table import AUDITS
 from i2i_unlearn.evaluation.findings import FEWEST_OF_CLASS, NEVER_SEEN_SETS
 from i2i_unlearn.evaluation.metrics.relative import FEWEST_REFERENCES
 from i2i_unlearn.evaluation.metrics.table import METRICS, find_metric
-from i2i_unlearn.evaluation.policy import Line, Policy
+from i2i_unlearn.evaluation.policy import RANK_SHIFT, Line, Policy
+from i2i_unlearn.evaluation.rehearsal import NUM_STAND_INS
 
 Z = 1.96
 """Of a normal distribution, 95 % lie within so many standard deviations."""
@@ -43,6 +45,8 @@ class Numbers:
     """Scored of a set at most (evaluate.max_images)."""
     max_audited: int
     """Attacked of a set at most (evaluate.audits.max_images)."""
+    rehearsal: bool = False
+    """Whether a request that is too small for ranks is rehearsed (evaluate.rehearsal)."""
 
     def total(self, set_name: str) -> int:
         """Images of a set."""
@@ -85,6 +89,8 @@ class Foreseen:
     unit: str
     lacks: str
     """What it lacks; empty where it can decide."""
+    by_rehearsal: bool = False
+    """Whether it can decide by a rehearsal alone: it then speaks for the recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +111,8 @@ class Foresight:
         """As a sentence."""
         open_ = self.open_lines
         if not open_:
-            return f"policy {self.policy} can be decided"
+            rehearsed = any(line.by_rehearsal for line in self.lines)
+            return f"policy {self.policy} can be decided{' by rehearsal' if rehearsed else ''}"
         return (
             f"policy {self.policy} would stay undecided, unless a line fails: {len(open_)} of its lines lack images or"
             " references; only a person can then promote, with `registry promote --accept-undecided REASON`"
@@ -123,6 +130,11 @@ def _foresee(line: Line, numbers: Numbers) -> Foreseen:
     if line.measure.earlier:
         return _foresee_earlier(line, numbers)
     lacks = "; ".join(_lacks(line, numbers))
+    more = _with_stand_ins(line, numbers) if lacks else None
+    if more and not _lacks(line, more):
+        if numbers.rehearsal:
+            return replace(_foresee(line, more), by_rehearsal=True)
+        lacks += "; evaluate.rehearsal: true lets stand-ins speak for the recipe"
     return Foreseen(
         line=line.name,
         can_decide=not lacks,
@@ -133,11 +145,21 @@ def _foresee(line: Line, numbers: Numbers) -> Foreseen:
     )
 
 
+def _with_stand_ins(line: Line, numbers: Numbers) -> Numbers | None:
+    """What a rehearsal would have; None where it does not concern the line."""
+    if line.measure.audit != RANK_SHIFT or numbers.total("forget") >= FEWEST:
+        return None
+    forget, retain = (numbers.images.get(name, {}) for name in ("forget", "retain"))
+    more = min(NUM_STAND_INS, sum(retain.get(label, 0) for label in forget), numbers.total("retain") // 2)
+    first = next(iter(forget), "")
+    return replace(numbers, images={**numbers.images, "forget": {**forget, first: forget.get(first, 0) + more}})
+
+
 def _foresee_earlier(line: Line, numbers: Numbers) -> Foreseen:
     """As if the earlier requests were one; it counts only where there are any, as for the gate."""
     present = line.model_copy(update={"measure": line.measure.model_copy(update={"earlier": False})})
     erased = numbers.images.get(ERASED, {})
-    found = _foresee(present, replace(numbers, images={**numbers.images, "forget": erased}))
+    found = _foresee(present, replace(numbers, images={**numbers.images, "forget": erased, "retain": {}}))
     lacks = found.lacks.replace("of forget", "of earlier requests") if erased else "no request was promoted before"
     return replace(found, counts=found.counts and found.can_decide, lacks=lacks)
 

@@ -15,7 +15,7 @@ from typing import Any
 from i2i_unlearn.evaluation.findings import ORIGINAL, TEACHER, original_in
 from i2i_unlearn.evaluation.policy import Line, Policy, parse_policy, read_policies
 from i2i_unlearn.evaluation.rules import Found, Outcome, decide, ends, interval
-from i2i_unlearn.evaluation.views import views
+from i2i_unlearn.evaluation.views import rehearsed, views
 
 __all__ = [
     "LineVerdict",
@@ -51,6 +51,8 @@ class LineVerdict:
     """The reason for the threshold, from the policy."""
     otherwise: str
     """What it means where the line fails, from the policy."""
+    by_rehearsal: bool = False
+    """Passed by the recipe, judged on stand-ins, where the request has too few images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +101,23 @@ def _worst(lines: Sequence[LineVerdict]) -> Outcome:
 
 def _judge_line(metrics: Mapping[str, Any], line: Line) -> LineVerdict:
     """Of the views that a line is judged in, the worst; the first of equals."""
-    judged = {name: _judge_view(view, line) for name, view in views(metrics, line.measure).items()}
+    judged = {name: _judge_or_rehearse(view, line) for name, view in views(metrics, line.measure).items()}
     name, worst = max(judged.items(), key=lambda one: _SEVERITY[one[1].outcome])
     others = [f"{other} {verdict.outcome}" for other, verdict in judged.items() if other != name]
     told = f"; {', '.join(others)}" if others else ""
     return replace(worst, why=f"{worst.why}{f' ({name}{told})' if name else told}") if name or told else worst
+
+
+def _judge_or_rehearse(metrics: Mapping[str, Any], line: Line) -> LineVerdict:
+    """A rehearsal can pass a line that lacks images; it can do no more."""
+    verdict, rehearsal = _judge_view(metrics, line), rehearsed(metrics, line.measure)
+    if verdict.outcome != "n/a" or rehearsal is None:
+        return verdict
+    again = _judge_view(rehearsal, line)
+    if again.outcome == "pass":
+        count = metrics["rehearsal"]["facts"]["num_stand_ins"]
+        return replace(again, by_rehearsal=True, why=f"by rehearsal with {count} stand-ins, {again.why}")
+    return replace(verdict, why=f"{verdict.why}; a rehearsal does not help, {again.outcome}: {again.why}")
 
 
 def _judge_view(metrics: Mapping[str, Any], line: Line) -> LineVerdict:

@@ -32,6 +32,7 @@ ModelName = Literal["teacher", "unlearned", "original", "reference"]
 SetName = Literal["forget", "retain", "forget_holdout", "retain_holdout"]
 _SHIFTS = {"shape": ("contrast_shift", "roughness_shift", "edge_shift"), "memory": ("error_shift",)}
 """Measures of audit rank_shift that a rule judges."""
+RANK_SHIFT = "rank_shift"
 EARLIER = " of earlier requests"
 """Behind the audit's name in a measure's words."""
 Place = tuple[int | str, ...]
@@ -72,8 +73,8 @@ class Measure(_Strict):
         if other and (self.model, other) not in PAIRS:
             pairs = ", ".join(f"{of} against {against}" for of, against in PAIRS)
             raise ValueError(f"{self.model} against {other} is not measured; choose one of: {pairs}")
-        if self.earlier and self.audit != "rank_shift":
-            raise ValueError("earlier goes with audit: rank_shift alone")
+        if self.earlier and self.audit != RANK_SHIFT:
+            raise ValueError(f"earlier goes with audit: {RANK_SHIFT} alone")
         if self.relative or self.minus_set or self.worst_class:
             self._check_special()
         elif self.audit is not None:

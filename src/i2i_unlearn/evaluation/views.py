@@ -9,7 +9,7 @@ A view is the content of metrics.json with one entry exchanged, so that every ru
 from collections.abc import Mapping
 from typing import Any
 
-from i2i_unlearn.evaluation.policy import Measure
+from i2i_unlearn.evaluation.policy import RANK_SHIFT, Measure
 
 Metrics = Mapping[str, Any]
 
@@ -18,9 +18,16 @@ def views(metrics: Metrics, measure: Measure) -> dict[str, Metrics]:
     """By name; at least one."""
     if measure.earlier:
         entries = metrics.get("earlier_requests", {})
-        found = {f"request {id_}": _with_audit(metrics, str(measure.audit), entry) for id_, entry in entries.items()}
-        return found or {"": _with_audit(metrics, str(measure.audit), _NONE)}
+        found = {f"request {id_}": _with_audit(metrics, RANK_SHIFT, entry) for id_, entry in entries.items()}
+        return found or {"": _with_audit(metrics, RANK_SHIFT, _NONE)}
     return {"": metrics}
+
+
+def rehearsed(metrics: Metrics, measure: Measure) -> Metrics | None:
+    """What a rehearsal measured in place of audit rank_shift; None where there was none or it does not concern it."""
+    found = metrics.get("rehearsal")
+    concerned = measure.audit == RANK_SHIFT and not measure.earlier
+    return _with_audit(metrics, RANK_SHIFT, found) if found and concerned else None
 
 
 _NONE = {"status": "n/a", "why": "no request was promoted before this one", "models": {}}

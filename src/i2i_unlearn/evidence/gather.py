@@ -22,7 +22,7 @@ from i2i_unlearn.support.errors import UserError
 
 _SCORE = ("value", "low", "high", "num_images")
 _AUDIT = ("status", "why", "question")
-_LINE = ("name", "measure", "bound", "value", "low", "high", "outcome", "why")
+_LINE = ("name", "measure", "bound", "value", "low", "high", "outcome", "by_rehearsal", "why")
 _LEFT_OUT = {
     "split": {"proxy_labels"},
     "snapshot": {"source"},

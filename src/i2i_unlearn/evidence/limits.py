@@ -30,6 +30,9 @@ def _of_this_case(said: Predicate, weights_at_hand: bool, weights_signed: bool) 
         yield few
     if said.gate.outcome != "pass":
         yield f"that the gate passed: its outcome is {said.gate.outcome}"
+    rehearsed = [line.name for line in said.gate.verdicts[said.gate.deciding].lines if line.by_rehearsal]
+    if rehearsed:
+        yield f"these checks on the images of the request: the recipe passed them on stand-ins ({', '.join(rehearsed)})"
     for name, verdict in said.gate.verdicts.items():
         if name != said.gate.deciding and verdict.outcome != "pass":
             yield f"what policy {name} asks: its outcome is {verdict.outcome}"

@@ -161,6 +161,8 @@ class Line(_Strict):
     low: FiniteFloat | None
     high: FiniteFloat | None
     outcome: Outcome
+    by_rehearsal: bool = False
+    """Whether the recipe passed it on stand-ins, not the request's own images, which are too few."""
     why: str
 
 

@@ -28,7 +28,7 @@ def judged(metrics: Mapping[str, Any], name: str, policy: Mapping[str, Any]) -> 
 def decisions(verdict: Mapping[str, Any] | Verdict) -> list[tuple[Any, ...]]:
     """What a verdict decides, without the words around it, which another version of this program may change."""
     content = verdict.model_dump() if isinstance(verdict, Verdict) else verdict
-    keys = ("name", "value", "low", "high", "bound", "outcome")
+    keys = ("name", "value", "low", "high", "bound", "outcome", "by_rehearsal")
     lines = [tuple(line[key] for key in keys) for line in content["lines"]]
     return [(content["outcome"],), *lines]
 

@@ -30,9 +30,11 @@ def decision(said: Predicate) -> str:
     """The gate's decision in a line."""
     verdict = said.gate.verdicts[said.gate.deciding]
     passed = sum(line.outcome == "pass" for line in verdict.lines)
+    rehearsed = sum(line.by_rehearsal for line in verdict.lines)
+    told = f", {rehearsed} of them by rehearsal" if rehearsed else ""
     return (
-        f"gate {said.gate.outcome} (policy {said.gate.deciding}, {passed} of {len(verdict.lines)} checks passed), "
-        f"requests {', '.join(request.id for request in said.requests)}"
+        f"gate {said.gate.outcome} (policy {said.gate.deciding}, {passed} of {len(verdict.lines)} checks passed{told}),"
+        f" requests {', '.join(request.id for request in said.requests)}"
     )
 
 
@@ -90,7 +92,7 @@ def _tables(said: Predicate) -> Iterator[_Table]:
         yield (
             f"Policy {name}{decides}: {verdict.outcome}",
             ("check", "outcome", "found", "wanted"),
-            [(line.name, line.outcome, _in_words(line), line.bound) for line in verdict.lines],
+            [(line.name, _outcome(line), _in_words(line), line.bound) for line in verdict.lines],
         )
     yield (
         "Scores of the unlearned model",
@@ -109,6 +111,10 @@ def _tables(said: Predicate) -> Iterator[_Table]:
             ("image", "score"),
             [(image.code, f"{image.score:.3g}") for image in audit.worst_images],
         )
+
+
+def _outcome(line: Line) -> str:
+    return f"{line.outcome} by rehearsal" if line.by_rehearsal else line.outcome
 
 
 def _in_words(score: Score | Line) -> str:

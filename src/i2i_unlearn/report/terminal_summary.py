@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from i2i_unlearn.evaluation.findings import REFERENCE, UNLEARNED, original_in
-from i2i_unlearn.report.words import OUTCOMES, PLAIN_SETS, interval, number
+from i2i_unlearn.report.words import OUTCOMES, PLAIN_SETS, REHEARSED, interval, number
 from i2i_unlearn.support.table import table
 
 WIDTH = 79
@@ -44,7 +44,8 @@ def _verdict(name: str, verdict: Mapping[str, Any]) -> str:
     """`PASSED forgotten (4 of 4 lines).`, or which lines were not passed."""
     lines = [line for line in verdict["lines"] if line["decides"] or line["outcome"] != "n/a"]
     missed = [line["name"] for line in lines if line["outcome"] != "pass"]
-    passed = f"{len(lines) - len(missed)} of {len(lines)} lines"
+    rehearsed = sum(line["by_rehearsal"] for line in lines)
+    passed = f"{len(lines) - len(missed)} of {len(lines)} lines{f', {rehearsed} {REHEARSED}' if rehearsed else ''}"
     not_passed = f" Not passed: {', '.join(missed)}." if missed else ""
     return f"{OUTCOMES[verdict['outcome']].upper()} {name} ({passed}).{not_passed}"
 

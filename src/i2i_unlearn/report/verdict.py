@@ -10,6 +10,7 @@ from i2i_unlearn.report.words import (
     MISSING,
     OUTCOME_SIGNS,
     OUTCOMES,
+    REHEARSED,
     SETS,
     audit_title,
     listed,
@@ -36,6 +37,7 @@ class LineView:
     bound: str
     outcome: str
     """pass | fail | undecided | n/a"""
+    by_rehearsal: bool
     why: str
     threshold_why: str
     """The reason for the bound."""
@@ -80,7 +82,9 @@ def verdict_sentence(verdicts: Mapping[str, Any]) -> str:
     verdict = verdicts["verdicts"][verdicts["deciding"]]
     outcome = verdict["outcome"]
     if outcome == "pass":
-        return str(verdict["if_passed"])
+        rehearsed = [line["name"] for line in verdict["lines"] if line["by_rehearsal"]]
+        told = f" By rehearsal, on stand-ins for too few images: {_some(rehearsed)}." if rehearsed else ""
+        return f"{verdict['if_passed']}{told}"
     decisive = [line for line in verdict["lines"] if is_decisive(line, outcome)]
     if outcome == "fail":
         meanings = list(dict.fromkeys(line["otherwise"] for line in decisive))
@@ -113,7 +117,7 @@ def decision_markdown(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -
             line.value,
             line.interval,
             line.bound,
-            OUTCOMES[line.outcome],
+            f"{OUTCOMES[line.outcome]} {REHEARSED}" if line.by_rehearsal else OUTCOMES[line.outcome],
             line.why,
         )
         out.append(f"| {' | '.join(_plain(cell) for cell in cells)} |")
@@ -133,7 +137,9 @@ def _policy(name: str, verdict: Mapping[str, Any], metrics: Mapping[str, Any]) -
     lines = [_line(line, metrics) for line in verdict["lines"]]
     passed = sum(line.outcome == "pass" for line in lines)
     not_applicable = sum(line.outcome == "n/a" for line in lines)
-    more = f", {not_applicable} not applicable" if not_applicable else ""
+    rehearsed = sum(line.by_rehearsal for line in lines)
+    more = f" ({rehearsed} {REHEARSED})" if rehearsed else ""
+    more += f", {not_applicable} not applicable" if not_applicable else ""
     return PolicyView(
         name=name,
         asks=verdict["asks"],
@@ -153,6 +159,7 @@ def _line(line: Mapping[str, Any], metrics: Mapping[str, Any]) -> LineView:
         interval="" if MISSING in (low, high) else f"{low} to {high}",
         bound=true_minus(line["bound"]),
         outcome=line["outcome"],
+        by_rehearsal=line["by_rehearsal"],
         # The gate begins its reason with the measurement, which has its own place here.
         why=true_minus(line["why"].removeprefix(f"{line['measure']}: ")),
         threshold_why=line["threshold_why"],

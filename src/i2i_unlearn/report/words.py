@@ -57,6 +57,8 @@ COLUMN_MEANINGS = {
 }
 OUTCOMES = {"pass": "Passed", "fail": "Failed", "undecided": "Undecided", "n/a": "Not applicable"}
 OUTCOME_SIGNS = {"pass": "✓", "fail": "✗", "undecided": "?", "n/a": "–"}
+REHEARSED = "by rehearsal"
+"""Behind the outcome of a line that the recipe passed on stand-ins."""
 MISSING = "–"
 
 

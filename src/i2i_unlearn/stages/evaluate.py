@@ -16,6 +16,7 @@ metrics.json, with the schema version and the names of sets and models of `evalu
     classes        {"unlearned-teacher": {set: {class: ...}}, ...}     hole_psnr_db; a set's intervals hold together
     relative       {set: {metric: {value, low, high, num_images, to_references: [...], among_references: [...]}}}
     audits         {audit: {...}}     attacks on the models, see `evaluation/audits/run.py`
+    rehearsal      audit rank_shift of the recipe, where one was asked for, see `evaluation/rehearsal.py`
     earlier_requests   {request: {...}}     audit rank_shift of promoted requests, see `evaluation/earlier.py`
     time_losses    {model: {set: {share: [...], loss: [...]}}}     of diffusion, see `evaluation/time_loss.py`
     cost           {unlearn_s, reference_s, share_of_reference, peak_memory_bytes}     null where unknown;
@@ -33,7 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from i2i_unlearn.config.sections import EvaluateConfig
+from i2i_unlearn.config.sections import EvaluateConfig, UnlearnConfig
 from i2i_unlearn.evaluation import gate
 from i2i_unlearn.evaluation.audit_inputs import audit_inputs
 from i2i_unlearn.evaluation.audits.run import run_audits, units_of
@@ -48,12 +49,15 @@ from i2i_unlearn.evaluation.metrics.scores import Scores
 from i2i_unlearn.evaluation.original import OriginalFacts, find_original
 from i2i_unlearn.evaluation.pictures import PictureCollector
 from i2i_unlearn.evaluation.rank_entry import observe_sets
+from i2i_unlearn.evaluation.rehearsal import Unlearn, is_due, judge_rehearsal, rehearse
 from i2i_unlearn.evaluation.shown import PictureGrid
 from i2i_unlearn.evaluation.time_loss import time_losses
 from i2i_unlearn.models.extractors import Extractor, extractor_label, extractor_name, load_extractor
 from i2i_unlearn.models.randomness import derive_seed
 from i2i_unlearn.report.facts import ReportFacts, RequestFacts
+from i2i_unlearn.stages import unlearn
 from i2i_unlearn.support.device import num_threads, pick_device
+from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_folder, write_json
 from i2i_unlearn.support.progress import Advance, progress
 
@@ -68,6 +72,7 @@ def run(
     config: EvaluateConfig,
     *,
     original: str | Path = "",
+    recipe: UnlearnConfig | None = None,
 ) -> dict[str, float | str]:
     """Write metrics.json, verdicts.json, report.html, pictures/ and summary.json under `out`; return the summary.
 
@@ -81,6 +86,7 @@ def run(
         config: section `evaluate`, with the contents of the policy files.
         original: model directory of the model before any request; empty = what `snapshot` wrote next to the teacher,
             else the teacher.
+        recipe: section `unlearn`, by which `unlearned` was made; needed where a rehearsal is due.
 
     Raises:
         UserError: a part is missing or damaged, or the parts do not belong together.
@@ -90,6 +96,7 @@ def run(
     device = pick_device(config.device)
     original, known = find_original(Path(teacher), original)
     inputs = read_inputs(images, Path(splits), Path(teacher), Path(unlearned), original, reference, config)
+    again = _rehearsed_by(recipe, inputs, images, teacher) if is_due(inputs, config) else None
     inputs.freeze(device)
     extractor = load_extractor(config.extractor, device)
     evaluation = _Evaluation(inputs, known, images, config, extractor, device)
@@ -104,14 +111,27 @@ def run(
         attacked = audit_inputs(inputs, images, config, extractor, device, evaluation.observed)
         with progress("audits", units_of(attacked)) as advance:
             audits = run_audits(attacked, advance)
+        found = {"audits": audits, "earlier_requests": earlier_entries(attacked, earlier, seen_earlier)}
+        if again:
+            rehearsal = rehearse(inputs, images, config, device, again, aside / "rehearsal")
+            found["rehearsal"] = judge_rehearsal(rehearsal, attacked, inputs, images, config, device)
         with progress("report", 1) as advance:
-            found = {"audits": audits, "earlier_requests": earlier_entries(attacked, earlier, seen_earlier)}
             facts = evaluation.facts({**found, "time_losses": time_losses(attacked)})
             _write(facts, aside)
             advance()
         summary = {**_flat(facts), "seconds": round(time.monotonic() - begun, 3)}
         write_json(aside / "summary.json", summary)
     return summary
+
+
+def _rehearsed_by(recipe: UnlearnConfig | None, inputs: Inputs, images: str, teacher: str | Path) -> Unlearn:
+    """The recipe by which the model was made; a rehearsal speaks for no other."""
+    if recipe is None or recipe.digest() != inputs.unlearn_summary.get("config_digest"):
+        raise UserError(
+            "evaluate.rehearsal is true, but the unlearned model was not made with the present settings of unlearn; run"
+            " `i2i-unlearn unlearn` again, or set evaluate.rehearsal to false"
+        )
+    return lambda splits, out: unlearn.run(images, splits, teacher, out, recipe)
 
 
 class _Evaluation:
