@@ -362,7 +362,12 @@ def test_audits_see_images_and_masks_that_are_scored(tiny, fast):
     chosen = inputs.ChosenSet(rows=rows, num_images=60)
     operator = make_operator("random_patches", 0.5, 4)
     given = SimpleNamespace(
-        models={"teacher": load_model(tiny.teacher)}, sets={"retain": chosen}, operator=operator, single_images=False
+        models={"teacher": load_model(tiny.teacher)},
+        sets={"retain": chosen},
+        further=inputs.ChosenSet(rows=rows[:0], num_images=0),
+        operator=operator,
+        selected_by="label",
+        single_images=False,
     )
     audited = audit_inputs.audit_inputs(given, tiny.images, config, Thumbnails(), torch.device("cpu"), {}).sets[
         "retain"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from i2i_unlearn.config.sections import EvaluateConfig
 from i2i_unlearn.data.images.reading import load_pixels
 from i2i_unlearn.evaluation.audits.base import AuditInputs, ImageSet
+from i2i_unlearn.evaluation.findings import SINGLE_IMAGES
 from i2i_unlearn.evaluation.inputs import Inputs
 from i2i_unlearn.evaluation.metrics.observations import ImageFacts
 from i2i_unlearn.evaluation.metrics.observe import masks_of
@@ -17,6 +18,9 @@ from i2i_unlearn.models.base import ImageToImage
 from i2i_unlearn.models.extractors import Extractor
 from i2i_unlearn.models.operators import Operator
 from i2i_unlearn.models.randomness import derive_seed
+
+RANKED = "rank_shift"
+"""The audit that wants `Inputs.further`."""
 
 
 def audit_inputs(
@@ -38,6 +42,8 @@ def audit_inputs(
         positions[name] = _some(len(chosen.rows), most, derive_seed(config.seed, "audit", "subset", name))
         rows = chosen.rows.iloc[positions[name]].reset_index(drop=True)
         sets[name] = read_images(rows, images, inputs.operator, config.seed, model)
+    ranked = RANKED in config.audits.run
+    further = inputs.further.rows if ranked else inputs.further.rows[:0]
     return AuditInputs(
         models=inputs.models,
         sets=sets,
@@ -49,9 +55,12 @@ def audit_inputs(
         seed=config.seed,
         device=device,
         observed=observed,
+        further=read_images(further, images, inputs.operator, config.seed, model) if len(further) else None,
+        further_labels=further["label"].to_numpy(dtype=str),
         positions=positions,
         labels={name: chosen.rows["label"].to_numpy(dtype=str) for name, chosen in inputs.sets.items()},
         codes={name: chosen.rows["hmac_id"].to_numpy(dtype=str) for name, chosen in inputs.sets.items()},
+        one_by_one=inputs.selected_by == SINGLE_IMAGES,
         single_images=inputs.single_images,
     )
 

@@ -70,9 +70,12 @@ class Numbers:
         return sum(self.scored(name) for name in NEVER_SEEN_SETS)
 
     def audited(self, role: str, least: int) -> tuple[str, int]:
-        """The set that plays a role in an audit, as `AuditInputs.never_trained` chooses it, and its size."""
+        """The set that plays a role in an audit, as `AuditInputs.never_trained` chooses it, and its size.
+
+        Where the request names images one by one and losses are compared with both sets, it is the larger part.
+        """
         held_out = [name for name in NEVER_SEEN_SETS if min(self.total(name), self.max_audited) >= least]
-        name = (held_out or ["retain_holdout"])[0] if role == "never_trained" else role
+        name = (held_out or ["retain_holdout"])[0] if role in ("never_trained", "never_seen") else role
         return name, min(self.total(name), self.max_audited)
 
 

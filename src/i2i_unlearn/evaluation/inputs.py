@@ -15,8 +15,9 @@ from torch import Tensor
 from i2i_unlearn.config.sections import EvaluateConfig
 from i2i_unlearn.data.images.reading import iter_pixels, read_index
 from i2i_unlearn.data.split.manifest import SplitManifest, read_manifest
+from i2i_unlearn.evaluation.audits.ranks import FEWEST_OF_CLASS
 from i2i_unlearn.evaluation.evaluated_model import read_summary
-from i2i_unlearn.evaluation.findings import ORIGINAL, SETS, SINGLE_IMAGES, TEACHER
+from i2i_unlearn.evaluation.findings import NEVER_SEEN_SETS, ORIGINAL, SETS, SINGLE_IMAGES, TEACHER
 from i2i_unlearn.evaluation.gate import Policy, parse_policy
 from i2i_unlearn.evaluation.metrics.observe import masks_of
 from i2i_unlearn.models import load_model
@@ -26,6 +27,10 @@ from i2i_unlearn.models.randomness import derive_seed
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_file, digest_folder
 
+MOST_FURTHER = 0.05
+"""Of the number of scored images: so much more may ranks cost."""
+ENOUGH_OF_CLASS = 250
+"""Never-seen images of a class: with more, ranks are hardly known better (METHOD section 13)."""
 References = str | Path | Sequence[str | Path]
 """Output folders of the stage `reference`, one or several; empty where there is none."""
 
@@ -71,6 +76,8 @@ class Inputs:
     near_duplicates: Mapping[str, Any]
     """The split's counts of near-copies of forget images; empty where it does not tell."""
     sets: Mapping[str, ChosenSet]
+    further: ChosenSet
+    """Never-seen images of the forget images' classes beyond those of `sets`: to rank them, a class needs enough."""
     operator: Operator
     policies: Mapping[str, Policy]
     unlearn_summary: Mapping[str, Any]
@@ -121,7 +128,7 @@ def read_inputs(
     operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
     manifest_path = splits / "manifest.parquet"
     manifest = read_manifest(manifest_path, images)
-    sets = _choose_sets(images, manifest, config, _near_copies(splits))
+    sets, further = _choose_sets(images, manifest, config, _near_copies(splits))
     unlearn_summary = read_summary(unlearned, "unlearn")
     references = _references(reference)
     folders = {TEACHER: teacher, "unlearned": unlearned / "model"}
@@ -152,6 +159,7 @@ def read_inputs(
         holdout_alike=bool(split_summary.get("holdout_alike", False)),
         near_duplicates={key: value for key, value in split_summary.items() if "near_duplicates" in key},
         sets=sets,
+        further=further,
         operator=operator,
         policies=policies,
         unlearn_summary=unlearn_summary,
@@ -180,9 +188,44 @@ def _near_copies(splits: Path) -> set[tuple[str, int]]:
 
 def _choose_sets(
     images: str, manifest: SplitManifest, config: EvaluateConfig, copies: set[tuple[str, int]]
-) -> dict[str, ChosenSet]:
+) -> tuple[dict[str, ChosenSet], ChosenSet]:
     labels = read_labels(images)
-    return {name: choose(manifest.of(name), name, config, labels, copies) for name in SETS}
+    sets = {name: choose(manifest.of(name), name, config, labels, copies) for name in SETS}
+    held_out = manifest.of(*NEVER_SEEN_SETS).merge(labels, how="left").fillna({"label": ""})
+    return sets, ChosenSet(rows=further_never_seen(sets, held_out, config.seed), num_images=len(held_out))
+
+
+def further_never_seen(sets: Mapping[str, ChosenSet], held_out: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Rows of `held_out` (all never-seen images) that are not scored, of the forget images' classes.
+
+    At most `MOST_FURTHER` of the number of scored images. Classes with the most forget images come first; each gets as
+    many as it lacks to be ranked among its own, or none, and what is left brings them up to `ENOUGH_OF_CLASS`.
+    """
+    scored = pd.concat([sets[name].rows for name in NEVER_SEEN_SETS])
+    is_scored = held_out["hmac_id"].isin(scored["hmac_id"])
+    left = held_out[~is_scored]
+    num = scored["label"].value_counts()
+    available = left["label"].value_counts()
+    wanted = sets["forget"].rows["label"].value_counts()
+    budget = int(MOST_FURTHER * sum(len(chosen.rows) for chosen in sets.values()))
+    take: dict[str, int] = {}
+    for target in (FEWEST_OF_CLASS, ENOUGH_OF_CLASS):
+        for label in sorted(wanted.index, key=lambda one: (-wanted[one], one)):
+            taken = take.get(label, 0)
+            lacks = max(0, target - int(num.get(label, 0)) - taken)
+            more = min(lacks, int(available.get(label, 0)) - taken, budget)
+            if more == lacks or num.get(label, 0) + taken >= FEWEST_OF_CLASS:
+                take[label] = taken + more
+                budget -= more
+    places: list[int] = []
+    for label, count in take.items():
+        of_class = left.index[left["label"] == label].to_numpy()
+        places += (
+            np.random.default_rng(derive_seed(seed, "evaluate", "further", label))
+            .permutation(of_class)[:count]
+            .tolist()
+        )
+    return held_out.loc[sorted(places)].reset_index(drop=True)
 
 
 def read_labels(images: str) -> pd.DataFrame:

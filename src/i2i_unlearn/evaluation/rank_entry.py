@@ -78,7 +78,16 @@ def rank_entry(attacked: AuditInputs, observed: Observed, labels: Mapping[str, N
     """The audit's entry of metrics.json; `observed` and `labels`, by set, take the place of what `attacked` has."""
     sets = {name: _without_pixels(len(labels.get(name, ()))) for name in SETS}
     settings = attacked.settings.model_copy(update={"run": [AUDIT.name]})
-    again = replace(attacked, sets=sets, observed=observed, labels=labels, positions={}, settings=settings)
+    again = replace(
+        attacked,
+        sets=sets,
+        observed=observed,
+        labels=labels,
+        positions={},
+        further=None,
+        further_labels=np.empty(0, dtype=str),
+        settings=settings,
+    )
     return run_audits(again, lambda *_: None)[AUDIT.name]
 
 

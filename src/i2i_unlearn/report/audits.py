@@ -62,10 +62,12 @@ _FACTS = {
     "num_retain_holdout": "never-seen images of other classes",
     "confounded": "beware",
     "num_never_seen": "never-seen images",
+    "num_further_never_seen": "of these, completed only to be ranked with their class",
     "ranked_among_all_classes": "images ranked among all classes, their own having too few",
 }
 
 _NUM_WORST = 5
+_TOLD_FROM = {**SETS, "never_seen": "all never-seen images, class by class"}
 _BY = {"calibrated": "by calibrated loss", "loss": "by loss"}
 
 
@@ -189,7 +191,7 @@ def _facts(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
     if audit["num_images"]:
         facts.append(("images that the numbers rest on", plain_number(audit["num_images"])))
     if audit["compared_with"]:
-        facts.append(("told from", SETS.get(audit["compared_with"], audit["compared_with"]).lower()))
+        facts.append(("told from", _TOLD_FROM.get(audit["compared_with"], audit["compared_with"]).lower()))
     if audit["innocent"] is not None and audit["models"]:
         facts.append(("value of an innocent model", plain_number(audit["innocent"])))
     for name, value in audit["facts"].items():

@@ -83,9 +83,9 @@ def test_without_a_like_holdout_chance_is_not_innocent_unless_single_images_were
 def test_similarity_by_hand():
     # The others' spread: log error 1 (0 and 2), cosine 0.5 (0 and 1). Member: 1 / 0.5 - 0 / 1 = 2.
     def seen(log_errors, cosines):
-        return Likeness(np.array(log_errors), np.array(cosines), 1)
+        return Likeness(np.array(log_errors), np.array(cosines), np.full(len(cosines), ""), 1)
 
-    losses = [Losses(np.zeros(num), np.arange(num), 1) for num in (1, 2)]
+    losses = [Losses(np.zeros(num), np.arange(num), np.full(num, ""), 1) for num in (1, 2)]
     member, others = scores_of(losses, [seen([0.0], [1.0]), seen([0.0, 2.0], [0.0, 1.0])])["similarity"]
     assert (member.tolist(), others.tolist()) == ([2.0], [0.0, 0.0])
 

@@ -1,5 +1,6 @@
 """The real audit and the real policy on made-up answers of models that are known to be guilty, or innocent."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +201,39 @@ def test_kept_images_have_a_shift_of_their_own():
     assert set(found) == set(AUDITS["rank_shift"].measures)
     assert abs(found["retain_error_shift"]["value"]) < 0.02
     assert found["retain_error_shift"]["low"] < 0 < found["retain_error_shift"]["high"]
+
+
+class Greys:
+    """Answers the k-th image that it is given with the grey k / 100."""
+
+    def complete(self, images_BCHW, visible_BHW, *, generator):
+        grey_B = images_BCHW[:, 0, 0, 0] * 0 + torch.arange(len(images_BCHW)) / 100
+        return torch.where(visible_BHW[:, None], images_BCHW, grey_B.view(-1, 1, 1, 1))
+
+
+def test_further_never_seen_images_of_a_class_stand_for_that_class_alone():
+    """Of class b two are scored: with 48 further ones its forget image is ranked among 50, those of c among all 250."""
+    made = {"teacher": answers(2), "unlearned": answers(3)}
+    never_seen = np.array(["b"] * 2 + ["a"] * 248)
+    forget = np.array(["b", *["c"] * 9])
+    inputs = inputs_of(made, labels={"forget": forget, "retain_holdout": never_seen})
+    visible = make_operator("half_left", 0.5, 4).draw(48, 8, 8, torch.Generator())
+    further = ImageSet(images_NCHW=torch.zeros(48, 1, 8, 8, dtype=torch.uint8), visible_NHW=visible)
+    inputs = replace(
+        inputs,
+        models={name: Greys() for name in made},
+        further=further,
+        further_labels=np.full(48, "b"),
+        batch_size=100,
+    )
+    counter = Counter()
+    found = rank_shift.AUDIT.attack(inputs, counter)
+    assert counter.units.total() == rank_shift.AUDIT.units(inputs)
+    assert found.facts["num_never_seen"] == 298
+    assert found.facts["num_further_never_seen"] == 48
+    assert found.facts["ranked_among_all_classes"] == 9
+    facts = made["unlearned"]
+    own, scored = (np.log(facts[name].hole_error_N) for name in ("forget", "retain_holdout"))
+    greys = np.log((np.arange(48) / 200 + 0.5) ** 2)  # the images are black
+    expected = [np.mean(np.concatenate((scored[:2], greys)) < own[0]), *((scored < one).mean() for one in own[1:])]
+    assert found.measures["unlearned"]["error_rank"].value == pytest.approx(np.mean(expected))

@@ -10,7 +10,7 @@ over images, all models on the same draws, so differences between models are pai
 Shape letters: N images, C channels, H, W pixels, B batch, K draws.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from i2i_unlearn.config.sections import AuditSettings
-from i2i_unlearn.evaluation.findings import original_in
+from i2i_unlearn.evaluation.findings import NEVER_SEEN_SETS, original_in
 from i2i_unlearn.evaluation.metrics.bootstrap import Draws
 from i2i_unlearn.evaluation.metrics.observations import ImageFacts
 from i2i_unlearn.models.base import ImageToImage
@@ -29,6 +29,9 @@ from i2i_unlearn.models.operators import Operator
 from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.models.randomness import derive_seed, generator_for
 from i2i_unlearn.support.progress import Advance
+
+NEVER_SEEN = "never_seen"
+"""Both sets of never-seen images, class by class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +77,19 @@ class AuditInputs:
     device: torch.device
     observed: Mapping[str, Mapping[str, ImageFacts]] = field(default_factory=dict)
     """By set and model: what was seen of every scored image; a set without images is not there."""
+    further: ImageSet | None = None
+    """Never-seen images of the forget images' classes beyond the scored ones."""
+    further_labels: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, dtype=str))
     positions: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     """By set: where the images of `sets` are among the scored ones; all of them where it is not said."""
     labels: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     """By set: the class of every scored image; empty text where the data name none."""
     codes: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     """By set: the keyed code of every scored image."""
+    one_by_one: bool = False
+    """The request names its images one by one, rather than by class or subject."""
     single_images: bool = False
-    """The request names its images one by one, rather than by class or subject: images held out of those to keep then
-    show the same kinds of things."""
+    """And images held out of those to keep show the same kinds of things."""
 
     cache: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What audits worked out and share (seen.py)."""
@@ -109,6 +116,23 @@ class AuditInputs:
             if name in self.sets and len(self.sets[name]) >= least:
                 return name, self.sets[name]
         return "retain_holdout", self.sets["retain_holdout"]
+
+    def never_seen(self, least: int) -> tuple[str, ...]:
+        """The sets that forget images are told from by their losses: both where the request names images one by one.
+
+        `matching.py` then compares class by class.
+        """
+        if not self.one_by_one:
+            return (self.never_trained(least)[0],)
+        return tuple(name for name in NEVER_SEEN_SETS if len(self.sets[name])) or NEVER_SEEN_SETS[-1:]
+
+    def num_images(self, names: Iterable[str]) -> int:
+        """Audited images of some sets together."""
+        return sum(len(self.sets[name]) for name in names)
+
+    def compared_with(self, names: Sequence[str]) -> str:
+        """What `Attacked.compared_with` calls never-seen sets."""
+        return NEVER_SEEN if self.one_by_one else names[0]
 
     def is_alike(self, never_trained: str) -> bool:
         """Whether that set shows what the forget images show, so that memory alone can tell the two apart."""
@@ -149,7 +173,8 @@ class Audit(Protocol):
     innocent: float | None
     """Value of a model that never saw the forget set; None where only the reference tells."""
     sets: tuple[str, ...]
-    """Roles that must have `min_images`; `never_trained` stands for any held-out set."""
+    """Roles that must have `min_images`; `never_trained` stands for any held-out set, `never_seen` for what
+    `AuditInputs.never_seen` names."""
     min_images: int
     """Below it the audit is not applicable: the interval would be too wide to say anything."""
 

@@ -25,8 +25,11 @@ calibrated score where there is a reference, else by loss, which puts images fir
 The audit is blind only where neither the loss nor the calibrated score finds the original model.
 
 The others are held out of what the request selects, so class content does not tell members from others. Where there
-are too few of these they are held out of the images to keep; then chance is the innocent value only if the request
-names single images, and otherwise the reference alone tells.
+are too few of these they are held out of the images to keep; then the reference alone tells.
+
+Where the request names images one by one, the others are all never-seen images, and areas are taken class by class
+(matching.py): chance is the innocent value if they are of the same kinds. Thresholds of the rates, and the curves, are
+those of one attacker for all classes.
 
 Shape letters: N members (forget images), P others.
 """
@@ -40,8 +43,9 @@ from numpy.typing import NDArray
 
 from i2i_unlearn.evaluation.audits.base import Attacked, AuditInputs
 from i2i_unlearn.evaluation.audits.calibration import calibrated, worst
-from i2i_unlearn.evaluation.audits.seen import Likeness, Losses, likeness_of, log_loss, losses_of
-from i2i_unlearn.evaluation.audits.two_sets import TwoSets, auc, curve, found_at, resample
+from i2i_unlearn.evaluation.audits.matching import Matching, all_together, by_class
+from i2i_unlearn.evaluation.audits.seen import Likeness, Losses, likeness_of_all, log_loss, losses_of_all
+from i2i_unlearn.evaluation.audits.two_sets import TwoSets, curve, found_at, resample
 from i2i_unlearn.evaluation.findings import UNLEARNED, is_reference
 from i2i_unlearn.evaluation.metrics.bootstrap import Draws, Floats
 from i2i_unlearn.support.progress import Advance
@@ -63,22 +67,26 @@ class Membership:
     question = "Can one tell from the model that an image was among those it was trained on?"
     measure = "auc_loss"
     innocent = _CHANCE
-    sets = ("forget", "never_trained")
+    sets = ("forget", "never_seen")
     min_images = 10  # with fewer members resampling gives too narrow an interval; with 10 that of an AUC is about +-0.2
 
     def units(self, inputs: AuditInputs) -> int:
         """Images of both sets, once for losses and once for completions, of all models."""
-        _, others = inputs.never_trained(self.min_images)
-        return 2 * len(inputs.models) * (len(inputs.sets["forget"]) + len(others))
+        return 2 * len(inputs.models) * inputs.num_images(("forget", *inputs.never_seen(self.min_images)))
 
     def attack(self, inputs: AuditInputs, advance: Advance) -> Attacked:
         """Score forget and never-trained images under every model."""
-        compared_with, _ = inputs.never_trained(self.min_images)
-        sets = ("forget", compared_with)
-        losses = {name: [losses_of(inputs, name, of, advance, self.name) for of in sets] for name in inputs.models}
-        likeness = {name: [likeness_of(inputs, name, of, advance, self.name) for of in sets] for name in inputs.models}
+        never_seen = inputs.never_seen(self.min_images)
+        sets = (("forget",), never_seen)
+        losses = {name: [losses_of_all(inputs, name, of, advance, self.name) for of in sets] for name in inputs.models}
+        likeness = {
+            name: [likeness_of_all(inputs, name, of, advance, self.name) for of in sets] for name in inputs.models
+        }
         by_calibration = [calibrated({name: log_loss(both[of]) for name, both in losses.items()}) for of in range(2)]
         members, others = next(iter(losses.values()))
+        liked = next(iter(likeness.values()))
+        matching = matching_of(inputs, members.labels_N, others.labels_N)
+        of_liked = matching_of(inputs, liked[0].labels_N, liked[1].labels_N)
 
         @functools.cache
         def drawn(num_members: int, num_others: int) -> TwoSets:
@@ -90,11 +98,15 @@ class Membership:
             if name in by_calibration[0]:
                 scores["calibrated"] = (by_calibration[0][name], by_calibration[1][name])
             measures[name] = {
-                f"auc_{attack}": drawn(*map(len, both)).draws(auc(*both)) for attack, both in scores.items()
+                f"auc_{attack}": drawn(*map(len, both)).draws(
+                    (of_liked if attack == "similarity" else matching).auc(*both)
+                )
+                for attack, both in scores.items()
             }
             rates, thresholds[name] = _rates(scores)
             measures[name] |= rates
             curves[name] = _curves(scores)
+        compared_with = inputs.compared_with(never_seen)
         holds = inputs.is_alike(compared_with)
         _add_excess(measures, inputs.num_draws, chance_holds=holds)
         return Attacked(
@@ -104,8 +116,14 @@ class Membership:
             innocent_holds=holds,
             curves=curves,
             deciding=("auc_calibrated", self.measure) if by_calibration[0] else (),
-            facts=_facts(losses, likeness, thresholds, by_calibration[0], inputs.codes["forget"]),
+            facts=({"ranked_among_all_classes": matching.pooled} if inputs.one_by_one else {})
+            | _facts(losses, likeness, thresholds, by_calibration[0], inputs.codes["forget"]),
         )
+
+
+def matching_of(inputs: AuditInputs, labels_N: NDArray[np.str_], labels_P: NDArray[np.str_]) -> Matching:
+    """Class by class where the request names images one by one; else all with all."""
+    return by_class(labels_N, labels_P) if inputs.one_by_one else all_together(len(labels_N), len(labels_P))
 
 
 def scores_of(losses: list[Losses], likeness: list[Likeness]) -> Scores:

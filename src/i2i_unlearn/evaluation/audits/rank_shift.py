@@ -15,7 +15,8 @@ What a shift means, rules `memory` and `shape` of policy lines (evaluation/gate.
     halves    never-seen images in two halves, one ranked among the other: must not fail
     flat      forget images answered by one flat colour, the mean around the hole: every shape is 0; must fail
 
-Nothing is completed for this audit: it reads what `evaluate` saw of every scored image.
+It reads what `evaluate` saw of every scored image. Where few of these are never-seen images of a forget image's class,
+further ones are completed (`inputs.further_never_seen`), which are compared with that class alone.
 Shape letters: N forget images, P never-seen images.
 """
 
@@ -23,16 +24,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from i2i_unlearn.evaluation.audits.base import Attacked, AuditInputs
 from i2i_unlearn.evaluation.audits.ranks import Comparison, Ranked, halves, rank_and_shift, ranked, same_class
 from i2i_unlearn.evaluation.audits.two_sets import TwoSets, resample
 from i2i_unlearn.evaluation.findings import EARLIER_HOLDOUT, NEVER_SEEN_SETS
 from i2i_unlearn.evaluation.metrics.bootstrap import Draws, Floats, measured
-from i2i_unlearn.evaluation.metrics.hole_psnr import SMALLEST_ERROR
+from i2i_unlearn.evaluation.metrics.hole_psnr import SMALLEST_ERROR, hole_error
 from i2i_unlearn.evaluation.metrics.observations import ImageFacts
-from i2i_unlearn.evaluation.metrics.shape import SHAPES
+from i2i_unlearn.evaluation.metrics.shape import SHAPES, shapes_of
+from i2i_unlearn.models.randomness import generator_for
 from i2i_unlearn.support.progress import Advance
 
 NUMBERS = ("error", *SHAPES)
@@ -51,13 +55,14 @@ class RankShift:
     min_images = FEWEST
 
     def units(self, inputs: AuditInputs) -> int:
-        """Numbers of all models."""
-        return len(inputs.models) * len(NUMBERS)
+        """Numbers of all models, and further images that they complete."""
+        return len(inputs.models) * (len(NUMBERS) + len(inputs.further_labels))
 
     def attack(self, inputs: AuditInputs, advance: Advance) -> Attacked:
         """Rank what every model answered."""
         groups = (("forget",), (*NEVER_SEEN_SETS, EARLIER_HOLDOUT), ("retain",))
-        forget, never_seen, retain = (_Group.of(inputs, *sets) for sets in groups)
+        forget, scored, retain = (_Group.of(inputs, *sets) for sets in groups)
+        never_seen = scored.and_further(_further(inputs, advance), inputs.further_labels)
         shifts = _Shifts(forget, never_seen, inputs, "forget")
         of_retain = _Shifts(retain, never_seen, inputs, "retain") if len(retain) else None
         measures: dict[str, dict[str, Draws]] = {name: {} for name in inputs.models}
@@ -74,6 +79,7 @@ class RankShift:
             status=("measured", "its controls stand in `facts`; the lines of a policy apply their rule to them"),
             facts={
                 "num_never_seen": len(never_seen),
+                "num_further_never_seen": len(never_seen) - len(scored),
                 "ranked_among_all_classes": shifts.comparison.pooled,
                 "controls": {"halves": _halves(never_seen, inputs), "flat": shifts.flat()},
             },
@@ -86,6 +92,8 @@ class _Group:
     def __init__(self, labels_N: NDArray[np.str_], facts: Mapping[str, list[ImageFacts]]) -> None:
         self.labels_N = labels_N
         self._facts = facts
+        self.further_N = np.zeros(len(labels_N), dtype=bool)
+        """Images that stand for their class alone."""
 
     @classmethod
     def of(cls, inputs: AuditInputs, *sets: str) -> "_Group":
@@ -93,6 +101,14 @@ class _Group:
         labels = [inputs.labels[name] for name in filled]
         facts = {model: [inputs.observed[name][model] for name in filled] for model in inputs.models}
         return cls(np.concatenate(labels) if labels else np.empty(0, dtype=str), facts)
+
+    def and_further(self, facts: Mapping[str, ImageFacts], labels_N: NDArray[np.str_]) -> "_Group":
+        joined = _Group(
+            np.concatenate((self.labels_N, labels_N)),
+            {name: [*own, *([facts[name]] if facts else [])] for name, own in self._facts.items()},
+        )
+        joined.further_N[len(self) :] = True
+        return joined
 
     def __len__(self) -> int:
         return len(self.labels_N)
@@ -113,7 +129,7 @@ class _Shifts:
     def __init__(self, group: _Group, never_seen: _Group, inputs: AuditInputs, purpose: str) -> None:
         self._group, self._never_seen = group, never_seen
         self._original = inputs.original
-        self.comparison = same_class(group.labels_N, never_seen.labels_N)
+        self.comparison = same_class(group.labels_N, never_seen.labels_N, never_seen.further_N)
         rng = inputs.rng("rank_shift", "bootstrap", purpose)
         self._drawn = resample(len(group), len(never_seen), inputs.num_draws, rng)
 
@@ -136,6 +152,26 @@ class _Shifts:
         return _ranked(self._group.values(model, number), self._never_seen.values(model, number), self.comparison)
 
 
+@torch.inference_mode()
+def _further(inputs: AuditInputs, advance: Advance) -> dict[str, ImageFacts]:
+    """What every model makes of the further never-seen images; none where there are none."""
+    if inputs.further is None:
+        return {}
+    found = {}
+    for name, model in inputs.models.items():
+        generator = generator_for(inputs.seed, "evaluate", "complete", "further")
+        parts: list[dict[str, Tensor]] = []
+        for images_BCHW, visible_BHW in inputs.further.batches(inputs.batch_size, inputs.device):
+            completed = model.complete(images_BCHW, visible_BHW, generator=generator)
+            shapes = shapes_of(completed, images_BCHW, visible_BHW)
+            parts.append({"hole_error": hole_error(completed, images_BCHW, visible_BHW), **shapes})
+            advance(len(images_BCHW), "rank_shift")
+        columns = {f"{key}_N": torch.cat([part[key] for part in parts]).cpu().numpy() for key in parts[0]}
+        not_taken = np.full(len(inputs.further), np.nan)
+        found[name] = ImageFacts(reference_errors={}, own_loss_N=not_taken, feature_cosine_N=not_taken, **columns)
+    return found
+
+
 def _ranked(values_N: Floats, never_seen_P: Floats, comparison: Comparison) -> Ranked | None:
     exist = np.isfinite(values_N).all() and np.isfinite(never_seen_P).all()
     return ranked(values_N, never_seen_P, comparison) if exist else None
@@ -153,7 +189,7 @@ def _halves(never_seen: _Group, inputs: AuditInputs) -> dict[str, Any]:
     one, other = halves(never_seen.labels_N, inputs.rng("rank_shift", "halves"))
     if not len(one):
         return {}
-    comparison = same_class(never_seen.labels_N[one], never_seen.labels_N[other])
+    comparison = same_class(never_seen.labels_N[one], never_seen.labels_N[other], never_seen.further_N[other])
     drawn = resample(len(one), len(other), inputs.num_draws, inputs.rng("rank_shift", "bootstrap", "halves"))
     found: dict[str, Draws] = {}
     for number in NUMBERS:

@@ -29,11 +29,17 @@ class Comparison:
     """Number of images whose own class has fewer than `FEWEST_OF_CLASS` never-seen images: ranked among all of them."""
 
 
-def same_class(labels_N: NDArray[np.str_], never_seen_P: NDArray[np.str_]) -> Comparison:
-    """Rank each image among the never-seen images of its own class, among all where these are too few."""
+def same_class(
+    labels_N: NDArray[np.str_], never_seen_P: NDArray[np.str_], further_P: NDArray[np.bool_] | None = None
+) -> Comparison:
+    """Rank each image among the never-seen images of its own class, among all where these are too few.
+
+    `further_P` marks images that were added for their class alone: those are no part of "all".
+    """
     alike_NP = labels_N[:, None] == never_seen_P[None, :]
     few_N = alike_NP.sum(1) < FEWEST_OF_CLASS
-    return Comparison(alike_NP | few_N[:, None], int(few_N.sum()))
+    all_P = np.ones(len(never_seen_P), dtype=bool) if further_P is None else ~further_P
+    return Comparison(np.where(few_N[:, None], all_P, alike_NP), int(few_N.sum()))
 
 
 def halves(labels_P: NDArray[np.str_], rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

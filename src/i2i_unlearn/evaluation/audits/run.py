@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from i2i_unlearn.evaluation.audits.base import Attacked, Audit, AuditInputs
+from i2i_unlearn.evaluation.audits.base import NEVER_SEEN, Attacked, Audit, AuditInputs
 from i2i_unlearn.evaluation.audits.table import AUDITS
 from i2i_unlearn.evaluation.findings import PAIRS, REFERENCE, original_in, pair_name
 from i2i_unlearn.evaluation.metrics.bootstrap import Measured, measured
@@ -77,12 +77,15 @@ def lacking(audit: Audit, inputs: AuditInputs) -> str:
     """What images the audit lacks, in words; empty if none."""
     faults = []
     for role in audit.sets:
-        name, images = inputs.never_trained(audit.min_images) if role == "never_trained" else (role, inputs.sets[role])
-        if len(images) < audit.min_images:
-            limit = (
-                " (as many as evaluate.audits.max_images lets in)" if len(images) == inputs.settings.max_images else ""
-            )
-            faults.append(f"{audit.min_images} images of {name} are needed, there are {len(images)}{limit}")
+        names: tuple[str, ...] = (role,)
+        if role == "never_trained":
+            names = (inputs.never_trained(audit.min_images)[0],)
+        elif role == NEVER_SEEN:
+            names = inputs.never_seen(audit.min_images)
+        num = inputs.num_images(names)
+        if num < audit.min_images:
+            limit = " (as many as evaluate.audits.max_images lets in)" if num == inputs.settings.max_images else ""
+            faults.append(f"{audit.min_images} images of {' and '.join(names)} are needed, there are {num}{limit}")
     return "; ".join(faults)
 
 

@@ -7,7 +7,7 @@ numbers are those that `evaluate` has of every scored image, and no model runs a
 Shape letters: N images, B batch, D features.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -38,6 +38,7 @@ class Losses:
     loss_N: Floats
     positions_N: NDArray[np.int64]
     """Of the images in the rows of the scored set."""
+    labels_N: NDArray[np.str_]
     num_averaged: int
     """Draws and masks; 1 where nothing is random."""
 
@@ -49,6 +50,7 @@ class Likeness:
     log_error_N: Floats
     cosine_N: Floats
     """Both of the images whose features were computed: all of `Losses`, or evaluate.max_feature_images at random."""
+    labels_N: NDArray[np.str_]
     num_averaged: int
 
 
@@ -59,6 +61,28 @@ def losses_of(inputs: AuditInputs, model: str, set_name: str, advance: Advance, 
         UserError: a loss is not finite.
     """
     return _once(inputs, ("loss", model, set_name), lambda then: _losses(inputs, model, set_name, then), advance, audit)
+
+
+def losses_of_all(inputs: AuditInputs, model: str, sets: Sequence[str], advance: Advance, audit: str) -> Losses:
+    """As `losses_of`, of several sets one after the other."""
+    each = [losses_of(inputs, model, name, advance, audit) for name in sets]
+    return Losses(
+        np.concatenate([one.loss_N for one in each]),
+        np.concatenate([one.positions_N for one in each]),
+        np.concatenate([one.labels_N for one in each]),
+        each[0].num_averaged,
+    )
+
+
+def likeness_of_all(inputs: AuditInputs, model: str, sets: Sequence[str], advance: Advance, audit: str) -> Likeness:
+    """As `likeness_of`, of several sets one after the other."""
+    each = [likeness_of(inputs, model, name, advance, audit) for name in sets]
+    return Likeness(
+        np.concatenate([one.log_error_N for one in each]),
+        np.concatenate([one.cosine_N for one in each]),
+        np.concatenate([one.labels_N for one in each]),
+        each[0].num_averaged,
+    )
 
 
 def likeness_of(inputs: AuditInputs, model: str, set_name: str, advance: Advance, audit: str) -> Likeness:
@@ -106,14 +130,15 @@ def _losses(inputs: AuditInputs, name: str, set_name: str, advance: Advance) -> 
     known = _known(inputs, name, set_name)
     if known is not None:
         facts, positions_N = known
-        return Losses(_finite(facts.own_loss_N[positions_N]), positions_N, 1)
+        return Losses(_finite(facts.own_loss_N[positions_N]), positions_N, _labels(inputs, set_name, positions_N), 1)
     images, model = inputs.sets[set_name], inputs.models[name]
 
     def loss(_: slice, images_BCHW: Tensor, visible_BHW: Tensor, generator: torch.Generator) -> Tensor:
         return model.training_loss(images_BCHW, visible_BHW, generator=generator).float().cpu()
 
     loss_N, num = averaged(inputs, images, loss, advance, "membership", "loss", set_name, masks=True)
-    return Losses(loss_N, _positions(inputs, set_name), num)
+    positions_N = _positions(inputs, set_name)
+    return Losses(loss_N, positions_N, _labels(inputs, set_name, positions_N), num)
 
 
 def _likeness(inputs: AuditInputs, name: str, set_name: str, advance: Advance) -> Likeness:
@@ -135,7 +160,9 @@ def _likeness(inputs: AuditInputs, name: str, set_name: str, advance: Advance) -
 
         found_N2, num = averaged(inputs, images, similarity, advance, "membership", "complete", set_name)
         error_N, cosine_N = found_N2[:, 0], found_N2[:, 1]
-    return Likeness(np.log(np.maximum(error_N, SMALLEST_ERROR)), cosine_N, num)
+        positions_N = _positions(inputs, set_name)
+    labels_N = _labels(inputs, set_name, positions_N)
+    return Likeness(np.log(np.maximum(error_N, SMALLEST_ERROR)), cosine_N, labels_N, num)
 
 
 def _finite(values_N: NDArray[Any]) -> Floats:
@@ -178,6 +205,12 @@ def _is_random(inputs: AuditInputs) -> bool:
 
 def _positions(inputs: AuditInputs, set_name: str) -> NDArray[np.int64]:
     return inputs.positions.get(set_name, np.arange(len(inputs.sets[set_name])))
+
+
+def _labels(inputs: AuditInputs, set_name: str, positions_N: NDArray[np.int64]) -> NDArray[np.str_]:
+    """Classes; of no name where the data have none."""
+    known = inputs.labels.get(set_name)
+    return np.full(len(positions_N), "") if known is None else known[positions_N]
 
 
 def _features(inputs: AuditInputs, set_name: str) -> Tensor:

@@ -15,12 +15,19 @@ model as "after": a retrained one shows what no unlearning could have avoided. T
 Shape letters: N members, P others.
 """
 
-from i2i_unlearn.evaluation.audits.base import Attacked, AuditInputs
-from i2i_unlearn.evaluation.audits.seen import log_loss, losses_of
-from i2i_unlearn.evaluation.audits.two_sets import auc, resample
-from i2i_unlearn.evaluation.findings import TEACHER
+from collections.abc import Sequence
+
+from i2i_unlearn.evaluation.audits.base import NEVER_SEEN, Attacked, AuditInputs
+from i2i_unlearn.evaluation.audits.matching import all_together
+from i2i_unlearn.evaluation.audits.membership import matching_of
+from i2i_unlearn.evaluation.audits.seen import log_loss, losses_of_all
+from i2i_unlearn.evaluation.audits.two_sets import resample
+from i2i_unlearn.evaluation.findings import NEVER_SEEN_SETS, TEACHER
 from i2i_unlearn.evaluation.metrics.bootstrap import Draws
 from i2i_unlearn.support.progress import Advance
+
+Sets = tuple[str, ...]
+_NAMES: dict[Sets, str] = {NEVER_SEEN_SETS: NEVER_SEEN}
 
 
 class TwoVersions:
@@ -30,49 +37,53 @@ class TwoVersions:
     question = "Can somebody who has the model before and after tell which images it was made to forget?"
     measure = "auc_forget_never_seen"
     innocent = None
-    sets = ("forget", "never_trained")
+    sets = ("forget", "never_seen")
     min_images = 10
 
     def units(self, inputs: AuditInputs) -> int:
         """Images of all sets, of all models."""
-        return len(inputs.models) * sum(len(inputs.sets[name]) for name in self._sets(inputs))
+        return len(inputs.models) * sum(map(inputs.num_images, _groups(self._comparisons(inputs))))
 
     def attack(self, inputs: AuditInputs, advance: Advance) -> Attacked:
         """Score the images by every model as "after"."""
-        never_seen, _ = inputs.never_trained(self.min_images)
-        log_losses = {
-            name: {of: log_loss(losses_of(inputs, name, of, advance, self.name)) for of in self._sets(inputs)}
+        never_seen = inputs.never_seen(self.min_images)
+        comparisons = self._comparisons(inputs)
+        losses = {
+            name: {of: losses_of_all(inputs, name, of, advance, self.name) for of in _groups(comparisons)}
             for name in inputs.models
         }
-        before = log_losses[TEACHER]
+        before = losses[TEACHER]
         measures: dict[str, dict[str, Draws]] = {name: {} for name in inputs.models}
-        for measure, members, others in self._comparisons(inputs):
-            drawn = resample(
-                len(before[members]), len(before[others]), inputs.num_draws, inputs.rng(self.name, "bootstrap", measure)
-            )
-            for name, after in log_losses.items():
-                member_N, other_P = (after[of] - before[of] for of in (members, others))
-                measures[name][measure] = drawn.draws(auc(member_N, other_P))
+        for measure, members, others in comparisons:
+            num_members, num_others = (len(before[of].loss_N) for of in (members, others))
+            drawn = resample(num_members, num_others, inputs.num_draws, inputs.rng(self.name, "bootstrap", measure))
+            matching = all_together(num_members, num_others)
+            if measure == self.measure:
+                matching = matching_of(inputs, before[members].labels_N, before[others].labels_N)
+            for name, after in losses.items():
+                moved = (log_loss(after[of]) - log_loss(before[of]) for of in (members, others))
+                measures[name][measure] = drawn.draws(matching.auc(*moved))
         return Attacked(
             measures=measures,
-            num_images=min(len(before["forget"]), len(before[never_seen])),
-            compared_with=never_seen,
+            num_images=min(len(before[of].loss_N) for of in (("forget",), never_seen)),
+            compared_with=inputs.compared_with(never_seen),
             innocent_holds=False,
             status=("measured", "what counts is the difference to a retrained model in place of the unlearned one"),
-            facts={f"num_{name}": len(losses_N) for name, losses_N in before.items()},
+            facts={f"num_{_NAMES.get(of, of[0])}": len(found.loss_N) for of, found in before.items()},
         )
 
-    def _comparisons(self, inputs: AuditInputs) -> list[tuple[str, str, str]]:
+    def _comparisons(self, inputs: AuditInputs) -> list[tuple[str, Sets, Sets]]:
         """Measure, members and others; retain is told from images held out of it."""
-        every = [
-            (self.measure, "forget", inputs.never_trained(self.min_images)[0]),
-            ("auc_forget_retain", "forget", "retain"),
-            ("auc_retain_never_seen", "retain", "retain_holdout"),
+        every: list[tuple[str, Sets, Sets]] = [
+            (self.measure, ("forget",), inputs.never_seen(self.min_images)),
+            ("auc_forget_retain", ("forget",), ("retain",)),
+            ("auc_retain_never_seen", ("retain",), ("retain_holdout",)),
         ]
-        return [one for one in every if all(len(inputs.sets[of]) >= self.min_images for of in one[1:])]
+        return [one for one in every if all(inputs.num_images(of) >= self.min_images for of in one[1:])]
 
-    def _sets(self, inputs: AuditInputs) -> list[str]:
-        return list(dict.fromkeys(name for one in self._comparisons(inputs) for name in one[1:]))
+
+def _groups(comparisons: Sequence[tuple[str, Sets, Sets]]) -> list[Sets]:
+    return list(dict.fromkeys(of for _, *both in comparisons for of in both))
 
 
 AUDIT = TwoVersions()
