@@ -89,6 +89,7 @@ def test_further_never_seen_images_bring_classes_up_to_what_a_rank_needs():
     assert further({"z": 11}, scored, held_out) == {}
     # nothing is left to be scored
     assert further({"b": 11}, {**scored, "b": 45}, held_out) == {}
+    assert further({"b": 11}, {"b": 97}, {"b": 97}) == {}
     # the budget does not reach: none, rather than some that do not help
     assert further({"a": 10}, {"a": 20, "z": 470}, held_out) == {}
 

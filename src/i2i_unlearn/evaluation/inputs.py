@@ -219,12 +219,9 @@ def further_never_seen(sets: Mapping[str, ChosenSet], held_out: pd.DataFrame, se
                 budget -= more
     places: list[int] = []
     for label, count in take.items():
-        of_class = left.index[left["label"] == label].to_numpy()
-        places += (
-            np.random.default_rng(derive_seed(seed, "evaluate", "further", label))
-            .permutation(of_class)[:count]
-            .tolist()
-        )
+        of_class = left.index[left["label"] == label]
+        rng = np.random.default_rng(derive_seed(seed, "evaluate", "further", label))
+        places += of_class[rng.permutation(len(of_class))[:count]].tolist()
     return held_out.loc[sorted(places)].reset_index(drop=True)
 
 
