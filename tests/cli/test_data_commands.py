@@ -77,8 +77,25 @@ def test_broken_images_stop_the_import_or_are_listed_and_skipped(call, pets):
     with pytest.raises(UserError, match="1 images are broken"):
         call("import", "pets")
     lines = call("import", "pets", "--skip-broken")
-    assert lines[0].startswith("broken: pets/cat/b.png: the image cannot be decoded")
+    assert lines[:4] == [
+        "pets: folder per class, 3 images",
+        "classes: 2 (cat 2, dog 1)",
+        "splits: unknown 3 (holdout_fraction draws which were not trained on; --source-split, if you know)",
+        "persons: none",
+    ]
+    assert lines[4].startswith("broken: pets/cat/b.png: the image cannot be decoded")
     assert (lines[-2], lines[-1].startswith("1 broken images")) == ("2 images", True)
+
+
+def test_a_dry_run_tells_and_writes_nothing(call, pets):
+    lines = call("import", "pets", "--dry-run", "--source-split", "train")
+    assert lines[1:] == [
+        "classes: 2 (cat 2, dog 1)",
+        "splits: train 3",
+        "persons: none",
+        "nothing was written (--dry-run)",
+    ]
+    assert not Path("data").exists()
 
 
 def test_a_key_is_made_once_where_the_environment_says(call, tmp_path, monkeypatch):

@@ -39,35 +39,44 @@ def embedded(
 
 @app.command("import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="Folder of class folders, Parquet file, or folder of Parquet files.")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="Folder of images or of class folders, Parquet file or folder of such, table of files."),
+    ],
     out: Out = Path("data"),
     name: Name = "",
     layout: Annotated[
         Literal["auto", "folder", "parquet", "places365"],
         typer.Option(
-            help="How the images are stored; auto looks for the file lists of Places-365, then for Parquet files."
+            help="How the images are stored; auto looks for the lists of Places-365, then for Parquet without pictures."
         ),
     ] = "auto",
     source_split: Annotated[
         Literal["train", "val", "test", "unknown"] | None,
         typer.Option(help="What the images were used for (test counts as val); default: as folder or file names say."),
     ] = None,
-    image_column: Annotated[str, typer.Option(help="Parquet: column of encoded images.")] = "image",
-    label_column: Annotated[str, typer.Option(help="Parquet: column of labels.")] = "label",
-    id_column: Annotated[str, typer.Option(help="Parquet: column of sample ids.")] = "sample_id",
-    subject_column: Annotated[str, typer.Option(help="Parquet: column of persons or owners.")] = "subject",
+    image_column: Annotated[
+        str, typer.Option(help="Column of encoded images; of tables of files: of their names.")
+    ] = "image",
+    label_column: Annotated[str, typer.Option(help="Column of labels; a field of a struct: column.field.")] = "label",
+    id_column: Annotated[str, typer.Option(help="Column of sample ids.")] = "sample_id",
+    subject_column: Annotated[str, typer.Option(help="Column of persons or owners.")] = "subject",
     skip_broken: SkipBroken = False,
     skip_forgotten: SkipForgotten = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be taken for classes, splits and persons; write nothing.")
+    ] = False,
     params: options.Params = options.PARAMS,
 ) -> None:
     """Import images into a shard. Every image is decoded once; broken ones are listed.
 
+    Before anything is written, it is told what is taken for classes, splits and persons, and what is not used.
     How files become pixels is said in section `images` of params.yaml, if there is one, and kept in the shard.
 
     Example: i2i-unlearn data import photos/ --out data --name holiday
     """
-    from i2i_unlearn.data.importers.parquet import Columns
-    from i2i_unlearn.data.importers.run import ImportSettings, import_images
+    from i2i_unlearn.data.importers.columns import Columns
+    from i2i_unlearn.data.importers.run import ImportSettings, import_images, looked_at
 
     settings = ImportSettings(
         name=name,
@@ -78,7 +87,10 @@ def import_(
         skip_forgotten=skip_forgotten,
         reading=_reading(params),
     )
-    imported = import_images(source, out, settings, tell=_tell_broken)
+    if dry_run:
+        typer.echo("\n".join([*looked_at(source, settings), "nothing was written (--dry-run)"]))
+        return
+    imported = import_images(source, out, settings, tell=_tell_broken, look=typer.echo)
     _tell(imported.written)
     if imported.num_broken:
         typer.echo(f"{imported.num_broken} broken images were skipped (listed above)")

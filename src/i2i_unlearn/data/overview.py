@@ -36,9 +36,9 @@ def overview(images: str) -> dict[str, Any]:
             str(shard): {"num_images": len(rows), "bytes": shard_bytes(images, str(shard))}
             for shard, rows in index.groupby("shard")
         },
-        "labels": _counts(index["label"]),
+        "labels": _counts(named(index, "label")),
         "source_splits": _counts(index["source_split"]),
-        "num_subjects": int(index["subject"].nunique()),
+        "num_subjects": int(named(index, "subject").nunique()),
         "sizes": _sizes(images, index.groupby("shard").head(SIZED_PER_SHARD)),
     }
 

@@ -280,9 +280,15 @@ def select(
 
 
 def named(index: pd.DataFrame, column: str) -> "pd.Series[str]":
-    """The names of a column of `index`, composed; the series' index is the place of the image, from 0."""
-    names = index[column].reset_index(drop=True).dropna()
-    return names if names.map(str.isascii).all() else names.map(composed)
+    """The names of a column of `index`, composed; the series' index is the place of the image, from 0.
+
+    An image with several labels or persons is there once for each.
+    """
+    more = f"more_{column}s"
+    all_names = [index[column], index[more].explode()] if more in index.columns else [index[column]]
+    places = pd.Series(np.arange(len(index)), index=index.index)
+    names: pd.Series[str] = pd.concat([names.set_axis(places[names.index]) for names in all_names]).dropna()
+    return names if all(map(str.isascii, names)) else names.map(composed)
 
 
 def _no_match(column: str, missing: list[str], values: tuple[str, ...], held: "pd.Series[str]", quote: bool) -> str:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from i2i_unlearn.data.images.decoding import BY_DEFAULT, Reading
-from i2i_unlearn.data.importers.parquet import Columns, count_rows, is_parquet, read_parquet, reading_in
+from i2i_unlearn.data.importers.columns import Columns
+from i2i_unlearn.data.importers.parquet import count_rows, is_parquet, read_parquet, reading_in
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
 

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from i2i_unlearn.data.images.reading import iter_encoded, read_index
+from i2i_unlearn.data.importers.columns import Columns
 from i2i_unlearn.data.importers.embedded import stored_png
-from i2i_unlearn.data.importers.parquet import Columns
 from i2i_unlearn.data.importers.run import ImportSettings, import_images
 from i2i_unlearn.support.errors import UserError
 from tests.support.says import says
@@ -39,6 +39,7 @@ def place(folder, **files):
         path = folder / (name.replace("__", "/") + ".png")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+    folder.mkdir(exist_ok=True)
     return folder
 
 
@@ -226,7 +227,7 @@ def truncated(at):
         (pets, {"source_split": "best"}, ("'best'", "choose one of: train")),
         (pets, {"layout": "parquet"}, ("pets", "no Parquet file", "give a file")),
         (lambda at: at / "nowhere", {}, ("nowhere: no such file or folder",)),
-        (lambda at: place(at / "flat", a=png(1)), {}, ("no folder per class", "flat/CLASS/image.jpg")),
+        (lambda at: place(at / "flat"), {}, ("flat: holds no image file", "flat/CLASS/image.jpg")),
         (lambda at: place(at, cat__a=png(1), loose=png(2)), {}, ("loose.png", "no class folder", "move it")),
         (scans, {"layout": "folder"}, ("x.parquet: is a file", "one folder per class")),
         (lambda at: scans(at, source_split=["holdback"]), {}, ("row 0", "'holdback'", "train")),

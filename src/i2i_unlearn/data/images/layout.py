@@ -33,6 +33,8 @@ SCHEMA = pa.schema(
     ],
     metadata={VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
+MORE = (pa.field("more_labels", pa.list_(pa.string())), pa.field("more_subjects", pa.list_(pa.string())))
+"""Columns of shards with images of several labels or persons: those after the first."""
 READING_KEY = b"i2i_unlearn.reading"
 FETCH_AGAIN = "fetch the images again (`dvc pull --force`, or `i2i-unlearn data import`)"
 
@@ -42,11 +44,12 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def schema_of(reading: Reading) -> pa.Schema:
-    """The schema of shards whose images are read in this way; `SCHEMA` itself for the default."""
+def schema_of(reading: Reading, several: bool = False) -> pa.Schema:
+    """The schema of shards whose images are read in this way, and may have several labels or persons."""
+    schema = pa.schema([*SCHEMA, *MORE], metadata=SCHEMA.metadata) if several else SCHEMA
     if reading == BY_DEFAULT:
-        return SCHEMA
-    return SCHEMA.with_metadata({**SCHEMA.metadata, READING_KEY: json.dumps(asdict(reading), sort_keys=True).encode()})
+        return schema
+    return schema.with_metadata({**SCHEMA.metadata, READING_KEY: json.dumps(asdict(reading), sort_keys=True).encode()})
 
 
 def reading_of(schema: pa.Schema) -> Reading:

@@ -18,6 +18,7 @@ from PIL import Image
 from i2i_unlearn.data.images.decoding import Reading, fitted, open_image
 from i2i_unlearn.data.images.layout import (
     FETCH_AGAIN,
+    MORE,
     SOURCE_SPLITS,
     composed,
     filesystem_of,
@@ -56,13 +57,16 @@ def list_shards(images: str) -> list[str]:
 def read_index(images: str) -> pd.DataFrame:
     """One row per image, no pixels: shard, row, sample_id, label, subject, source_split, sha256; in shard order.
 
+    Where an image has several labels or persons, further columns hold lists of the others, more_labels, more_subjects.
+
     Raises:
         UserError: there is no shard, a file is damaged or not a shard, or a sample id occurs twice.
     """
     tables: list[pd.DataFrame] = []
     for shard in list_shards(images):
         with open_shard(images, shard) as file, shard_damage_told(images, shard):
-            table = file.read(columns=list(INDEX_COLUMNS)).to_pandas()
+            more = [column.name for column in MORE if column.name in file.schema_arrow.names]
+            table = file.read(columns=[*INDEX_COLUMNS, *more]).to_pandas()
         table.insert(0, "shard", shard)
         table.insert(1, "row", np.arange(len(table)))
         for column in ("label", "subject"):

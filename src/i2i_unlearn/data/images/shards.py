@@ -36,6 +36,9 @@ class Record:
     subject: str | None = None
     """The person or owner."""
     source_split: SourceSplit = "unknown"
+    more_labels: tuple[str, ...] = ()
+    """Those of an image with several, after the first."""
+    more_subjects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,17 @@ class Written:
 
 
 def write_shards(
-    records: Iterable[Record], out_folder: str | Path, name: str, reading: Reading = BY_DEFAULT
+    records: Iterable[Record],
+    out_folder: str | Path,
+    name: str,
+    reading: Reading = BY_DEFAULT,
+    *,
+    several: bool = False,
 ) -> Written:
     """Write `records` to `out_folder`/`name`.parquet, or `name`-00000-of-00003.parquet ... if they fill several.
 
-    They keep how their images become pixels, `reading`. Memory holds one row group, however many records there are.
+    They keep how their images become pixels, `reading`, and have columns for further names if an image has `several`.
+    Memory holds one row group, however many records there are.
     Equal records give equal bytes. A failure leaves the folder as it was.
 
     Raises:
@@ -70,7 +79,7 @@ def write_shards(
             _remember_other_shards(remember, out_folder, existing)
             aside = Path(folder) / "shards"
             aside.mkdir()
-            num_images = _write_parts(records, aside, remember, schema_of(reading))
+            num_images = _write_parts(records, aside, remember, schema_of(reading, several))
         if num_images == 0:
             raise UserError(f"{out_folder / name}.parquet: there is no image to write; check the source")
         return _move_in(_with_final_names(aside, name), out_folder, existing, num_images)

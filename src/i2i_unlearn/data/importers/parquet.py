@@ -1,42 +1,41 @@
-"""Records from Parquet files of any origin, including Hugging Face data sets.
+"""Records from Parquet files of any origin, including Hugging Face data sets and partitioned tables.
 
-ours           taken from                             if missing
-image          column of bytes or struct{bytes, path} an error
-sample_id      column                                 NAME/file/row number
-label          column; class names of Hugging Face    unlabelled
-subject        column                                 null
-source_split   column, else the file's name           unknown
+ours           taken from                                          if missing
+image          column of bytes or struct{bytes, path}              an error
+sample_id      column                                              NAME/file/row number, NAME/folders/file/row number
+                                                                   where two files have the same name
+label          column; class names of Hugging Face                 unlabelled
+subject        column                                              null
+source_split   column, else the name of the file or of its folder  unknown
+
+A column may be in the folders' names, as Spark writes it: label=cat/part-0.parquet. Hidden files do not count, nor what
+begins with an underscore. How cells become names: cells.py.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from i2i_unlearn.data.images.decoding import Reading
 from i2i_unlearn.data.images.layout import VERSION_KEY, SourceSplit, damage_told, reading_of
-from i2i_unlearn.data.importers.source import SPLIT_WORDS, UNLABELLED, Candidate
+from i2i_unlearn.data.importers.cells import cell_at, first_name, names_in
+from i2i_unlearn.data.importers.columns import Columns, option_of
+from i2i_unlearn.data.importers.source import SPLIT_WORDS, UNLABELLED, Candidate, Source, split_of
 from i2i_unlearn.support.errors import UserError
 
 ROWS_PER_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of the columns in the foreign table."""
-
-    image: str = "image"
-    sample_id: str = "sample_id"
-    label: str = "label"
-    subject: str = "subject"
-    source_split: str = "source_split"
+_ROWS_WITHOUT_IMAGES = 10_000
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_MORE = ("more_labels", "more_subjects")
+"""Columns of our own shards, for images with several names."""
 
 
 def is_parquet(path: Path) -> bool:
@@ -47,19 +46,37 @@ def is_parquet(path: Path) -> bool:
 def reading_in(path: Path) -> Reading | None:
     """How the images of a shard that we wrote become pixels; None for other tables."""
     schema = _open(path).schema_arrow
-    return reading_of(schema) if VERSION_KEY in (schema.metadata or {}) else None
+    return reading_of(schema) if _is_ours(schema) else None
+
+
+def _is_ours(schema: pa.Schema) -> bool:
+    return VERSION_KEY in (schema.metadata or {})
 
 
 def parquet_files(source: Path) -> list[Path]:
-    """The file itself, or the Parquet files below a folder, sorted.
+    """The file itself, or the Parquet files below a folder, sorted; neither hidden ones nor those of Spark's own.
 
     Raises:
         UserError: there are none.
     """
-    files = [source] if source.is_file() else sorted(source.rglob("*.parquet"))
+    files = [source] if source.is_file() else visible_parquet(source)
     if not files:
         raise UserError(f"{source}: no Parquet file (*.parquet) found; give a file, or a folder of such files")
     return files
+
+
+def visible_parquet(source: Path) -> list[Path]:
+    """The Parquet files below a folder that are neither hidden nor Spark's own, sorted."""
+    below = (path for path in source.rglob("*") if is_parquet(path))
+    return sorted(
+        path for path in below if not any(part.startswith((".", "_")) for part in path.relative_to(source).parts)
+    )
+
+
+def holds_images(path: Path, columns: Columns) -> bool:
+    """Whether the table has a column that could hold encoded images, under the name asked for or another."""
+    schema = _open(path).schema_arrow
+    return columns.image in schema.names or any(_is_encoded(field.type) for field in schema)
 
 
 def count_rows(source: Path) -> int:
@@ -67,32 +84,90 @@ def count_rows(source: Path) -> int:
     return sum(_open(path).metadata.num_rows for path in parquet_files(source))
 
 
-def read_parquet(source: Path, *, name: str, source_split: SourceSplit | None, columns: Columns) -> Iterator[Candidate]:
-    """The rows of the Parquet files in order. Memory holds one batch (and what pyarrow keeps of a row group).
-
-    `name` is part of generated sample ids, `source_split` overrides column and file name. Names in `columns` that
-    differ from ours were given by the user and must exist.
+def look_at_parquet(source: Path, *, name: str, source_split: SourceSplit | None, columns: Columns) -> Source:
+    """The rows of the Parquet files in order, as `read_parquet`.
 
     Raises:
         UserError: a file is damaged, or lacks the image column or one that the user named.
     """
+    read = partial(read_parquet, source, name=name, source_split=source_split, columns=columns)
+    notes: dict[str, None] = {}
     for path in parquet_files(source):
+        schema, partitions = _open(path).schema_arrow, _partitions(path, source)
+        names = [*schema.names, *partitions]
+        _check_columns(path, schema, columns, names)
+        ours = [*_MORE, "sha256"] if _is_ours(schema) else []
+        notes |= dict.fromkeys(columns.unused("the table", names, used=ours))
+    if source.is_dir():
+        ignored = [path for path in source.rglob("*") if is_parquet(path) and path not in set(parquet_files(source))]
+        if ignored:
+            notes[f"not used: {len(ignored)} Parquet files that are hidden or begin with an underscore"] = None
+    return Source("Parquet", read, partial(read, with_images=False), tuple(notes))
+
+
+def read_parquet(
+    source: Path,
+    *,
+    name: str,
+    source_split: SourceSplit | None,
+    columns: Columns,
+    with_images: bool = True,
+) -> Iterator[Candidate]:
+    """The rows of the Parquet files in order. Memory holds one batch (and what pyarrow keeps of a row group).
+
+    `name` is part of generated sample ids, `source_split` overrides column and file name. Names in `columns` that
+    differ from ours were given by the user and must exist. Without images, the other columns alone are read.
+
+    Raises:
+        UserError: a file is damaged, or lacks the image column or one that the user named, or a cell holds no name.
+    """
+    files = parquet_files(source)
+    stems = [path.stem for path in files]
+    for path in files:
         file = _open(path)
-        schema = file.schema_arrow
-        _check_columns(path, schema, columns)
-        present = sorted(set(vars(columns).values()) & set(schema.names))
-        class_names, split_of_file = _class_names(schema, columns.label), _split_from_name(path)
-        for row, values in enumerate(_rows(path, file, present)):
-            where = f"{path} row {row}"
-            sample_id, subject = values.get(columns.sample_id), values.get(columns.subject)
+        schema, partitions = file.schema_arrow, _partitions(path, source)
+        _check_columns(path, schema, columns, [*schema.names, *partitions])
+        unique = stems.count(path.stem) == 1
+        id_prefix = path.stem if unique else path.relative_to(source).with_suffix("").as_posix()
+        split_of_file = source_split or _split_from_names(path, source)
+        wanted = {*vars(columns).values(), *(_MORE if _is_ours(schema) else ())}
+        present = sorted(column for column in schema.names if wanted & {column} or _is_field(column, wanted))
+        if not with_images:
+            present.remove(columns.image)
+        class_names = {column: _class_names(schema, column) for column in (columns.label, columns.subject)}
+        for row, read in enumerate(_rows(path, file, present, with_images)):
+            values, where = {**partitions, **read}, f"{path} row {row}"
+            sample_id = first_name(cell_at(values, columns.sample_id), where, "--id-column")
+            labels = names_in(
+                [cell_at(values, columns.label), values.get("more_labels") if "more_labels" in present else None],
+                class_names[columns.label], where, f"--label-column {columns.label!r}",
+            )  # fmt: skip
+            subjects = names_in(
+                [cell_at(values, columns.subject), values.get("more_subjects") if "more_subjects" in present else None],
+                class_names[columns.subject], where, f"--subject-column {columns.subject!r}",
+            )  # fmt: skip
             yield Candidate(
                 where=where,
-                sample_id=f"{name}/{path.stem}/{row:08d}" if sample_id is None else str(sample_id),
-                label=_label(values.get(columns.label), class_names),
-                source_split=source_split or _split(values.get(columns.source_split), split_of_file, where),
-                read=partial(_image_bytes, values[columns.image]),
-                subject=None if subject is None else str(subject),
+                sample_id=f"{name}/{id_prefix}/{row:08d}" if sample_id is None else sample_id,
+                label=labels[0] if labels else UNLABELLED,
+                source_split=source_split or _split(cell_at(values, columns.source_split), split_of_file, where),
+                read=partial(_image_bytes, values.get(columns.image)),
+                subject=subjects[0] if subjects else None,
+                more_labels=labels[1:],
+                more_subjects=subjects[1:],
             )
+
+
+def _is_field(column: str, wanted: set[str]) -> bool:
+    return any(name.startswith(f"{column}.") for name in wanted)
+
+
+def _partitions(path: Path, source: Path) -> dict[str, str | None]:
+    """Columns in the folders' names: label=cat."""
+    if source.is_file():
+        return {}
+    pairs = (part.partition("=") for part in path.relative_to(source).parent.parts if "=" in part)
+    return {key: None if value == _NO_VALUE else unquote(value) for key, _, value in pairs}
 
 
 def _damage_told(path: Path) -> AbstractContextManager[None]:
@@ -104,64 +179,81 @@ def _open(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
 
 
-def _rows(path: Path, file: pq.ParquetFile, columns: list[str]) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, file: pq.ParquetFile, columns: list[str], with_images: bool) -> Iterator[dict[str, Any]]:
     """Row group by row group: one iterator over the whole file would end up holding all of it."""
+    if not columns:
+        yield from ({} for _ in range(file.metadata.num_rows))
+        return
+    size = ROWS_PER_BATCH if with_images else _ROWS_WITHOUT_IMAGES
     for group in range(file.num_row_groups):
         with _damage_told(path):
-            for batch in file.iter_batches(ROWS_PER_BATCH, row_groups=[group], columns=columns):
+            for batch in file.iter_batches(size, row_groups=[group], columns=columns):
                 yield from batch.to_pylist()
 
 
-def _check_columns(path: Path, schema: pa.Schema, columns: Columns) -> None:
-    for ours, theirs in vars(columns).items():
-        asked_for = ours == "image" or theirs != ours
-        if asked_for and theirs not in schema.names:
-            raise UserError(
-                f"{path}: has no column {theirs!r}; columns found: {', '.join(schema.names)}; give the right one with"
-                f" --{ours.replace('_', '-').replace('sample-id', 'id')}-column"
-            )
+def _check_columns(path: Path, schema: pa.Schema, columns: Columns, names: list[str]) -> None:
+    if columns.image not in schema.names:
+        likely = [field.name for field in schema if _is_encoded(field.type)]
+        hint = f" ({likely[0]} holds bytes)" if likely else ""
+        raise UserError(
+            f"{path}: has no column {columns.image!r}; columns found: {', '.join(names)}; give the right one with"
+            f" {option_of('image')}{hint}"
+        )
+    columns.check(path, names, needs_image=True)
     _check_image_type(path, schema.field(columns.image))
 
 
 def _check_image_type(path: Path, field: pa.Field) -> None:
-    kind = field.type
-    has_bytes = pa.types.is_struct(kind) and "bytes" in [kind.field(i).name for i in range(kind.num_fields)]
-    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or has_bytes):
+    if not _is_encoded(field.type):
         raise UserError(
-            f"{path}: column {field.name!r} is of type {kind}; images must be encoded files (JPEG, PNG, ...) as binary"
-            " or struct{bytes, path}"
+            f"{path}: column {field.name!r} is of type {field.type}; images must be encoded files (JPEG, PNG, ...) as"
+            " binary or struct{bytes, path}"
         )
 
 
-def _class_names(schema: pa.Schema, label: str) -> list[str] | None:
+def _is_encoded(kind: pa.DataType) -> bool:
+    has_bytes = pa.types.is_struct(kind) and "bytes" in [kind.field(i).name for i in range(kind.num_fields)]
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or has_bytes)
+
+
+def _class_names(schema: pa.Schema, column: str) -> list[str] | None:
     """Hugging Face stores labels as numbers and their names in the file's metadata."""
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        names = features[label]["names"]
-    except (KeyError, TypeError, json.JSONDecodeError):
+        node: Any = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        for key in column.split("."):
+            node = _entry_of(node)[key]
+        names = _entry_of(node)["names"]
+    except (KeyError, TypeError, ValueError, IndexError):
         return None
-    return [str(name) for name in names]
+    return [str(name) for name in names] if isinstance(names, list) else None
 
 
-def _split_from_name(path: Path) -> SourceSplit:
-    words = re.split(r"[^a-z]+", path.stem.lower())
-    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "unknown")
+def _entry_of(node: Any) -> Any:
+    """What the entries of a list are, however Hugging Face's versions write lists."""
+    while isinstance(node, list) or (isinstance(node, Mapping) and isinstance(node.get("feature"), Mapping | list)):
+        node = node[0] if isinstance(node, list) else node["feature"]
+    return node
 
 
-def _label(value: Any, class_names: list[str] | None) -> str:
-    if value is None:
-        return UNLABELLED
-    if class_names is not None and isinstance(value, int) and 0 <= value < len(class_names):
-        return class_names[value]
-    return str(value)
+def _split_from_names(path: Path, source: Path) -> SourceSplit:
+    """From the file's name, else from the nearest folder's below the source."""
+    folders = () if source.is_file() else path.relative_to(source).parent.parts
+    words = [word for word in re.split(r"[^a-z]+", path.stem.lower()) if word in SPLIT_WORDS]
+    found = {SPLIT_WORDS[word] for word in words}
+    if len(found) > 1:
+        raise UserError(f"{path}: its name has the words {', '.join(words)}; say which split it is with --source-split")
+    inside = (split for folder in reversed(folders) if (split := split_of(folder)) is not None)
+    return found.pop() if found else next(inside, "unknown")
 
 
 def _split(value: Any, split_of_file: SourceSplit, where: str) -> SourceSplit:
-    if value is None:
+    name = first_name(value, where, "the source split")
+    if name is None:
         return split_of_file
-    if value not in SPLIT_WORDS:
-        raise UserError(f"{where}: source split {value!r} is not known; it is one of {', '.join(SPLIT_WORDS)}")
-    return SPLIT_WORDS[value]
+    split = split_of(name)
+    if split is None:
+        raise UserError(f"{where}: source split {name!r} is not known; it is one of {', '.join(SPLIT_WORDS)}")
+    return split
 
 
 def _image_bytes(value: Any) -> bytes:

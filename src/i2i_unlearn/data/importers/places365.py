@@ -11,10 +11,11 @@ no labels and is not read.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from i2i_unlearn.data.images.layout import SourceSplit
-from i2i_unlearn.data.importers.source import Candidate
+from i2i_unlearn.data.importers.source import Candidate, Source
 from i2i_unlearn.support.errors import UserError
 
 CATEGORIES = "categories_places365.txt"
@@ -32,9 +33,10 @@ def is_places365(source: Path) -> bool:
     return (source / CATEGORIES).is_file()
 
 
-def count_listed(source: Path) -> int:
-    """Number of images that `read_places365` yields."""
-    return sum(1 for path, _, _ in _lists(source) for _ in _rows(path))
+def look_at_places365(source: Path, *, name: str, source_split: SourceSplit | None) -> Source:
+    """The listed images, as `read_places365`."""
+    read = partial(read_places365, source, name=name, source_split=source_split)
+    return Source("file lists of Places-365", read, read)
 
 
 def read_places365(source: Path, *, name: str, source_split: SourceSplit | None) -> Iterator[Candidate]:

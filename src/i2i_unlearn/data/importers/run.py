@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 from pydantic import ValidationError
 
@@ -18,11 +18,13 @@ from i2i_unlearn.data.forgotten import read_forgotten
 from i2i_unlearn.data.images.decoding import BY_DEFAULT, Depths, Reading, open_image
 from i2i_unlearn.data.images.layout import SourceSplit
 from i2i_unlearn.data.images.shards import Record, Written, write_shards
-from i2i_unlearn.data.importers.folder import count_files, read_folder
-from i2i_unlearn.data.importers.parquet import Columns, count_rows, read_parquet
-from i2i_unlearn.data.importers.places365 import CATEGORIES, count_listed, is_places365, read_places365
+from i2i_unlearn.data.importers.columns import Columns
+from i2i_unlearn.data.importers.folder import ARCHIVES, is_picture, look_at_folder, look_at_list, unpack
+from i2i_unlearn.data.importers.parquet import holds_images, look_at_parquet, reading_in, visible_parquet
+from i2i_unlearn.data.importers.places365 import CATEGORIES, is_places365, look_at_places365
 from i2i_unlearn.data.importers.published_experiment import Chosen, Protocol, choose
-from i2i_unlearn.data.importers.source import SPLIT_WORDS, Candidate
+from i2i_unlearn.data.importers.source import SPLIT_WORDS, Candidate, Source, Taken, split_of, taken
+from i2i_unlearn.data.importers.tables import ENDINGS
 from i2i_unlearn.data.split.codes import load_key
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_file
@@ -51,8 +53,8 @@ class ImportSettings:
     name: str = ""
     """Name of the shard; empty = the source's name."""
     layout: Layout = "auto"
-    """auto: a folder with the lists of Places-365 is `places365`, one with Parquet files or a Parquet file is
-    `parquet`, any other folder is `folder`."""
+    """auto: a folder with the lists of Places-365 is `places365`, one with Parquet files of images and no pictures, or
+    a Parquet file, is `parquet`, any other folder is `folder`, and a table (CSV, JSON lines) lists files."""
     source_split: str = ""
     """Overrides the source's own; empty = as the source says."""
     columns: Columns = field(default_factory=Columns)
@@ -66,11 +68,16 @@ class ImportSettings:
 
 
 def import_images(
-    source: str | Path, out: str | Path, settings: ImportSettings, *, tell: Callable[[str], None]
+    source: str | Path,
+    out: str | Path,
+    settings: ImportSettings,
+    *,
+    tell: Callable[[str], None],
+    look: Callable[[str], None] = lambda _: None,
 ) -> Imported:
     """Write the images of `source` to `out`/images/NAME.parquet.
 
-    `tell` gets one line for every broken image.
+    `look` gets the lines of `looked_at` before anything is read; `tell` gets one line for every broken image.
 
     Raises:
         UserError: the name is not allowed, the source is missing or of another layout, an image is broken (unless
@@ -78,6 +85,41 @@ def import_images(
             the shard exists with other content. Then nothing is written.
     """
     source = Path(source)
+    name, opened, found = _look(source, settings)
+    for line in _lines(source, opened, found):
+        look(line)
+    candidates = opened.candidates()
+    if settings.only is not None:
+        only = settings.only
+        candidates = (candidate for candidate in candidates if candidate.sample_id in only)
+    reading = settings.reading
+    if reading == BY_DEFAULT and source.is_file() and opened.kind == "Parquet":
+        reading = reading_in(source) or reading
+    broken: list[str] = []
+    depths = Depths()
+    with progress(f"import {name}", found.num_images) as advance:
+        records = _whole_ones(candidates, broken, tell, advance, reading, depths)
+        if not settings.skip_broken:
+            records = _fail_if_broken(records, broken)
+        came_back: list[str] = []
+        records = _without_forgotten(records, came_back, Path(out) / "forget", skip=settings.skip_forgotten)
+        written = write_shards(records, Path(out) / "images", name, reading, several=found.has_several)
+    return Imported(written, len(broken), len(came_back), depths.warning(reading))
+
+
+def looked_at(source: str | Path, settings: ImportSettings) -> list[str]:
+    """What an import would take for classes, splits and persons, with counts, and what it would not use: lines.
+
+    Raises:
+        UserError: as `import_images`, but no image is opened.
+    """
+    source = Path(source)
+    _, opened, found = _look(source, settings)
+    return _lines(source, opened, found)
+
+
+def _look(source: Path, settings: ImportSettings) -> tuple[str, Source, Taken]:
+    """The shard's name, the source, and what it holds."""
     if not source.exists():
         raise UserError(f"{source}: no such file or folder; give the folder or Parquet file of the images")
     name = settings.name or source.resolve().stem
@@ -86,20 +128,16 @@ def import_images(
             f"shard name {name!r} is not allowed: letters a-z A-Z, digits, '_', '-' and '.', which it must not begin"
             " with; choose one with --name"
         )
-    candidates, total = open_source(source, name, settings)
-    if settings.only is not None:
-        only, total = settings.only, len(settings.only)
-        candidates = (candidate for candidate in candidates if candidate.sample_id in only)
-    broken: list[str] = []
-    depths = Depths()
-    with progress(f"import {name}", total) as advance:
-        records = _whole_ones(candidates, broken, tell, advance, settings.reading, depths)
-        if not settings.skip_broken:
-            records = _fail_if_broken(records, broken)
-        came_back: list[str] = []
-        records = _without_forgotten(records, came_back, Path(out) / "forget", skip=settings.skip_forgotten)
-        written = write_shards(records, Path(out) / "images", name, settings.reading)
-    return Imported(written, len(broken), len(came_back), depths.warning(settings.reading))
+    opened = open_source(source, name, settings)
+    only = settings.only
+    return name, opened, taken(one for one in opened.described() if only is None or one.sample_id in only)
+
+
+def _lines(source: Path, opened: Source, found: Taken) -> list[str]:
+    hint = []
+    if set(found.splits) == {"unknown"} and split_of(source.resolve().stem) is not None:
+        hint = [f"the name {source.resolve().name} looks like a split's, but a source's own name says nothing"]
+    return [f"{source}: {opened.kind}, {found.num_images} images", *found.lines(), *hint, *opened.notes]
 
 
 def import_protocol(
@@ -115,7 +153,7 @@ def import_protocol(
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; give the whole set as it was published")
     settings = replace(settings, name=settings.name or source.resolve().stem)
-    chosen = choose(lambda: open_source(source, settings.name, settings)[0], protocol, str(source))
+    chosen = choose(open_source(source, settings.name, settings).described, protocol, str(source))
     imported = import_images(source, out, replace(settings, only=chosen.ids), tell=tell)
     with atomic_file(Path(out) / f"{preset.name}.forget.txt") as aside:
         aside.write_text("".join(f"{label}\n" for label in chosen.forget), encoding="utf-8")
@@ -135,26 +173,60 @@ def _protocol(preset: Preset) -> Protocol:
         raise UserError(f"preset {preset.name!r}, {where}: {fault['msg']}; correct it") from None
 
 
-def open_source(source: Path, name: str, settings: ImportSettings) -> tuple[Iterator[Candidate], int]:
-    """The images of a source, not yet read, and their number.
+def open_source(source: Path, name: str, settings: ImportSettings) -> Source:
+    """The images of a source, not yet read.
 
     Raises:
         UserError: it has another layout.
     """
     split = _source_split(settings.source_split)
+    given: _Given = {"name": name, "source_split": split}
     if settings.layout == "places365" or (settings.layout == "auto" and is_places365(source)):
         if not is_places365(source):
             raise UserError(f"{source}: has no {CATEGORIES}; give the folder that holds the file lists of Places-365")
-        return read_places365(source, name=name, source_split=split), count_listed(source)
-    if settings.layout == "parquet" or (settings.layout == "auto" and _holds_parquet(source)):
-        return read_parquet(source, name=name, source_split=split, columns=settings.columns), count_rows(source)
+        return look_at_places365(source, **given)
     if source.is_file():
+        return _open_file(source, settings, given)
+    tables = visible_parquet(source) if settings.layout != "folder" else []
+    tables = [path for path in tables if path.name.lower() != "metadata.parquet"]
+    if settings.layout == "auto" and tables:
+        pictures = _picture_below(source)
+        with_images = [path for path in tables if holds_images(path, settings.columns)]
+        if pictures and with_images:
+            raise UserError(
+                f"{source}: holds pictures ({pictures}) and Parquet files with images ({with_images[0]}); say which are"
+                " meant with --layout folder or --layout parquet, or move the others away"
+            )
+        tables = [] if pictures else tables
+    if settings.layout == "parquet" or tables:
+        return look_at_parquet(source, **given, columns=settings.columns)
+    return look_at_folder(source, **given, columns=settings.columns)
+
+
+class _Given(TypedDict):
+    name: str
+    source_split: SourceSplit | None
+
+
+def _open_file(source: Path, settings: ImportSettings, given: _Given) -> Source:
+    if settings.layout == "folder":
         raise UserError(f"{source}: is a file; the layout `folder` needs a folder with one folder per class")
-    return read_folder(source, name=name, source_split=split), count_files(source)
+    ending = source.suffix.lower()
+    if ending in ENDINGS:
+        return look_at_list(source, **given, columns=settings.columns)
+    if ending in ARCHIVES:
+        raise UserError(f"{source}: is an archive, which is not read; {unpack(source.name)}")
+    if is_picture(source.name):
+        raise UserError(f"{source}: is a picture; give the folder that holds the pictures")
+    return look_at_parquet(source, **given, columns=settings.columns)
 
 
-def _holds_parquet(source: Path) -> bool:
-    return source.is_file() or next(source.rglob("*.parquet"), None) is not None
+def _picture_below(source: Path) -> Path | None:
+    """A picture that is not hidden, if there is one."""
+    for path in source.rglob("*"):
+        if is_picture(path.name) and not any(part.startswith(".") for part in path.relative_to(source).parts):
+            return path
+    return None
 
 
 def _source_split(word: str) -> SourceSplit | None:
@@ -182,7 +254,15 @@ def _whole_ones(
             broken.append(candidate.where)
             tell(str(error) if isinstance(error, UserError) else f"{candidate.where}: cannot be read ({error})")
         else:
-            yield Record(candidate.sample_id, candidate.label, encoded, candidate.subject, candidate.source_split)
+            yield Record(
+                candidate.sample_id,
+                candidate.label,
+                encoded,
+                candidate.subject,
+                candidate.source_split,
+                candidate.more_labels,
+                candidate.more_subjects,
+            )
 
 
 def _fail_if_broken(records: Iterator[Record], broken: list[str]) -> Iterator[Record]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from i2i_unlearn.config.sections import SplitConfig
 from i2i_unlearn.data.images.holdout import TRAIN, draws, training_part
 from i2i_unlearn.data.images.layout import composed
-from i2i_unlearn.data.request import ForgetRequest, select
+from i2i_unlearn.data.request import ForgetRequest, named, select
 from i2i_unlearn.data.split import manifest as roles
 from i2i_unlearn.data.split.near_copy_rules import DROPPED, INCLUDED, KEPT, PAIR, FindPairs, Selection, any_of, settle
 from i2i_unlearn.support.errors import UserError
@@ -183,14 +183,15 @@ def _still_there(promoted: Selection, copies: pd.DataFrame, role: Strings) -> Fl
 
 def _is_proxy(index: pd.DataFrame, config: SplitConfig) -> Flags:
     """By label or by draw; a copy of a proxy image is a proxy image, whatever its label."""
-    labels = set(index["label"])
+    held = named(index, "label")
+    labels = set(held)
     proxies = set(map(composed, config.proxy_labels))
     unknown = sorted(proxies - labels)
     if unknown:
         raise UserError(
             f"split.proxy_labels: {unknown[0]!r} matches no image; labels found: {', '.join(sorted(labels)[:20])}"
         )
-    by_label = index["label"].isin(proxies)
+    by_label = index.index.isin(index.index[held.index[held.isin(proxies)]])
     with_copies = index["sha256"].isin(index.loc[by_label, "sha256"]).to_numpy(dtype=bool)
     drawn: Flags = draws(index, "proxy", config.seed) < config.proxy_fraction
     return with_copies | drawn
