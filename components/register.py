@@ -23,4 +23,5 @@ def register(
     step_outputs.use_tracking_server(settings["cluster"]["mlflow_tracking_uri"])
     return step_outputs.show_facts(stage.run(evaluation.path, unlearned.path, f"{teacher.path}/model", splits.path,
                                              RegisterConfig(**settings["register"]), params=settings,
-                                             kfp_run_id=kfp_run_id), registered)["version"]  # fmt: skip
+                                             kfp_run_id=kfp_run_id, ledger=settings["promote"]["ledger"]),
+                                   registered)["version"]  # fmt: skip

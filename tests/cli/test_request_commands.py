@@ -103,7 +103,7 @@ def test_every_fault_is_one_line_and_nothing_is_written(call, words, fault):
 
 def test_a_second_request_moves_what_the_champion_has_forgotten(call, monkeypatch):
     call("add", "r1", "--label", "a")
-    monkeypatch.setattr(standing, "find_champion", lambda _: Champion("3", "e" * 64, ("r1",)))
+    monkeypatch.setattr(standing, "find_champion", lambda *_: Champion("3", "e" * 64, ("r1",)))
     lines = call("add", "r2", "--label", "b")
     assert lines[1:3] == [
         "forgotten by the promoted model, now in split.erased: r1",
@@ -149,9 +149,9 @@ def test_the_list_follows_the_registry(call, monkeypatch, tmp_path):
     def states():
         return {one["id"]: one["state"] for one in json.loads("\n".join(call("list", "--json")))}
 
-    assert states() == {"r1": "gated", "r2": "unlearned", "r3": "open"}
+    assert states() == {"r1": "gated", "r2": "not passed", "r3": "open"}
     client.set_registered_model_alias("digits-inpainter", "champion", "1")
-    assert states() == {"r1": "promoted", "r2": "unlearned", "r3": "open"}
+    assert states() == {"r1": "promoted", "r2": "not passed", "r3": "open"}
     assert {path.name: path.read_bytes() for path in Path("data/forget").glob("*.yaml")} == before
 
 

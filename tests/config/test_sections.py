@@ -196,3 +196,21 @@ def test_audits_come_from_a_run_form_as_doubles_and_text(params_with):
     form = build("evaluate", params_with(evaluate={"audits": given}))
     assert form.audits == plain.audits
     assert form.digest() == plain.digest()
+
+
+@pytest.mark.parametrize(
+    "name", ["a.b", "a%b", "it's", 'a"b', "a/b", "a:b", "a@b", "a`b", "a\\b", "a\nb", " a", "", "x" * 201]
+)
+def test_a_model_name_that_cannot_be_registered_is_refused_by_every_step(tmp_path, params_with, name):
+    """MLflow refuses the first of these only when the model is registered, after the training."""
+    params = params_with(register={"model_name": name})
+    with says(UserError, "register.model_name", repr(name)):
+        build("register", params)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    with says(UserError, "register.model_name", repr(name)):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("name", ["a", "a b", "Gesichter-ä_2"])
+def test_other_model_names_are_kept(params_with, name):
+    assert build("register", params_with(register={"model_name": name})).model_name == name

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from i2i_unlearn.config.sections import CONFIGS, EvaluateConfig, RegisterConfig
+from i2i_unlearn.evidence import gather
 from i2i_unlearn.evidence.show import all_lines
 from i2i_unlearn.evidence.verify import verify
 from i2i_unlearn.registry import tracking
@@ -86,7 +87,13 @@ def test_the_versions_facts_are_added_and_checked(name, world, tmp_path):
     assert found.broken == []
     assert not any("registered" in line for line in found.not_shown)
     with tracking.connect() as server:
-        assert server.version(name, "2").tags["evidence_sha256"] == digest_file(bundle / "evidence.json")
+        first = digest_file(bundle / "evidence.json")
+        assert server.version(name, "2").tags["evidence_sha256"] == first
+        for sha256 in ("f" * 64, "f" * 64, first):  # further evidence is added and replaces nothing
+            gather.note_in_registry(name, "2", sha256)
+        tags = server.version(name, "2").tags
+        evidence_tags = {key: value for key, value in tags.items() if key.startswith("evidence")}
+        assert evidence_tags == {"evidence_sha256": first, "evidence_sha256_2": "f" * 64}
 
 
 def test_why_an_undecided_version_was_promoted_is_in_the_evidence(name, world, tmp_path):

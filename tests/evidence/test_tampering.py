@@ -95,6 +95,23 @@ def test_any_changed_byte_of_weights_outside_the_bundle_is_found(world, without_
     assert verify(without_weights, world.public, model).broken == []
 
 
+def test_another_model_is_told_apart_from_damaged_evidence(world, without_weights, tmp_path):
+    """The folder is sound; what was given is not the model that it is about."""
+    found = verify(without_weights, world.public, world.project.teacher)
+    assert (found.is_sound, found.bundle_is_sound, found.model_fits) == (False, True, False)
+    last = list(lines_of(without_weights, found))[-1]
+    assert "sound, signed by" in last
+    assert f"{world.project.teacher} is NOT the model that it is about" in last
+    assert "NOT sound" not in last
+    assert found.as_dict()["bundle_sound"] is True
+    damaged = shutil.copytree(without_weights, tmp_path / "damaged")
+    (damaged / "metrics.json").write_text("{}")
+    found = verify(damaged, world.public, world.model)
+    assert (found.bundle_is_sound, found.model_fits) == (False, True)
+    assert "NOT sound" in list(lines_of(damaged, found))[-1]
+    assert verify(without_weights, world.public).model_fits is None
+
+
 def test_a_file_cut_short_emptied_or_removed_is_named(world, with_weights, copied):
     folder = copied(with_weights)
     for name in names(folder):

@@ -145,6 +145,7 @@ def test_forget_images_are_shown_as_params_yaml_said_when_compiling(shown):
         ({"unlearn.objective": "encoder_l3"}, ["objective='encoder_l3'", "encoder_l2"]),
         ({"operator": "hole"}, ["operator='hole'", "center_hole"]),
         ({"evaluate.policy": "loud"}, ["gate_policy='loud'", *POLICIES]),
+        ({"register.model_name": "anna's"}, ["model_name=", "anna's", "cannot be in a model's name"]),
         ({"reference.count": "-1"}, ["reference.count='-1'"]),
         ({"unlearn.alpha": "-1.0"}, ["unlearn.alpha='-1.0'"]),
         ({"unlearn.num_steps": "0"}, ["unlearn.num_steps='0'"]),

@@ -85,6 +85,15 @@ def test_an_image_is_followed_to_all_versions(chain):
     assert of(chain, "cat-1", "cat-2")["2"] == {"unlearned": 1, "knows": 1}
 
 
+def test_unlearned_is_said_only_of_what_passed(chain):
+    chain.tag("2", gate="fail")
+    assert of(chain, "cat-1")["2"] == {"asked to unlearn, gate fail": 1}
+    chain.tag("2", gate="undecided")
+    assert of(chain, "cat-1", "cat-2")["2"] == {"asked to unlearn, gate undecided": 1, "knows": 1}
+    chain.tag("2", accepted_undecided="too few images")
+    assert of(chain, "cat-1")["2"] == {"unlearned": 1}
+
+
 def test_an_image_of_no_manifest_is_told_apart_from_another_key(chain):
     with says(UserError, "none of the 2 split manifests", chain.name, "key"):
         of(chain, "nobody")

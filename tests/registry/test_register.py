@@ -298,3 +298,12 @@ def test_mlflow_holds_no_sample_id_no_subject_and_no_forget_image(mlflow_home, f
             content = path.read_bytes()
             for secret in (SAMPLE_ID.encode(), SUBJECT.encode(), FORGET_IMAGE, str(folders.root).encode()):
                 assert secret not in content, f"{path} holds {secret!r}"
+
+
+def test_a_uv_lock_of_the_working_folder_does_not_describe_the_registered_model(config, teacher, tmp_path):
+    (tmp_path / "uv.lock").write_text("version = 1\n")
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'theirs'\nversion = '1'\n")
+    register.run_original(teacher, config)
+    with tracking.connect() as server:
+        saved = server.download(server.version(config.model_name, "1"), tmp_path)
+    assert not {"uv.lock", "pyproject.toml"} & {path.name for path in saved.iterdir()}

@@ -25,17 +25,17 @@ def found(*dues, requests=(), erased=(), today=date(2026, 3, 1), unreachable="",
 
 def test_the_state_follows_from_params_and_registry():
     dues = [(id_, "2026-03-01") for id_ in ("a", "b", "c", "d", "e")]
-    known = {"unlearned": ["b", "c", "d"], "gated": ["c", "d"], "promoted": ["d"]}
+    known = {"tried": ["b", "c", "d"], "gated": ["c", "d"], "promoted": ["d"]}
     states = {one.id: one.state for one in found(*dues, requests=["b", "c"], erased=["e"], **known)}
-    assert states == {"a": "open", "b": "unlearned", "c": "gated", "d": "promoted", "e": "promoted"}
+    assert states == {"a": "open", "b": "not passed", "c": "gated", "d": "promoted", "e": "promoted"}
 
 
 def test_what_is_open_past_its_last_day_is_expired_and_what_is_half_done_is_overdue():
     dues = [(id_, "2026-02-27") for id_ in ("a", "b", "c", "d")]
-    all_of = found(*dues, unlearned=["b", "c", "d"], gated=["c", "d"], promoted=["d"])
+    all_of = found(*dues, tried=["b", "c", "d"], gated=["c", "d"], promoted=["d"])
     assert {one.id: (one.state, one.overdue) for one in all_of} == {
         "a": ("expired", True),
-        "b": ("unlearned", True),
+        "b": ("not passed", True),
         "c": ("gated", True),
         "d": ("promoted", False),
     }

@@ -62,16 +62,16 @@ def _register_and_promote(params: dict[str, Any]) -> tuple[bool, list[str]]:
     from i2i_unlearn.support.errors import GateRefused
     from i2i_unlearn.support.progress import progress
 
-    config = RegisterConfig.from_params(params)
+    config, promotion = RegisterConfig.from_params(params), PromoteConfig.from_params(params)
     card = register.read_card("mlflow/model_card.md.j2")
     with progress("registry", 3) as advance:
-        original = register.run_original(ORIGINAL, config, card_template=card)
+        original = register.run_original(ORIGINAL, config, card_template=card, ledger=promotion.ledger)
         advance(note="original")
         folders = (options.EVALUATION, options.UNLEARNED, options.TEACHER, options.SPLITS)
-        version = register.run(*folders, config, params=params, card_template=card)
+        version = register.run(*folders, config, params=params, card_template=card, ledger=promotion.ledger)
         advance(note="unlearned")
         try:
-            promoted = promote.run(PromoteConfig.from_params(params), config, version=str(version["version"]))
+            promoted = promote.run(promotion, config, version=str(version["version"]))
             alias, refused, moved = f"alias {promoted['alias']}", [], promoted["outcome"] == "promoted"
         except GateRefused as refusal:
             alias, refused, moved = "no alias", [f"Not promoted: {refusal}"], False

@@ -38,15 +38,17 @@ def make(
 
     Example: i2i-unlearn guard make --false-alarms 0.01 --out guard
     """
-    from i2i_unlearn.config.sections import GuardConfig, load_params
+    from i2i_unlearn.config.sections import GuardConfig, SplitConfig, load_params
     from i2i_unlearn.report.words import seconds
     from i2i_unlearn.serving.guard import make as stage
 
-    config = GuardConfig.from_params(load_params(params))
+    content = load_params(params)
+    config, active = GuardConfig.from_params(content), SplitConfig.from_params(content).requests
     if false_alarms is not None:
         config = GuardConfig(**{**config.model_dump(), "false_alarms": false_alarms})
     last_day = expires.date() if expires else None
-    facts = timed(stage.run, images, splits, requests, model, out, config, today=_today(), expires=last_day)
+    inputs = (images, splits, requests, model, out, config)
+    facts = timed(stage.run, *inputs, today=_today(), expires=last_day, active=active)
     show(
         facts,
         json,
@@ -58,15 +60,21 @@ def make(
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="The guard's folder.")] = Path("guard"), json: options.Json = False
+    folder: Annotated[Path, typer.Argument(help="The guard's folder.")] = Path("guard"),
+    json: options.Json = False,
+    params: options.Params = options.PARAMS,
 ) -> None:
     """Load a guard as a server would; show its last day and rates.
 
+    Where there is a settings file, also checks that the guard is for its active requests.
+
     Example: i2i-unlearn guard check guard
     """
+    from i2i_unlearn.config.sections import SplitConfig, load_params
     from i2i_unlearn.serving.guard import make as stage
 
-    facts = stage.check(folder, _today())
+    active = SplitConfig.from_params(load_params(params)).requests if params.is_file() else None
+    facts = stage.check(folder, _today(), active)
     show(facts, json, f"A server can load {folder}: {facts['what']} ({facts['days_left']} days left)", *_lines(facts))
 
 

@@ -1,4 +1,4 @@
-"""Commands `registry promote`, `rollback` and `check`: which version is champion."""
+"""Commands `registry promote`, `rollback`, `restore` and `check`: which version is champion."""
 
 from typing import Annotated
 
@@ -103,6 +103,29 @@ def rollback(
         force=force,
         dry_run=dry_run,
     )
+    show(facts, json, str(facts["message"]))
+
+
+@app.command()
+def restore(
+    by: By = "",
+    reason: Reason = "",
+    json: options.Json = False,
+    ledger_file: LedgerFile = "",
+    params: options.Params = options.PARAMS,
+) -> None:
+    """Give the alias champion back to the version that the promotion ledger names.
+
+    For when somebody moved or removed the alias by hand. The ledger gets a line.
+
+    Example: i2i-unlearn registry restore --by "R. Smith" --reason "alias removed in the UI, ticket 44"
+    """
+    from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, load_params
+    from i2i_unlearn.registry import restore as stage
+
+    content = load_params(params)
+    config, register_config = PromoteConfig.from_params(content), RegisterConfig.from_params(content)
+    facts = stage.run(config.with_ledger(ledger_file), register_config, by=by, reason=reason)
     show(facts, json, str(facts["message"]))
 
 

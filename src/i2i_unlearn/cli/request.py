@@ -82,7 +82,8 @@ def add(
         note=note,
     )
     workspace = Workspace(images=images, requests=requests, params=params)
-    filed = file_request(request, workspace, _champion(params), ids_file=ids_file, commit=commit, preview=preview)
+    champion = _champion(params, "" if preview else requests)
+    filed = file_request(request, workspace, champion, ids_file=ids_file, commit=commit, preview=preview)
     foresight = _foresight(filed.images, params, policies)
     if json:
         print_json(_facts(request, filed, foresight, preview))
@@ -91,11 +92,13 @@ def add(
         _tell_foresight(foresight, filed.images, filed.together)
 
 
-def _champion(params: Path) -> "Champion | None":
-    from i2i_unlearn.config.sections import RegisterConfig, load_params
+def _champion(params: Path, requests: Path | str) -> "Champion | None":
+    from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, load_params
     from i2i_unlearn.registry.requests import find_champion
 
-    return find_champion(RegisterConfig.from_params(load_params(params)).model_name)
+    content = load_params(params)
+    record = PromoteConfig.from_params(content).ledger
+    return find_champion(RegisterConfig.from_params(content).model_name, record, requests)
 
 
 def _facts(request: "ForgetRequest", filed: "Filed", foresight: "Foresight | None", preview: bool) -> dict[str, Any]:
@@ -197,8 +200,8 @@ def list_(
 ) -> None:
     """List the requests with deadline and state, overdue ones first.
 
-    State: open, unlearned (a registered version has forgotten it), gated (and passed), promoted (it is in use),
-    expired (open, and its last day is past), unknown (MLflow cannot be reached).
+    State: open, not passed (a version was registered, the gate did not pass), gated (it passed), promoted (it is in
+    use), expired (open, and its last day is past), unknown (MLflow cannot be reached).
 
     Example: i2i-unlearn request list --json
     """

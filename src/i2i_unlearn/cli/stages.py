@@ -210,13 +210,15 @@ def register(
 
     Example: i2i-unlearn register --original artifacts/original/model && i2i-unlearn register
     """
-    from i2i_unlearn.config.sections import RegisterConfig, load_params
+    from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, load_params
     from i2i_unlearn.stages import register as stage
 
     content = load_params(params)
     config, template = RegisterConfig.from_params(content), stage.read_card(card)
+    ledger = PromoteConfig.from_params(content).ledger
     if original is not None:
-        facts = stage.run_original(original, config, card_template=template, by=by)
+        facts = stage.run_original(original, config, card_template=template, by=by, ledger=ledger)
     else:
-        facts = stage.run(evaluation, unlearned, teacher, splits, config, params=content, card_template=template, by=by)
+        folders = (evaluation, unlearned, teacher, splits)
+        facts = stage.run(*folders, config, params=content, card_template=template, by=by, ledger=ledger)
     show(facts, json, str(facts["message"]))

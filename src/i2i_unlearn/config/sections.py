@@ -50,6 +50,27 @@ def _command(value: Any) -> Any:
     return ([value] if value else []) if isinstance(value, str) else value
 
 
+_NOT_IN_NAMES = "/:.%\"'@`\\"
+"""MLflow refuses the first six in the name of a logged model, but only when it is registered, after the training; in
+models:/NAME@ALIAS and in searches the others mean something."""
+_LONGEST_NAME = 200
+
+
+def _model_name(value: str) -> str:
+    wrong = sorted({letter for letter in value if letter in _NOT_IN_NAMES or not letter.isprintable()})
+    if wrong:
+        raise ValueError(f"{', '.join(map(repr, wrong))} cannot be in a model's name; use letters, digits, - and _")
+    if not value.strip() or value != value.strip() or len(value) > _LONGEST_NAME:
+        raise ValueError(f"must have 1 to {_LONGEST_NAME} characters, without spaces at its ends; correct it")
+    return value
+
+
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be blank; name an experiment of MLflow")
+    return value
+
+
 class ImagesConfig(StageConfig):
     """Section `images`: how image files become pixels (data/images/decoding.py).
 
@@ -396,8 +417,8 @@ class RegisterConfig(OperatorConfig):
     """Section `register`. What the served model is asked to undo, and `seed`, are stored with its weights."""
 
     section = "register"
-    model_name: str
-    experiment: str
+    model_name: Annotated[str, AfterValidator(_model_name)]
+    experiment: Annotated[str, AfterValidator(_not_blank)]
 
 
 class PromoteConfig(StageConfig):
@@ -468,7 +489,19 @@ def load_params(path: str | Path = "params.yaml") -> dict[str, Any]:
     missing = "no such file; run the command from the folder that holds params.yaml"
     params = read_mapping(path, missing=missing, holds="keys and sections")
     check_keys(path, params)
+    _check_model_name(params)
     return params
+
+
+def _check_model_name(params: Mapping[str, Any]) -> None:
+    """Also the first step, which needs no section `register`, refuses a name that the last one could not use."""
+    section = params.get("register")
+    name = section.get("model_name") if isinstance(section, Mapping) else None
+    if isinstance(name, str):
+        try:
+            _model_name(name)
+        except ValueError as error:
+            raise UserError(f"register.model_name={name!r}: {error}") from None
 
 
 def check_keys(path: str | Path, params: Mapping[str, Any]) -> None:

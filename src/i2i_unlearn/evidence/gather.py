@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -20,6 +20,9 @@ from i2i_unlearn.evidence.predicate import File, Predicate
 from i2i_unlearn.support import git
 from i2i_unlearn.support.errors import UserError
 
+if TYPE_CHECKING:
+    from i2i_unlearn.registry import tracking
+
 _SCORE = ("value", "low", "high", "num_images")
 _AUDIT = ("status", "why", "question")
 _LINE = ("name", "measure", "bound", "value", "low", "high", "outcome", "by_rehearsal", "why")
@@ -32,7 +35,7 @@ _LEFT_OUT = {
 """Paths, and names of labels, which may identify persons."""
 _SECTIONS = ("snapshot", "split", "unlearn", "reference", "evaluate")
 EVIDENCE_TAG = "evidence_sha256"
-"""Tag of a registered version: digest of the evidence.json of the newest evidence on it."""
+"""Tag of a registered version: digest of the evidence.json of its first evidence; of further ones with _2, _3 ..."""
 _MOST_EXACT = 2**53
 """Not every JSON reader keeps larger whole numbers exact."""
 
@@ -260,7 +263,7 @@ def gate_of(verdicts: Mapping[str, Any], policies: Mapping[str, str]) -> dict[st
 
 
 def note_in_registry(model_name: str, number: str, sha256: str) -> None:
-    """Tag the version with its evidence.
+    """Tag the version with its evidence; earlier evidence keeps its tag.
 
     Raises:
         UserError: MLflow cannot be reached.
@@ -268,7 +271,23 @@ def note_in_registry(model_name: str, number: str, sha256: str) -> None:
     from i2i_unlearn.registry import tracking
 
     with tracking.connect() as server:
-        server.tag(server.version(model_name, number), {EVIDENCE_TAG: sha256})
+        version = server.version(model_name, number)
+        keys = [EVIDENCE_TAG, *(f"{EVIDENCE_TAG}_{count}" for count in range(2, len(version.tags) + 2))]
+        if sha256 not in (version.tags.get(key) for key in keys):
+            server.tag(version, {next(key for key in keys if key not in version.tags): sha256})
+
+
+def _further_evaluation(
+    server: "tracking.Server", version: "tracking.Version", wanted: Mapping[str, str]
+) -> Mapping[str, str]:
+    """Tags of the run that evaluated a promoted version again with these findings; none if there is no such run."""
+    from i2i_unlearn.registry import tracking
+
+    for run_id in tracking.names(version.tags.get(tracking.FURTHER, "")):
+        tags = server.client.get_run(run_id).data.tags
+        if tags.get("evaluation_sha256") == wanted.get("evaluation_sha256"):
+            return {key: tags[key] for key in wanted if key in tags}
+    return {}
 
 
 def registered(model_name: str, number: str, wanted: Mapping[str, str]) -> dict[str, object]:
@@ -281,8 +300,9 @@ def registered(model_name: str, number: str, wanted: Mapping[str, str]) -> dict[
 
     with tracking.connect() as server:
         version = server.version(model_name, number)
+        tags = {**version.tags, **_further_evaluation(server, version, wanted)}
     for key, value in wanted.items():
-        found = version.tags.get(key, "")
+        found = tags.get(key, "")
         if found != value:
             raise UserError(
                 f"{model_name} version {number}: its {key} is {found[:12] or 'unknown'}, the given folders have"

@@ -15,8 +15,15 @@ from i2i_unlearn.support.table import table
 def lines_of(bundle: Path, found: Report) -> Iterator[str]:
     """Outcome of a check, a line each: what is broken, what holds, what is not shown."""
     yield from (printable(f"broken: {broken.link}: {broken.why}") for broken in found.broken)
+    if not found.bundle_is_sound:
+        count = sum(broken.of_bundle for broken in found.broken)
+        yield f"{bundle}: NOT sound, {count} broken; checked against the key {found.key_id[:16]}"
+    elif found.model_fits is False and found.said is not None:
+        yield (
+            f"{bundle}: sound, signed by the key {found.key_id[:16]}; but {found.model} is NOT the model that it is "
+            f"about ({found.said.model.sha256[:12]}): give that model, or the evidence on this one"
+        )
     if not found.is_sound:
-        yield f"{bundle}: NOT sound, {len(found.broken)} broken; checked against the key {found.key_id[:16]}"
         return
     yield f"{bundle}: sound, signed by the key {found.key_id[:16]}"
     if found.said is not None:

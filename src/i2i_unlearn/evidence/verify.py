@@ -20,6 +20,8 @@ class Broken:
     link: str
     """signature, statement, files, weights, measurements ..."""
     why: str
+    of_bundle: bool = True
+    """Otherwise it is about the model that was given, which may be another one than the evidence is about."""
 
 
 @dataclass
@@ -27,6 +29,8 @@ class Report:
     """What a check found."""
 
     key_id: str
+    model: Path | None = None
+    """The model that was given."""
     broken: list[Broken] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     """Links that were checked and hold."""
@@ -39,9 +43,19 @@ class Report:
         """Nothing is broken."""
         return not self.broken
 
-    def add(self, link: str, reasons: Iterable[str]) -> None:
+    @property
+    def bundle_is_sound(self) -> bool:
+        """Nothing in the bundle is broken, whatever model was given."""
+        return not any(broken.of_bundle for broken in self.broken)
+
+    @property
+    def model_fits(self) -> bool | None:
+        """Whether the model that was given is the one that the evidence is about; None where none was given."""
+        return None if self.model is None else all(broken.of_bundle for broken in self.broken)
+
+    def add(self, link: str, reasons: Iterable[str], *, of_bundle: bool = True) -> None:
         """Add the outcome of one check; without reasons it holds."""
-        found = [Broken(link, reason) for reason in reasons]
+        found = [Broken(link, reason, of_bundle) for reason in reasons]
         self.broken += found
         if not found:
             self.held.append(link)
@@ -50,6 +64,8 @@ class Report:
         """For JSON."""
         return {
             "sound": self.is_sound,
+            "bundle_sound": self.bundle_is_sound,
+            "model_fits": self.model_fits,
             "key_id": self.key_id,
             "broken": [{"link": broken.link, "why": broken.why} for broken in self.broken],
             "held": self.held,
@@ -98,7 +114,7 @@ def verify(bundle: str | Path, key: str | Path | None, model: str | Path | None 
     model = None if model is None else Path(model)
     if model is not None and not model.is_dir():
         raise UserError(f"{model}: no such folder; give the model directory (config.json and model.safetensors)")
-    report = Report(trusted.id)
+    report = Report(trusted.id, model)
     statement = _read(path, trusted, report)
     if statement is not None:
         report.said = statement.predicate
@@ -145,7 +161,7 @@ def _check(
     signature = bundle / contents.WEIGHTS_SIGNATURE if signed and contents.WEIGHTS_SIGNATURE not in changed else None
     given = [folder for folder in (carried, model) if folder is not None]
     for folder in given:
-        _check_weights(folder, said, signature, key, report)
+        _check_weights(folder, said, signature, key, report, of_bundle=folder != model)
     report.not_shown = limits.not_shown(said, weights_at_hand=bool(given), weights_signed=signed)
 
 
@@ -171,11 +187,14 @@ def _own_key(bundle: Path, trusted: PublicKey) -> Iterator[str]:
         yield f"{PUBLIC} in the bundle is not the trusted key"
 
 
-def _check_weights(folder: Path, said: Predicate, signature: Path | None, key: Path, report: Report) -> None:
+def _check_weights(
+    folder: Path, said: Predicate, signature: Path | None, key: Path, report: Report, *, of_bundle: bool
+) -> None:
     reasons = [f"{name}: {why}" for name, why in contents.differences(folder, said.model.files)]
     if not reasons and files.digest_folder(folder) != said.model.sha256:
         reasons.append("the digest of the folder is not the one that the evidence names")
-    report.add(f"weights in {folder}", reasons)
+    report.add(f"weights in {folder}", reasons, of_bundle=of_bundle)
     if signature is not None and not reasons:
         fault = weights_signature.fault(folder, signature, key)
-        report.add(f"signature of the weights in {folder}", [f"{contents.WEIGHTS_SIGNATURE}: {fault}"] if fault else [])
+        faults = [f"{contents.WEIGHTS_SIGNATURE}: {fault}"] if fault else []
+        report.add(f"signature of the weights in {folder}", faults)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from i2i_unlearn.registry import history, refusals, tracking
+from i2i_unlearn.registry import history, project_registry, refusals, tracking
 from i2i_unlearn.support import ledger
 from i2i_unlearn.support.errors import GateRefused
 
@@ -33,6 +33,8 @@ def _settle(record: ledger.Ledger, server: tracking.Server, model_name: str) -> 
         return ""
     found = server.number_at_alias(model_name, tracking.CHAMPION)
     done = found == intent["version"]
+    if done:
+        _mark(server, server.version(model_name, found), intent["time"])
     _end(record, intent, found, repaired=True)
     outcome = "took place" if done else f"did not take place (champion is version {found or 'none'})"
     return f"the move to version {intent['version']} that was interrupted at {intent['time']} {outcome}"
@@ -42,7 +44,7 @@ def move(
     path: str | Path,
     server: tracking.Server,
     chosen: tracking.Version,
-    seen: tracking.Version,
+    seen: tracking.Version | None,
     entry: Mapping[str, Any],
 ) -> None:
     """Make `chosen` champion in place of `seen`; the record gets both versions and what `entry` adds: event, who, why.
@@ -55,24 +57,33 @@ def move(
     with ledger.opened(path) as record:
         _settle(record, server, chosen.model_name)
         now = server.number_at_alias(chosen.model_name, tracking.CHAMPION)
-        if now != seen.number:
+        before = seen.number if seen else ""
+        if now != before:
             last = history.last_champion(record.records(), chosen.model_name)
-            raise GateRefused(refusals.overtaken_before(chosen, now, seen.number, last))
-        intent = record.append({**_versions(chosen, seen), **entry, "step": "intent", "id": uuid.uuid4().hex})
+            raise GateRefused(refusals.overtaken_before(chosen, now, before, last))
+        about = {**_versions(chosen, seen), "registry": project_registry.address(server.uri)}
+        intent = record.append({**about, **entry, "step": "intent", "id": uuid.uuid4().hex})
         server.set_alias(chosen, tracking.CHAMPION)
+        _mark(server, chosen, intent["time"])
         now = server.number_at_alias(chosen.model_name, tracking.CHAMPION)
         _end(record, intent, now, repaired=False)
         if now != chosen.number:
             raise GateRefused(refusals.overtaken_after(chosen, now))
 
 
-def _versions(chosen: tracking.Version, seen: tracking.Version) -> dict[str, str]:
+def _mark(server: tracking.Server, chosen: tracking.Version, time: str) -> None:
+    """Leave the time of its first promotion on the version: from then on its record is only added to."""
+    if tracking.PROMOTED not in chosen.tags:
+        server.tag(chosen, {tracking.PROMOTED: time})
+
+
+def _versions(chosen: tracking.Version, seen: tracking.Version | None) -> dict[str, str]:
     return {
         "model_name": chosen.model_name,
         "version": chosen.number,
         "model_sha256": chosen.tags.get("model_sha256", ""),
-        "replaced_version": seen.number,
-        "replaced_sha256": seen.tags.get("model_sha256", ""),
+        "replaced_version": seen.number if seen else "",
+        "replaced_sha256": seen.tags.get("model_sha256", "") if seen else "",
         "requests": chosen.tags.get("requests", ""),
         "erased": chosen.tags.get("erased", ""),
     }

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from i2i_unlearn.config.sections import PromoteConfig
-from i2i_unlearn.registry import alias_moves, history, integrity, tracking
+from i2i_unlearn.registry import alias_moves, history, integrity, project_registry, tracking
 from i2i_unlearn.registry.notify import notify
 from i2i_unlearn.support import ledger
 from i2i_unlearn.support.errors import GateRefused
@@ -59,7 +59,8 @@ def check(config: PromoteConfig, model_name: str) -> Checked:
         champion = server.at_alias(model_name, tracking.CHAMPION)
         last = history.last_champion(records, model_name)
         recorded = last.version if last else _first_champion(server, model_name)
-        moved = list(_moved(champion, recorded, last))
+        elsewhere = project_registry.foreign(server, config.ledger, last) if last else ""
+        moved = [elsewhere] if elsewhere and champion is None else list(_moved(champion, recorded, last))
         findings = [*moved, *_changed(server, champion, last)]
     number = champion.number if champion else ""
     checked = Checked(model_name, number, recorded, head, settled, tuple(findings))
@@ -82,9 +83,13 @@ def _moved(champion: tracking.Version | None, recorded: str, last: history.Move 
     how = last.in_words() if last else "the original; nothing was promoted yet"
     should = f"the promotion record says version {recorded} ({how})" if recorded else "nothing was promoted yet"
     if champion is None:
-        yield f"there is no champion in MLflow, but {should}: the alias was removed by hand"
+        yield f"there is no champion in MLflow, but {should}: the alias was removed by hand{_remedy(last)}"
     else:
-        yield f"champion in MLflow is version {number}, but {should}: the alias was moved by hand"
+        yield f"champion in MLflow is version {number}, but {should}: the alias was moved by hand{_remedy(last)}"
+
+
+def _remedy(last: history.Move | None) -> str:
+    return f"; {project_registry.RESTORE}" if last else ""
 
 
 def _changed(server: tracking.Server, champion: tracking.Version | None, last: history.Move | None) -> Iterator[str]:

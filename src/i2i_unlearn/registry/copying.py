@@ -5,20 +5,25 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from i2i_unlearn.config.sections import RegisterConfig
-from i2i_unlearn.registry import refusals, tracking
+from i2i_unlearn.registry import project_registry, refusals, tracking
 from i2i_unlearn.registry.actor import Actor
 from i2i_unlearn.support.errors import GateRefused
 
 IDENTITY = ("kind", "model_sha256", "unlearned_sha256", "teacher_sha256", "requests", "erased")
 """Tags that make a version what it is, as `register` has them."""
-OF_ITS_PLACE = ("teacher_version", "evaluation_run_id", "saved_sha256", "rollback_forced", tracking.ACCEPTED)
+OF_ITS_PLACE = (
+    *("teacher_version", "evaluation_run_id", "saved_sha256", "rollback_forced"),
+    *(tracking.ACCEPTED, tracking.PROMOTED, tracking.FURTHER),
+)
 """Tags that mean something only in the registry of origin."""
 
 
-def copy_version(origin: str, target: str, number: str, config: RegisterConfig, actor: Actor) -> tuple[str, bool]:
+def copy_version(
+    origin: str, target: str, number: str, config: RegisterConfig, actor: Actor, record: str
+) -> tuple[str, bool]:
     """Copy a version of `config.model_name`; return its number at the target, and whether it is new there.
 
-    Without `number`: the candidate at the origin.
+    Without `number`: the candidate at the origin. `record`: promotion ledger of the target.
 
     Raises:
         GateRefused: its bytes, tags or evaluation are not what was registered.
@@ -31,14 +36,14 @@ def copy_version(origin: str, target: str, number: str, config: RegisterConfig, 
                 raise GateRefused(*against)
             taken = tracking.take(server, chosen, Path(folder))
             about = _origin(server, chosen, actor)
-        with tracking.connect(target) as server:
+        with project_registry.connect(record, config.model_name, target) as server:
             identity = {key: chosen.tags.get(key, "") for key in IDENTITY}
             if known := server.known_version(config.model_name, identity):
                 return known.number, False
             kept = {key: tag for key, tag in chosen.tags.items() if key not in (*IDENTITY, *OF_ITS_PLACE)}
             tags = {**kept, **about, **_teacher_version(server, config.model_name, chosen)}
             given = tracking.give(server, taken, config.model_name, config.experiment, identity, tags)
-            _set_alias(server, given)
+            _set_alias(server, given, record)
             return given.number, True
 
 
@@ -66,9 +71,12 @@ def _teacher_version(server: tracking.Server, model_name: str, chosen: tracking.
     return {"teacher_version": numbers[-1]} if numbers else {}
 
 
-def _set_alias(server: tracking.Server, given: tracking.Version) -> None:
+def _set_alias(server: tracking.Server, given: tracking.Version, record: str) -> None:
     """As `register` does: candidate if the gate passed; an original becomes champion if there is none."""
     if given.tags.get("gate") == "pass":
         server.set_alias(given, tracking.CANDIDATE)
-    if given.tags.get("kind") == "original" and server.at_alias(given.model_name, tracking.CHAMPION) is None:
+    name = given.model_name
+    if given.tags.get("kind") == "original" and server.at_alias(name, tracking.CHAMPION) is None:
+        if lost := project_registry.lost_champion(server, record, name):
+            raise GateRefused(refusals.no_champion(name, lost))
         server.set_alias(given, tracking.CHAMPION)

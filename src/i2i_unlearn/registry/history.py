@@ -36,7 +36,7 @@ class Move:
 
     def in_words(self) -> str:
         """Promoted by Ada at 2026-01-01T10:00:00+00:00."""
-        verb = "rolled back to" if self.record["event"] == "rollback" else "promoted"
+        verb = {"rollback": "rolled back to", "restore": "restored"}.get(self.record["event"], "promoted")
         by = self.record.get("by") or "an unnamed person"
         return f"{verb} by {by} at {self.record['time']}"
 
@@ -87,7 +87,7 @@ def outcomes(records: Sequence[Record]) -> list[tuple[Record, str]]:
 
 
 def _intents(records: Sequence[Record], model_name: str | None = None) -> list[Record]:
-    begun = [record for record in records if record["event"] in ("promote", "rollback")]
+    begun = [record for record in records if record["event"] in ("promote", "rollback", "restore")]
     return [record for record in begun if model_name in (None, record["model_name"])]
 
 

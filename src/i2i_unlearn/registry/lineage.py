@@ -133,7 +133,7 @@ class Touch:
     kind: str
     aliases: list[str]
     relation: str
-    """unlearned | unlearned earlier | knows | never trained on | partly | not known."""
+    """unlearned | asked to unlearn, gate ... | unlearned earlier | knows | never trained on | partly | not known."""
     counts: dict[str, int]
     """Images by relation."""
 
@@ -197,14 +197,24 @@ def _touch(
         counts = {"not known": 0}
     else:
         pairs = zip(found["role"].tolist(), found["part"].tolist(), strict=True)
-        counts = dict(Counter(_relation("" if original else role, part) for role, part in pairs))
+        words = dict(_WORDS) if _passed(version) else {**_WORDS, FORGET: _not_passed(version)}
+        counts = dict(Counter(_relation("" if original else role, part, words) for role, part in pairs))
     relation = next(iter(counts)) if len(counts) == 1 else "partly"
     aliases = list(server.version(version.model_name, version.number).aliases)
     return Touch(version.number, version.tags.get("kind", ""), sorted(aliases), relation, counts)
 
 
-def _relation(role: str, part: str) -> str:
-    if part != TRAIN:
-        return "never trained on"
-    by_role = {FORGET: "unlearned", ERASED: "unlearned earlier", DROPPED: "knows, not used again"}
-    return by_role.get(role, "knows")
+_WORDS = {FORGET: "unlearned", ERASED: "unlearned earlier", DROPPED: "knows, not used again"}
+
+
+def _passed(version: tracking.Version) -> bool:
+    """The gate passed, or a person accepted that it could not decide."""
+    return version.tags.get("gate") == "pass" or tracking.ACCEPTED in version.tags
+
+
+def _not_passed(version: tracking.Version) -> str:
+    return f"asked to unlearn, gate {version.tags.get('gate', 'unknown')}"
+
+
+def _relation(role: str, part: str, words: Mapping[str, str]) -> str:
+    return "never trained on" if part != TRAIN else words.get(role, "knows")

@@ -14,6 +14,8 @@
                    named person may force this, and the record and a tag of the version keep the reason
         bytes      as above
         overtaken  as above
+    restore
+        bytes      as above
     copy
         bytes      as above, in the registry it comes from
 
@@ -25,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from i2i_unlearn.evaluation.evaluated_model import digest_evaluation
-from i2i_unlearn.registry import history, integrity, tracking
+from i2i_unlearn.registry import history, integrity, project_registry, tracking
 from i2i_unlearn.registry.actor import Actor, named_in, same_person
 from i2i_unlearn.support import files
 
@@ -43,13 +45,16 @@ class Asked:
 
 
 def of_promotion(
-    server: tracking.Server, chosen: tracking.Version, champion: tracking.Version | None, asked: Asked
+    server: tracking.Server, chosen: tracking.Version, champion: tracking.Version | None, asked: Asked, lost: str = ""
 ) -> list[str]:
-    """Why `chosen` may not replace `champion`; always something if there is no champion."""
+    """Why `chosen` may not replace `champion`; always something if there is no champion.
+
+    `lost`: number of the version that should have the alias, where no version has it.
+    """
     changed = list(_changed(server, chosen, "; delete the version in MLflow and register it again"))
     return [
         *_gate(chosen, asked.accept_undecided),
-        *_lineage(chosen, champion),
+        *_lineage(chosen, champion, lost),
         *changed,
         *(() if changed else _two_persons(server, chosen, asked.actor)),  # the evaluation says whether the rule holds
         *_at_hand(chosen, asked),
@@ -70,6 +75,11 @@ def of_rollback(
         *_forgotten(chosen, () if force else knows_again),
         *_changed(server, chosen, "; it can no longer be used"),
     ]
+
+
+def of_restore(server: tracking.Server, chosen: tracking.Version) -> list[str]:
+    """Why `chosen`, which is champion according to the ledger, may not get its alias back."""
+    return list(_changed(server, chosen, "; it can no longer be used"))
 
 
 def of_copy(server: tracking.Server, chosen: tracking.Version) -> list[str]:
@@ -131,7 +141,18 @@ def _gate(chosen: tracking.Version, accept_undecided: bool) -> Iterator[str]:
         )
 
 
-def _lineage(chosen: tracking.Version, champion: tracking.Version | None) -> Iterator[str]:
+def no_champion(model_name: str, lost: str) -> str:
+    """Version `lost` should have the alias champion, and no version has it."""
+    return (
+        f"{model_name} has no champion, although version {lost} was promoted: somebody removed the alias; "
+        f"{project_registry.RESTORE}"
+    )
+
+
+def _lineage(chosen: tracking.Version, champion: tracking.Version | None, lost: str) -> Iterator[str]:
+    if champion is None and lost:
+        yield no_champion(chosen.model_name, lost)
+        return
     if champion is None:
         yield (
             f"{chosen.model_name} has no champion; register the original with `i2i-unlearn register --original`, or "

@@ -4,7 +4,6 @@ None of this is written into a request's file: it follows from params.yaml, the 
 """
 
 import datetime
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import Literal
 from i2i_unlearn.config.sections import SplitConfig
 from i2i_unlearn.data.filing import Champion
 from i2i_unlearn.data.request import ForgetRequest, one_month_after, read_request
-from i2i_unlearn.registry import history
+from i2i_unlearn.registry import history, project_registry
 from i2i_unlearn.support import ledger
 from i2i_unlearn.support.errors import UserError
 
-State = Literal["open", "unlearned", "gated", "promoted", "expired", "unknown"]
+State = Literal["open", "not passed", "gated", "promoted", "expired", "unknown"]
 OVERDUE, IN_TIME = "overdue", "in time"
 
 
@@ -28,30 +27,39 @@ OVERDUE, IN_TIME = "overdue", "in time"
 class RegistryFacts:
     """Ids of requests by how far they are; a request may be in several."""
 
-    unlearned: frozenset[str] = frozenset()
-    """Some registered version has forgotten them."""
+    tried: frozenset[str] = frozenset()
+    """Some registered version was made to forget them."""
     gated: frozenset[str] = frozenset()
-    """Some version that has forgotten them passed the gate."""
+    """Some of these passed the gate."""
     promoted: frozenset[str] = frozenset()
     """The champion has forgotten them."""
     unreachable: str = ""
     """Why the registry could not be asked; empty = it was."""
 
 
-def find_champion(model_name: str) -> Champion | None:
+def find_champion(model_name: str, record: str | Path = "", requests: str | Path = "") -> Champion | None:
     """The promoted version of `model_name`, or None.
 
-    Raises:
-        UserError: MLflow cannot be reached.
-    """
-    if not _has_registry():
-        return None
-    from i2i_unlearn.registry import tracking
+    `record`: the promotion ledger, whose registry this must be. `requests`: folder of the requests, whose list of the
+    forgotten gets the champion's images if the promotion did not see to it.
 
-    with tracking.connect() as server:
-        version = server.at_alias(model_name, tracking.CHAMPION)
-    if version is None:
+    Raises:
+        UserError: MLflow cannot be reached, it is another registry, or the alias of what was promoted is lost.
+    """
+    if not (project_registry.is_named() or record):
         return None
+    if not (project_registry.is_named() or ledger.read(record)):
+        return None
+    with project_registry.connect(record, model_name) as server:
+        from i2i_unlearn.registry import forgotten, refusals, tracking
+
+        version = server.at_alias(model_name, tracking.CHAMPION)
+        if version is None:
+            if lost := project_registry.lost_champion(server, record, model_name):
+                raise UserError(refusals.no_champion(model_name, lost))
+            return None
+        if requests:
+            forgotten.note(server, version, requests)
     return Champion(version.number, version.tags.get("model_sha256", ""), tuple(version.requests()))
 
 
@@ -61,29 +69,26 @@ def registry_facts(model_name: str, record: str | Path) -> RegistryFacts:
     Raises:
         UserError: the registry cannot be reached, and the promotion record is damaged.
     """
-    if not _has_registry():
+    if not (project_registry.is_named() or ledger.read(record)):
         return RegistryFacts()
     try:
-        return _ask(model_name)
+        return _ask(model_name, record)
     except UserError as error:
         last = history.last_champion(ledger.read(record), model_name)
         return RegistryFacts(promoted=frozenset(last.requests if last else ()), unreachable=str(error))
 
 
-def _has_registry() -> bool:
-    """Whether anything can have been registered from here; importing MLflow takes seconds and creates a database."""
-    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or Path("mlflow.db").exists()
+def _ask(model_name: str, record: str | Path) -> RegistryFacts:
+    with project_registry.connect(record, model_name) as server:
+        from i2i_unlearn.registry import refusals, tracking
 
-
-def _ask(model_name: str) -> RegistryFacts:
-    from i2i_unlearn.registry import tracking
-
-    with tracking.connect() as server:
         champion = server.at_alias(model_name, tracking.CHAMPION)
         versions = server.versions(model_name)
+        if champion is None and (lost := project_registry.lost_champion(server, record, model_name)):
+            raise UserError(refusals.no_champion(model_name, lost))
     passed = [version for version in versions if version.tags.get("gate") == "pass"]
     return RegistryFacts(
-        unlearned=frozenset(id_ for version in versions for id_ in version.requests()),
+        tried=frozenset(id_ for version in versions for id_ in version.requests()),
         gated=frozenset(id_ for version in passed for id_ in version.requests()),
         promoted=frozenset(champion.requests() if champion else ()),
     )
@@ -96,12 +101,12 @@ def _ask(model_name: str) -> RegistryFacts:
 class Standing:
     """A request and its state.
 
-    open       no registered version has forgotten it
-    unlearned  one has, but none that passed the gate
-    gated      one that passed the gate has
-    promoted   the champion has, or split.erased of params.yaml names it: done
-    expired    open, and its last day is past
-    unknown    the registry could not be asked
+    open        no registered version was made to forget it
+    not passed  one was, but none passed the gate
+    gated       one has forgotten it and passed the gate
+    promoted    the champion has, or split.erased of params.yaml names it: done
+    expired     open, and its last day is past
+    unknown     the registry could not be asked
     """
 
     id: str
@@ -155,8 +160,8 @@ def _state(id_: str, config: SplitConfig, known: RegistryFacts, late: bool) -> S
         return "unknown"
     if id_ in known.gated:
         return "gated"
-    if id_ in known.unlearned:
-        return "unlearned"
+    if id_ in known.tried:
+        return "not passed"
     return "expired" if late else "open"
 
 

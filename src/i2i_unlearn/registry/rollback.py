@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
-from i2i_unlearn.registry import alias_moves, history, refusals, tracking
+from i2i_unlearn.registry import alias_moves, history, project_registry, refusals, tracking
 from i2i_unlearn.registry.actor import find_actor
 from i2i_unlearn.registry.notify import notify, refusals_notified
 from i2i_unlearn.support import ledger
@@ -47,13 +47,16 @@ def run(
     name, actor = register_config.model_name, find_actor(by)
     who = {**actor.facts(), "reason": reason}
     about: dict[str, Any] = {"model_name": name, "version": version or "", **who}
-    with refusals_notified(config, about, dry_run=dry_run), tracking.connect() as server:
+    connected = project_registry.connect(config.ledger, name)
+    with refusals_notified(config, about, dry_run=dry_run), connected as server:
         if not dry_run:
             alias_moves.settle(config.ledger, server, name)
         records = ledger.read(config.ledger)
         champion = server.at_alias(name, tracking.CHAMPION)
         if champion is None:
-            raise UserError(f"{name} has no champion to roll back from; run `i2i-unlearn registry promote`")
+            lost = project_registry.lost_champion(server, config.ledger, name)
+            why = refusals.no_champion(name, lost) if lost else f"{name} has no champion, and nothing was promoted yet"
+            raise UserError(f"{why}; there is nothing to roll back from")
         chosen = server.version(name, version or _previous(records, champion))
         about["version"] = chosen.number
         if chosen.number == champion.number:

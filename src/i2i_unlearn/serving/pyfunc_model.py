@@ -30,7 +30,7 @@ class Completion(PythonModel):
         """Read the model directory and the operator that the version was registered with."""
         self.served = dict(context.model_config)
         self.model = load_model(context.artifacts["model"], self.served["model"])
-        self.guard = guard_from_environment()
+        self.guard = guard_from_environment(context.artifacts["model"])
 
     # MLflow reads the hint of `model_input` and warns of those it does not know; it knows the bare numpy.ndarray.
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> Any:

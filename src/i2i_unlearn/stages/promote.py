@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig
-from i2i_unlearn.registry import alias_moves, forgotten, refusals, tracking
+from i2i_unlearn.registry import alias_moves, forgotten, project_registry, refusals, tracking
 from i2i_unlearn.registry.actor import Actor, find_actor
 from i2i_unlearn.registry.copying import copy_version
 from i2i_unlearn.registry.notify import notify, refusals_notified
@@ -63,10 +63,11 @@ def run(
     name, actor = register_config.model_name, find_actor(by)
     asked = refusals.Asked(actor=actor, accept_undecided=bool(accepted), unlearned=unlearned, evaluation=evaluation)
     if origin or target:
-        version = _copied(origin, target, version or "", register_config, actor, dry_run)
+        version = _copied(origin, target, version or "", register_config, actor, dry_run, config.ledger)
     who = {**actor.facts(), "reason": "; ".join(filter(None, (accepted, reason)))}
     about: dict[str, Any] = {"model_name": name, "version": version or "", **who}
-    with refusals_notified(config, about, dry_run=dry_run), tracking.connect(target) as server:
+    connected = project_registry.connect(config.ledger, name, target)
+    with refusals_notified(config, about, dry_run=dry_run), connected as server:
         if not dry_run:
             alias_moves.settle(config.ledger, server, name)
         champion = server.at_alias(name, tracking.CHAMPION)
@@ -76,7 +77,8 @@ def run(
             words = f"is already champion; nothing was changed{_newer(server, chosen)}"
             listed = "" if dry_run else forgotten.note(server, chosen, requests)  # the last one may have been killed
             return alias_moves.facts(chosen, "already champion", "", words, forgotten=listed)
-        against = refusals.of_promotion(server, chosen, champion, asked)
+        lost = "" if champion else project_registry.lost_champion(server, config.ledger, name)
+        against = refusals.of_promotion(server, chosen, champion, asked, lost)
         if against or champion is None:
             raise GateRefused(*against)
         instead = f"in place of version {champion.number}"
@@ -95,7 +97,9 @@ def run(
     return facts
 
 
-def _copied(origin: str, target: str, number: str, register_config: RegisterConfig, actor: Actor, dry_run: bool) -> str:
+def _copied(
+    origin: str, target: str, number: str, register_config: RegisterConfig, actor: Actor, dry_run: bool, record: str
+) -> str:
     """Number at the target."""
     if not (origin and target):
         raise UserError("--from and --to go together; give the MLflow that has the version and the one that gets it")
@@ -103,7 +107,7 @@ def _copied(origin: str, target: str, number: str, register_config: RegisterConf
         raise UserError(
             "--dry-run copies nothing, so nothing could be checked; leave out --from and --to, or --dry-run"
         )
-    return copy_version(origin, target, number, register_config, actor)[0]
+    return copy_version(origin, target, number, register_config, actor, record)[0]
 
 
 def _choose(server: tracking.Server, name: str, number: str | None, accept_undecided: bool) -> tracking.Version:

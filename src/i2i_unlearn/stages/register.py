@@ -6,8 +6,9 @@ What counts as the same (registering it again changes nothing and says so):
     run       same version and same evaluation (metrics.json and verdicts.json, byte for byte): the same run
 
 Weights that are evaluated again with other numbers therefore get a second run next to the first, and the version's
-gate, its alias `candidate` and its link to the evaluation follow the newest one. Weights, teacher and requests of a
-version never change. A registration that was killed continues where it stopped.
+gate, its alias `candidate` and its link to the evaluation follow the newest one. Once a version was promoted, its tags,
+card and aliases stay as they were: a further run is added to the tag `further_evaluations`. Weights, teacher and
+requests of a version never change. A registration that was killed continues where it stopped.
 """
 
 import json
@@ -24,7 +25,7 @@ from i2i_unlearn.evaluation.evaluated_model import Evaluated, digest, read_evalu
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.own import code_of
 from i2i_unlearn.registry import evaluation_record as shown
-from i2i_unlearn.registry import tracking
+from i2i_unlearn.registry import project_registry, refusals, tracking
 from i2i_unlearn.registry.actor import BETWEEN_NAMES, Actor, find_actor, named_in
 from i2i_unlearn.registry.integrity import EVALUATION
 from i2i_unlearn.support import files, git
@@ -51,7 +52,7 @@ NOT_LOGGED = ("notify_url", "notify_command")
 PICTURE = "pictures/before_after.png"
 """Also shown among the run's images. It shows forget images only if the evaluation's settings allow it."""
 
-NEW, ALREADY, AGAIN = "new", "already", "evaluated again"
+NEW, ALREADY, AGAIN, ADDED = "new", "already", "evaluated again", "added"
 
 Facts = dict[str, float | str]
 
@@ -68,27 +69,29 @@ def run(
     repository: str | Path = ".",
     kfp_run_id: str = "",
     by: str = "",
+    ledger: str | Path = "",
 ) -> Facts:
     """Log the evaluation and register the unlearned model; alias `candidate` only if the gate passed.
 
     `teacher` is a model directory, the others are output folders of their stages. `params` (the content of
     params.yaml, if there is one) is logged unchanged; `repository` is where git and data.dvc are looked up; `by` is who
-    registers (registry/actor.py).
+    registers (registry/actor.py); `ledger` is the promotion ledger, whose registry this must be.
 
     Returns:
-        model_name, version, run_id, gate, alias (champion, candidate or empty), registered (new | already |
-        evaluated again) and message, which says it in words.
+        model_name, version, run_id, gate (of this evaluation), alias (champion, candidate or empty), registered (new |
+        already | evaluated again | added) and message, which says it in words.
 
     Raises:
-        UserError: the folders do not belong together, or MLflow cannot be reached.
+        UserError: the folders do not belong together, MLflow cannot be reached, or it is another registry.
     """
     template = _parse(card_template)
     found = read_evaluated(Path(evaluation), Path(unlearned), Path(teacher), Path(splits) / "manifest.parquet")
     run_key = digest({"model_name": config.model_name, "evaluation": found.evaluation_sha256, **found.identity()})
-    with tracking.connect() as server:
+    with project_registry.connect(ledger, config.model_name) as server:
         known = server.known_version(config.model_name, found.identity())
+        promoted = known is not None and _was_promoted(server, known)
         record = server.find_record(config.experiment, run_key, known)
-        if known and record and record.is_complete and known.tags.get("evaluation_run_id") == record.run_id:
+        if known and record and record.is_complete and record.run_id in _evaluations(known):
             return _facts(server, config, known.number, record.run_id, ALREADY)
         record = record or server.new_record(config.experiment, run_key, f"unlearn {' '.join(found.requests)}")
         with record.writing(run_key), progress("Registering", 4) as advance:
@@ -111,17 +114,40 @@ def run(
             }
             version = known or server.create_version(record, config.model_name, logged, found.identity(), tags)
             card = _card(template, version, {**version.tags, **tags}, found.sentence)
-            _finish(server, record, version, tags, card)
-            _set_candidate(server, version, found.verdict["outcome"])
+            _finish_run(record, version, tags, card)
+            again = known is not None and known.tags.get("evaluation_run_id") != record.run_id
+            if promoted and again:
+                server.tag(version, {tracking.FURTHER: ",".join([*_evaluations(version)[1:], record.run_id])})
+            else:
+                server.describe(version, card, tags)
+                _set_candidate(server, version, found.verdict["outcome"])
             advance()
-        again = known is not None and known.tags.get("evaluation_run_id") != record.run_id
-        return _facts(server, config, version.number, record.run_id, AGAIN if again else NEW)
+        how = (ADDED if promoted else AGAIN) if again else NEW
+        return {**_facts(server, config, version.number, record.run_id, how), "gate": found.verdict["outcome"]}
+
+
+def _was_promoted(server: tracking.Server, known: tracking.Version) -> bool:
+    """Whether a version is, or was, champion; a search does not return aliases."""
+    aliases = server.version(known.model_name, known.number).aliases
+    return tracking.PROMOTED in known.tags or tracking.CHAMPION in aliases
+
+
+def _evaluations(version: tracking.Version) -> list[str]:
+    """Ids of the runs that evaluated a version; the first is the one in its record."""
+    further = tracking.names(version.tags.get(tracking.FURTHER, ""))
+    return [version.tags.get("evaluation_run_id", ""), *further]
 
 
 def run_original(
-    model: str | Path, config: RegisterConfig, *, card_template: str = CARD, repository: str | Path = ".", by: str = ""
+    model: str | Path,
+    config: RegisterConfig,
+    *,
+    card_template: str = CARD,
+    repository: str | Path = ".",
+    by: str = "",
+    ledger: str | Path = "",
 ) -> Facts:
-    """Register the model that everything starts from; it becomes champion if there is none.
+    """Register the model that everything starts from; it becomes champion if there is none and never was one.
 
     The model is loaded and saved again, as `snapshot` does: registered original and teacher then have the same bytes.
 
@@ -129,10 +155,12 @@ def run_original(
         as `run`; alias is champion or empty, gate is empty.
 
     Raises:
-        UserError: `model` is not a model directory of a known family, or MLflow cannot be reached.
+        UserError: `model` is not a model directory of a known family, MLflow cannot be reached, or it is another
+            registry than that of the promotion ledger `ledger`.
     """
     template = _parse(card_template)
-    with TemporaryDirectory() as folder, tracking.connect() as server:
+    connected = project_registry.connect(ledger, config.model_name)
+    with TemporaryDirectory() as folder, connected as server:
         saved = Path(folder) / "model"
         load_model(model, config.model).save(saved)
         identity = {"kind": "original", "model_sha256": files.digest_folder(saved)}
@@ -143,6 +171,8 @@ def run_original(
         if version is None:
             version, run_id = _register_original(server, saved, config, identity, revisions, template)
         if server.at_alias(config.model_name, tracking.CHAMPION) is None:
+            if lost := project_registry.lost_champion(server, ledger, config.model_name):
+                raise UserError(refusals.no_champion(config.model_name, lost))
             server.set_alias(version, tracking.CHAMPION)
         return _facts(server, config, version.number, run_id, ALREADY if known else NEW)
 
@@ -163,7 +193,9 @@ def _register_original(
         logged = _log_model(record, saved, config)
         advance(note="version")
         version = server.create_version(record, config.model_name, logged, identity, revisions)
-        _finish(server, record, version, tags, _card(template, version, tags, ""))
+        card = _card(template, version, tags, "")
+        _finish_run(record, version, tags, card)
+        server.describe(version, card, tags)
         advance()
     return version, record.run_id
 
@@ -269,12 +301,9 @@ def _card(template: Template, version: tracking.Version, tags: Mapping[str, str]
     return template.render(model_name=version.model_name, version=version.number, tags=tags, sentence=sentence)
 
 
-def _finish(
-    server: tracking.Server, record: tracking.Record, version: tracking.Version, tags: dict[str, str], card: str
-) -> None:
-    """Let run and version refer to each other."""
+def _finish_run(record: tracking.Record, version: tracking.Version, tags: dict[str, str], card: str) -> None:
+    """Let the run refer to its version."""
     record.log_text(card, "model_card.md")
-    server.describe(version, card, tags)
     record.tag({**tags, "model_name": version.model_name, "model_version": version.number})
 
 
@@ -295,6 +324,7 @@ def _facts(server: tracking.Server, config: RegisterConfig, number: str, run_id:
         NEW: "registered",
         ALREADY: "is already registered with the same content; nothing was changed",
         AGAIN: "is already registered with the same weights; this evaluation of it counts from now on",
+        ADDED: f"was promoted, so its record stays as it is; this evaluation was added to it as run {run_id}",
     }
     alias = next((alias for alias in (tracking.CHAMPION, tracking.CANDIDATE) if alias in version.aliases), "")
     state = [f"gate {gate}"] * bool(gate) + [f"alias {alias}"] * bool(alias)

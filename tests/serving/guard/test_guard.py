@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from i2i_unlearn.data.images.reading import load_pixels
 from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.models import extractors
-from i2i_unlearn.serving.guard import load_guard
+from i2i_unlearn.serving.guard import GUARD_VARIABLE, guard_from_environment, load_guard
 from i2i_unlearn.serving.guard import make as stage
 from i2i_unlearn.serving.guard.make import ALTERED, rate, threshold_for
 from i2i_unlearn.support.errors import UserError
@@ -209,3 +209,25 @@ def test_on_new_images_of_the_same_kind_the_rate_is_the_one_asked_for():
     found = rate(rng.normal(size=20_000), threshold)
     assert found.value == pytest.approx(0.02, abs=0.004)
     assert found.low < found.value < found.high
+
+
+def test_a_split_of_other_requests_is_refused(taught, tmp_path):
+    config = taught.config("guard")
+    inputs = (taught.images, taught.splits, taught.requests, taught.teacher, tmp_path / "guard", config)
+    with says(UserError, f"{taught.splits}", "for the requests all-b", "split.requests", "all-c", "i2i-unlearn split"):
+        stage.run(*inputs, today=TODAY, active=["all-c"])
+    assert not (tmp_path / "guard").exists()
+
+
+def test_a_guard_for_other_requests_or_another_model_is_named(copied, taught, monkeypatch, tmp_path):
+    with says(UserError, f"{copied}", "all-b", "split.requests", "none"):
+        stage.check(copied, TODAY, active=[])
+    assert stage.check(copied, TODAY, active=["all-b"])["requests"] == "all-b"
+    facts = json.loads((copied / "guard.json").read_text())
+    (copied / "guard.json").write_text(json.dumps({**facts, "expires": "2999-01-01"}))
+    monkeypatch.setenv(GUARD_VARIABLE, str(copied))
+    assert guard_from_environment(taught.teacher) is not None
+    other = shutil.copytree(taught.teacher, tmp_path / "other")
+    (other / "config.json").write_text("{}")
+    with says(UserError, f"{copied}", facts["model_sha256"][:12], "all-b", "is served", GUARD_VARIABLE):
+        guard_from_environment(other)

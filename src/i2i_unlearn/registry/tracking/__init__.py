@@ -12,6 +12,7 @@ from i2i_unlearn.support.errors import UserError
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # else a new database logs each of its migrations
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ["MLFLOW_UV_AUTO_DETECT"] = "false"  # a uv.lock in the working folder says nothing about a registered model
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 # With MLflow's defaults a user waits for minutes when the server is down; here 1 + 2 + 4 s.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
@@ -30,9 +31,11 @@ from i2i_unlearn.registry.tracking.entities import (
     CURVES,
     DEFAULT_ARTIFACTS,
     DEFAULT_DATABASE,
+    FURTHER,
     MODEL_PATH,
     MOST_POINTS,
     MOST_TAG,
+    PROMOTED,
     Logged,
     Served,
     Version,
@@ -50,10 +53,12 @@ __all__ = [
     "CURVES",
     "DEFAULT_ARTIFACTS",
     "DEFAULT_DATABASE",
+    "FURTHER",
     "MODEL_PATH",
     "MOST_POINTS",
     "ACCEPTED",
     "MOST_TAG",
+    "PROMOTED",
     "BadInput",
     "Logged",
     "PythonModel",

@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mlflow import __version__ as installed
+
 from i2i_unlearn.registry.tracking.client import Client
 from i2i_unlearn.registry.tracking.entities import DEFAULT_DATABASE
+from i2i_unlearn.registry.tracking.moved import follow
 from i2i_unlearn.registry.tracking.server import Server
 from i2i_unlearn.support.errors import UserError
 
-FOREIGN = {"mlflow", "requests", "urllib3", "botocore", "boto3", "s3transfer", "sqlalchemy", "psycopg2"}
+FOREIGN = {"mlflow", "requests", "urllib3", "botocore", "boto3", "s3transfer", "sqlalchemy", "sqlite3", "psycopg2"}
 """Packages whose exceptions are about MLflow, its database or its artifact store, not about this program."""
 DATABASE_TRIES = 3
 
@@ -32,9 +35,13 @@ def connect(uri: str = "") -> Iterator[Server]:
     """
     with _made_the_default(uri):
         uri = tracking_uri()
+        _check_one_registry(uri)
+        _check_rights(uri)
         try:
+            if uri.startswith("sqlite:///"):
+                follow(Path(uri.removeprefix("sqlite:///")))
             _reach_database(uri)
-            yield Server(Client(tracking_uri=uri), uri)
+            yield Server(Client(tracking_uri=uri, registry_uri=uri), uri)
         except ModuleNotFoundError as error:
             raise UserError(
                 f"MLflow at {public(uri)} needs a package that is not installed ({error}); install it"
@@ -68,6 +75,28 @@ def tracking_uri() -> str:
 def public(uri: str) -> str:
     """The address without user name and password."""
     return re.sub(r"//[^/@\s]*@", "//", uri)
+
+
+def _check_one_registry(uri: str) -> None:
+    """Runs and versions of a project are in one place."""
+    if (other := os.environ.get("MLFLOW_REGISTRY_URI")) and other != uri:
+        raise UserError(
+            f"MLFLOW_REGISTRY_URI={public(other)} names another registry than the one this project uses "
+            f"({public(uri)}: MLFLOW_TRACKING_URI, or mlflow.db in this folder); unset MLFLOW_REGISTRY_URI"
+        )
+
+
+def _check_rights(uri: str) -> None:
+    """SQLite needs write access to the file and its folder, even where MLflow only reads."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///"):
+        return
+    for place in (path, path.parent):
+        if place.exists() and not os.access(place, os.R_OK | os.W_OK):
+            raise UserError(
+                f"{place}: belongs to {place.owner()}, and this user may not write it, which MLflow's database needs; "
+                "get write access to it, or run as that user"
+            )
 
 
 def _reach_database(uri: str) -> None:
@@ -113,6 +142,11 @@ def in_one_line(uri: str, error: Exception) -> str:
         return f"MLflow at {uri} refuses access; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or a token"
     if type(error).__module__.partition(".")[0] in ("requests", "urllib3"):
         return f"MLflow at {uri}: the connection was lost ({type(error).__name__}); run the same command again"
+    if "Can't locate revision" in reason:
+        return (
+            f"MLflow's database at {uri} was last opened by a newer MLflow than the {installed} installed here, which "
+            "changed it for good; install that version (pip install --upgrade mlflow), or restore a backup"
+        )
     if type(error).__name__ == "OperationalError":
         return f"MLflow's database at {uri} cannot be reached; start it or correct MLFLOW_TRACKING_URI"
     return f"MLflow at {uri}: {reason[:400]}"

@@ -16,6 +16,35 @@ from i2i_unlearn.registry.tracking.entities import ATTEMPT, DEFAULT_ARTIFACTS, P
 from i2i_unlearn.registry.tracking.record import Record, logged_model_of_ours
 from i2i_unlearn.support.errors import UserError
 
+RUN_VARIABLE = "MLFLOW_RUN_ID"
+MOST_ASKED = 64
+"""Characters of a tag's value in a search: a digest."""
+
+
+def check_attached(client: MlflowClient, run_id: str, run_key: str | None = None) -> None:
+    """Refuse a run that was only left in the environment: it is gone, ended, or holds another registration.
+
+    Raises:
+        UserError: it is one of these.
+    """
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        why = "which does not exist here"
+    else:
+        held = run.data.tags.get("run_key", "")
+        other = run_key is not None and held not in ("", run_key)
+        going_on = run.info.status in ("RUNNING", "SCHEDULED") and run.info.lifecycle_stage == "active"
+        if not other and (going_on or held == run_key):
+            return
+        why = "which holds another registration" if other else "which is deleted or has ended"
+    raise UserError(
+        f"{RUN_VARIABLE} names run {run_id}, {why}; it is meant for the run that Kubeflow has just started: unset "
+        f"{RUN_VARIABLE}"
+    )
+
 
 class Server:
     """MLflow's tracking server and model registry, in the words of this project."""
@@ -31,12 +60,13 @@ class Server:
 
         Of two that were made at the same moment, the one named by the version `known`.
         """
-        if run_id := os.environ.get("MLFLOW_RUN_ID"):
+        if run_id := os.environ.get(RUN_VARIABLE):
+            check_attached(self.client, run_id, run_key)
             return Record(self.client, run_id, run_key, attached=True)
-        found = self.client.get_experiment_by_name(experiment)
-        if found is None:
+        experiment_id = self._known_experiment(experiment)
+        if experiment_id is None:
             return None
-        runs = self.client.search_runs([found.experiment_id], f"tags.run_key = '{run_key}'")
+        runs = self.client.search_runs([experiment_id], f"tags.run_key = '{run_key}'")
         ids = [run.info.run_id for run in runs]
         named = known.tags.get("evaluation_run_id", "") if known else ""
         return Record(self.client, named if named in ids else ids[0], run_key) if ids else None
@@ -65,10 +95,24 @@ class Server:
                 self.client.delete_run(run.info.run_id)
         return Record(self.client, first.info.run_id, tags["run_key"])
 
-    def _experiment_id(self, name: str) -> str:
+    def _known_experiment(self, name: str) -> str | None:
+        """Id of an experiment, or None.
+
+        Raises:
+            UserError: it was deleted.
+        """
         found = self.client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise UserError(
+                f"MLflow's experiment {name!r} was deleted; restore it with `mlflow experiments restore "
+                f"--experiment-id {found.experiment_id}`, or give register.experiment another name"
+            )
+        return None if found is None else str(found.experiment_id)
+
+    def _experiment_id(self, name: str) -> str:
+        known = self._known_experiment(name)
+        if known is not None:
+            return known
         location = None  # a server knows where its artifacts belong, a database file does not
         if self.uri.startswith("sqlite:///"):
             location = str(Path(self.uri.removeprefix("sqlite:///")).parent / DEFAULT_ARTIFACTS)
@@ -90,8 +134,12 @@ class Server:
     # --- versions ---
 
     def versions(self, model_name: str, **tags: str) -> list[Version]:
-        """Versions that have these tags, newest first. An empty tag equals a missing one."""
-        terms = [f"name = '{model_name}'", *(f"tags.`{key}` = '{value}'" for key, value in tags.items() if value)]
+        """Versions that have these tags, newest first. An empty tag equals a missing one.
+
+        The server is asked for short values only: a request's address with hundreds of ids is too long for a proxy.
+        """
+        short = {key: value for key, value in tags.items() if 0 < len(value) <= MOST_ASKED}
+        terms = [f"name = '{model_name}'", *(f"tags.`{key}` = '{value}'" for key, value in short.items())]
         found, token = [], None
         while token != "":
             page = self.client.search_model_versions(" and ".join(terms), page_token=token)

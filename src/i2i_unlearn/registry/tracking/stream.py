@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import requests  # type: ignore[import-untyped]
@@ -13,16 +14,21 @@ from mlflow.exceptions import MlflowException
 
 from i2i_unlearn.registry.tracking.connection import in_one_line, tracking_uri
 from i2i_unlearn.registry.tracking.entities import CURVES
+from i2i_unlearn.registry.tracking.server import RUN_VARIABLE, check_attached
 
 
 def attached_stream() -> Callable[[Mapping[str, Any]], None] | None:
     """Log rows of steps.jsonl, as they are made, as curves of the run named by MLFLOW_RUN_ID; None if it is unset.
 
-    The returned function never raises: training does not end because a server is down. After the first failure it says
+    A run that has ended, or does not exist, was left in the environment and is refused (UserError). The returned
+    function never raises: training does not end because a server is down. After the first failure it says
     so once and logs no more; `register` adds the missing points.
     """
-    run_id = os.environ.get("MLFLOW_RUN_ID")
+    run_id = os.environ.get(RUN_VARIABLE)
     client: MlflowClient | None = MlflowClient(tracking_uri=tracking_uri()) if run_id else None
+    if client and run_id:
+        with suppress(MlflowException, requests.RequestException):  # no answer: the first row says so
+            check_attached(client, run_id)
 
     def stream(row: Mapping[str, Any]) -> None:
         nonlocal client

@@ -186,11 +186,22 @@ def _is_same(extractor: Extractor, probe_PD: Tensor) -> bool:
     return bool((F.cosine_similarity(probe_features(extractor).double(), probe_PD.double()) > _SAME).all())
 
 
-def guard_from_environment() -> Guard | None:
-    """The guard in the folder that I2I_UNLEARN_GUARD names; None where it is unset.
+def guard_from_environment(model: str | Path) -> Guard | None:
+    """The guard in the folder that I2I_UNLEARN_GUARD names, for the served model directory; None where it is unset.
 
     Raises:
-        UserError: as `load_guard`; a server that must filter does not start without its filter.
+        UserError: as `load_guard`, or it was made for another model; a server that must filter does not start without
+            its filter.
     """
     folder = os.environ.get(GUARD_VARIABLE)
-    return load_guard(folder, datetime.datetime.now(datetime.UTC).date()) if folder else None
+    if not folder:
+        return None
+    guard = load_guard(folder, datetime.datetime.now(datetime.UTC).date())
+    served = files.digest_folder(model)
+    if served != guard.facts.model_sha256:
+        raise UserError(
+            f"{folder}: this guard ({GUARD_VARIABLE}) was made for the model {guard.facts.model_sha256[:12]} and the "
+            f"requests {', '.join(guard.facts.requests)}, but the model {served[:12]} is served; make one with "
+            f"`i2i-unlearn guard make --model` and that model, or unset {GUARD_VARIABLE} if it has forgotten these"
+        )
+    return guard

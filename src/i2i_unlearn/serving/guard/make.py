@@ -8,7 +8,7 @@ forget images and on altered copies of them (uint8 H, W, C).
 import datetime
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,19 +66,22 @@ def run(
     *,
     today: datetime.date,
     expires: datetime.date | None = None,
+    active: Collection[str] | None = None,
 ) -> Facts:
     """Make a guard for the split's forget set; return `told` of it.
 
     The guard's last day is the latest of the active requests, pauses included, unless `expires` names another. `model`
-    is the directory of the model that is served until then, whose completions are compared.
+    is the directory of the model that is served until then, whose completions are compared. `active`: ids of the active
+    requests, which the split must be of; None = those of the split.
 
     Raises:
-        UserError: an input is missing or damaged, there is no forget image or too few others, or the last day has
-            passed.
+        UserError: an input is missing or damaged, the split is of other requests, there is no forget image or too few
+            others, or the last day has passed.
     """
     manifest = read_manifest(Path(splits) / "manifest.parquet", images)
-    active = [read_request(Path(requests) / f"{id_}.yaml") for id_ in manifest.requests]
-    last_day = expires or max(request.last_day(today) for request in active)
+    check_active(splits, manifest.requests, active, "run `i2i-unlearn split` again")
+    asked = [read_request(Path(requests) / f"{id_}.yaml") for id_ in manifest.requests]
+    last_day = expires or max(request.last_day(today) for request in asked)
     if last_day < today:
         raise UserError(
             f"the guard would have expired on {last_day}, the request is overdue; give a later day with --expires"
@@ -127,13 +130,24 @@ def run(
     return told(facts)
 
 
-def check(folder: str | Path, today: datetime.date) -> Facts:
+def check_active(what: str | Path, made_for: Collection[str], active: Collection[str] | None, remedy: str) -> None:
+    """Refuse what was made for other requests than the active ones (None: not known)."""
+    if active is not None and set(made_for) != set(active):
+        raise UserError(
+            f"{what}: was made for the requests {', '.join(sorted(made_for))}, but split.requests of params.yaml says "
+            f"{', '.join(sorted(active)) or 'none'}; {remedy}"
+        )
+
+
+def check(folder: str | Path, today: datetime.date, active: Collection[str] | None = None) -> Facts:
     """`told` of a guard and its days left, after loading it as a server does.
 
     Raises:
-        UserError: as `guard.filter.load_guard`.
+        UserError: as `guard.filter.load_guard`, or it was made for other requests than the `active` ones.
     """
     facts = load_guard(folder, today).facts
+    remedy = "make it again, or delete it if its requests are carried out"
+    check_active(folder, facts.requests, active, remedy)
     return {**told(facts), "days_left": (facts.expires - today).days}
 
 
