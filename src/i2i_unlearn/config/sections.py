@@ -372,6 +372,8 @@ class AuditSettings(BaseModel):
     relearn_steps: PositiveInt
     relearn_images: PositiveInt
     """Number of forget images that the relearning attacker has."""
+    epoch_images: PositiveInt
+    """Maximum number of retain images of the epoch that audit coming_back trains."""
     recovery_steps: PositiveInt
     """Training steps of the fresh decoder."""
     perturbations: PositiveInt

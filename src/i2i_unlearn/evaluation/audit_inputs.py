@@ -22,6 +22,9 @@ from i2i_unlearn.models.randomness import derive_seed
 RANKED = "rank_shift"
 """The audit that wants `Inputs.further`."""
 
+TRAINED = "coming_back"
+"""The audit that wants an epoch of retain images."""
+
 
 def audit_inputs(
     inputs: Inputs,
@@ -57,12 +60,20 @@ def audit_inputs(
         observed=observed,
         further=read_images(further, images, inputs.operator, config.seed, model) if len(further) else None,
         further_labels=further["label"].to_numpy(dtype=str),
+        epoch=_epoch(inputs, images, config) if TRAINED in config.audits.run else None,
         positions=positions,
         labels={name: chosen.rows["label"].to_numpy(dtype=str) for name, chosen in inputs.sets.items()},
         codes={name: chosen.rows["hmac_id"].to_numpy(dtype=str) for name, chosen in inputs.sets.items()},
         one_by_one=inputs.selected_by == SINGLE_IMAGES,
         single_images=inputs.single_images,
     )
+
+
+def _epoch(inputs: Inputs, images: str, config: EvaluateConfig) -> ImageSet:
+    """At most `audits.epoch_images` of all retain images."""
+    rows = inputs.manifest.of("retain")
+    some = _some(len(rows), config.audits.epoch_images, derive_seed(config.seed, "audit", "subset", "epoch"))
+    return read_images(rows.iloc[some], images, inputs.operator, config.seed, inputs.models["teacher"])
 
 
 def _some(num: int, most: int, seed: int) -> NDArray[np.int64]:

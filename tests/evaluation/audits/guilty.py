@@ -28,6 +28,7 @@ SETTINGS = AuditSettings(
     num_completions=1,
     relearn_steps=40,
     relearn_images=10,
+    epoch_images=1000,
     recovery_steps=100,
     perturbations=1,
 )

@@ -3,15 +3,8 @@
 import numpy as np
 import pytest
 
-from i2i_unlearn.evaluation.audits.relearning import (
-    AUDIT,
-    MARGIN_DB,
-    MOST_CHECKED,
-    Attacker,
-    attacker_of,
-    checks_of,
-    measures,
-)
+from i2i_unlearn.evaluation.audits.course import MARGIN_DB, checks_of
+from i2i_unlearn.evaluation.audits.relearning import AUDIT, MOST_CHECKED, Attacker, attacker_of, measures
 from i2i_unlearn.evaluation.metrics.bootstrap import measured
 from tests.evaluation.audits.guilty import Counter, blocks, digest, image_set, inputs_of, known, make
 

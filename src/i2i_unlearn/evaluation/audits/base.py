@@ -80,6 +80,8 @@ class AuditInputs:
     further: ImageSet | None = None
     """Never-seen images of the forget images' classes beyond the scored ones."""
     further_labels: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, dtype=str))
+    epoch: ImageSet | None = None
+    """Retain images of which one epoch of further training is made; None = those of `sets`."""
     positions: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     """By set: where the images of `sets` are among the scored ones; all of them where it is not said."""
     labels: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)

@@ -4,16 +4,11 @@ The attacker holds some forget images (`shown`) and retain images. A copy of eac
 weights, the family's own training loss, the same batches, masks, learning rate and random numbers for every model.
 Along the way it completes `others`, forget images that the attacker does not hold.
 
-    psnr_m(t)           PSNR in the hole of the others, model m after t steps
-    relearning_db       mean over the checks t > 0 of psnr_m(t) - psnr_teacher(0)
-    relearning_steps    first check at which psnr_m(t) is back at psnr_teacher(0), less a margin; if none is, the limit
-    relearning_images   different forget images shown until then
+    relearning_db, relearning_steps   the delay of course.py
+    relearning_images                 different forget images shown until then
 
-`relearning_db` is the area between the model's curve and the level where the teacher began, per step: about 0 for a
-model that is back at once, the more negative the slower. It decides, since unlike the steps it needs no limit and no
-margin and moves smoothly when images are resampled. `relearning_steps` at the limit is a lower bound: such models are
-listed in the facts as censored. A retrained model learns from the shown images too, so only the reference tells what
-is fast.
+`relearning_steps` at the limit is a lower bound: such models are listed in the facts as censored. A retrained model
+learns from the shown images too, so only the reference tells what is fast.
 
 Half of each batch is retain images. Of a few images alone, a model soon knows these and nothing else; the curve would
 then show how it collapses, not what it had kept.
@@ -21,31 +16,25 @@ then show how it collapses, not what it had kept.
 Intervals are over the other images, on the same draws for all models. They describe this one training run; they do
 not cover other shown images or other batches.
 
-Shape letters: N images, P points in time (the checks), K draws, C channels, H, W pixels.
+Shape letters: N images, P points in time (the checks), K draws.
 """
 
-import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
 from i2i_unlearn.evaluation.audits.base import Attacked, AuditInputs, ImageSet
-from i2i_unlearn.evaluation.audits.training import fit
+from i2i_unlearn.evaluation.audits.course import BATCH, LEARNING_RATE, MARGIN_DB, checks_of, delay, follow
 from i2i_unlearn.evaluation.metrics.bootstrap import Draws, Floats, Statistic, draw
-from i2i_unlearn.evaluation.metrics.hole_psnr import hole_error, psnr_db
-from i2i_unlearn.method.objectives.own_loss import OwnLoss
+from i2i_unlearn.evaluation.metrics.hole_psnr import psnr_db
 from i2i_unlearn.models.randomness import derive_seed
 from i2i_unlearn.support.progress import Advance
 from i2i_unlearn.training.sampling import Pool, Sampler
 
-BATCH = 32
-LEARNING_RATE = 5e-4  # AdamW's; half of what the small models are unlearned with: the teacher keeps its level under it
-NUM_CHECKS = 6
 MOST_CHECKED, MOST_SHOWN_CHECKED = 100, 32
 """Of the others, and of the shown: a diffusion model takes many passes to complete an image."""
-MARGIN_DB = 0.1  # differences below it mean nothing in a single run
 
 
 @dataclass(frozen=True)
@@ -87,20 +76,6 @@ def attacker_of(inputs: AuditInputs) -> Attacker:
     )
 
 
-def checks_of(num_steps: int) -> list[int]:
-    """Numbers of steps at which the model is looked at: 0, then evenly up to the limit."""
-    wanted = [round(num_steps * number / NUM_CHECKS) for number in range(NUM_CHECKS + 1)]
-    return sorted(set(wanted))
-
-
-@dataclass(frozen=True)
-class Course:
-    """Hole errors of each image along the way."""
-
-    others_PN: Floats
-    shown_PN: Floats
-
-
 class Relearning:
     """Meets base.Audit."""
 
@@ -120,12 +95,16 @@ class Relearning:
         """Fine-tune a copy of every model and follow it."""
         attacker = attacker_of(inputs)
         checks = checks_of(inputs.settings.relearn_steps)
-        courses = {name: _relearn(model, attacker, inputs, advance) for name, model in inputs.models.items()}
-        level_N = courses["teacher"].others_PN[0]
+        judged = {"others": attacker.others, "shown": attacker.shown[:MOST_SHOWN_CHECKED]}
+        courses = {
+            name: follow(model, attacker.sampler(inputs), judged, checks[-1], inputs, advance, self.name)
+            for name, model in inputs.models.items()
+        }
+        level_N = courses["teacher"]["others"][0]
         statistics = {
             (name, measure): statistic
             for name, course in courses.items()
-            for measure, statistic in measures(course.others_PN, level_N, checks, attacker).items()
+            for measure, statistic in measures(course["others"], level_N, checks, attacker).items()
         }
         draws = draw(
             statistics,
@@ -156,74 +135,17 @@ class Relearning:
 
 def measures(others_PN: Floats, level_N: Floats, checks: list[int], attacker: Attacker) -> dict[str, Statistic]:
     """The measures of one model; `level_N` are the errors of the teacher before the attack."""
-    steps_P = np.asarray(checks, dtype=np.float64)
-
-    def above_KP(counts_KN: Floats) -> Floats:
-        """psnr_m(t) - psnr_teacher(0)."""
-        total_K1 = counts_KN.sum(1, keepdims=True)
-        level_K1 = psnr_db(counts_KN @ level_N[:, None] / total_K1)
-        return np.asarray(psnr_db(counts_KN @ others_PN.T / total_K1) - level_K1)
-
-    def steps(counts_KN: Floats) -> Floats:
-        back_KP = above_KP(counts_KN) >= -MARGIN_DB
-        return np.asarray(np.where(back_KP.any(1), steps_P[back_KP.argmax(1)], steps_P[-1]))
-
-    return {
-        "relearning_db": Statistic(lambda counts_KN: above_KP(counts_KN)[:, 1:].mean(1)),
-        "relearning_steps": Statistic(steps),
-        "relearning_images": Statistic(
-            lambda counts_KN: np.minimum(steps(counts_KN) * attacker.forget_per_step, len(attacker.shown))
-        ),
-    }
+    found = delay(others_PN, level_N, checks, "relearning")
+    steps = found["relearning_steps"].of
+    images = Statistic(lambda counts_KN: np.minimum(steps(counts_KN) * attacker.forget_per_step, len(attacker.shown)))
+    return {**found, "relearning_images": images}
 
 
-def _relearn(model: Any, attacker: Attacker, inputs: AuditInputs, advance: Advance) -> Course:
-    student = copy.deepcopy(model).requires_grad_(True)
-    checks = checks_of(inputs.settings.relearn_steps)
-    others, shown = [], []
-
-    def look() -> None:
-        others.append(_errors(student, attacker.others, inputs))
-        shown.append(_errors(student, attacker.shown[:MOST_SHOWN_CHECKED], inputs))
-        advance(attacker.num_checked, "relearning")
-
-    def after_step(done: int) -> None:
-        advance(BATCH, "relearning")
-        if done in checks:
-            student.eval()
-            look()
-            student.train()
-
-    look()
-    fit(
-        student,
-        OwnLoss(derive_seed(inputs.seed, "audit", "relearning", "loss")),
-        attacker.sampler(inputs),
-        audit="relearning",
-        num_steps=checks[-1],
-        learning_rate=LEARNING_RATE,
-        seed=derive_seed(inputs.seed, "audit", "relearning", "layers"),
-        after_step=after_step,
-    )
-    return Course(np.stack(others), np.stack(shown))
-
-
-@torch.no_grad()
-def _errors(model: Any, images: ImageSet, inputs: AuditInputs) -> Floats:
-    """Hole error of each completion; the random numbers of completing are the same at every check."""
-    generator = inputs.generator("relearning", "complete")
-    errors = [
-        hole_error(model.complete(images_BCHW, visible_BHW, generator=generator), images_BCHW, visible_BHW)
-        for images_BCHW, visible_BHW in images.batches(inputs.batch_size, inputs.device)
-    ]
-    return np.asarray(torch.cat(errors).double().cpu().numpy())
-
-
-def _curve(course: Course, checks: list[int]) -> dict[str, list[float]]:
+def _curve(course: Mapping[str, Floats], checks: list[int]) -> dict[str, list[float]]:
     return {
         "step": [float(check) for check in checks],
-        "others_psnr_db": psnr_db(course.others_PN.mean(1)).tolist(),
-        "shown_psnr_db": psnr_db(course.shown_PN.mean(1)).tolist(),
+        "others_psnr_db": psnr_db(course["others"].mean(1)).tolist(),
+        "shown_psnr_db": psnr_db(course["shown"].mean(1)).tolist(),
     }
 
 

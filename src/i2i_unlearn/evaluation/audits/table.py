@@ -53,6 +53,8 @@ _NUMBERS = {
     "roughness": "roughness of the filling",
     "edge": "step at the edge of the hole",
 }
+_AT_ONCE = "0 = recovered at once"
+_LIMIT = "the limit if it has not recovered by then"
 _RANK = "mean rank among never-seen images of the class; 0.5 = like them"
 _SHIFT = "rank minus the rank under the original model"
 
@@ -136,10 +138,24 @@ AUDITS: dict[str, Entry] = {
         title="Relearning",
         measures={
             "relearning_db": Measure(
-                "Below the original while relearning (dB)", "mean over the attack; 0 = recovered at once", 2
+                "Below the original while relearning (dB)", f"mean over the attack; {_AT_ONCE}", 2
             ),
-            "relearning_steps": Measure("Steps until it is back", "the limit if it has not recovered by then", 0),
+            "relearning_steps": Measure("Steps until it is back", _LIMIT, 0),
             "relearning_images": Measure("Images shown until then", "different forget images", 0),
+        },
+    ),
+    "coming_back": Entry(
+        module="i2i_unlearn.evaluation.audits.coming_back",
+        title="Coming back",
+        measures={
+            "auxiliary_db": Measure(
+                "Below the original while trained on never-seen images (dB)", f"mean over the training; {_AT_ONCE}", 2
+            ),
+            "auxiliary_steps": Measure("Steps on never-seen images until it is back", _LIMIT, 0),
+            "retain_db": Measure(
+                "Below the original while trained on images to keep (dB)", f"mean over one epoch; {_AT_ONCE}", 2
+            ),
+            "retain_steps": Measure("Steps on images to keep until it is back", _LIMIT, 0),
         },
     ),
     "recovery": Entry(
