@@ -5,11 +5,11 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
-from i2i_unlearn.config.sections import ClusterConfig, load_params
+from i2i_unlearn.config.sections import ClusterConfig, as_read, load_params
 from i2i_unlearn.evaluation.gate import read_policies
 
 ROOT = Path(__file__).parent.parent
-PARAMS = load_params(ROOT / "params.yaml")
+PARAMS = as_read(load_params(ROOT / "params.yaml"))
 POLICIES = read_policies(ROOT / "mlflow/policies")
 CLUSTER = ClusterConfig.from_params(PARAMS)
 

@@ -37,6 +37,8 @@ from pipelines.shared import (
 
 EVIDENCE_KEY = ".secrets/evidence/private.pem"
 """Where `keys create` writes it in a checkout, and where the Secret is mounted in a pod."""
+SETTINGS = compiled(PARAMS, STAGES)
+"""Before the form's defaults are taken, so that a fault in params.yaml is told as one."""
 
 
 @dsl.pipeline(name="unlearning")
@@ -109,7 +111,7 @@ def unlearning(
             },
             promote=promote,
             accelerator_count=accelerator_count,
-            params=compiled(PARAMS, STAGES),
+            params=SETTINGS,
             policies=list(POLICIES),
         )
         settings = checked.outputs["settings"]

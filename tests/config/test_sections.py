@@ -11,6 +11,7 @@ from i2i_unlearn.config.sections import (
     ReferenceConfig,
     SplitConfig,
     UnlearnConfig,
+    as_read,
     load_params,
 )
 from i2i_unlearn.support.errors import UserError
@@ -80,6 +81,41 @@ def test_sizes_of_the_architecture_are_whole_numbers_however_they_come(params_wi
 def test_a_number_out_of_range_is_refused(params_with, key, value):
     with pytest.raises(UserError, match=rf"^unlearn\.{key}="):
         UnlearnConfig.from_params(params_with(unlearn={key: value}))
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "told"),
+    [
+        ("unlearn", {"num_steps": 2**53 + 1}, "unlearn.num_steps=9007199254740993: whole numbers must be below 2^53"),
+        ("unlearn", {"num_steps": "9007199254740993"}, "below 2^53"),
+        ("unlearn", {"alpha": True}, "unlearn.alpha=True: expected a number"),
+        ("sweep", {"alphas": [0.5, True]}, "sweep.alphas=[0.5, True]: expected a number"),
+        ("split", {"near_duplicates": {"hash_bits": True}}, "split.near_duplicates.hash_bits=True: expected a number"),
+        ("split", {"requests": ["{{$.inputs}}"]}, "Kubeflow"),
+        ("snapshot", {"source": ""}, "snapshot.source=''"),
+        ("snapshot", {"checkpoint": {"shape": {"width": math.nan}}}, "shape.width: Input should be a finite number"),
+        ("pretrain", {"architecture": {"hidden_size": "1e999"}}, "hidden_size: Input should be a finite number"),
+        ("register", {"experiment": " "}, "register.experiment=' ': is blank"),
+        ("promote", {"ledger": ""}, "promote.ledger='': is blank"),
+    ],
+)
+def test_what_another_door_would_change_or_drop_is_refused(params_with, section, changes, told):
+    params = params_with()
+    params[section] = {
+        **params[section],
+        **{key: {**params[section][key], **new} if isinstance(new, dict) else new for key, new in changes.items()},
+    }
+    with pytest.raises(UserError) as error:
+        build(section, params)
+    assert told in str(error.value)
+
+
+def test_settings_are_recorded_in_one_spelling_however_they_were_written(params_with):
+    # PyYAML takes 1e-4 for text; a run form sends every number as a double.
+    read = as_read(params_with(unlearn={"learning_rate": "1e-4", "num_steps": 30.0, "alpha": "2"}, seed="3"))
+    assert (read["unlearn"]["learning_rate"], read["unlearn"]["num_steps"], read["unlearn"]["alpha"]) == (1e-4, 30, 2)
+    assert (read["seed"], type(read["seed"])) == (3, int)
+    assert set(read["unlearn"]) == set(params_with()["unlearn"])
 
 
 @pytest.mark.parametrize(

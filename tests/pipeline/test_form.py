@@ -150,7 +150,10 @@ def test_forget_images_are_shown_as_params_yaml_said_when_compiling(shown):
         ({"unlearn.alpha": "-1.0"}, ["unlearn.alpha='-1.0'"]),
         ({"unlearn.num_steps": "0"}, ["unlearn.num_steps='0'"]),
         ({"seed": "much"}, ["seed='much'"]),
-        ({"snapshot.source": " "}, ["model is empty", "models:/NAME/VERSION"]),
+        ({"snapshot.source": " "}, ["snapshot.source=' '", "models:/NAME/VERSION"]),
+        *(({"unlearn.alpha": text}, [f"unlearn.alpha={text!r}", "finite"]) for text in ("nan", "-inf", "1e999")),
+        ({"seed": 2.0**53}, ["seed=9007199254740992.0", "below 2^53"]),
+        ({"split.requests": "{{$.pipeline_job_name}}"}, ["split.requests=", "Kubeflow"]),
         (
             {"unlearn.objective": "heldout_like", "split.unseen_target_fraction": 0.0},
             ["heldout_like", "split.unseen_target_fraction"],
@@ -160,6 +163,16 @@ def test_forget_images_are_shown_as_params_yaml_said_when_compiling(shown):
 def test_a_wrong_field_is_named_with_what_was_found_and_what_to_do(changes, words):
     with says(UserError, *words):
         check(changes)
+
+
+@pytest.mark.parametrize("blank", ["", " ", ",", "b-2"])
+def test_a_form_that_leaves_out_an_erased_request_is_refused(blank):
+    params = {"split": {"erased": ["a-1", "b-2"]}}
+    with says(UserError, f"erased={blank!r}", "a-1", "used again", "add"):
+        check({"split.erased": blank}, params=params)
+    assert check({"split.erased": "b-2, a-1"}, params=params)["split"]["erased"] == ["b-2", "a-1"]
+    again = check({"split.erased": "b-2", "split.requests": "a-1, c-3"}, params=params)  # forgotten once more
+    assert again["split"]["requests"] == ["a-1", "c-3"]
 
 
 def test_all_faults_come_at_once_and_each_once():

@@ -93,11 +93,12 @@ def test_code_and_data_that_are_not_known_are_left_out(tmp_path):
 
 def test_the_run_holds_numbers_settings_curves_and_report_and_the_logged_model_its_numbers(folders, config):
     params = {"seed": 0, "split": {"requests": ["digit-3"]}, "unlearn": {"alpha": 2.0, "objective": "encoder_l2"}}
+    params["unlearn"]["batch_size"] = 32.0  # as a run form sends it
     facts = register.run(*folders.inputs, config, params=params)
     client = MlflowClient()
     run = client.get_run(facts["run_id"])
     assert run.info.status == "FINISHED"
-    assert run.data.params["unlearn.alpha"] == "2.0"
+    assert (run.data.params["unlearn.alpha"], run.data.params["unlearn.batch_size"]) == ("2", "32")
     assert run.data.params["split.requests"] == "['digit-3']"
     assert run.data.params["unlearn.teacher_sha256"] == files.digest_folder(folders.teacher)
     metrics = run.data.metrics

@@ -45,6 +45,16 @@ def test_several_units_at_once(capsys):
     assert capsys.readouterr().err == "reading: 80/100, 2 s left\n"
 
 
+def test_preparations_of_the_first_unit_do_not_count_for_the_others(monkeypatch, capsys):
+    # The first of 220 ends after 12 s, each of the others after half a second: at second 22, 21 are done and 199 left.
+    ends = itertools.chain([0.0, 12.0], itertools.count(12.5, 0.5))
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(ends))
+    with progress("unlearn", 220) as advance:
+        for _ in range(21):
+            advance()
+    assert capsys.readouterr().err.splitlines() == ["unlearn: 1/220, time left unknown", "unlearn: 21/220, 100 s left"]
+
+
 def test_a_terminal_gets_a_bar_that_ends_full():
     program = (
         "from i2i_unlearn.support.progress import progress\n"

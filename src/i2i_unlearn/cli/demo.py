@@ -1,7 +1,6 @@
 """Command `demo`: the whole job on the embedded digits, from data to promotion. `make demo` calls it."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -41,12 +40,14 @@ def demo() -> None:
 def _reproduce() -> bool:
     """Run `dvc repro`; True if any stage ran."""
     from i2i_unlearn.support.errors import UserError
+    from i2i_unlearn.support.keeper import kept
 
     before = _stamps()
     # dvc.yaml calls `i2i-unlearn` by name: the one next to this interpreter, activated or not.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro"], check=False, env={**os.environ, "PATH": path})
-    if done.returncode:
+    with kept([sys.executable, "-m", "dvc", "repro"], env={**os.environ, "PATH": path}) as dvc:
+        code = dvc.wait()
+    if code:
         raise UserError("`dvc repro` stopped; the line above says why. Run `i2i-unlearn demo` again to continue there")
     return _stamps() != before
 

@@ -5,6 +5,7 @@ Command modules import heavy libraries inside their functions, so that --help an
 """
 
 import os
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -97,6 +98,7 @@ def main() -> None:
     # No library sends anything anywhere on its own.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, with what a command has begun
     try:
         app()
     except UserError as error:

@@ -210,10 +210,10 @@ def register(
 
     Example: i2i-unlearn register --original artifacts/original/model && i2i-unlearn register
     """
-    from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, load_params
+    from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, as_read, load_params
     from i2i_unlearn.stages import register as stage
 
-    content = load_params(params)
+    content = as_read(load_params(params))
     config, template = RegisterConfig.from_params(content), stage.read_card(card)
     ledger = PromoteConfig.from_params(content).ledger
     if original is not None:

@@ -2,12 +2,21 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from i2i_unlearn.support.errors import UserError
 
@@ -35,7 +44,15 @@ def as_ids(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is blank; write one")
+    return value
+
+
 Ids = Annotated[list[str], BeforeValidator(as_ids)]
+Text = Annotated[str, AfterValidator(_not_blank)]
+"""Not blank: an empty path would be the current folder."""
 AtLeastOne = MinLen(1)
 
 
@@ -63,13 +80,64 @@ WholeSize = Annotated[Size, AfterValidator(_whole)]
 Sizes = dict[str, WholeSize | list[WholeSize]]
 
 
-class StageConfig(BaseModel):
-    """Frozen; unknown, missing and mistyped keys are one UserError that lists them all.
+MOST_EXACT = 2**53
+"""From here on a double, as which run forms send every number, does not tell neighbouring whole numbers apart."""
+PLACEHOLDER = "{{$"
+"""Begins what Kubeflow replaces by something else before a step sees it."""
+
+
+class SettingsModel(BaseModel):
+    """Frozen; takes nothing that another door would change or drop in silence.
+
+    Refused wherever they are: unknown keys, NaN and infinity, true and false for a number, whole numbers from 2^53 on
+    and text with `{{$`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _arrives_unchanged(cls, value: Any, info: ValidationInfo) -> Any:
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        item = get_args(annotation)[0] if get_origin(annotation) is list else annotation
+        item = get_args(item)[0] if get_origin(item) is Annotated else item
+        if item in (int, float) and any(isinstance(one, bool) for one in (value if type(value) is list else [value])):
+            raise ValueError("expected a number, found true or false (YAML reads yes, no, on and off so)")
+        for place, leaf in _leaves(value):
+            if isinstance(leaf, str) and PLACEHOLDER in leaf:
+                raise ValueError(f"{place}text with {PLACEHOLDER} is replaced by Kubeflow on the way; leave it out")
+            if isinstance(leaf, float) and not math.isfinite(leaf):
+                raise ValueError(f"{place}Input should be a finite number")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _is_exact(cls, value: Any) -> Any:
+        for place, leaf in _leaves(value):
+            if isinstance(leaf, float) and not math.isfinite(leaf):  # came as text: 1e999
+                raise ValueError(f"{place}Input should be a finite number")
+            if isinstance(leaf, int) and abs(leaf) >= MOST_EXACT:
+                raise ValueError(
+                    f"{place}whole numbers must be below 2^53 = {MOST_EXACT}, which every door keeps exact"
+                )
+        return value
+
+
+def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """What nested data holds, each with its place (`a.b: `); nothing of a model, which has looked itself."""
+    if isinstance(value, Mapping | list):
+        for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _leaves(inner, f"{place.removesuffix(': ')}{'.' if place else ''}{key}: ")
+    else:
+        yield place, value
+
+
+class StageConfig(SettingsModel):
+    """Settings of a stage; unknown, missing and mistyped keys are one UserError that lists them all.
 
     Numbers may come as strings or doubles (run forms send them so): 150, 150.0 and "150.0" are the same.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     section: ClassVar[str]
     shared_keys: ClassVar[tuple[str, ...]] = SHARED_KEYS
     """Keys that are taken from above the sections and that the section itself must not have."""

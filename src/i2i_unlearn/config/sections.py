@@ -5,13 +5,13 @@ params.yaml has one section per stage, named like its verb, and above them the k
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Le, Lt
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     PositiveInt,
@@ -29,8 +29,10 @@ from i2i_unlearn.config.base import (
     NonNegativeInt,
     OpenFraction,
     Positive,
+    SettingsModel,
     Sizes,
     StageConfig,
+    Text,
     as_ids,
     whole_numbers,
 )
@@ -42,6 +44,12 @@ def _webhook(value: str) -> str:
     """Checked here because pydantic's own error would repeat the value, which may hold a secret."""
     if value and not value.startswith(("http://", "https://")):
         raise UserError("promote.notify_url must begin with http:// or https://; correct it or leave it empty")
+    return value
+
+
+def _model_source(value: str) -> str:
+    if not value.strip():
+        raise ValueError("no model is named; name a model directory or models:/NAME/VERSION")
     return value
 
 
@@ -65,12 +73,6 @@ def _model_name(value: str) -> str:
     return value
 
 
-def _not_blank(value: str) -> str:
-    if not value.strip():
-        raise ValueError("must not be blank; name an experiment of MLflow")
-    return value
-
-
 class ImagesConfig(StageConfig):
     """Section `images`: how image files become pixels (data/images/decoding.py).
 
@@ -86,10 +88,9 @@ class ImagesConfig(StageConfig):
     """Most pixels of a picture."""
 
 
-class NearDuplicateSettings(BaseModel):
+class NearDuplicateSettings(SettingsModel):
     """Key `near_duplicates` of the section `split`: what counts as a near-copy (data/split/near_copy_search.py)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     search: bool
     """Whether to look for near-copies of forget images; each request says what to do with them."""
     hash_bits: Annotated[int, Ge(0), Le(64)]
@@ -145,7 +146,7 @@ class ComputeConfig(OperatorConfig):
 class TrainingConfig(ComputeConfig):
     """What every training run has. The optimiser is AdamW with linear warm-up and cosine decay."""
 
-    checkpoint_uri: str
+    checkpoint_uri: Text
     """Folder or fsspec URI for checkpoints of unfinished runs."""
     checkpoint_every_steps: PositiveInt
     num_steps: PositiveInt
@@ -202,7 +203,7 @@ class SnapshotConfig(StageConfig):
     section = "snapshot"
     model: str
     """A class of the user's own, module:Class, that may be imported; empty = this project's families alone."""
-    source: str
+    source: Annotated[str, AfterValidator(_model_source)]
     """A model directory, a pinned registry version `models:/NAME/VERSION`, or a published checkpoint (a file)."""
     sha256: str
     """Expected digest of the model directory or of the file; empty = not checked."""
@@ -309,9 +310,9 @@ class ClusterConfig(StageConfig):
     model_config = ConfigDict(use_attribute_docstrings=True)  # docs/run_form.md is made from them
     section = "cluster"
     shared_keys = ()
-    checkpoint_uri: str
+    checkpoint_uri: Text
     """Folder or URI for checkpoints, so that a retried step resumes where it stopped. It must outlive the pod."""
-    requests_folder: str
+    requests_folder: Text
     """Folder that holds the forget requests, one YAML file each, as `i2i-unlearn request add` writes them."""
     device: Literal["auto", "cpu", "cuda"]
     """Where to compute. auto is cuda where there is a GPU."""
@@ -359,10 +360,9 @@ class ClusterConfig(StageConfig):
         return self.train_job_nodes * max(self.train_job_gpus, 1)
 
 
-class AuditSettings(BaseModel):
+class AuditSettings(SettingsModel):
     """Key `audits` of the section `evaluate`: which attacks are made, and with what effort (evaluation/audits/)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     run: Ids
     """Names of audits (evaluation/audits/table.py); empty = no audit."""
     max_images: PositiveInt
@@ -420,14 +420,14 @@ class RegisterConfig(OperatorConfig):
 
     section = "register"
     model_name: Annotated[str, AfterValidator(_model_name)]
-    experiment: Annotated[str, AfterValidator(_not_blank)]
+    experiment: Text
 
 
 class PromoteConfig(StageConfig):
     """Section `promote`."""
 
     section = "promote"
-    ledger: str
+    ledger: Text
     """Path of the append-only promotion record (JSON lines)."""
     notify_url: Annotated[str, AfterValidator(_webhook)]
     """Address to which every decision is posted as JSON; empty = none. If the address is a secret, leave this empty and
@@ -480,6 +480,21 @@ CONFIGS: dict[str, type[StageConfig]] = {
         ClusterConfig,
     )
 }
+
+
+def as_read(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of params.yaml with each value in its field's type: 1e-4, which YAML takes for text, is a number.
+
+    What a door records must not depend on how a number was written. A section with faults stays as it is.
+    """
+    result = dict(params)
+    for name, config in CONFIGS.items():
+        more: dict[str, Any] = {"policies": {}} if config is EvaluateConfig else {}
+        with suppress(UserError):
+            found = config.from_params(params, **more).model_dump(mode="json")
+            result[name] = {key: found[key] for key in params[name]}
+            result |= {key: found[key] for key in config.shared_keys if key in params and key in found}
+    return result
 
 
 def load_params(path: str | Path = "params.yaml") -> dict[str, Any]:

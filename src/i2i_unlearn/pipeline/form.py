@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from i2i_unlearn.config.base import StageConfig
+from i2i_unlearn.config.base import StageConfig, as_ids
 from i2i_unlearn.config.sections import (
     ClusterConfig,
     EvaluateConfig,
@@ -73,7 +73,7 @@ def read_form(
         [
             *faults,
             *(fault for name in objectives for fault in _objective_faults(field, name, found)),
-            *_model_faults(form["snapshot.source"]),
+            *_erased_faults(form, params),
             *_choice_faults("operator", form["operator"], OPERATORS),
             *_choice_faults("gate_policy", form["evaluate.policy"], policies),
             *_choice_faults("promote", promote, PROMOTE_CHOICES),
@@ -122,9 +122,12 @@ def _laid_over(params: Mapping[str, Any], form: Mapping[str, Any]) -> dict[str, 
     return result
 
 
-def _model_faults(source: str) -> list[str]:
-    """An empty path would be the current folder, the whole volume."""
-    return [] if source.strip() else ["model is empty; name a directory or models:/NAME/VERSION"]
+def _erased_faults(form: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
+    """Images of a request that the form leaves out would be used again."""
+    named = [*as_ids(form["split.erased"]), *as_ids(form["split.requests"])]
+    lost = [id_ for id_ in as_ids(params["split"]["erased"]) if id_ not in named]
+    told = f"erased={form['split.erased']!r} leaves out {', '.join(lost)}, which params.yaml names as erased"
+    return [f"{told}: their images would be used again; add them"] if lost else []
 
 
 def _choice_faults(field: str, value: str, choices: Iterable[str]) -> list[str]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LOG_EVERY_S = 10.0  # rare enough to keep a log readable, frequent enough to show that the step is alive
+UNKNOWN = "time left unknown"
 
 
 class Advance(Protocol):
@@ -43,18 +44,19 @@ def _bar(description: str, total: int, done: int, console: Console) -> Iterator[
 
 
 def _log_lines(description: str, total: int, done: int) -> Advance:
-    begin = last = time.monotonic()
+    last = time.monotonic()
     count = done
+    first: tuple[float, int] | None = None
 
     def advance(units: int = 1, note: str = "") -> None:
-        nonlocal count, last
+        nonlocal count, first, last
         count += units
         now = time.monotonic()
+        # Counted from the end of the first unit, which may have waited for preparations that are not repeated.
+        begin, before = first = first or (now, count)
         if now - last >= LOG_EVERY_S:
             last = now
-            remaining = (now - begin) / max(count - done, 1) * (total - count)
-            print(
-                f"{description}: {count}/{total}, {remaining:.0f} s left {note}".rstrip(), file=sys.stderr, flush=True
-            )
+            rest = f"{(now - begin) / (count - before) * (total - count):.0f} s left" if count > before else UNKNOWN
+            print(f"{description}: {count}/{total}, {rest} {note}".rstrip(), file=sys.stderr, flush=True)
 
     return advance

@@ -7,7 +7,6 @@
 Points are computed side by side, each in one thread (support/workers.py).
 """
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,15 +61,14 @@ def run(
 
 
 class _Told:
-    """Says which point was done when."""
+    """Says which point is done, and how long it took alone."""
 
     def __init__(self, total: int, say: Say) -> None:
         self._total, self._say = total, say
-        self._count, self._begin = 0, time.monotonic()
+        self._count = 0
 
     def __call__(self, facts: Facts) -> Facts:
         self._count += 1
-        seconds = time.monotonic() - self._begin
-        how = f"{facts['outcome']} after {seconds:.1f} s" if facts["computed"] == "new" else "was there already"
+        how = f"{facts['outcome']} in {facts['seconds']} s" if facts["computed"] == "new" else "was there already"
         self._say(f"{self._count}/{self._total} {facts['point']}: {how}")
         return facts

@@ -1,5 +1,6 @@
 """A process that computes points of a sweep: `python -m i2i_unlearn.sweeps.worker` (support/workers.py)."""
 
+import time
 from typing import Any
 
 from i2i_unlearn.support.workers import serve
@@ -11,7 +12,9 @@ def compute(job: dict[str, Any]) -> dict[str, float | str]:
     from i2i_unlearn.sweeps.points import point_configs
 
     configs = point_configs(job["point"], job["settings"])
-    return point.run(job["images"], job["splits"], job["teacher"], job["reference"], job["folder"], configs)
+    begun = time.monotonic()
+    facts = point.run(job["images"], job["splits"], job["teacher"], job["reference"], job["folder"], configs)
+    return {**facts, "seconds": round(time.monotonic() - begun, 1)}
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import docker
 import pytest
 
 from i2i_unlearn.pipeline.local.containers import (
-    KILLED,
     Containers,
     _mounts,
     _none_left,
@@ -24,6 +23,7 @@ from i2i_unlearn.pipeline.local.containers import (
     run_container,
     whole_lines,
 )
+from i2i_unlearn.pipeline.local.processes import KILLED
 from i2i_unlearn.pipeline.local.runner import gpus_of, parse_params, read_package
 from i2i_unlearn.support.errors import UserError
 from tests.pipeline.cluster.http_stub import Reply, Stub

@@ -1,8 +1,11 @@
 """Running a compiled package on this machine: its parameters, and how a stopped step is told."""
 
 import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -112,6 +115,55 @@ def test_runs_at_the_same_time_in_one_folder_do_not_meet(package, tmp_path):
     assert len(list((tmp_path / "runs").glob("*/tiny-*/stop"))) == 2
 
 
+# --- stopping ---
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def long(number: int, folder: str):
+    import os
+    import subprocess
+    import sys
+    import time
+
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    with open(f"{folder}/{number}.aside", "w") as file:
+        file.write(f"{os.getpid()} {child.pid}")
+    os.rename(f"{folder}/{number}.aside", f"{folder}/{number}.pids")
+    time.sleep(60)
+
+
+@dsl.pipeline(name="endless")
+def endless(folder: str):
+    with dsl.ParallelFor([1, 2, 3]) as number:
+        long(number=number, folder=folder)
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_step_outlives_the_run_whatever_ends_it(tmp_path, number):
+    package = tmp_path / "endless.yaml"
+    compiler.Compiler().compile(endless, str(package))
+    words = ["pipeline", "run", "--package", package, "--out", tmp_path / "runs", "--param", f"folder={tmp_path}"]
+    program = [sys.executable, "-m", "i2i_unlearn.cli.main", *map(str, words)]
+    with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+        wait_for(lambda: len(list(tmp_path.glob("*.pids"))) == 2, "two items of the loop run at once")
+        run.send_signal(number)
+        assert run.stderr is not None
+        told = run.stderr.read()
+    pids = [int(pid) for path in tmp_path.glob("*.pids") for pid in path.read_text().split()]
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "the steps and their children are gone")
+    assert len(list(tmp_path.glob("*.pids"))) == 2  # the third was not begun
+    if number != signal.SIGKILL:
+        assert run.returncode == 130
+        assert told.splitlines()[-1] == "i2i-unlearn: stopped: run the same command again to continue"
+
+
 # --- parameters ---
 
 
@@ -165,6 +217,12 @@ def test_a_wrong_value_of_another_type_is_told(parameter_type, text, words):
         ("zzz=1", "known are"),
         ("alpha=much", "expected a number"),
         ("num_steps=1.5", "expected a whole number"),
+        *((f"alpha={text}", "expected a finite number") for text in ("nan", "inf", "-Infinity", "1e999")),
+        *((f"seed={seed}", "below 2^53") for seed in (2**53, -(2**53), 10**30)),
+        ("requests={{$.inputs}}", "does not hand on {{"),
+        ('requests=a"b', "does not hand on"),
+        ("model=", "model='' is blank"),
+        ("images= ", "images=' ' is blank"),
     ],
 )
 def test_a_wrong_parameter_is_one_line(spec, param, words):
@@ -175,6 +233,10 @@ def test_a_wrong_parameter_is_one_line(spec, param, words):
 def test_retries_are_taken_out_at_every_depth(spec):
     assert "retryPolicy" in str(spec)
     assert "retryPolicy" not in str(without_retries(read_package(PACKAGE)))
+
+
+def test_the_largest_seed_that_every_door_keeps(spec):
+    assert parse_params([f"seed={2**53 - 1}"], spec) == {"seed": 9007199254740991}
 
 
 # --- packages ---

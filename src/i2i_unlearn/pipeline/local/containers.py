@@ -8,18 +8,15 @@ import contextlib
 import dataclasses
 import functools
 import os
-import signal
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+from i2i_unlearn.pipeline.local.processes import KILLED, stopped_by_signals
 from i2i_unlearn.support.errors import UserError
 
-KILLED = 137
-"""Exit code of a container that was ended by force."""
 LABEL = "i2i-unlearn.run"
 """Every container has it; the value is the run's own."""
 READ_ONLY = ("data", ".secrets")
@@ -241,16 +238,12 @@ def _none_left(client: Any, run: str, stopped: threading.Event) -> Iterator[None
             with contextlib.suppress(docker.errors.APIError):  # it is being removed
                 container.remove(force=True)
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop() -> None:
         stopped.set()
         remove()
-        raise KeyboardInterrupt
 
-    signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, stop) for number in signals}
     try:
-        yield
+        with stopped_by_signals(stop):
+            yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         remove()

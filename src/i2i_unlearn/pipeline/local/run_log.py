@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TextIO
 
 from i2i_unlearn.support.errors import GateRefused, UserError
+from i2i_unlearn.support.progress import UNKNOWN
 
 _COLOUR = re.compile(r"\x1b\[\d+m")
 _STARTED = re.compile(r"[\d:.]+ - INFO - Executing task '([^']+)'")
 _ENDED = re.compile(r"[\d:.]+ - [A-Z]+ - Task '([^']+)' finished with status ([A-Z]+)")
-_PROGRESS = re.compile(r"\s*(\S.*: \d+/\d+, \d+ s left.*)")
+_PROGRESS = re.compile(rf"\s*(\S.*: \d+/\d+, (?:\d+ s left|{UNKNOWN}).*)")
 _REFUSAL = re.compile(r"\s*i2i_unlearn\.support\.errors\.(UserError|Diverged|GateRefused): (.+)")
 _TRACEBACK = "Traceback (most recent call last):"
 _KEPT_LINES = 1000  # of one step, to find its last traceback in

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import difflib
 import importlib
+import math
 import sys
 import time
 import uuid
@@ -22,7 +23,9 @@ from typing import Any
 
 import yaml
 
+from i2i_unlearn.config.base import MOST_EXACT
 from i2i_unlearn.pipeline.local.containers import Containers, docker_runner, hand_over
+from i2i_unlearn.pipeline.local.processes import process_runner
 from i2i_unlearn.pipeline.local.run_log import RunLog
 from i2i_unlearn.support.errors import UserError
 
@@ -39,6 +42,8 @@ _KINDS: dict[str, tuple[Callable[[str], Any], type, str]] = {
     "STRUCT": (yaml.safe_load, dict, "a mapping such as {key: value}"),
 }
 """Of each parameter type of the run form: how its text is read, what comes out, and how a person calls it."""
+_CHANGED_ON_THE_WAY = ("{{", '"', "\\")
+"""Kubeflow takes the first for a placeholder, and puts text with the others into JSON as it is."""
 
 
 def compile_pipeline(out: Path, folder: Path, name: str = "unlearning") -> None:
@@ -81,9 +86,9 @@ def run_package(package: Path, params: Sequence[str], out: Path, containers: Con
     spec = read_package(package)
     arguments = parse_params(params, spec)
     require_kfp()
-    from kfp import components, local
+    from kfp import components
 
-    made: Any = contextlib.nullcontext(local.SubprocessRunner(use_venv=False))
+    made = process_runner()
     if containers:
         made = docker_runner(spec, dataclasses.replace(containers, gpus=gpus_of(spec, arguments)))
     pipeline = components.load_component_from_text(yaml.safe_dump(without_retries(spec)))
@@ -183,7 +188,7 @@ def parse_params(params: Sequence[str], spec: Mapping[str, Any]) -> dict[str, An
             near = difflib.get_close_matches(key, fields, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(fields)}"
             raise UserError(f"--param {key}: the pipeline has no such field; {hint}")
-        arguments[key] = _typed(key, value, fields[key]["parameterType"])
+        arguments[key] = _typed(key, value, fields[key])
     return arguments
 
 
@@ -208,14 +213,24 @@ def gpus_of(spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> int:
     return int(count)
 
 
-def _typed(key: str, value: str, parameter_type: str) -> Any:
-    read, kind, words = _KINDS[parameter_type]
+def _typed(key: str, value: str, field: Mapping[str, Any]) -> Any:
+    told = f"--param {key}={value!r}"
+    read, kind, words = _KINDS[field["parameterType"]]
+    found = [mark for mark in _CHANGED_ON_THE_WAY if mark in value and kind is str]
+    if found:
+        raise UserError(f"{told}: Kubeflow does not hand on {found[0]} as it is; leave it out")
+    if not value.strip() and field.get("defaultValue"):
+        raise UserError(f"{told} is blank; give a value, or leave it out for {field['defaultValue']!r}")
     try:
         typed = read(value)
     except (ValueError, yaml.YAMLError):
         typed = None
     if not isinstance(typed, kind):
-        raise UserError(f"--param {key}={value!r}: expected {words}; correct the value")
+        raise UserError(f"{told}: expected {words}; correct the value")
+    if isinstance(typed, float) and not math.isfinite(typed):
+        raise UserError(f"{told}: expected a finite number; correct the value")
+    if isinstance(typed, int) and abs(typed) >= MOST_EXACT:
+        raise UserError(f"{told}: Kubeflow keeps whole numbers exact below 2^53 = {MOST_EXACT}; choose a smaller one")
     return typed
 
 

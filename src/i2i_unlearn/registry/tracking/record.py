@@ -24,6 +24,7 @@ from mlflow.models import Model
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from PIL import Image
 
+from i2i_unlearn.config.base import whole_numbers
 from i2i_unlearn.registry.tracking.entities import MOST_CHARACTERS, MOST_POINTS, Logged, Served
 from i2i_unlearn.registry.tracking.pyfunc import save
 from i2i_unlearn.support import files
@@ -67,8 +68,12 @@ class Record:
         self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Log settings that are not there yet (in MLflow they cannot be changed)."""
-        new = [Param(key, str(value)[:MOST_CHARACTERS]) for key, value in params.items() if key not in self._params]
+        """Log settings that are not there yet (in MLflow they cannot be changed). 32.0, as forms send it, is 32."""
+        new = [
+            Param(key, str(value)[:MOST_CHARACTERS])
+            for key, value in whole_numbers(dict(params)).items()
+            if key not in self._params
+        ]
         for chunk in _chunks(new, 100):
             self._client.log_batch(self.run_id, params=chunk)
 
