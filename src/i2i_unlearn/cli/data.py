@@ -213,7 +213,7 @@ def prototypes(
     """
     from i2i_unlearn.config.sections import SnapshotConfig, SplitConfig, load_params
     from i2i_unlearn.data.images.holdout import TRAIN, training_part
-    from i2i_unlearn.data.images.reading import load_pixels, read_index
+    from i2i_unlearn.data.images.reading import load_pixels, read_index, wanted_by
     from i2i_unlearn.method.prototypes import mean_images, write_prototypes
     from i2i_unlearn.models import load_model
 
@@ -223,9 +223,7 @@ def prototypes(
     index = read_index(images)
     part = training_part(index, holdout_fraction=split.holdout_fraction, seed=split.seed)
     rows = index[part == TRAIN].reset_index(drop=True)
-    pixels = load_pixels(
-        images, rows, image_size=model.image_size, num_channels=model.num_channels, description="reading images"
-    )
+    pixels = load_pixels(images, rows, **wanted_by(model), description="reading images")
     found = mean_images(pixels, list(rows["label"]))
     write_prototypes(found, out)
     typer.echo(f"wrote {out}: {len(found.means)} of {rows['label'].nunique()} classes, the others have too few images")

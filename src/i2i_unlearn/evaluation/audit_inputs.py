@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from i2i_unlearn.config.sections import EvaluateConfig
-from i2i_unlearn.data.images.reading import load_pixels
+from i2i_unlearn.data.images.reading import load_pixels, wanted_by
 from i2i_unlearn.evaluation.audits.base import AuditInputs, ImageSet
 from i2i_unlearn.evaluation.findings import SINGLE_IMAGES
 from i2i_unlearn.evaluation.inputs import Inputs
@@ -90,7 +90,5 @@ def read_images(rows: pd.DataFrame, images: str, operator: Operator, seed: int, 
     if not places:
         empty = torch.empty((0, num_channels, *image_size), dtype=torch.uint8)
         return ImageSet(images_NCHW=empty, visible_NHW=torch.empty((0, *image_size), dtype=torch.bool))
-    pixels_NCHW = load_pixels(
-        images, rows, image_size=image_size, num_channels=num_channels, description="images of audits"
-    )
+    pixels_NCHW = load_pixels(images, rows, **wanted_by(model), description="images of audits")
     return ImageSet(images_NCHW=pixels_NCHW, visible_NHW=masks_of(places, operator, *image_size, seed=seed))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from i2i_unlearn.config.sections import EvaluateConfig
-from i2i_unlearn.data.images.reading import iter_pixels, read_index
+from i2i_unlearn.data.images.reading import iter_pixels, read_index, wanted_by
 from i2i_unlearn.data.split.manifest import SplitManifest, read_manifest
 from i2i_unlearn.evaluation.audits.ranks import FEWEST_OF_CLASS
 from i2i_unlearn.evaluation.evaluated_model import read_summary
@@ -99,7 +99,7 @@ class Inputs:
 def batches(inputs: Inputs, images: str, chosen: ChosenSet, config: EvaluateConfig) -> Iterator[tuple[Tensor, Tensor]]:
     """Images in [-1, 1] and their masks, in manifest order, so that each row group is read once."""
     model = inputs.models["teacher"]
-    pixels = iter_pixels(images, chosen.rows, image_size=model.image_size, num_channels=model.num_channels)
+    pixels = iter_pixels(images, chosen.rows, **wanted_by(model))
     places = list(zip(chosen.rows["shard"].tolist(), chosen.rows["row"].tolist(), strict=True))
     for start in range(0, len(places), config.batch_size):
         batch = places[start : start + config.batch_size]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from i2i_unlearn.config.sections import UnlearnConfig
 from i2i_unlearn.data.images.holdout import TRAIN
-from i2i_unlearn.data.images.reading import load_pixels, read_index
+from i2i_unlearn.data.images.reading import load_pixels, read_index, wanted_by
 from i2i_unlearn.data.split.manifest import ERASED, FORGET, PROXY_RETAIN, RETAIN, SplitManifest
 from i2i_unlearn.method.prototypes import FEWEST, Prototypes, mean_images, read_prototypes
 from i2i_unlearn.method.synthetic import Start, from_crops, from_noise, from_prototypes, make_synthetic
@@ -51,16 +51,10 @@ class _Reader:
         self.images = images
         self.manifest = manifest
         self.shape: tuple[int, int, int] = (model.num_channels, *model.image_size)
+        self.wanted = wanted_by(model)
 
     def pixels(self, rows: pd.DataFrame) -> Tensor:
-        channels, *size = self.shape
-        return load_pixels(
-            self.images,
-            rows,
-            image_size=(size[0], size[1]),
-            num_channels=channels,
-            description="reading for synthetic images",
-        )
+        return load_pixels(self.images, rows, **self.wanted, description="reading for synthetic images")
 
     def labels(self, rows: pd.DataFrame) -> list[str]:
         index = read_index(self.images)[["shard", "row", "label"]]

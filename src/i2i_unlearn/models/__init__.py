@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from i2i_unlearn.models.directory import LIBRARY_TYPES, read_config
 from i2i_unlearn.models.own import import_own
+from i2i_unlearn.models.whole import check_whole
 from i2i_unlearn.support.errors import UserError
 
 FAMILIES = {
@@ -21,6 +22,7 @@ FAMILIES = {
 }
 """Name -> module:Class. Imported when used: each brings its own library, which takes seconds."""
 
+CHANNELS = (1, 3)
 OWN = "own"
 """What `pretrain.family` calls the class that `model` names."""
 
@@ -74,7 +76,9 @@ def load_model(folder: str | Path, own: str = "") -> Any:
     """
     family = _family_of(folder, own)
     try:
-        return family.load(folder).eval()
+        if family.family in FAMILIES:  # a class of one's own reads what it likes
+            check_whole(folder)
+        return _supported(family.load(folder), folder).eval()
     except (SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{folder}: its weights cannot be read ({reason}); fetch it again") from None
@@ -86,4 +90,13 @@ def load_architecture(folder: str | Path, own: str = "", *, generator: Any) -> A
     Raises:
         UserError: the directory is missing, incomplete, of no known family, or of a class that is not `own`.
     """
-    return _family_of(folder, own).load_architecture(folder, generator=generator)
+    return _supported(_family_of(folder, own).load_architecture(folder, generator=generator), folder)
+
+
+def _supported(model: Any, folder: str | Path) -> Any:
+    if model.num_channels not in CHANNELS:
+        raise UserError(
+            f"{folder}: the model takes images of {model.num_channels} channels; images here have 1 (grey) or 3 "
+            "(colour), so give a model of one of these"
+        )
+    return model

@@ -10,8 +10,6 @@ all images and draws its own mask; here the mask is given, so encoder and decode
 Shape letters: B batch, N patches, K kept patches, D embedding size, P pixels of a patch, C channels, H, W pixels.
 """
 
-import json
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +24,9 @@ from i2i_unlearn.models.base import Embedding
 from i2i_unlearn.models.directory import read_config
 from i2i_unlearn.models.kept_tokens import KeptTokens
 from i2i_unlearn.models.own_weights import seeded
+from i2i_unlearn.models.preprocessor import FILE as PREPROCESSOR
+from i2i_unlearn.models.preprocessor import Preprocessor, made_here, read_preprocessor
+from i2i_unlearn.models.whole import weights_in
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import write_json
 from i2i_unlearn.support.torchvision_compat import ensure_torchvision
@@ -44,10 +45,17 @@ class MaskedAutoencoder(nn.Module):
     family: ClassVar[str] = "mae"
     model_type: ClassVar[str] = "vit_mae"
 
-    def __init__(self, model: ViTMAEForPreTraining, mean: tuple[float, ...], deviation: tuple[float, ...]) -> None:
+    def __init__(
+        self,
+        model: ViTMAEForPreTraining,
+        mean: tuple[float, ...],
+        deviation: tuple[float, ...],
+        preprocessor: Preprocessor | None = None,
+    ) -> None:
         """`mean` and `deviation` per channel turn pixels in [0, 1] into what the model was trained on.
 
-        `model.decoder` may be None: such a model encodes images and completes none.
+        `model.decoder` may be None: such a model encodes images and completes none. `preprocessor`, where given, is
+        what the directory said of them and more.
         """
         super().__init__()
         self.model = model
@@ -58,10 +66,16 @@ class MaskedAutoencoder(nn.Module):
         config = model.config
         self.image_size = (config.image_size, config.image_size)
         self.num_channels: int = config.num_channels
+        self.preprocessor = preprocessor or made_here(mean, deviation, self.image_size)
         self.mean_C11: Tensor
         self.deviation_C11: Tensor
         self.register_buffer("mean_C11", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("deviation_C11", torch.tensor(deviation).view(-1, 1, 1), persistent=False)
+
+    @property
+    def has_decoder(self) -> bool:
+        """False: it encodes images and completes none."""
+        return self.model.decoder is not None
 
     # --- E, D and what is made of them ---
 
@@ -230,7 +244,7 @@ class MaskedAutoencoder(nn.Module):
     def load_architecture(cls, folder: str | Path, *, generator: torch.Generator) -> Self:
         """The architecture of a model directory with new random weights."""
         config = _config_of(folder)
-        return cls(_random_model(config, generator), *_read_normalisation(Path(folder), config.num_channels))
+        return cls(_random_model(config, generator), *_preprocessing(folder, config))
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -253,6 +267,8 @@ class MaskedAutoencoder(nn.Module):
             ignore_mismatched_sizes=True,  # they are told below, in one line
             local_files_only=True,
             use_safetensors=True,
+            variant=weights_in(Path(folder), "model")[1],
+            dtype=torch.float32,  # else config.json decides, and float32 weights are rounded to what it names
         )
         misshaped = (name for name, *_ in info["mismatched_keys"])
         faults = sorted({*info["missing_keys"], *misshaped})
@@ -264,19 +280,18 @@ class MaskedAutoencoder(nn.Module):
                 f"{folder}: model.safetensors lacks or misshapes tensors: {len(faults)}, first {faults[0]}; "
                 "fetch the directory again"
             )
-        return cls(model, *_read_normalisation(Path(folder), model.config.num_channels))
+        if unused := sorted(info["unexpected_keys"]):
+            raise UserError(
+                f"{folder}: holds tensors that a ViTMAE does not have and that would be left out: {len(unused)}, first "
+                f"{unused[0]}; save the model without them, or merge them"
+            )
+        return cls(model, *_preprocessing(folder, model.config))
 
     def save(self, folder: str | Path) -> None:
         """Write config.json, model.safetensors and preprocessor_config.json: plain transformers opens them."""
         self.model.save_pretrained(folder)
-        # Written as the library would: its own writer needs torchvision, which a GPU box may lack.
-        content = {
-            "image_processor_type": "ViTImageProcessor",
-            "size": {"height": self.image_size[0], "width": self.image_size[1]},
-            "image_mean": self.mean_C11.flatten().tolist(),
-            "image_std": self.deviation_C11.flatten().tolist(),
-        }
-        write_json(Path(folder) / "preprocessor_config.json", content)
+        # As the library would: its own writer needs torchvision, which a GPU box may lack.
+        write_json(Path(folder) / PREPROCESSOR, dict(self.preprocessor.content))
 
 
 def _block(layer: Any, tokens: Tensor, attend: Tensor | None) -> Tensor:
@@ -349,19 +364,9 @@ def _random_model(config: ViTMAEConfig, generator: torch.Generator) -> ViTMAEFor
     return model
 
 
-def _read_normalisation(folder: Path, num_channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    path = folder / "preprocessor_config.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        mean, deviation = (tuple(float(value) for value in content[key]) for key in ("image_mean", "image_std"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; it holds the mean and deviation the model was trained with") from None
-    except (KeyError, TypeError, ValueError, OverflowError):  # not JSON, not UTF-8, no numbers
-        raise UserError(f"{path}: image_mean and image_std cannot be read; fetch the directory again") from None
-    if len(mean) != num_channels or len(deviation) != num_channels:
-        raise UserError(
-            f"{path}: image_mean has {len(mean)} values for a model of {num_channels} channels; give one per channel"
-        )
-    if not all(math.isfinite(value) for value in (*mean, *deviation)) or min(deviation) <= 0:
-        raise UserError(f"{path}: image_mean and image_std must be finite and image_std above 0; correct them")
-    return mean, deviation
+def _preprocessing(
+    folder: str | Path, config: ViTMAEConfig
+) -> tuple[tuple[float, ...], tuple[float, ...], Preprocessor]:
+    size = (config.image_size, config.image_size)
+    found = read_preprocessor(folder, num_channels=config.num_channels, image_size=size)
+    return found.mean, found.deviation, found

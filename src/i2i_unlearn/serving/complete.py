@@ -16,6 +16,7 @@ import numpy as np
 
 from i2i_unlearn.config.sections import CompleteConfig
 from i2i_unlearn.data.images.decoding import BY_DEFAULT, Depths, Reading, decode_each
+from i2i_unlearn.data.images.reading import wanted_by
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.randomness import generator_for
@@ -46,7 +47,8 @@ def run(
 ) -> Facts:
     """Complete the images that `images` names (serving/inputs.py) into the folder `out`.
 
-    Images of another size than the model's are scaled and cropped (data/images/decoding.py). `model` is a model
+    Images of another size than the model's are scaled, and cropped where the model says no other way
+    (data/images/decoding.py). `model` is a model
     directory, models:/NAME/NUMBER or models:/NAME@ALIAS; a registered version's own operator and seed take precedence
     over `config`, and `asked` (operator, keep_fraction or seed) over both. `image_column` is that of Parquet files.
     `reading` says how image files become pixels; shards that `data import` wrote say it themselves.
@@ -141,8 +143,7 @@ def _complete(
         return 0
     decoded = decode_each(
         ((item.where, item.read, item.reading) for item in items),
-        image_size=completer.model.image_size,
-        num_channels=completer.model.num_channels,
+        **wanted_by(completer.model),
         on_broken=unreadable.append,
         depths=depths,
     )

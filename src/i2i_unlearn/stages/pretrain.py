@@ -8,7 +8,7 @@ from pathlib import Path
 
 from i2i_unlearn.config.sections import PretrainConfig
 from i2i_unlearn.data.images.holdout import training_part
-from i2i_unlearn.data.images.reading import load_pixels, read_index
+from i2i_unlearn.data.images.reading import load_pixels, read_index, wanted_by
 from i2i_unlearn.data.split.manifest import digest_images, fingerprints
 from i2i_unlearn.method.objectives.own_loss import OwnLoss
 from i2i_unlearn.models import family_named
@@ -46,9 +46,7 @@ def run(images: str, out: str | Path, config: PretrainConfig) -> Facts:
         raise UserError(
             f"{images}: none of its {len(index)} images is left to train on; lower holdout_fraction or add images"
         )
-    pixels_BCHW = load_pixels(
-        images, rows, image_size=model.image_size, num_channels=model.num_channels, description="reading images"
-    )
+    pixels_BCHW = load_pixels(images, rows, **wanted_by(model), description="reading images")
     sampler = Sampler({"train": single_pool(pixels_BCHW.to(device), config.batch_size)}, operator, config.seed)
     training = Training(
         stage="pretrain",

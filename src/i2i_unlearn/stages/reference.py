@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from i2i_unlearn.config.sections import ReferenceConfig
-from i2i_unlearn.data.images.reading import load_pixels
+from i2i_unlearn.data.images.reading import load_pixels, wanted_by
 from i2i_unlearn.data.split.manifest import (
     DROPPED,
     FORGET,
@@ -229,9 +229,7 @@ def retrain_one(
     rows = read_manifest(splits / MANIFEST, images).of(*TRAINED_ON)
     if not len(rows):
         raise UserError(f"{splits / MANIFEST}: no image is left to retrain on; correct the forget request")
-    pixels_BCHW = load_pixels(
-        images, rows, image_size=model.image_size, num_channels=model.num_channels, description="reading images"
-    )
+    pixels_BCHW = load_pixels(images, rows, **wanted_by(model), description="reading images")
     sampler = Sampler({"train": single_pool(pixels_BCHW.to(device), config.batch_size)}, operator, seed)
     inputs = _inputs(splits, teacher)
     training = Training(

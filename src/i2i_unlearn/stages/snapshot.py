@@ -5,22 +5,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from i2i_unlearn.config.sections import SnapshotConfig
 from i2i_unlearn.evaluation.findings import ORIGINAL
 from i2i_unlearn.evaluation.original import UNKNOWN, OriginalFacts
-from i2i_unlearn.models import load_model
+from i2i_unlearn.models import FAMILIES, load_model
 from i2i_unlearn.models.laws import check_laws
 from i2i_unlearn.models.published import convert_checkpoint, is_checkpoint
+from i2i_unlearn.models.whole import notes_on
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_folder, digest_file, digest_folder, write_json
 from i2i_unlearn.training.original import original_in_tags, recorded_original
+
+NUM_TRIED = 4
+"""Images that the copy must complete."""
 
 
 def run(out: str | Path, config: SnapshotConfig) -> dict[str, float | str]:
     """Copy the model that `config.source` names to `out`/model; return its digest.
 
     The source is a model directory, a registry version, or a file in a published format (models/published/). The
-    model is loaded and saved again, so that later steps get a whole model of a known family, in safetensors only.
+    model is loaded and saved again, so that later steps get a whole model of a known family, in safetensors only; what
+    was written is opened and completes four images before it counts.
     `out`/original tells what the original of this model is, and holds it where it is another registered version.
 
     Raises:
@@ -33,6 +41,7 @@ def run(out: str | Path, config: SnapshotConfig) -> dict[str, float | str]:
         if config.model:
             check_laws(model)
         model.save(aside / "model")
+        _check_written(model, aside / "model", config)
         summary: dict[str, float | str] = {
             "source": config.source,
             "source_sha256": found,
@@ -49,7 +58,7 @@ def run(out: str | Path, config: SnapshotConfig) -> dict[str, float | str]:
 
 
 def _from_folder(source: str, config: SnapshotConfig) -> tuple[Any, str, list[str]]:
-    """A model directory: the model, its digest, and no notes."""
+    """A model directory: the model, its digest, and notes on it."""
     if config.checkpoint:
         raise UserError(
             f"snapshot.checkpoint is for a published checkpoint, and {source} is a folder; make it empty: {{}}"
@@ -57,7 +66,7 @@ def _from_folder(source: str, config: SnapshotConfig) -> tuple[Any, str, list[st
     model = load_model(source, config.model)
     found = digest_folder(source)
     _check_digest(config, found)
-    return model, found, []
+    return model, found, [] if config.model == model.family else notes_on(source)
 
 
 def _from_file(source: str, config: SnapshotConfig) -> tuple[Any, str, list[str]]:
@@ -68,6 +77,44 @@ def _from_file(source: str, config: SnapshotConfig) -> tuple[Any, str, list[str]
     _check_digest(config, found)
     converted = convert_checkpoint(source, config.checkpoint)
     return converted.model, found, converted.notes
+
+
+def _check_written(model: Any, folder: Path, config: SnapshotConfig) -> None:
+    """The next step must open what was written, and it must complete as the source does: four images of noise.
+
+    Raises:
+        UserError: it cannot be opened, or completes otherwise.
+    """
+    written = load_model(folder, config.model)
+    one, other = _completed(model), _completed(written)
+    if not all(part.isfinite().all() for part in one):
+        raise UserError(f"{config.source}: its completions are not finite numbers; give the model as it was trained")
+    if not all(a.equal(b) for a, b in zip(one, other, strict=True)):
+        raise UserError(
+            f"{config.source}: the copy completes four images otherwise than the source does, so it is not the same "
+            "model; please report this with the model's config.json"
+        )
+
+
+@torch.no_grad()
+def _completed(model: Any) -> tuple[Tensor, ...]:
+    """Four images, the right half hidden, completed; or encoded where there is no decoder."""
+    generator, (height, width) = torch.Generator().manual_seed(0), model.image_size
+    images_BCHW = torch.rand(NUM_TRIED, model.num_channels, height, width, generator=generator) * 2 - 1
+    visible_BHW = torch.ones(NUM_TRIED, height, width, dtype=torch.bool)
+    visible_BHW[:, :, width // 2 :] = False
+    if not getattr(model, "has_decoder", True):
+        maps: tuple[Tensor, ...] = model.encode(images_BCHW, visible_BHW).maps
+        return maps
+    settings = getattr(model, "settings", None)
+    few = model.family in FAMILIES and settings is not None
+    try:
+        if few:  # a thousand steps of a large U-Net take hours on a CPU, and one uses all of its weights
+            model.settings = replace(settings, sampling_steps=1)  # type: ignore[type-var]
+        return (model.complete(images_BCHW, visible_BHW, generator=generator),)
+    finally:
+        if few:
+            model.settings = settings
 
 
 def _check_digest(config: SnapshotConfig, found: str) -> None:

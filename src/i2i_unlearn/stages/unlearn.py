@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from i2i_unlearn.config.sections import UnlearnConfig
-from i2i_unlearn.data.images.reading import load_pixels
+from i2i_unlearn.data.images.reading import load_pixels, wanted_by
 from i2i_unlearn.data.split.manifest import FORGET, PROXY_RETAIN, RETAIN, UNSEEN_TARGET, SplitManifest, read_manifest
 from i2i_unlearn.method.adapters import LORA, Narrowed, narrow
 from i2i_unlearn.method.noise import Noise, fit_noise
@@ -144,9 +144,7 @@ def _pools(
         rows = manifest.of(role)
         if not len(rows):
             raise UserError(_missing(role))
-        return load_pixels(
-            images, rows, image_size=model.image_size, num_channels=model.num_channels, description=f"reading {role}"
-        ).to(device)
+        return load_pixels(images, rows, **wanted_by(model), description=f"reading {role}").to(device)
 
     pools = {}
     if FORGET in needs:

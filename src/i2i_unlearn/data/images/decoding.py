@@ -14,7 +14,8 @@ colour for a grey model         luma .299 R + .587 G + .114 B
 grey for a colour model         three equal channels
 several frames                  the first one
 more pixels than `max_pixels`   refused; Pillow's limit, unless `Reading.max_pixels` says more
-another size                    shorter side scaled (bicubic, antialiased), the middle cut out
+another size                    as the model's preprocessor_config.json says (models/preprocessor.py); for models made
+                                here, shorter side scaled (bicubic, antialiased), the middle cut out
 """
 
 import io
@@ -23,7 +24,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,9 @@ from PIL import ExifTags, Image, ImageOps
 
 from i2i_unlearn.config.sections import ImagesConfig
 from i2i_unlearn.support.errors import UserError
+
+if TYPE_CHECKING:  # models imports torch, which takes seconds
+    from i2i_unlearn.models.preprocessor import Fit
 
 _TO_RGB = frozenset({"CMYK", "YCbCr", "LAB", "HSV", "RGBX"})
 _TURNED = {
@@ -97,6 +101,7 @@ def decode_each(
     *,
     image_size: tuple[int, int],
     num_channels: int,
+    fit: "Fit | None" = None,
     on_broken: Callable[[str], None] | None = None,
     depths: Depths | None = None,
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -110,13 +115,14 @@ def decode_each(
     for place, (name, read, reading) in enumerate(images):
         try:
             picture = open_image(read(), name=name, reading=reading, depths=depths)
+            pixels_CHW = fitted(picture, image_size=image_size, num_channels=num_channels, fit=fit, name=name)
         except (UserError, OSError, ValueError) as error:
             if on_broken is None:
                 raise
             reason = getattr(error, "strerror", None) or error
             on_broken(str(error) if isinstance(error, UserError) else f"{name}: {reason}")
             continue
-        yield place, fitted(picture, image_size=image_size, num_channels=num_channels)
+        yield place, pixels_CHW
 
 
 def decode(encoded: bytes, *, image_size: tuple[int, int], num_channels: int, name: str) -> NDArray[np.uint8]:
@@ -128,11 +134,26 @@ def decode(encoded: bytes, *, image_size: tuple[int, int], num_channels: int, na
     return fitted(open_image(encoded, name=name), image_size=image_size, num_channels=num_channels)
 
 
-def fitted(picture: Image.Image, *, image_size: tuple[int, int], num_channels: int) -> NDArray[np.uint8]:
-    """Pixels (C, H, W) of what `open_image` returned; `image_size` is (height, width)."""
+def fitted(
+    picture: Image.Image,
+    *,
+    image_size: tuple[int, int],
+    num_channels: int,
+    fit: "Fit | None" = None,
+    name: str = "the image",
+) -> NDArray[np.uint8]:
+    """Pixels (C, H, W) of what `open_image` returned; `image_size` is (height, width).
+
+    `fit` is the model's own way to make pictures of another size fit; None = the middle, cut out.
+
+    Raises:
+        UserError: the picture, called `name`, does not fit the model.
+    """
     image = picture.convert("L" if num_channels == 1 else "RGB")
     height, width = image_size
-    if image.size != (width, height):
+    if fit is not None:
+        image = fit(image, (height, width), name)
+    elif image.size != (width, height):
         image = ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC)
     pixels = np.asarray(image, dtype=np.uint8)
     return pixels[None] if num_channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

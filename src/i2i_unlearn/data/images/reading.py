@@ -7,7 +7,7 @@ import hashlib
 import itertools
 from collections.abc import Iterator
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,8 @@ from i2i_unlearn.support.progress import progress
 
 if TYPE_CHECKING:  # importing torch takes seconds, and the index does not need it
     from torch import Tensor
+
+    from i2i_unlearn.models.preprocessor import Fit
 
 INDEX_COLUMNS = ("sample_id", "label", "subject", "source_split", "sha256")
 FETCH_DATA = (
@@ -149,20 +151,49 @@ def iter_pictures(images: str, rows: pd.DataFrame) -> Iterator[Image.Image]:
         yield open_image(encoded, name=f"{shard} row {row}", reading=readings[shard])
 
 
+class Wanted(TypedDict):
+    """The pixels that a model takes; keywords of `iter_pixels` and `load_pixels`."""
+
+    image_size: tuple[int, int]
+    """(height, width)."""
+    num_channels: int
+    fit: "Fit | None"
+    """How it wants pictures of another size; None = the middle, cut out."""
+
+
+def wanted_by(model: Any) -> Wanted:
+    """What `model` (models.base.ImageToImage) takes."""
+    preprocessor = getattr(model, "preprocessor", None)
+    fit = None if preprocessor is None else preprocessor.fit
+    return Wanted(image_size=tuple(model.image_size), num_channels=model.num_channels, fit=fit)
+
+
 def iter_pixels(
-    images: str, rows: pd.DataFrame, *, image_size: tuple[int, int], num_channels: int
+    images: str,
+    rows: pd.DataFrame,
+    *,
+    image_size: tuple[int, int],
+    num_channels: int,
+    fit: "Fit | None" = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Decoded images (C, H, W) of `rows` (columns shard, row), read as by `iter_encoded`.
 
     Raises:
         UserError: as `iter_encoded` and `decode`.
     """
-    for picture in iter_pictures(images, rows):
-        yield fitted(picture, image_size=image_size, num_channels=num_channels)
+    for shard, row, picture in zip(rows["shard"], rows["row"], iter_pictures(images, rows), strict=True):
+        name = f"{shard} row {row}"
+        yield fitted(picture, image_size=image_size, num_channels=num_channels, fit=fit, name=name)
 
 
 def load_pixels(
-    images: str, rows: pd.DataFrame, *, image_size: tuple[int, int], num_channels: int, description: str
+    images: str,
+    rows: pd.DataFrame,
+    *,
+    image_size: tuple[int, int],
+    num_channels: int,
+    description: str,
+    fit: "Fit | None" = None,
 ) -> "Tensor":
     """Decoded images of `rows` (columns shard, row) as uint8 (N, C, H, W), in their order.
 
@@ -175,7 +206,7 @@ def load_pixels(
 
     pixels_NCHW = np.empty((len(rows), num_channels, *image_size), dtype=np.uint8)
     in_shard_order = rows.reset_index(drop=True).sort_values(["shard", "row"])
-    decoded = iter_pixels(images, in_shard_order, image_size=image_size, num_channels=num_channels)
+    decoded = iter_pixels(images, in_shard_order, image_size=image_size, num_channels=num_channels, fit=fit)
     with progress(description, len(rows)) as advance:
         for place, pixels_CHW in zip(in_shard_order.index, decoded, strict=True):
             pixels_NCHW[place] = pixels_CHW

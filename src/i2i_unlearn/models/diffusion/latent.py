@@ -40,7 +40,10 @@ from i2i_unlearn.models.diffusion.schedule import (
 from i2i_unlearn.models.diffusion.settings import check_steps, read_library_config
 from i2i_unlearn.models.operators import hide
 from i2i_unlearn.models.own_weights import seeded
+from i2i_unlearn.models.preprocessor import FILE as PREPROCESSOR
+from i2i_unlearn.models.preprocessor import Preprocessor, read_fixed
 from i2i_unlearn.models.randomness import drawn
+from i2i_unlearn.models.whole import weights_in
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import read_json, write_json
 from i2i_unlearn.support.torchvision_compat import ensure_torchvision
@@ -86,10 +89,11 @@ class LatentInpainter(nn.Module):
         self.cell_size: int = 2 ** (len(vae.config.block_out_channels) - 1)
         """Pixels, height and width, of a cell of the latents."""
         side = unet.config.sample_size
-        self._latent_size = (side, side) if isinstance(side, int) else tuple(side)
+        self._latent_size: tuple[int, int] = (side, side) if isinstance(side, int) else tuple(side)
         self.image_size = (self._latent_size[0] * self.cell_size, self._latent_size[1] * self.cell_size)
         self.num_channels: int = vae.config.in_channels
         self.prompt_1LD: Tensor
+        self.preprocessor: Preprocessor | None = None
         self.levels_N: Tensor
         self.register_buffer("prompt_1LD", prompt_1LD)
         self.register_buffer("levels_N", scheduler.alphas_cumprod.clone(), persistent=False)
@@ -263,10 +267,13 @@ class LatentInpainter(nn.Module):
         self.scheduler.save_pretrained(folder / "scheduler")
         save_file({PROMPT_KEY: self.prompt_1LD.contiguous()}, folder / PROMPT)
         write_json(folder / "config.json", {"family": self.family, "schema_version": 1, **asdict(self.settings)})
+        if self.preprocessor is not None:
+            write_json(folder / PREPROCESSOR, dict(self.preprocessor.content))
 
 
 def _read_parts(folder: Path) -> tuple[Any, Any, Tensor, LatentSettings]:
     """VAE, schedule, prompt and settings of a directory."""
+    _check_sample_size(folder / "unet" / "config.json")
     prompt_path = folder / PROMPT
     if not prompt_path.is_file():
         raise UserError(f"{folder}: no {PROMPT} in it, the embedding of the empty prompt; {_HOW_TO_MAKE_IT}")
@@ -279,6 +286,16 @@ def _read_parts(folder: Path) -> tuple[Any, Any, Tensor, LatentSettings]:
     settings = _settings(folder)
     check_steps(settings.sampling_steps, scheduler.config.num_train_timesteps, f"{folder}/config.json")
     return _pretrained(AutoencoderKL, folder / "vae"), scheduler, prompt[PROMPT_KEY].float(), settings
+
+
+def _check_sample_size(path: Path) -> None:
+    side = read_library_config(path).get("sample_size")
+    sides = side if isinstance(side, list) and len(side) == 2 else [side]  # noqa: PLR2004
+    if not all(isinstance(one, int) and not isinstance(one, bool) and one > 0 for one in sides):
+        raise UserError(
+            f"{path}: sample_size={side!r} does not say for which images the U-Net was trained; write the height and "
+            "width of its latents, for example [64, 64] for 512 x 512 pixels with a VAE of four levels"
+        )
 
 
 def _settings(folder: Path) -> LatentSettings:
@@ -298,8 +315,10 @@ def _settings(folder: Path) -> LatentSettings:
 def _pretrained(kind: Any, folder: Path) -> Any:
     """By the library's own reader, which knows the names that older versions wrote."""
     read_library_config(folder / "config.json")  # a missing file is told in our words
+    _, variant = weights_in(folder, "diffusion_pytorch_model")
     model, info = kind.from_pretrained(
         folder,
+        variant=variant,
         local_files_only=True,
         use_safetensors=True,
         torch_dtype=torch.float32,
@@ -310,6 +329,11 @@ def _pretrained(kind: Any, folder: Path) -> Any:
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise UserError(f"{folder}: missing tensors: {len(missing)}, first {missing[0]}; fetch the directory again")
+    if unused := sorted(info["unexpected_keys"]):
+        raise UserError(
+            f"{folder}: holds tensors that {kind.__name__} does not have and that would be left out: {len(unused)}, "
+            f"first {unused[0]}; save the model without them, or merge them"
+        )
     return model
 
 
@@ -328,4 +352,6 @@ def _checked(model: LatentInpainter, folder: str | Path) -> Any:
             f"{config.cross_attention_dim}; take the embedding from the text encoder the U-Net was trained with"
         )
     diffusion_unet.check_parts(model.unet, where)
+    channels, size = model.num_channels, model.image_size
+    model.preprocessor = read_fixed(folder, num_channels=channels, image_size=size, mean=0.5, deviation=0.5)
     return model

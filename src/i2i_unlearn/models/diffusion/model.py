@@ -41,6 +41,8 @@ from i2i_unlearn.models.diffusion.schedule import (
 from i2i_unlearn.models.diffusion.settings import Architecture, Settings, load_settings, read_library_config
 from i2i_unlearn.models.operators import hide
 from i2i_unlearn.models.own_weights import seeded
+from i2i_unlearn.models.preprocessor import FILE as PREPROCESSOR
+from i2i_unlearn.models.preprocessor import Preprocessor, read_fixed
 from i2i_unlearn.models.randomness import drawn
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import write_json
@@ -64,6 +66,7 @@ class DiffusionInpainter(nn.Module):
         self.settings = settings
         self.image_size = settings.image_size
         self.num_channels = settings.num_channels
+        self.preprocessor: Preprocessor | None = None
         self.levels_N: Tensor
         self.register_buffer("levels_N", scheduler.alphas_cumprod.clone(), persistent=False)
 
@@ -216,7 +219,7 @@ class DiffusionInpainter(nn.Module):
     def load_architecture(cls, folder: str | Path, *, generator: torch.Generator) -> Self:
         """The architecture and schedule of a model directory with new random weights."""
         unet_config, *rest = _read_parts(Path(folder))
-        return cls(_random_unet(unet_config, generator), *rest)
+        return cls(_random_unet(unet_config, generator), *rest)._with_preprocessor(folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -228,7 +231,12 @@ class DiffusionInpainter(nn.Module):
         unet_config, *rest = _read_parts(Path(folder))
         model = cls(_unet(unet_config, f"{folder}/unet/config.json"), *rest)
         diffusion_unet.read_weights(model.unet, Path(folder) / "unet")
-        return model
+        return model._with_preprocessor(folder)
+
+    def _with_preprocessor(self, folder: str | Path) -> Self:
+        channels, size = self.num_channels, self.image_size
+        self.preprocessor = read_fixed(folder, num_channels=channels, image_size=size, mean=0.5, deviation=0.5)
+        return self
 
     def save(self, folder: str | Path) -> None:
         """Write config.json, unet/ and scheduler/: diffusers opens the parts by `from_pretrained`."""
@@ -238,6 +246,8 @@ class DiffusionInpainter(nn.Module):
         if self.sampling_scheduler is not None:
             self.sampling_scheduler.save_pretrained(folder / "sampling_scheduler")
         write_json(folder / "config.json", {"family": self.family, "schema_version": 1, **asdict(self.settings)})
+        if self.preprocessor is not None:
+            write_json(folder / PREPROCESSOR, dict(self.preprocessor.content))
 
 
 def _keep(visible_BHW: Tensor, images_BCHW: Tensor, others_BCHW: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from i2i_unlearn.models.whole import weights_in
 from i2i_unlearn.support.errors import UserError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -86,8 +87,7 @@ def read_weights(model: nn.Module, folder: Path) -> None:
     Raises:
         UserError: no weights, or tensors that are missing, too many, or of other shapes.
     """
-    single = folder / WEIGHTS
-    paths = [single] if single.is_file() else sorted(folder.glob("diffusion_pytorch_model-*.safetensors"))
+    paths, _ = weights_in(folder, "diffusion_pytorch_model")
     if not paths:
         raise UserError(f"{folder}: no {WEIGHTS} in it; fetch the directory again, as safetensors")
     found: dict[str, Tensor] = {}

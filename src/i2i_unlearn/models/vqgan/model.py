@@ -26,6 +26,8 @@ from i2i_unlearn.models.directory import read_config
 from i2i_unlearn.models.kept_tokens import KeptTokens
 from i2i_unlearn.models.operators import hide
 from i2i_unlearn.models.own_weights import seeded
+from i2i_unlearn.models.preprocessor import FILE as PREPROCESSOR
+from i2i_unlearn.models.preprocessor import made_here, read_fixed
 from i2i_unlearn.models.randomness import drawn
 from i2i_unlearn.models.vqgan.architecture import Architecture
 from i2i_unlearn.models.vqgan.decoding import FromGenerator, decode_iteratively
@@ -52,6 +54,8 @@ class MaskedTokenModel(nn.Module):
         self.architecture = a = architecture
         self.image_size = (a.image_size, a.image_size)
         self.num_channels = a.num_channels
+        none, one = (0.0,) * a.num_channels, (1.0,) * a.num_channels
+        self.preprocessor = made_here(none, one, self.image_size)
         self.tokenizer = VqTokenizer(
             num_channels=a.num_channels,
             num_codes=a.num_codes,
@@ -274,7 +278,7 @@ class MaskedTokenModel(nn.Module):
     @classmethod
     def load_architecture(cls, folder: str | Path, *, generator: torch.Generator) -> Self:
         """The architecture of a model directory with new random weights, those of the tokenizer too."""
-        return cls._random(_architecture_of(folder), generator)
+        return cls._random(_architecture_of(folder), generator)._with_preprocessor(folder)
 
     @classmethod
     def _random(cls, architecture: Architecture, generator: torch.Generator) -> Self:
@@ -302,7 +306,13 @@ class MaskedTokenModel(nn.Module):
             )
         model.load_state_dict(tensors)
         model.tokenizer.requires_grad_(False)
-        return model
+        return model._with_preprocessor(folder)
+
+    def _with_preprocessor(self, folder: str | Path) -> Self:
+        channels, size = self.num_channels, self.image_size
+        found = read_fixed(folder, num_channels=channels, image_size=size, mean=0, deviation=1)
+        self.preprocessor = found or self.preprocessor
+        return self
 
     def save(self, folder: str | Path) -> None:
         """Write config.json, model.safetensors and preprocessor_config.json (pixels in [0, 1])."""
@@ -312,9 +322,7 @@ class MaskedTokenModel(nn.Module):
         save_file(
             {name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / "model.safetensors"
         )
-        size = {"height": self.image_size[0], "width": self.image_size[1]}
-        none, one = [0.0] * self.num_channels, [1.0] * self.num_channels
-        write_json(folder / "preprocessor_config.json", {"size": size, "image_mean": none, "image_std": one})
+        write_json(folder / PREPROCESSOR, dict(self.preprocessor.content))
 
 
 def _hidden_filled(images_BCHW: Tensor, visible_BHW: Tensor) -> Tensor:

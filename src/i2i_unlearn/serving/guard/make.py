@@ -20,7 +20,7 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from i2i_unlearn.config.sections import GuardConfig
-from i2i_unlearn.data.images.reading import load_pixels
+from i2i_unlearn.data.images.reading import load_pixels, wanted_by
 from i2i_unlearn.data.request import read_request
 from i2i_unlearn.data.split.manifest import FORGET, RETAIN, RETAIN_HOLDOUT, read_manifest
 from i2i_unlearn.models import load_model
@@ -96,9 +96,7 @@ def run(
     extractor = load_extractor(config.extractor, torch.device("cpu"))
 
     def pixels(rows: pd.DataFrame, what: str) -> Pixels:
-        loaded = load_pixels(
-            images, rows, image_size=network.image_size, num_channels=network.num_channels, description=what
-        )
+        loaded = load_pixels(images, rows, **wanted_by(network), description=what)
         return loaded.permute(0, 2, 3, 1).numpy()
 
     operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
