@@ -35,7 +35,7 @@ python_problem = $(shell \
     fi)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-containers lint image ui bench-quality clean
+.PHONY: help setup demo test test-slow test-containers test-versions lint image ui bench-quality clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s%s\n", $$1, $$2 }' Makefile
@@ -68,6 +68,9 @@ test-slow: $(STAMP) ## set up, then run the tests of whole chains (kill and resu
 
 test-containers: $(STAMP) ## set up, then build the image and run the pipeline in containers (as root; installs docker.io and podman)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m containers tests/containers $(PYTEST_ARGS)
+
+test-versions: $(STAMP) ## set up, then try saved models and our tests on the lowest and newest libraries allowed (index needed)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.versions
 
 lint: $(STAMP) ## set up, then check style and types
 	@$(BIN)/ruff check

@@ -5,11 +5,15 @@ import sys
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils import parametrizations
 
 from i2i_unlearn.method.adapters import narrow
+from i2i_unlearn.models.base import Embedding
 from i2i_unlearn.models.vqgan.model import MaskedTokenModel
 from i2i_unlearn.support.errors import UserError
 from tests.models.published.files import OPTIONS, converted
+from tests.support.says import says
 
 RANK, ALPHA = 2, 6
 
@@ -114,6 +118,9 @@ class Bare(torch.nn.Module):
     def encode(self, images_BCHW, visible_BHW, draws=()):
         return images_BCHW * self.scale
 
+    def draw(self, num, generator, *, emphasis=0.0):
+        return ()
+
     def encoder_parameters(self):
         yield "scale", self.scale
 
@@ -127,3 +134,74 @@ def test_without_the_library_the_scope_lora_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)  # as if it were not installed
     with pytest.raises(UserError, match="unlearn.scope=lora needs the package peft"):
         narrow(Bare(), rank=1, alpha=1, seed=0)
+
+
+# --- what merging must keep ---
+
+
+class Convolutions(nn.Module):
+    """An encoder of two convolutions: what `narrow` asks of a model."""
+
+    image_size, num_channels = (16, 16), 3
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.encoder = nn.Sequential(*layers)
+
+    def encode(self, images_BCHW, visible_BHW, draws=()):
+        return Embedding((self.encoder(images_BCHW * visible_BHW.unsqueeze(1)),))
+
+    def draw(self, num, generator, *, emphasis=0.0):
+        return ()
+
+    def encoder_parameters(self):
+        return self.encoder.named_parameters(prefix="encoder")
+
+
+def seen(model):
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(7))
+    with torch.no_grad():
+        return model.encode(images, torch.ones(2, 16, 16, dtype=torch.bool)).maps[0]
+
+
+@pytest.mark.parametrize("padding", ["zeros", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize(("dilation", "width"), [(1, 2), (2, 2), (2, "same"), ((1, 3), (2, 3))])
+def test_a_convolution_is_merged_as_it_was_trained(padding, dilation, width):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(3, 8, 3, 1, width, padding_mode=padding, dilation=dilation)
+    model = Convolutions(layer, nn.GELU(), nn.Conv2d(8, 4, 4, 2))
+    before = seen(model)
+    narrowed = narrow(model, rank=2, alpha=4, seed=0)
+    trained(model)
+    change = seen(model)
+    narrowed.finish()
+    assert (change - before).norm() > 0.05 * before.norm()
+    assert torch.allclose(seen(model), change, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", [parametrizations.weight_norm, parametrizations.spectral_norm])
+def test_layers_whose_weight_is_computed_get_no_adapter(norm, capsys):
+    torch.manual_seed(0)
+    model = Convolutions(norm(nn.Conv2d(3, 8, 3)), nn.Conv2d(8, 4, 3)).eval()
+    narrowed = narrow(model, rank=2, alpha=4, seed=0)
+    trained(model)
+    change = seen(model)
+    narrowed.finish()
+    assert narrowed.changing == {"encoder.1.weight"}
+    assert torch.allclose(seen(model), change, atol=1e-5)
+    assert "encoder.0" in capsys.readouterr().err
+    with says(UserError, "unlearn.scope=lora", "encoder.0", "weight_norm or spectral_norm", "choose auto"):
+        narrow(Convolutions(norm(nn.Conv2d(3, 8, 3))), rank=2, alpha=4, seed=0)
+
+
+def test_a_merge_that_loses_the_change_is_refused():
+    torch.manual_seed(0)
+    layer = nn.Conv2d(3, 8, 3)
+    layer.register_forward_pre_hook(
+        lambda module, _: module.weight.data.fill_(0.1) is None or None
+    )  # undoes what is merged
+    model = Convolutions(layer)
+    narrowed = narrow(model, rank=2, alpha=4, seed=0)
+    trained(model)
+    with says(UserError, "unlearn.scope=lora", "loses", "%", "choose the scope encoder"):
+        narrowed.finish()

@@ -266,6 +266,14 @@ def saved(tmp_path):
         ("config.json", {"num_channels": 3}, "in_channels=2, but num_channels=3 and patch_size=1 .* need 6"),
         ("config.json", {"image_size": [8, 9]}, "image size 8x9 is not a multiple of 2"),
         ("scheduler/scheduler_config.json", {"prediction_type": "sample"}, "prediction_type='sample' is not known"),
+        ("scheduler/scheduler_config.json", {"beta_schedule": "laplace"}, "beta_schedule='laplace' is not known"),
+        ("scheduler/scheduler_config.json", {"beta_schedule": "sigmoid"}, "scheduler_config.json: beta_schedule="),
+        ("scheduler/scheduler_config.json", {"beta_end": 0}, "beta_end=0 must be a number between 0 and 1"),
+        (
+            "scheduler/scheduler_config.json",
+            {"_class_name": "FlowMatchEulerDiscreteScheduler"},
+            "_class_name='FlowMatchEulerDiscreteScheduler' is not known",
+        ),
         ("unet/config.json", {"time_embedding_type": "fourier"}, "time_embedding_type='fourier' is not supported"),
         ("unet/config.json", {"down_block_types": ["DownBlock2D", "Nothing"]}, "unet/config.json: .*Nothing"),
         (

@@ -199,6 +199,21 @@ def test_plain_transformers_opens_the_directory(folder, tiny_model):
     assert all(name.startswith(("vit.", "decoder.")) for name in load_file(folder / "model.safetensors"))
 
 
+def test_tensors_have_the_names_of_the_public_checkpoints(folder):
+    block = {"layernorm_before", "layernorm_after", "intermediate.dense", "output.dense", "attention.output.dense"}
+    block |= {f"attention.attention.{part}" for part in ("query", "key", "value")}
+    found = load_file(folder / "model.safetensors")
+    for stack in ("vit.encoder.layer.0.", "decoder.decoder_layers.0."):
+        inside = {name.removeprefix(stack).rpartition(".")[0] for name in found if name.startswith(stack)}
+        assert inside == block
+
+
+@pytest.mark.parametrize("name", ["initializer_range", "layer_norm_eps", "mask_ratio", "hidden_dropout_prob"])
+def test_whole_numbers_for_fractions_are_read_as_published(folder, name):
+    edit_json(folder / "config.json", **{name: 1 if name != "hidden_dropout_prob" else 0})
+    assert type(getattr(load_model(folder).model.config, name)) is float
+
+
 def test_the_normalisation_of_a_directory_is_used_and_kept(folder, tmp_path, tiny_model):
     edit_json(folder / "preprocessor_config.json", image_mean=[0.25], image_std=[0.125])
     model = load_model(folder)

@@ -176,6 +176,12 @@ def test_parts_of_a_pipeline_that_are_not_run_are_refused(latent):
         load_model(latent)
 
 
+def test_a_rectangle_is_refused(folder):
+    edit_json(folder / "config.json", image_size=[8, 32])
+    with says(UserError, f"{folder}/config.json", "image_size=[8, 32]", "square"):
+        load_model(folder)
+
+
 def test_quantised_weights_are_refused(folder):
     edit_json(folder / "config.json", quantization_config={"bits": 8})
     with says(UserError, f"{folder}/config.json", "quantization_config"):
@@ -194,6 +200,22 @@ def test_other_numbers_of_channels_are_refused(tmp_path, tiny_model, channels):
     tiny_model(num_channels=channels).save(tmp_path / "model")
     with says(UserError, str(tmp_path), f"{channels} channels", "1 (grey) or 3"):
         load_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"beta_schedule": "laplace"}, ["beta_schedule='laplace'", "linear"]),
+        ({"beta_schedule": "sigmoid"}, ["beta_schedule='sigmoid'", "linear"]),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, ["_class_name=", "not known"]),
+        ({"prediction_type": "sample"}, ["prediction_type='sample'", "epsilon"]),
+    ],
+)
+def test_a_schedule_that_is_not_known_is_refused(latent, changes, words):
+    edit_json(latent / "scheduler/scheduler_config.json", **changes)
+    for read in (load_model, lambda folder: load_architecture(folder, generator=generator(0))):
+        with says(UserError, "scheduler_config.json", *words):
+            read(latent)
 
 
 # --- kinds of numbers and files ---

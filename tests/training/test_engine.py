@@ -10,6 +10,8 @@ from i2i_unlearn.support.device import num_threads, pick_device
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.training.checkpoints import Checkpoints
 from i2i_unlearn.training.engine import NUM_LOG_ROWS, Schedule, train
+from i2i_unlearn.training.precision import check_precision, short_sums_told
+from tests.support.says import says
 from tests.support.stores import Kept, resumed_alike
 
 
@@ -391,3 +393,32 @@ def test_the_number_of_threads_is_put_back():
     with pytest.raises(UserError):
         fail()
     assert torch.get_num_threads() == before
+
+
+# --- numbers that are too short ---
+
+
+def test_weights_of_sixteen_bits_are_not_trained():
+    # 1 + .001 is 1 in bf16: the run would end with the weights it began with.
+    assert torch.tensor(1.0).bfloat16() + 0.001 == 1
+    for kind in (torch.bfloat16, torch.float16):
+        with says(UserError, "1 of 1", str(kind).removeprefix("torch."), "encoder.weight", "float32", "precision"):
+            check_precision([("encoder.weight", nn.Parameter(torch.ones(2, dtype=kind)))])
+    check_precision([("a", nn.Parameter(torch.ones(2))), ("b", nn.Parameter(torch.ones(2).double()))])
+
+
+@pytest.mark.parametrize(("num_rows", "told"), [(256, False), (257, True), (4096, True)])
+def test_norms_that_lose_digits_in_bf16_are_told_once_they_do(num_rows, told, capsys):
+    norm = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
+    with num_threads(1), short_sums_told(norm), torch.autocast("cpu", dtype=torch.bfloat16):
+        output = norm(torch.ones(num_rows, 4))
+        output.float().sum().backward()
+    lost = norm[1].bias.grad[0] != num_rows  # each row adds one
+    assert (bool(lost), "precision: bf16" in capsys.readouterr().err) == (told, told)
+
+
+def test_norms_in_float32_lose_nothing_and_say_nothing(capsys):
+    norm = nn.LayerNorm(4)
+    with num_threads(1), short_sums_told(norm), torch.autocast("cpu", dtype=torch.bfloat16):
+        norm(torch.ones(4096, 4)).sum().backward()
+    assert (norm.bias.grad[0].item(), capsys.readouterr().err) == (4096, "")

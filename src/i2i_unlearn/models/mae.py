@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Self
 import torch
 import torch.nn.functional as F
 from huggingface_hub.errors import StrictDataclassError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from i2i_unlearn.models.base import Embedding
@@ -288,10 +289,39 @@ class MaskedAutoencoder(nn.Module):
         return cls(model, *_preprocessing(folder, model.config))
 
     def save(self, folder: str | Path) -> None:
-        """Write config.json, model.safetensors and preprocessor_config.json: plain transformers opens them."""
-        self.model.save_pretrained(folder)
+        """Write config.json, model.safetensors and preprocessor_config.json: plain transformers opens them.
+
+        The tensors get the names of the public checkpoints, which every transformers reads. Its own `save_pretrained`
+        has changed them: what 5.18 to 5.24 write gets a random decoder, without an error, in other versions.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = self.model.config
+        config.architectures, config.dtype = [type(self.model).__name__], self.model.dtype
+        config.save_pretrained(folder)
+        tensors = {published_name(name): one.contiguous() for name, one in self.model.state_dict().items()}
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         # As the library would: its own writer needs torchvision, which a GPU box may lack.
         write_json(Path(folder) / PREPROCESSOR, dict(self.preprocessor.content))
+
+
+_PUBLISHED = {
+    "vit.layers.": "vit.encoder.layer.",
+    ".attention.q_proj.": ".attention.attention.query.",
+    ".attention.k_proj.": ".attention.attention.key.",
+    ".attention.v_proj.": ".attention.attention.value.",
+    ".attention.o_proj.": ".attention.output.dense.",
+    ".mlp.fc1.": ".intermediate.dense.",
+    ".mlp.fc2.": ".output.dense.",
+}
+"""Parts of the library's names in memory -> those of facebook/vit-mae-*."""
+
+
+def published_name(name: str) -> str:
+    """The name under which the public checkpoints hold a tensor of ViTMAEForPreTraining."""
+    for ours, theirs in _PUBLISHED.items():
+        name = name.replace(ours, theirs)
+    return name
 
 
 def _block(layer: Any, tokens: Tensor, attend: Tensor | None) -> Tensor:
@@ -323,8 +353,13 @@ def _faults_in(where: str) -> Iterator[None]:
 
 def _config_of(folder: str | Path) -> ViTMAEConfig:
     where = f"{folder}/config.json"
+    content = read_config(folder)
+    for name, usual in vars(ViTMAEConfig()).items():
+        if isinstance(usual, float) and type(content.get(name)) is int:
+            content[name] = float(content[name])  # JSON writers shorten 1.0 to 1, and the library refuses that
+    content.pop("family", None)
     with _faults_in(where):
-        config = ViTMAEConfig.from_pretrained(folder, local_files_only=True)
+        config = ViTMAEConfig.from_dict(content)
     _check_sizes(config, where)
     return config
 
@@ -332,8 +367,9 @@ def _config_of(folder: str | Path) -> ViTMAEConfig:
 def _check_sizes(config: ViTMAEConfig, where: str) -> None:
     for name in ("image_size", "patch_size", "num_attention_heads", "decoder_num_attention_heads"):
         value = getattr(config, name)
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"{where}: {name}={value!r} must be a whole number above 0; correct it")
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            side = "; images must be square here" if name in ("image_size", "patch_size") else ""
+            raise UserError(f"{where}: {name}={value!r} must be a whole number above 0{side}; correct it")
     if config.image_size % config.patch_size:
         raise UserError(
             f"{where}: image_size={config.image_size} is not a multiple of patch_size={config.patch_size}; change one"

@@ -23,7 +23,8 @@ def run(model: str, teacher: str | Path, out: str | Path, config: SnapshotConfig
     """
     with opened(model) as source:
         original = Path(like) if like else _recorded(Path(teacher))
-        exported = write_original(load_model(source.directory, config.model), source.directory, original, Path(out))
+        found, key = load_model(source.directory, config.model), str(config.checkpoint.get("weights", ""))
+        exported = write_original(found, source.directory, original, Path(out), key)
     return {
         "file": str(out),
         "format": exported.format,

@@ -14,6 +14,7 @@ from i2i_unlearn.evaluation.original import UNKNOWN, OriginalFacts
 from i2i_unlearn.models import FAMILIES, load_model
 from i2i_unlearn.models.laws import check_laws
 from i2i_unlearn.models.published import convert_checkpoint, is_checkpoint
+from i2i_unlearn.models.versions import opened_by
 from i2i_unlearn.models.whole import notes_on
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_folder, digest_file, digest_folder, write_json
@@ -47,6 +48,7 @@ def run(out: str | Path, config: SnapshotConfig) -> dict[str, float | str]:
             "source_sha256": found,
             "model_sha256": digest_folder(aside / "model"),
             "family": model.family,
+            **opened_by(model.family),
             **recorded,
         }
         if notes:

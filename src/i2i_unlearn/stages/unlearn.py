@@ -26,6 +26,7 @@ from i2i_unlearn.method.targets import TeacherTargets
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.operators import Operator, make_operator
 from i2i_unlearn.models.pixels import to_float
+from i2i_unlearn.models.versions import opened_by
 from i2i_unlearn.support.device import num_threads, pick_device
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_file, digest_folder
@@ -86,6 +87,7 @@ def run(
             "alpha": config.alpha,
             "device": device.type,
             "num_forget": num_forget,
+            **opened_by(student.family),
         }
 
     original = model.to(device).requires_grad_(False)

@@ -58,7 +58,7 @@ def test_the_real_network_leaves_nothing_out_and_nothing_over(file, entries):
     assert len(keys) == entries
     network = {name: shape for name, shape in keys.items() if name not in SCHEDULE_BUFFERS}
     tensors = {name: torch.empty(shape, device="meta") for name, shape in network.items()}
-    architecture = architecture_of(Content(Path("public.pth"), tensors, {}), PaletteOptions())
+    architecture = architecture_of(Content(Path("public.pth"), tensors, {}), PaletteOptions(image_size=256))
     assert shapes_of(architecture, 256) == {name: tuple(shape) for name, shape in network.items()}
     assert architecture.block_out_channels == (64, 128, 256, 512)
     assert architecture.attention_levels == ()
@@ -67,7 +67,7 @@ def test_the_real_network_leaves_nothing_out_and_nothing_over(file, entries):
 def test_the_published_schedules_are_the_defaults(golden):
     from i2i_unlearn.models.published.palette import NUM_TIMES, _schedule
 
-    given = PaletteOptions()
+    given = PaletteOptions(image_size=256)
     train = _schedule(NUM_TIMES, given.linear_start, given.linear_end)
     test = _schedule(given.test_n_timestep, given.test_linear_start, given.test_linear_end)
     assert torch.allclose(train.alphas_cumprod, golden["schedule_real_train.gammas"], rtol=1e-4)

@@ -7,10 +7,12 @@ import pickle
 import pytest
 import torch
 
-from i2i_unlearn.models.published import convert_checkpoint
+from i2i_unlearn.models.published import convert_checkpoint, is_checkpoint
+from i2i_unlearn.models.published.mae import sine_table
 from i2i_unlearn.models.published.reading import read_checkpoint
 from i2i_unlearn.support.errors import UserError
-from tests.models.published.files import HEADS, OPTIONS, PALETTE, changed, file_of, without
+from tests.models.published.files import HEADS, OPTIONS, PALETTE, changed, file_of, same_weights, weights, without
+from tests.support.says import says
 
 
 class Harmful:
@@ -28,6 +30,84 @@ def test_a_file_that_would_run_code_is_refused_by_name_and_runs_none(tmp_path):
     with pytest.raises(UserError, match=r"wants to load (posix|nt|os)\.mkdir, which may run code, and is refused"):
         read_checkpoint(tmp_path / "x.pth")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model."])
+@pytest.mark.parametrize("name", ["x.pth.tar", "x.bin", "x.ckpt", "x.anything"])
+def test_prefixes_of_training_scripts_are_left_out_and_told(tmp_path, prefix, name):
+    path = changed("mae", tmp_path / name, lambda state: {f"{prefix}{name}": one for name, one in state.items()})
+    assert is_checkpoint(str(path))
+    converted = convert_checkpoint(path, HEADS)
+    assert same_weights(converted.model, convert_checkpoint(file_of("mae"), HEADS).model)
+    assert any(f"{prefix} before every name" in note for note in converted.notes)
+
+
+def test_a_prefix_of_some_names_alone_is_not_one(tmp_path):
+    change = lambda state: {f"module.{n}" if n == "cls_token" else n: one for n, one in state.items()}  # noqa: E731
+    with says(UserError, "x.pth", "of no known format"):
+        convert_checkpoint(changed("mae", tmp_path / "x.pth", change), HEADS)
+
+
+def test_a_moving_average_next_to_the_weights_is_told_and_may_be_taken(tmp_path):
+    state, _ = weights(file_of("mae"))
+    average = {name: one + 1 if "norm" in name else one for name, one in state.items()}
+    torch.save({"model": state, "model_ema": average, "optimizer": {"state": {}}}, tmp_path / "x.pth")
+    plain = convert_checkpoint(tmp_path / "x.pth", HEADS)
+    assert same_weights(plain.model, convert_checkpoint(file_of("mae"), HEADS).model)
+    (note,) = (note for note in plain.notes if "model_ema" in note)
+    assert "model is taken" in note
+    assert "weights: model_ema" in note
+    taken = convert_checkpoint(tmp_path / "x.pth", {**HEADS, "weights": "model_ema"}).model.model
+    assert taken.vit.layernorm.weight.equal(average["norm.weight"])
+
+
+def test_a_key_without_weights_is_refused(tmp_path):
+    with says(UserError, "snapshot.checkpoint.weights='ema'", str(file_of("mae")), "under model"):
+        convert_checkpoint(file_of("mae"), {**HEADS, "weights": "ema"})
+
+
+# --- sizes that no file tells ---
+
+
+def wide(grid):
+    """A change that makes MAE's position tables those of another grid of as many patches."""
+
+    def change(state):
+        for name in ("pos_embed", "decoder_pos_embed"):
+            table = sine_table(state[name].shape[2], *grid)
+            state[name] = torch.cat((torch.zeros(1, table.shape[1]), table))[None]
+
+    return change
+
+
+def test_a_rectangle_is_not_taken_for_a_square(tmp_path):
+    with says(UserError, "x.pth", "pos_embed", "2 x 8 patches", "square"):
+        convert_checkpoint(changed("mae", tmp_path / "x.pth", wide((2, 8))), HEADS)
+
+
+def test_a_table_that_tells_nothing_is_asked_for(tmp_path):
+    path = changed("mae", tmp_path / "x.pth", lambda state: state["pos_embed"].normal_())
+    with says(UserError, str(path), "pos_embed", "image_size: 32"):
+        convert_checkpoint(path, HEADS)
+    with says(UserError, "image_size=16", "patches", "32"):
+        convert_checkpoint(path, {**HEADS, "image_size": 16})
+    assert convert_checkpoint(path, {**HEADS, "image_size": 32}).model.image_size == (32, 32)
+
+
+def test_the_size_of_a_palettes_images_is_asked_for_not_guessed():
+    options = {name: value for name, value in PALETTE.items() if name != "image_size"}
+    with says(UserError, str(file_of("palette")), "image_size: NUMBER", "256"):
+        convert_checkpoint(file_of("palette"), options)
+
+
+def test_a_wrong_tokenizer_is_named_not_the_models_file(tmp_path):
+    model = changed("mage", tmp_path / "model.pth", without("vqgan"))
+    state, _ = weights(file_of("mage"))
+    own = {name.removeprefix("vqgan."): one for name, one in state.items() if name.startswith("vqgan.")}
+    own.pop("encoder.conv_out.bias")
+    torch.save(own, tmp_path / "tokenizer.ckpt")
+    with says(UserError, str(tmp_path / "tokenizer.ckpt"), "encoder.conv_out.bias is missing"):
+        convert_checkpoint(model, {**HEADS, "tokenizer": str(tmp_path / "tokenizer.ckpt")})
 
 
 def test_a_plain_pickle_is_refused_too(tmp_path):

@@ -168,7 +168,7 @@ def test_without_like_the_file_is_the_one_that_snapshot_read(taught, tmp_path):
     like = changed("mae", tmp_path / "like.pth", dict)
     snapshot.run(tmp_path / "teacher", taught.config("snapshot", source=str(like), checkpoint=HEADS))
     teacher = tmp_path / "teacher/model"
-    for out, fault in (("x.bin", "must end in .pth"), ("like.pth", "is the original file")):
+    for out, fault in (("x.npz", "must end in .pth"), ("like.pth", "is the original file")):
         with pytest.raises(UserError, match=fault):
             run(taught, teacher, teacher, tmp_path / out)
     changed("mae", tmp_path / "like.pth", lambda state: {key: value + 1 for key, value in state.items()})

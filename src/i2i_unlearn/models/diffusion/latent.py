@@ -37,7 +37,7 @@ from i2i_unlearn.models.diffusion.schedule import (
     streams_from,
     what_to_predict,
 )
-from i2i_unlearn.models.diffusion.settings import check_steps, read_library_config
+from i2i_unlearn.models.diffusion.settings import check_steps, read_library_config, read_schedule
 from i2i_unlearn.models.operators import hide
 from i2i_unlearn.models.own_weights import seeded
 from i2i_unlearn.models.preprocessor import FILE as PREPROCESSOR
@@ -280,7 +280,7 @@ def _read_parts(folder: Path) -> tuple[Any, Any, Tensor, LatentSettings]:
     prompt = load_file(prompt_path)
     if set(prompt) != {PROMPT_KEY} or prompt[PROMPT_KEY].dim() != 3 or len(prompt[PROMPT_KEY]) != 1:  # noqa: PLR2004
         raise UserError(f"{prompt_path}: must hold one tensor {PROMPT_KEY} (1, tokens, size); {_HOW_TO_MAKE_IT}")
-    scheduler = DDPMScheduler.from_config(read_library_config(folder / "scheduler" / "scheduler_config.json"))
+    scheduler = DDPMScheduler.from_config(read_schedule(folder / "scheduler" / "scheduler_config.json"))
     if (found := scheduler.config.prediction_type) not in PREDICTIONS:
         raise UserError(f"{folder}/scheduler: prediction_type={found!r} is not known; {' | '.join(PREDICTIONS)} are")
     settings = _settings(folder)

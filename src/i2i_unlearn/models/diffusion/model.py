@@ -38,7 +38,13 @@ from i2i_unlearn.models.diffusion.schedule import (
     streams_from,
     what_to_predict,
 )
-from i2i_unlearn.models.diffusion.settings import Architecture, Settings, load_settings, read_library_config
+from i2i_unlearn.models.diffusion.settings import (
+    Architecture,
+    Settings,
+    load_settings,
+    read_library_config,
+    read_schedule,
+)
 from i2i_unlearn.models.operators import hide
 from i2i_unlearn.models.own_weights import seeded
 from i2i_unlearn.models.preprocessor import FILE as PREPROCESSOR
@@ -274,8 +280,8 @@ def _read_parts(folder: Path) -> tuple[Any, Any, Settings, Any]:
     settings = load_settings(folder)
     unet_config = read_library_config(folder / "unet" / "config.json")
     settings.check_unet(unet_config, folder)
-    scheduler = DDPMScheduler.from_config(read_library_config(folder / "scheduler" / "scheduler_config.json"))
+    scheduler = DDPMScheduler.from_config(read_schedule(folder / "scheduler" / "scheduler_config.json"))
     other = folder / "sampling_scheduler" / "scheduler_config.json"
-    sampling = DDPMScheduler.from_config(read_library_config(other)) if other.is_file() else None
+    sampling = DDPMScheduler.from_config(read_schedule(other)) if other.is_file() else None
     settings.check_schedule(scheduler, sampling, folder)
     return unet_config, scheduler, settings, sampling

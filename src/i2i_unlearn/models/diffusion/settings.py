@@ -1,5 +1,6 @@
 """Settings of the family `diffusion`: the keys of `pretrain.architecture`, and those of its config.json."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,6 +18,11 @@ CHOICES = {
     "hidden_as": ("grey", "noise"),
     "sampler": ("ddim", "ancestral"),
 }
+_BY_BETAS = re.compile(
+    "(DDPM|DDIM|PNDM|(LMS|Euler|EulerAncestral|Heun|KDPM2|KDPM2Ancestral)Discrete|DPMSolver(Single|Multi)step|"
+    "DEISMultistep|UniPCMultistep)Scheduler"
+)
+"""diffusers' schedulers of which the noise is given by `beta_schedule`, whichever way they step."""
 _NORM_EPS = 1e-5  # Palette's; with 1e-6 its public weights predict something else
 
 
@@ -220,6 +226,34 @@ class Architecture:
             "flip_sin_to_cos": True,  # cosines first
             "freq_shift": 0,
         }
+
+
+def read_schedule(path: Path) -> dict[str, Any]:
+    """A scheduler_config.json whose levels our samplers compute as the model was trained with.
+
+    Raises:
+        UserError: it is missing, is not JSON, or says a schedule that is not known.
+    """
+    content = read_library_config(path)
+    kind = str(content.get("_class_name", "DDPMScheduler"))
+    if not _BY_BETAS.fullmatch(kind):
+        raise UserError(
+            f"{path}: _class_name={kind!r} is not known; schedules of betas are: DDPM, DDIM, PNDM, LMS, Euler, Heun, "
+            "DPMSolver, DEIS, UniPC, KDPM2"
+        )
+    faults = [fault for fault in _wrong_choices(content) if fault.startswith(("beta_schedule", "prediction_type"))]
+    for name in ("beta_start", "beta_end"):
+        if name in content and not (_is_number(content[name]) and 0 < content[name] < 1):
+            faults.append(f"{name}={content[name]!r} must be a number between 0 and 1")
+    if "num_train_timesteps" in content and not _is_count(content["num_train_timesteps"]):
+        faults.append(f"num_train_timesteps={content['num_train_timesteps']!r} must be a whole number above 0")
+    if faults:
+        raise UserError(f"{path}: {'; '.join(faults)}; give a model trained with one of these, or correct the file")
+    return content
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def read_library_config(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ FORMATS = {
 }
 """Name -> module; MAGE first, since its files have all of MAE's names, too. Imported when a file is read: each brings
 its family's library."""
-SUFFIXES = (".pth", ".pt", ".ckpt")
+SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".pth.tar", ".tar")
 """Of files that torch.save wrote."""
 
 
@@ -35,8 +35,8 @@ class Converted:
 
 
 def is_checkpoint(source: str) -> bool:
-    """Whether `source` names a file of torch.save rather than a model directory."""
-    return source.endswith(SUFFIXES) and not Path(source).is_dir()
+    """Whether `source` names a file, of torch.save, rather than a model directory."""
+    return (source.endswith(SUFFIXES) and not Path(source).is_dir()) or Path(source).is_file()
 
 
 def convert_checkpoint(path: str | Path, options: Mapping[str, Any]) -> Converted:
@@ -50,7 +50,7 @@ def convert_checkpoint(path: str | Path, options: Mapping[str, Any]) -> Converte
         UserError: the file is damaged, asks for code, is of no known format, or does not fit its format; or an option
             is not known or missing.
     """
-    content = read_checkpoint(Path(path))
+    content = read_checkpoint(Path(path), str(options.get("weights", "")))
     _, module = format_of(content)
     model, notes = module.convert(content, options)
     return Converted(model.eval(), [*content.notes, *notes])

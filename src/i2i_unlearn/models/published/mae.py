@@ -20,6 +20,7 @@ from i2i_unlearn.models.mae import MaskedAutoencoder
 from i2i_unlearn.models.published.options import Options, heads_of, read_options
 from i2i_unlearn.models.published.reading import Content, check_fit
 from i2i_unlearn.models.published.shapes import depth, shape, side
+from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.torchvision_compat import ensure_torchvision
 
 ensure_torchvision()  # before transformers, which imports it
@@ -31,6 +32,8 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HEADS = {768: 12, 1024: 16, 1280: 16}
 """Width -> heads of ViT-B, L and H."""
 DECODER_HEADS = {512: 16}
+TOLERANCE = 1e-2
+"""Of the position table, which may be stored in short numbers."""
 FAMILY = MaskedAutoencoder.family
 LEFT_OUT, IN_ANOTHER_FILE = "", ""
 """Prefixes of the tensors that are no part of the model, and of those that another file may hold instead."""
@@ -76,6 +79,8 @@ class MaeOptions(Options):
 
     num_attention_heads: PositiveInt | None = None
     decoder_num_attention_heads: PositiveInt | None = None
+    image_size: PositiveInt | None = None
+    """Height and width; only for a position table that is not MAE's own."""
     norm_pix_loss: bool | None = None
     """None = as the training script's settings in the file say, else false."""
     image_mean: tuple[float, ...] = MEAN
@@ -99,6 +104,7 @@ def convert(content: Content, options: Mapping[str, Any]) -> tuple[MaskedAutoenc
     config = config_of(content, given, has_decoder=has_decoder)
     places = places_of(config, has_decoder=has_decoder)
     check_fit(content, shapes_of(config, places))
+    _check_square(content, config.image_size, config.patch_size, given)
     with torch.device("meta"):
         model = ViTMAEForPreTraining(config)
     if not has_decoder:
@@ -119,6 +125,7 @@ def options_of(model: MaskedAutoencoder) -> dict[str, Any]:
     return {
         "num_attention_heads": config.num_attention_heads,
         "decoder_num_attention_heads": config.decoder_num_attention_heads,
+        "image_size": config.image_size,
         "norm_pix_loss": config.norm_pix_loss,
         "image_mean": tuple(model.mean_C11.flatten().tolist()),
         "image_std": tuple(model.deviation_C11.flatten().tolist()),
@@ -145,6 +152,7 @@ def config_of(content: Content, given: MaeOptions, *, has_decoder: bool) -> ViTM
     tensors = content.tensors
     width, num_channels, patch_size, _ = shape(content, "patch_embed.proj.weight", 4)
     num_patches = shape(content, "pos_embed", 3)[1] - 1
+    image_size = side(content, "pos_embed", num_patches) * patch_size
     decoder: dict[str, int] = {"decoder_hidden_size": 4, "decoder_num_hidden_layers": 1, "decoder_intermediate_size": 4}
     decoder["decoder_num_attention_heads"] = 1
     if has_decoder:
@@ -162,7 +170,7 @@ def config_of(content: Content, given: MaeOptions, *, has_decoder: bool) -> ViTM
             ),
         }
     return ViTMAEConfig(
-        image_size=side(content, "pos_embed", num_patches) * patch_size,
+        image_size=image_size,
         patch_size=patch_size,
         num_channels=num_channels,
         hidden_size=width,
@@ -176,6 +184,42 @@ def config_of(content: Content, given: MaeOptions, *, has_decoder: bool) -> ViTM
         has_decoder=has_decoder,
         **decoder,
     )
+
+
+def _check_square(content: Content, image_size: int, patch_size: int, given: MaeOptions) -> None:
+    """Four rows of four patches have as many places as two rows of eight; the position table tells which they are.
+
+    Raises:
+        UserError: the images are no squares, or the table does not tell and nobody else does.
+    """
+    table_ND, rows = content.tensors["pos_embed"][0, 1:].float(), image_size // patch_size
+    if torch.allclose(table_ND, sine_table(table_ND.shape[1], rows, rows), atol=TOLERANCE):
+        return
+    for height in (number for number in range(1, rows**2 + 1) if rows**2 % number == 0):
+        width = rows**2 // height
+        if torch.allclose(table_ND, sine_table(table_ND.shape[1], height, width), atol=TOLERANCE):
+            raise UserError(
+                f"{content.path}: pos_embed is the table of {height} x {width} patches, of images of "
+                f"{height * patch_size} x {width * patch_size} pixels; the family mae takes square images alone"
+            )
+    if given.image_size is None:
+        raise UserError(
+            f"{content.path}: pos_embed is not MAE's table of a square, so the file does not say whether its images "
+            f"are; if they are, say so: snapshot.checkpoint: {{image_size: {image_size}}}"
+        )
+    if given.image_size != image_size:
+        raise UserError(
+            f"snapshot.checkpoint.image_size={given.image_size}: {content.path} has {rows**2} patches of {patch_size} "
+            f"pixels, a square of {image_size}; correct it, or leave it out"
+        )
+
+
+def sine_table(size: int, height: int, width: int) -> Tensor:
+    """MAE's position table (height * width, size), without the class token: of the column, then of the row."""
+    frequencies = 10000.0 ** (-torch.arange(size // 4, dtype=torch.float64) / (size / 4))
+    row, column = torch.meshgrid(torch.arange(height).double(), torch.arange(width).double(), indexing="ij")
+    angles = [place.reshape(-1, 1) * frequencies for place in (column, row)]
+    return torch.cat([f(angle) for angle in angles for f in (torch.sin, torch.cos)], dim=1).float()
 
 
 def places_of(config: ViTMAEConfig, *, has_decoder: bool) -> dict[str, tuple[str, ...]]:

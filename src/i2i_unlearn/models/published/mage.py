@@ -147,7 +147,7 @@ def shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 def _with_tokenizer(content: Content, given: MageOptions) -> Content:
     """The tensors that are used, the tokenizer's among them."""
     tensors = {name: tensor for name, tensor in content.tensors.items() if not is_unused(name)}
-    notes = list(content.notes)
+    notes, places = list(content.notes), {}
     if not any(name.startswith(TOKENIZER_PREFIX) for name in tensors):
         if not given.tokenizer:
             raise UserError(
@@ -155,8 +155,9 @@ def _with_tokenizer(content: Content, given: MageOptions) -> Content:
                 "(vqgan_jax_strongaug.ckpt)"
             )
         other = read_checkpoint(Path(given.tokenizer))
+        places = {TOKENIZER_PREFIX: other.path}
         tensors |= {TOKENIZER_PREFIX + name: tensor for name, tensor in other.tensors.items()}
         notes += [*other.notes, f"the tokenizer is that of {other.path.name}"]
     elif given.tokenizer:
         notes.append(f"{content.path.name} holds its own tokenizer, which is taken; {given.tokenizer} is not read")
-    return Content(content.path, tensors, content.settings, notes)
+    return Content(content.path, tensors, content.settings, notes, places=places)

@@ -14,6 +14,9 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    weights: str = ""
+    """The key of the weights to take from a file that holds several, such as model_ema; empty = the model's own."""
+
 
 Kind = TypeVar("Kind", bound=Options)
 
@@ -29,7 +32,8 @@ def read_options(kind: type[Kind], given: Mapping[str, Any], family: str) -> Kin
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(("snapshot.checkpoint", *map(str, fault["loc"])))
-        raise UserError(f"{where}: {fault['msg']}; a {family} takes {', '.join(kind.model_fields)}") from None
+        names = ", ".join([*(name for name in kind.model_fields if name not in Options.model_fields), "weights"])
+        raise UserError(f"{where}: {fault['msg']}; a {family} takes {names}") from None
 
 
 def heads_of(path: Path, name: str, given: int | None, known: Mapping[int, int], width: int) -> int:

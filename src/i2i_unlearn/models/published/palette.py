@@ -42,7 +42,8 @@ NUM_TIMES = 2000
 class PaletteOptions(Options):
     """What the file does not tell; named as in Palette's own settings."""
 
-    image_size: PositiveInt = 256
+    image_size: PositiveInt
+    """Height and width in pixels. A U-Net runs on any size, so a guess would show in nothing but the pictures."""
     num_head_channels: PositiveInt = 32
     res_blocks: PositiveInt = 2
     linear_start: PositiveFloat = 1e-6
@@ -66,6 +67,11 @@ def convert(content: Content, options: Mapping[str, Any]) -> tuple[DiffusionInpa
         UserError: a tensor is missing, left over or of another shape, the schedule is another one, or an option is
             wrong.
     """
+    if "image_size" not in options:
+        raise UserError(
+            f"{content.path}: does not say for which images it was trained; give their size in pixels: "
+            "snapshot.checkpoint: {image_size: NUMBER} (256 for the published ones)"
+        )
     given = read_options(PaletteOptions, options, "Palette")
     network = {name: tensor for name, tensor in content.tensors.items() if not name.startswith(TEACHER)}
     notes = [] if len(network) == len(content.tensors) else [f"{content.path.name} holds a second network, left out"]

@@ -24,10 +24,10 @@ def shape(content: Content, name: str, num_axes: int) -> tuple[int, ...]:
     """
     tensor = content.tensors.get(name)
     if tensor is None:
-        raise UserError(f"{content.path}: {name} is missing; give the file as it was published")
+        raise UserError(f"{content.file_of(name)}: {name} is missing; give the file as it was published")
     if tensor.ndim != num_axes:
         raise UserError(
-            f"{content.path}: {name} has {tensor.ndim} axes where {num_axes} are wanted; "
+            f"{content.file_of(name)}: {name} has {tensor.ndim} axes where {num_axes} are wanted; "
             "give the file as it was published"
         )
     return tuple(tensor.shape)

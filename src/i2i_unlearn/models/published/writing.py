@@ -32,28 +32,30 @@ class Exported:
     """Tensors that differ from the template's."""
 
 
-def write_original(model: Any, folder: Path, like: Path, out: Path) -> Exported:
+def write_original(model: Any, folder: Path, like: Path, out: Path, weights: str = "") -> Exported:
     """Write `model`, loaded from `folder`, to the file `out` in the layout of the file `like`.
 
+    `weights` is the key of the weights in `like` that the model was made from, where that holds several.
     Read again by `convert_checkpoint`, it is the same model; a model that was never trained gives the tensors of
     `like` bit for bit.
 
     Raises:
         UserError: the model was not made from a file like that, or the file's numbers are too short for what changed.
     """
-    if out.suffix not in SUFFIXES:
+    if not out.name.endswith(SUFFIXES):
         raise UserError(f"{out}: the name must end in {', '.join(SUFFIXES)}; choose another one")
     if out.resolve() == like.resolve():
         raise UserError(f"{out}: is the original file, which stays as it is; choose another name")
-    content = read_checkpoint(like)
+    content = read_checkpoint(like, weights)
     name, module = _format(model, folder, content)
     _check_architecture(model, folder, content, module)
     ours = module.original_tensors(model)
-    weights = _weights(content, ours, module.LEFT_OUT)
-    num_changed = _count_changed(content, ours, weights)
+    written = _weights(content, ours, module.LEFT_OUT)
+    num_changed = _count_changed(content, ours, written)
+    named = {content.prefix + name: tensor for name, tensor in written.items()}
     with atomic_file(out) as aside, aside.open("wb") as file:
-        torch.save({content.wrapper: weights} if content.wrapper else weights, file)
-    return Exported(name, len(weights), num_changed)
+        torch.save({content.wrapper: named} if content.wrapper else named, file)
+    return Exported(name, len(named), num_changed)
 
 
 def _format(model: Any, folder: Path, content: Content) -> tuple[str, Any]:
