@@ -3,9 +3,10 @@ import math
 import pytest
 import torch
 
-from i2i_unlearn.models.operators import OPERATORS, hide, make_operator
+from i2i_unlearn.models.operators import OPERATORS, hide, make_operator, read_operator
 from i2i_unlearn.support.errors import UserError
 from tests.models.samples import generator
+from tests.support.says import says
 
 FIXED = sorted(set(OPERATORS) - {"random_patches", "free_form"})
 
@@ -153,3 +154,16 @@ def test_an_unknown_operator_is_refused_with_the_known_ones():
 def test_a_grid_that_does_not_fit_the_image_is_refused():
     with pytest.raises(UserError, match="operator_patch_size=5 does not divide the image size 16x16"):
         draw("random_patches", 0.5, 16, 16, patch_size=5)
+
+
+@pytest.mark.parametrize("label", ["outpaint:0.25", "random_patches:0.5"])
+def test_a_label_names_the_operator_that_it_was_made_of(label):
+    name, _, fraction = label.partition(":")
+    assert read_operator(label, 4) == make_operator(name, float(fraction), 4)
+    assert read_operator(label, 4).label == label
+
+
+@pytest.mark.parametrize("label", ["outpaint", "outpaint:", "outpaint:much", "outpaint:1", "outpaint:nan"])
+def test_a_label_of_another_form_is_refused(label):
+    with says(UserError, label, "NAME:KEEP_FRACTION", "center_hole:0.75"):
+        read_operator(label, 4)

@@ -69,6 +69,7 @@ def test_the_version_carries_its_whole_lineage(teacher, repository, config):
         "registered_by": "Ada",
         "gate": "pass",
         "gate_policy": "forgotten",
+        "operators": "half_left:0.5",
         "evaluation_sha256": tags["evaluation_sha256"],
         "evaluation_run_id": facts["run_id"],
         "saved_sha256": tags["saved_sha256"],

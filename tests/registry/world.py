@@ -99,6 +99,7 @@ class Folders:
             "selected_by": "",
             "holdout_alike": False,
             "operator": "half_left",
+            "keep_fraction": 0.5,
             "models": {"teacher": files.digest_folder(self.teacher), "unlearned": files.digest_folder(self.model)},
             "sets": {name: {"num_images": 10, "num_scored": 10} for name in ("forget", "retain")},
             "manifest_sha256": files.digest_file(self.root / "splits" / "manifest.parquet"),

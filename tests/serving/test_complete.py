@@ -1,6 +1,7 @@
 """Many images, by the command: what lies in the folder afterwards, and what after a kill."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ from i2i_unlearn.config.sections import CompleteConfig
 from i2i_unlearn.data.images.decoding import Reading
 from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.models.mae import MaskedAutoencoder
+from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.serving import complete
+from i2i_unlearn.serving.completion import warning_of
+from i2i_unlearn.serving.source import Source
 from i2i_unlearn.support import files
 from i2i_unlearn.support.errors import UserError
 from tests.registry.world import SIZE, make_model
@@ -230,3 +234,22 @@ def test_pictures_are_read_as_the_settings_or_the_shard_say(run, tmp_path):
     run("shards", "rows")
     rows, expected = completions(tmp_path / "rows"), completions(tmp_path / "expected")
     assert [rows[f"s/{n:08d}.png"] for n in range(2)] == [expected[f"{n}.png"] for n in range(2)]
+
+
+def test_an_operator_that_nobody_judged_is_told_and_one_that_was_is_not():
+    operator = make_operator("half_left", 0.5, 4)
+    assert warning_of(operator, "") == ""  # nothing is known of an original
+    assert warning_of(operator, "outpaint:0.25,half_left:0.5") == ""
+    assert "half_left:0.5 was not judged" in warning_of(operator, "outpaint:0.25,half_left:0.25")
+
+
+@pytest.mark.parametrize(("judged", "warned"), [("half_left:0.5", False), ("outpaint:0.25", True)])
+def test_the_command_warns_of_what_was_not_judged(run, tmp_path, model, monkeypatch, capsys, judged, warned):
+    @contextmanager
+    def registered(name):
+        yield Source(name, model, "0" * 64, {}, judged)
+
+    monkeypatch.setattr(complete, "opened", registered)
+    write_pictures(tmp_path / "in", 1)
+    run("in", "out")
+    assert ("half_left:0.5 was not judged" in capsys.readouterr().err) == warned

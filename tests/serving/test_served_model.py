@@ -50,6 +50,25 @@ def test_a_mask_of_ones_own_beside_the_operators(loaded):
     assert not (second != images[1]).any(axis=-1)[own.astype(bool)].any()
 
 
+def test_what_was_not_judged_is_told_once_in_the_log(loaded, caplog):
+    model = loaded.unwrap_python_model()
+    before = dict(model.served)
+    assert before["operators"] == ""  # an original: nobody judged it, and nobody is warned
+    try:
+        model.served = {**before, "operators": "half_left:0.5"}
+        loaded.predict(pixels())
+        assert "not judged" not in caplog.text
+        for _ in range(2):
+            loaded.predict(pixels(), params={"operator": "half_right"})
+        assert caplog.text.count("operator half_right:0.5 was not judged") == 1
+        own = np.ones((SIZE, SIZE), dtype=int)
+        own[5:7, 5:7] = 0
+        loaded.predict({"image": pixels(1), "visible": np.array([own])})
+        assert "own masks" in caplog.text
+    finally:
+        model.served = before
+
+
 @pytest.mark.parametrize(
     ("how", "told"),
     [

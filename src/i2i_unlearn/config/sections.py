@@ -397,6 +397,8 @@ class EvaluateConfig(ComputeConfig):
     num_bootstrap: PositiveInt
     show_forget_images: bool
     """Put forget images into the report. Only for data that is public anyway, as in the demo."""
+    operators: Ids
+    """Operators that the model is used with, NAME:KEEP_FRACTION each, besides `operator`; all of them are judged."""
     rehearsal: bool
     """Judge the recipe on stand-ins where the request has fewer than five images (evaluation/rehearsal.py)."""
     audits: AuditSettings

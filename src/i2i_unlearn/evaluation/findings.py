@@ -1,6 +1,6 @@
 """The words of metrics.json and verdicts.json (models, sets, pairs), and their reader. Imports nothing heavy."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,11 @@ def is_reference(model: str) -> bool:
 def original_in(models: Collection[str]) -> str:
     """Name of the model before any request among these: the teacher where that is the same model."""
     return ORIGINAL if ORIGINAL in models else TEACHER
+
+
+def judged_operators(metrics: Mapping[str, Any]) -> list[str]:
+    """Operators that were judged, NAME:KEEP_FRACTION each (models/operators.py), the one of the training first."""
+    return [f"{metrics['operator']}:{metrics['keep_fraction']:g}", *metrics.get("operators", {})]
 
 
 def pair_name(of: str, against: str) -> str:

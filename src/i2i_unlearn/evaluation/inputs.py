@@ -21,7 +21,7 @@ from i2i_unlearn.evaluation.findings import NEVER_SEEN_SETS, ORIGINAL, SETS, SIN
 from i2i_unlearn.evaluation.gate import Policy, parse_policy
 from i2i_unlearn.evaluation.metrics.observe import masks_of
 from i2i_unlearn.models import load_model
-from i2i_unlearn.models.operators import Operator, make_operator
+from i2i_unlearn.models.operators import Operator, make_operator, read_operator
 from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.models.randomness import derive_seed
 from i2i_unlearn.support.errors import UserError
@@ -166,6 +166,17 @@ def read_inputs(
         reference_summary=references["reference"][1] if references else {},
         steps=_read_steps(unlearned / "steps.jsonl"),
     )
+
+
+def other_operators(config: EvaluateConfig) -> list[Operator]:
+    """The operators to judge besides the first, in order.
+
+    Raises:
+        UserError: a name is not known.
+    """
+    first = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
+    named = [read_operator(label, config.operator_patch_size) for label in config.operators]
+    return [operator for operator in dict.fromkeys(named) if operator.label != first.label]
 
 
 def _policies(config: EvaluateConfig) -> dict[str, Policy]:

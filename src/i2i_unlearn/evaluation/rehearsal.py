@@ -42,6 +42,7 @@ class Rehearsal:
     """What was unlearned in the scratch copy."""
 
     model: Any
+    """None where stand-ins are too few to judge anything."""
     together: ChosenSet
     """The request's images and the stand-ins."""
     num_stand_ins: int
@@ -54,12 +55,12 @@ def is_due(inputs: Inputs, config: EvaluateConfig) -> bool:
 
 def rehearse(
     inputs: Inputs, images: str, config: EvaluateConfig, device: torch.device, unlearn: Unlearn, scratch: Path
-) -> Rehearsal | None:
-    """Unlearn in the folder `scratch`, which is removed; None where stand-ins are too few to judge anything."""
+) -> Rehearsal:
+    """Unlearn in the folder `scratch`, which is removed."""
     together = _with_stand_ins(inputs, images, config, device)
-    num_forget = inputs.sets[FORGET].num_images
+    num_stand_ins = len(together.rows) - inputs.sets[FORGET].num_images
     if len(together.rows) < FEWEST:
-        return None
+        return Rehearsal(model=None, together=together, num_stand_ins=num_stand_ins)
     try:
         (scratch / "splits").mkdir(parents=True)
         write_manifest(_renamed(inputs.manifest, together.rows), scratch / "splits/manifest.parquet")
@@ -67,15 +68,12 @@ def rehearse(
         model = load_model(scratch / "unlearned/model", config.model)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return Rehearsal(
-        model=model.to(device).requires_grad_(False),
-        together=together,
-        num_stand_ins=len(together.rows) - num_forget,
-    )
+    frozen = model.to(device).requires_grad_(False)
+    return Rehearsal(model=frozen, together=together, num_stand_ins=num_stand_ins)
 
 
 def judge_rehearsal(
-    rehearsal: Rehearsal | None,
+    rehearsal: Rehearsal,
     attacked: AuditInputs,
     inputs: Inputs,
     images: str,
@@ -83,7 +81,7 @@ def judge_rehearsal(
     device: torch.device,
 ) -> dict[str, Any]:
     """Entry `rehearsal` of metrics.json: the entry of audit rank_shift, of two models."""
-    if rehearsal is None:
+    if rehearsal.model is None:
         return {"status": "n/a", "why": "the class has too few images to keep that could stand in", "models": {}}
     models = {TEACHER: inputs.models[original_in(inputs.models)], UNLEARNED: rehearsal.model}
     sets = {FORGET: rehearsal.together, **{name: inputs.sets[name] for name in NEVER_SEEN_SETS}}

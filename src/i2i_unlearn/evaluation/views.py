@@ -1,14 +1,16 @@
 """In which evaluations a policy's line is judged: the one at hand, or each of several. Pure.
 
-A view is the content of metrics.json with one entry exchanged, so that every rule reads it as it reads any other:
+A view is the content of metrics.json with some entries exchanged, so that every rule reads it as it reads any other:
 
     ""                the evaluation itself
+    operator NAME     each operator that the model is used with, where there are several
     request ID        of a line on earlier requests: audit rank_shift on that request's images
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from i2i_unlearn.evaluation.findings import judged_operators
 from i2i_unlearn.evaluation.policy import RANK_SHIFT, Measure
 
 Metrics = Mapping[str, Any]
@@ -16,11 +18,27 @@ Metrics = Mapping[str, Any]
 
 def views(metrics: Metrics, measure: Measure) -> dict[str, Metrics]:
     """By name; at least one."""
-    if measure.earlier:
-        entries = metrics.get("earlier_requests", {})
-        found = {f"request {id_}": _with_audit(metrics, RANK_SHIFT, entry) for id_, entry in entries.items()}
-        return found or {"": _with_audit(metrics, RANK_SHIFT, _NONE)}
-    return {"": metrics}
+    return {
+        ", ".join(filter(None, (operator, request))): view
+        for operator, of_operator in _operators(metrics).items()
+        for request, view in _requests(of_operator, measure).items()
+    }
+
+
+def _operators(metrics: Metrics) -> dict[str, Metrics]:
+    others = metrics.get("operators")
+    if not others:
+        return {"": metrics}
+    first, *further = judged_operators(metrics)
+    return {f"operator {first}": metrics} | {f"operator {name}": {**metrics, **others[name]} for name in further}
+
+
+def _requests(metrics: Metrics, measure: Measure) -> dict[str, Metrics]:
+    if not measure.earlier:
+        return {"": metrics}
+    entries = metrics.get("earlier_requests", {})
+    found = {f"request {id_}": _with_audit(metrics, RANK_SHIFT, entry) for id_, entry in entries.items()}
+    return found or {"": _with_audit(metrics, RANK_SHIFT, _NONE)}
 
 
 def rehearsed(metrics: Metrics, measure: Measure) -> Metrics | None:

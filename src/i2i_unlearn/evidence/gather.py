@@ -14,7 +14,7 @@ from i2i_unlearn.config.sections import UnlearnConfig
 from i2i_unlearn.data.request import ForgetRequest, one_month_after, read_named_requests
 from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.evaluation.evaluated_model import Evaluated
-from i2i_unlearn.evaluation.findings import is_reference
+from i2i_unlearn.evaluation.findings import is_reference, judged_operators
 from i2i_unlearn.evidence import contents
 from i2i_unlearn.evidence.predicate import File, Predicate
 from i2i_unlearn.support import git
@@ -227,7 +227,13 @@ def measured(metrics: Mapping[str, Any]) -> dict[str, Any]:
         }
         for name, audit in metrics["audits"].items()
     }
-    return {"operator": metrics["operator"], "sets": metrics["sets"], **tables, "audits": audits}
+    return {
+        "operator": metrics["operator"],
+        "operators": judged_operators(metrics),
+        "sets": metrics["sets"],
+        **tables,
+        "audits": audits,
+    }
 
 
 def _worst(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -144,6 +144,8 @@ class Measured(_Strict):
 
     operator: str
     """What was hidden from the model."""
+    operators: list[str] = []
+    """All operators that were judged, NAME:KEEP_FRACTION each; the numbers here are of the first."""
     sets: dict[str, dict[str, Any]]
     scores: Scores
     differences: Scores

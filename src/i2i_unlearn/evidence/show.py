@@ -142,7 +142,7 @@ def _facts(said: Predicate) -> Iterator[tuple[str, str]]:
     yield "images", roles
     yield "earlier requests", ", ".join(said.manifest.erased) or "none"
     yield "objective", str(said.unlearning.get("objective", "unknown"))
-    yield "operator", said.measured.operator
+    yield "operators judged", ", ".join(said.measured.operators) or said.measured.operator
     yield "code", said.code_revision or "unknown"
     yield "data", said.data_revision or "unknown"
     yield "container image", said.image or "none told"

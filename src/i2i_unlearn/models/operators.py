@@ -32,6 +32,11 @@ class Operator:
     """Pixels; grid of `random_patches`, no meaning for the others."""
 
     @property
+    def label(self) -> str:
+        """NAME:KEEP_FRACTION, as settings and reports write it; `read_operator` reads it."""
+        return f"{self.name}:{self.keep_fraction:g}"
+
+    @property
     def fixed(self) -> bool:
         """True where every draw gives the same mask, so that teacher targets can be cached."""
         return self.name in _FIXED
@@ -57,6 +62,24 @@ def make_operator(name: str, keep_fraction: float, patch_size: int) -> Operator:
     if name not in OPERATORS:
         raise UserError(f"operator={name!r} is not known; choose one of: {', '.join(OPERATORS)}")
     return Operator(name, keep_fraction, patch_size)
+
+
+def read_operator(label: str, patch_size: int) -> Operator:
+    """The operator that `label` names: NAME:KEEP_FRACTION.
+
+    Raises:
+        UserError: it has another form, or there is no such operator.
+    """
+    name, _, text = label.partition(":")
+    try:
+        keep_fraction = float(text)
+    except ValueError:
+        keep_fraction = math.nan
+    if not 0 < keep_fraction < 1:
+        raise UserError(
+            f"operator {label!r}: write NAME:KEEP_FRACTION, the fraction between 0 and 1, for example center_hole:0.75"
+        )
+    return make_operator(name, keep_fraction, patch_size)
 
 
 def _centre(height: int, width: int, side_fraction: float) -> Tensor:

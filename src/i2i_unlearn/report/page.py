@@ -99,6 +99,7 @@ def _view(facts: ReportFacts) -> dict[str, Any]:
                 ("Are kept images remembered more?", tables.gap_growth_table(metrics)),
                 ("Classes that lost most", tables.class_table(metrics)),
                 ("Earlier requests", rank_shift.earlier_table(metrics)),
+                ("Each operator", tables.operator_table(metrics)),
             )
             if table
         },

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from i2i_unlearn.evaluation.findings import SETS as SET_NAMES
-from i2i_unlearn.evaluation.findings import UNLEARNED, original_in, pair_name
+from i2i_unlearn.evaluation.findings import UNLEARNED, judged_operators, original_in, pair_name
 from i2i_unlearn.report.scores import CellView, cell
 from i2i_unlearn.report.words import SETS, in_order, metric_words, number, pair_title
 
 _MOST_CLASSES = 5
+_SHIFTS = ("error_shift", "contrast_shift")
 
 
 @dataclass(frozen=True)
@@ -81,5 +82,25 @@ def class_table(metrics: Mapping[str, Any]) -> PlainTable | None:
         "intervals of a set hold together",
         head="Class",
         columns=[pair_title(pair, metrics)],
+        rows=rows,
+    )
+
+
+def operator_table(metrics: Mapping[str, Any]) -> PlainTable | None:
+    """What the unlearned model does under each operator that was judged; None where it is one alone."""
+    if not metrics.get("operators"):
+        return None
+    pair = pair_name(UNLEARNED, original_in(metrics["models"]))
+    first, *further = judged_operators(metrics)
+    rows = []
+    for name, found in {first: metrics, **{name: metrics["operators"][name] for name in further}}.items():
+        changes = found["differences"].get(pair, {})
+        ranks = found["audits"].get("rank_shift", {}).get("models", {}).get(UNLEARNED, {})
+        cells = [cell(changes.get(set_name, {}).get("hole_psnr_db"), 2, signed=True) for set_name in SETS]
+        rows.append((name, [*cells, *(cell(ranks.get(key), 3, signed=True) for key in _SHIFTS)]))
+    return PlainTable(
+        caption="Hole PSNR of the unlearned model less the original's (dB), and shift of ranks of forget images",
+        head="Operator and visible share",
+        columns=[*SETS.values(), "Error, shift", "Contrast, shift"],
         rows=rows,
     )

@@ -7,6 +7,7 @@ interrupted or not.
 """
 
 import itertools
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,7 @@ from i2i_unlearn.data.images.reading import wanted_by
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.randomness import generator_for
-from i2i_unlearn.serving.completion import Completer, picture_of
+from i2i_unlearn.serving.completion import Completer, picture_of, warning_of
 from i2i_unlearn.serving.inputs import Inputs, Item, find_inputs
 from i2i_unlearn.serving.source import Source, opened
 from i2i_unlearn.support import files
@@ -68,6 +69,9 @@ def run(
         _claim(out, source, inputs, config)
         network = load_model(source.directory, config.model).to(pick_device(config.device)).requires_grad_(False)
         operator = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
+        not_judged = warning_of(operator, source.operators)
+        if not_judged:
+            print(not_judged, file=sys.stderr)
         completer, total, num_completed = Completer(network, operator), len(inputs), 0
         unreadable: list[str] = []
         depths = Depths()

@@ -18,8 +18,22 @@ from i2i_unlearn.models.pixels import to_float, to_uint8
 CHUNK = 100
 """Images that a model sees at once; bounds memory for requests of any size."""
 
+OWN_MASKS = "a caller's own masks hide pixels otherwise than the operators that this version was judged with"
 Pixels = NDArray[np.uint8]
 Visible = NDArray[np.bool_]
+
+
+def warning_of(operator: Operator, judged: str) -> str:
+    """That nobody judged the model with this operator; empty where somebody did, or `judged` names none.
+
+    `judged`: labels of operators, separated by commas.
+    """
+    if not judged or operator.label in judged.split(","):
+        return ""
+    return (
+        f"operator {operator.label} was not judged for this version (judged: {judged}); add it to evaluate.operators,"
+        " evaluate and register again"
+    )
 
 
 def as_floats(images_BHWC: Pixels) -> Tensor:

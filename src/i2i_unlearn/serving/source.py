@@ -28,6 +28,8 @@ class Source:
     """Digest of the directory."""
     how: Mapping[str, Any]
     """operator, keep_fraction, operator_patch_size and seed of a registered version; empty for a directory."""
+    operators: str = ""
+    """Those that its newest evaluation judged, NAME:KEEP_FRACTION each; empty where none is known."""
 
 
 @contextmanager
@@ -65,4 +67,6 @@ def _registered(model: str, folder: Path) -> Source:
     flavor = yaml.safe_load((saved / "MLmodel").read_text(encoding="utf-8"))["flavors"]["python_function"]
     how = {key: flavor["config"][key] for key in _HOW}
     uri = f"models:/{name}/{version.number}"
-    return Source(uri, saved / tracking.MODEL_PATH, version.tags["model_sha256"], how)
+    return Source(
+        uri, saved / tracking.MODEL_PATH, version.tags["model_sha256"], how, version.tags.get("operators", "")
+    )

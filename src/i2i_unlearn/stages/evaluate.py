@@ -17,6 +17,8 @@ metrics.json, with the schema version and the names of sets and models of `evalu
     relative       {set: {metric: {value, low, high, num_images, to_references: [...], among_references: [...]}}}
     audits         {audit: {...}}     attacks on the models, see `evaluation/audits/run.py`
     rehearsal      audit rank_shift of the recipe, where one was asked for, see `evaluation/rehearsal.py`
+    operators      {NAME:KEEP_FRACTION: {operator, keep_fraction, scores, differences, ratios, gaps, classes, relative,
+                   audits (rank_shift alone), earlier_requests, rehearsal}}     of each further operator
     earlier_requests   {request: {...}}     audit rank_shift of promoted requests, see `evaluation/earlier.py`
     time_losses    {model: {set: {share: [...], loss: [...]}}}     of diffusion, see `evaluation/time_loss.py`
     cost           {unlearn_s, reference_s, share_of_reference, peak_memory_bytes}     null where unknown;
@@ -28,6 +30,7 @@ gate.Verdict}, sentence (why other policies differ from the deciding one; empty 
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +40,25 @@ import torch
 from i2i_unlearn.config.sections import EvaluateConfig, UnlearnConfig
 from i2i_unlearn.evaluation import gate
 from i2i_unlearn.evaluation.audit_inputs import audit_inputs
+from i2i_unlearn.evaluation.audits.base import AuditInputs
 from i2i_unlearn.evaluation.audits.run import run_audits, units_of
 from i2i_unlearn.evaluation.audits.table import check_audits
-from i2i_unlearn.evaluation.earlier import earlier_entries, read_earlier
+from i2i_unlearn.evaluation.earlier import EarlierImages, earlier_entries, read_earlier
 from i2i_unlearn.evaluation.embedding_map import NUM_IMAGES, EmbeddingCollector
 from i2i_unlearn.evaluation.findings import FINDINGS_VERSION, FORGET_SETS
-from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs, References, batches, read_inputs
+from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs, References, batches, other_operators, read_inputs
 from i2i_unlearn.evaluation.metrics.observations import ImageFacts
 from i2i_unlearn.evaluation.metrics.observe import SetObserver
 from i2i_unlearn.evaluation.metrics.scores import Scores
 from i2i_unlearn.evaluation.original import OriginalFacts, find_original
 from i2i_unlearn.evaluation.pictures import PictureCollector
-from i2i_unlearn.evaluation.rank_entry import observe_sets
-from i2i_unlearn.evaluation.rehearsal import Unlearn, is_due, judge_rehearsal, rehearse
+from i2i_unlearn.evaluation.policy import RANK_SHIFT
+from i2i_unlearn.evaluation.rank_entry import observe_sets, rank_entry
+from i2i_unlearn.evaluation.rehearsal import Rehearsal, Unlearn, is_due, judge_rehearsal, rehearse
 from i2i_unlearn.evaluation.shown import PictureGrid
 from i2i_unlearn.evaluation.time_loss import time_losses
 from i2i_unlearn.models.extractors import Extractor, extractor_label, extractor_name, load_extractor
+from i2i_unlearn.models.operators import Operator
 from i2i_unlearn.models.randomness import derive_seed
 from i2i_unlearn.report.facts import ReportFacts, RequestFacts
 from i2i_unlearn.stages import unlearn
@@ -100,21 +106,25 @@ def run(
     inputs.freeze(device)
     extractor = load_extractor(config.extractor, device)
     evaluation = _Evaluation(inputs, known, images, config, extractor, device)
+    others = {
+        operator.label: _Evaluation(
+            replace(inputs, operator=operator), known, images, _under(config, operator), extractor, device, drawn=False
+        )
+        for operator in other_operators(config)
+    }
     earlier = read_earlier(images, Path(splits), inputs.manifest, config)
     num_scored = sum(len(chosen.rows) for chosen in (*inputs.sets.values(), *earlier.sets().values()))
     # The out folder is opened first: a full disk or a missing right shows before the work, not after it.
     with atomic_folder(out) as aside, num_threads(config.num_threads):
-        with progress("evaluate", num_scored) as advance:
-            for set_name, chosen in inputs.sets.items():
-                evaluation.score(set_name, chosen, advance)
-            seen_earlier = observe_sets(inputs, images, earlier.sets(), config, device, advance)
+        with progress("evaluate", num_scored * (1 + len(others))) as advance:
+            for one in (evaluation, *others.values()):
+                one.score_all(earlier, advance)
         attacked = audit_inputs(inputs, images, config, extractor, device, evaluation.observed)
         with progress("audits", units_of(attacked)) as advance:
             audits = run_audits(attacked, advance)
-        found = {"audits": audits, "earlier_requests": earlier_entries(attacked, earlier, seen_earlier)}
-        if again:
-            rehearsal = rehearse(inputs, images, config, device, again, aside / "rehearsal")
-            found["rehearsal"] = judge_rehearsal(rehearsal, attacked, inputs, images, config, device)
+        rehearsal = rehearse(inputs, images, config, device, again, aside / "rehearsal") if again else None
+        found = {"audits": audits, **evaluation.more_ranks(attacked, earlier, rehearsal)}
+        found["operators"] = {label: one.judged(attacked, earlier, rehearsal) for label, one in others.items()}
         with progress("report", 1) as advance:
             facts = evaluation.facts({**found, "time_losses": time_losses(attacked)})
             _write(facts, aside)
@@ -134,8 +144,12 @@ def _rehearsed_by(recipe: UnlearnConfig | None, inputs: Inputs, images: str, tea
     return lambda splits, out: unlearn.run(images, splits, teacher, out, recipe)
 
 
+def _under(config: EvaluateConfig, operator: Operator) -> EvaluateConfig:
+    return config.model_copy(update={"operator": operator.name, "keep_fraction": operator.keep_fraction})
+
+
 class _Evaluation:
-    """What accumulates while sets are scored one by one."""
+    """What accumulates while sets are scored one by one, under one operator."""
 
     def __init__(
         self,
@@ -145,8 +159,12 @@ class _Evaluation:
         config: EvaluateConfig,
         extractor: Extractor,
         device: torch.device,
+        *,
+        drawn: bool = True,
     ) -> None:
+        """`drawn`: collect pictures and the map of embeddings."""
         self._inputs = inputs
+        self._drawn = drawn
         self._original = original
         self._images = images
         self._config = config
@@ -155,11 +173,19 @@ class _Evaluation:
         self._scores = Scores()
         self.observed: dict[str, dict[str, ImageFacts]] = {}
         """By set and model: what was seen of every scored image."""
+        self._seen_earlier: dict[str, dict[str, ImageFacts]] = {}
         self._pictures: list[PictureGrid] = []
         self._embeddings = EmbeddingCollector(inputs.models, device)
 
-    def score(self, set_name: str, chosen: ChosenSet, advance: Advance) -> None:
-        """Score all models on one set; `chosen` may be empty."""
+    def score_all(self, earlier: EarlierImages, advance: Advance) -> None:
+        """Score all models on every set, and see the images of earlier requests."""
+        for set_name, chosen in self._inputs.sets.items():
+            self._score(set_name, chosen, advance)
+        sets = earlier.sets()
+        self._seen_earlier = observe_sets(self._inputs, self._images, sets, self._config, self._device, advance)
+
+    def _score(self, set_name: str, chosen: ChosenSet, advance: Advance) -> None:
+        """`chosen` may be empty."""
         if not len(chosen.rows):
             return
         observer = SetObserver(
@@ -178,8 +204,9 @@ class _Evaluation:
             seen = observer.see(images_BCHW, visible_BHW)
             if pictures:
                 pictures.see(seen)
-            here = mapped[(mapped >= count) & (mapped < count + len(seen))] - count
-            self._embeddings.see(set_name, seen, sorted(here.tolist()))
+            if self._drawn:
+                here = mapped[(mapped >= count) & (mapped < count + len(seen))] - count
+                self._embeddings.see(set_name, seen, sorted(here.tolist()))
             count += len(seen)
             advance(len(seen), set_name)
         seen_of_models = observer.observations()
@@ -197,13 +224,35 @@ class _Evaluation:
     def _picture_collector(self, set_name: str, chosen: ChosenSet) -> PictureCollector | None:
         """None for forget images that must not be shown: they are then never collected, nor are near-copies of them."""
         shown = self._config.show_forget_images
-        if set_name in FORGET_SETS and not shown:
+        if not self._drawn or (set_name in FORGET_SETS and not shown):
             return None
         hidden = frozenset() if shown else chosen.copies
         return PictureCollector(set_name, len(chosen.rows), self._rng("pictures", set_name), hidden)
 
     def _rng(self, *purpose: str) -> np.random.Generator:
         return np.random.default_rng(derive_seed(self._config.seed, "evaluate", *purpose))
+
+    def more_ranks(
+        self, attacked: AuditInputs, earlier: EarlierImages, rehearsal: Rehearsal | None
+    ) -> dict[str, dict[str, Any]]:
+        """Audit rank_shift of other images than the request's: entries of metrics.json."""
+        found = {"earlier_requests": earlier_entries(attacked, earlier, self._seen_earlier)}
+        if rehearsal:
+            how = (self._inputs, self._images, self._config, self._device)
+            found["rehearsal"] = judge_rehearsal(rehearsal, attacked, *how)
+        return found
+
+    def judged(self, attacked: AuditInputs, earlier: EarlierImages, rehearsal: Rehearsal | None) -> dict[str, Any]:
+        """An entry of `operators`; `attacked` is that of the first operator."""
+        attacked = replace(attacked, operator=self._inputs.operator, observed=self.observed)
+        wanted = RANK_SHIFT in self._config.audits.run
+        return {
+            "operator": self._config.operator,
+            "keep_fraction": self._config.keep_fraction,
+            **self._tables(),
+            "audits": {RANK_SHIFT: rank_entry(attacked, self.observed, attacked.labels)} if wanted else {},
+            **self.more_ranks(attacked, earlier, rehearsal),
+        }
 
     def facts(self, found: Mapping[str, Any]) -> ReportFacts:
         """Judge, and put together what is reported; `found` are further entries of metrics.json."""
@@ -240,13 +289,18 @@ class _Evaluation:
             "selected_by": inputs.selected_by,
             "holdout_alike": inputs.holdout_alike,
             "sets": {name: chosen.facts() for name, chosen in inputs.sets.items()},
+            **self._tables(),
+            "cost": _cost(inputs),
+        }
+
+    def _tables(self) -> dict[str, Any]:
+        return {
             "scores": self._scores.scores,
             "differences": self._scores.differences,
             "ratios": self._scores.ratios,
             "gaps": self._scores.gaps(),
             "classes": self._scores.classes,
             "relative": self._scores.relative,
-            "cost": _cost(inputs),
         }
 
 

@@ -22,6 +22,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from i2i_unlearn.config.sections import RegisterConfig
 from i2i_unlearn.evaluation.evaluated_model import Evaluated, digest, read_evaluated
+from i2i_unlearn.evaluation.findings import judged_operators
 from i2i_unlearn.models import load_model
 from i2i_unlearn.models.own import code_of
 from i2i_unlearn.registry import evaluation_record as shown
@@ -87,6 +88,7 @@ def run(
     template = _parse(card_template)
     found = read_evaluated(Path(evaluation), Path(unlearned), Path(teacher), Path(splits) / "manifest.parquet")
     run_key = digest({"model_name": config.model_name, "evaluation": found.evaluation_sha256, **found.identity()})
+    operators = ",".join(judged_operators(found.metrics))
     with project_registry.connect(ledger, config.model_name) as server:
         known = server.known_version(config.model_name, found.identity())
         promoted = known is not None and _was_promoted(server, known)
@@ -95,7 +97,7 @@ def run(
             return _facts(server, config, known.number, record.run_id, ALREADY)
         record = record or server.new_record(config.experiment, run_key, f"unlearn {' '.join(found.requests)}")
         with record.writing(run_key), progress("Registering", 4) as advance:
-            logged = known.logged if known else _log_model(record, found.unlearned / "model", config)
+            logged = known.logged if known else _log_model(record, found.unlearned / "model", config, operators)
             advance(note="numbers")
             _log_numbers(record, found, logged.id, params or {})
             advance(note="report")
@@ -106,6 +108,7 @@ def run(
                 record.log_input_model(teacher_version.logged.id)
             tags = {
                 **found.judged(),
+                "operators": operators,
                 "evaluation_run_id": record.run_id,
                 **_revisions(repository, kfp_run_id),
                 **{key: str(value) for key, value in original_in_tags(found.summary).items()},
@@ -190,7 +193,7 @@ def _register_original(
     record = server.find_record(config.experiment, run_key)
     record = record or server.new_record(config.experiment, run_key, "original")
     with record.writing(run_key), progress("Registering", 2) as advance:
-        logged = _log_model(record, saved, config)
+        logged = _log_model(record, saved, config, "")
         advance(note="version")
         version = server.create_version(record, config.model_name, logged, identity, revisions)
         card = _card(template, version, tags, "")
@@ -200,12 +203,14 @@ def _register_original(
     return version, record.run_id
 
 
-def _log_model(record: tracking.Record, model_dir: Path, config: RegisterConfig) -> tracking.Logged:
+def _log_model(record: tracking.Record, model_dir: Path, config: RegisterConfig, operators: str) -> tracking.Logged:
+    """`operators`: those that the evaluation judged, of which serving does not warn; empty = it warns of none."""
+    how = config.model_dump(include={"operator", "keep_fraction", "operator_patch_size", "seed", "model"})
     model = load_model(model_dir, config.model)
     served = tracking.Served(
         image_size=model.image_size,
         num_channels=model.num_channels,
-        model_config=config.model_dump(include={"operator", "keep_fraction", "operator_patch_size", "seed", "model"}),
+        model_config={**how, "operators": operators},
         own_code=code_of(config.model) if config.model else None,
     )
     return record.log_model(model_dir, config.model_name, served)

@@ -69,7 +69,7 @@ class Served:
     """(height, width) in pixels."""
     num_channels: int
     model_config: Mapping[str, str | int | float]
-    """operator, keep_fraction, operator_patch_size, seed, model: read by `pyfunc_model`."""
+    """operator, keep_fraction, operator_patch_size, seed, model, operators (judged): read by `pyfunc_model`."""
     own_code: Path | None = None
     """Package or file of the user's own class, which is saved with the weights."""
 
