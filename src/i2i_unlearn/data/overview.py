@@ -1,6 +1,5 @@
 """Counts of what a set of images holds."""
 
-import io
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -9,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from i2i_unlearn.config.sections import SplitConfig
+from i2i_unlearn.data.images.decoding import open_header
 from i2i_unlearn.data.images.holdout import TRAIN, training_part
 from i2i_unlearn.data.images.layout import composed
 from i2i_unlearn.data.images.reading import iter_encoded, read_index, shard_bytes
@@ -82,7 +81,7 @@ def _counts(column: "pd.Series[str]") -> dict[str, int]:
 def _sizes(images: str, rows: pd.DataFrame) -> dict[str, int]:
     sizes: Counter[str] = Counter()
     for encoded in iter_encoded(images, rows):
-        with Image.open(io.BytesIO(encoded)) as image:
+        with open_header(encoded) as image:
             sizes[f"{image.height}x{image.width} {image.mode}"] += 1
     return dict(sizes.most_common())
 

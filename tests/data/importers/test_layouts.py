@@ -1,6 +1,8 @@
 """What an import takes for classes, splits and persons: layouts as people have them, and those that are refused."""
 
+import os
 import unicodedata
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -73,6 +75,8 @@ def test_the_words_for_splits_are_known_in_any_spelling(name, split):
         (["cat/train/a", "cat/test/b"], {"cat/train/a": ("cat", "train"), "cat/test/b": ("cat", "val")}),
         (["set/train/cat/a", "set/val/cat/b"], {"set/train/cat/a": ("cat", "train"), "set/val/cat/b": ("cat", "val")}),
         (["train/cat/a", "test/b"], {"train/cat/a": ("cat", "train"), "test/b": ("unlabelled", "val")}),
+        (["images/train/a", "images/val/b", "labels/train/a.txt: x", "labels/val/b.txt: x"],
+         {"images/train/a": ("unlabelled", "train"), "images/val/b": ("unlabelled", "val")}),
         (["train/a", "val/b"], {"train/a": ("unlabelled", "train"), "val/b": ("unlabelled", "val")}),
         (["a", "b"], {"a": ("unlabelled", "unknown"), "b": ("unlabelled", "unknown")}),
         (["train/cat/a", "eval/cat/b", "__MACOSX/train/._a: x", "docs/readme.md: x", ".git/c: x"],
@@ -94,6 +98,7 @@ def test_classes_and_splits_are_read_from_folders(bring, tmp_path, files, expect
         (["train/cat/a.png", "train/b.png"], ("s/train/b.png", "no class folder", "move it")),
         (["notes.zip: x"], ("notes.zip", "archive", "unzip notes.zip -d notes")),
         ([".hidden.png"], ("s: holds no image file",)),
+        (["train/data-00000-of-00001.arrow: x"], ("data-00000-of-00001.arrow", "save_to_disk", "to_parquet")),
     ],
 )
 def test_what_is_between_two_layouts_is_refused(bring, tmp_path, files, key_words):
@@ -126,6 +131,22 @@ def test_an_archive_is_named_as_what_it_is(bring, tmp_path, name):
     (tmp_path / name).write_bytes(b"PK")
     with says(UserError, f"{name}: is an archive", "unpack it"):
         bring(tmp_path / name, name="x")
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("a.png", "is a picture"), ("a.txt", "no table (.csv"), ("a.npz", "arrays")]
+)
+def test_any_other_file_is_named_as_what_it_is(bring, tmp_path, name, what):
+    (tmp_path / name).write_bytes(PNG)
+    with says(UserError, name, what):
+        bring(tmp_path / name)
+
+
+def test_a_link_to_a_folder_around_it_is_refused(bring, tmp_path):
+    source = place(tmp_path / "s", "cat/a.png")
+    os.symlink("..", source / "cat/up")
+    with says(UserError, "s/cat/up", "a link to a folder that it is in", "remove it"):
+        bring(source)
 
 
 # --- Parquet next to pictures, hidden, partitioned ---
@@ -190,6 +211,7 @@ NAMES = '{"names": ["cat", "dog"], "_type": "ClassLabel"}'
         (pa.array([1, -1, 0]), FEATURES % NAMES, ["dog", "unlabelled", "cat"]),
         (pa.array([[1, 0], [-1]]), FEATURES % f'{{"feature": {NAMES}, "_type": "Sequence"}}', ["dog", "unlabelled"]),
         (pa.array([[0]]), FEATURES % f"[{NAMES}]", ["cat"]),
+        (pa.array([Decimal("3.0")]), None, ["3"]),
         (pa.array(["  ", "cat"]), None, ["unlabelled", "cat"]),
         (pa.array([True, False]), None, ["True", "False"]),
     ],
@@ -204,6 +226,7 @@ def test_cells_of_every_type_become_names(bring, tmp_path, values, metadata, exp
     ("values", "metadata", "key_words"),
     [
         (pa.array([0.5]), None, ("0.5", "not whole")),
+        (pa.array([[("k", "v")]], pa.map_(pa.string(), pa.string())), None, ("a map",)),
         (pa.array([b"\xff"]), None, ("not text in UTF-8",)),
         (pa.array([{"id": 1, "name": "cat"}]), None, ("structs", "NAME.id, NAME.name")),
         (pa.array([5]), FEATURES % NAMES, ("number 5", "only 2 classes")),
@@ -278,6 +301,14 @@ def test_a_table_may_name_files_of_class_folders_and_adds_to_what_they_say(bring
         "who.csv: column file names the files",
         "1 images are named in no table",
     ]
+
+
+def test_several_tables_add_up_and_an_image_may_be_in_neither(bring, tmp_path):
+    tables = ["a.csv: file,label\na.png,cat\n", "b.csv: file,subject\na.png,ann\nb.png,bob\n"]
+    found = bring(place(tmp_path / "s", "a.png", "b.png", "c.png", *tables))
+    assert [label for label, _ in found.values()] == ["cat", "unlabelled", "unlabelled"]
+    assert bring.index["subject"].fillna("-").tolist() == ["ann", "bob", "-"]
+    assert "classes: 1 (cat 1); 2 images without a class" in bring.lines
 
 
 def test_each_split_may_have_a_table_of_its_own(bring, tmp_path):

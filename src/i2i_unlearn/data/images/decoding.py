@@ -190,16 +190,21 @@ def open_image(
         ) from None
 
 
-def _opened(encoded: bytes, name: str, reading: Reading) -> Image.Image:
+def open_header(encoded: bytes) -> Image.Image:
+    """A picture whose pixels are not read yet, of any size."""
     try:
-        image = Image.open(io.BytesIO(encoded))
+        return Image.open(io.BytesIO(encoded))
     except Image.DecompressionBombError:
         with _PILLOWS_LIMIT:
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
-                image = Image.open(io.BytesIO(encoded))
+                return Image.open(io.BytesIO(encoded))
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
+
+
+def _opened(encoded: bytes, name: str, reading: Reading) -> Image.Image:
+    image = open_header(encoded)
     if image.width * image.height > reading.max_pixels:
         raise UserError(
             f"{name}: the image cannot be decoded: {image.width} x {image.height} pixels are more than"

@@ -5,7 +5,9 @@ Images are named by the URI of a folder (a path, s3://..., gs://...); shards are
 
 import hashlib
 import itertools
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -15,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from i2i_unlearn.data.images.decoding import Reading, fitted, open_image
+from i2i_unlearn.data.images.decoding import BY_DEFAULT, Reading, fitted, open_image
 from i2i_unlearn.data.images.layout import (
     FETCH_AGAIN,
     MORE,
@@ -59,7 +61,8 @@ def list_shards(images: str) -> list[str]:
 def read_index(images: str) -> pd.DataFrame:
     """One row per image, no pixels: shard, row, sample_id, label, subject, source_split, sha256; in shard order.
 
-    Where an image has several labels or persons, further columns hold lists of the others, more_labels, more_subjects.
+    Where an image has several labels or persons, further columns hold lists of the others, more_labels, more_subjects;
+    where a shard is not read as by default, the column reading says how.
 
     Raises:
         UserError: there is no shard, a file is damaged or not a shard, or a sample id occurs twice.
@@ -67,10 +70,13 @@ def read_index(images: str) -> pd.DataFrame:
     tables: list[pd.DataFrame] = []
     for shard in list_shards(images):
         with open_shard(images, shard) as file, shard_damage_told(images, shard):
+            reading = reading_of(file.schema_arrow)
             more = [column.name for column in MORE if column.name in file.schema_arrow.names]
             table = file.read(columns=[*INDEX_COLUMNS, *more]).to_pandas()
         table.insert(0, "shard", shard)
         table.insert(1, "row", np.arange(len(table)))
+        if reading != BY_DEFAULT:
+            table["reading"] = json.dumps(asdict(reading), sort_keys=True)
         for column in ("label", "subject"):
             table[column] = table[column].map({name: composed(name) for name in table[column].dropna().unique()})
         tables.append(table)

@@ -6,11 +6,12 @@ list                                        a name for each entry
 number with class names (Hugging Face)      the name; a number beyond them is refused
 3.0                                         3; 3.5 is refused
 bytes                                       text in UTF-8, else refused
-struct                                      refused; a field of it can be named with a dot
+struct, map                                 refused; a field of a struct can be named with a dot
 """
 
 import math
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from i2i_unlearn.data.images.layout import composed
@@ -23,7 +24,7 @@ def names_in(value: Any, class_names: Sequence[str] | None, where: str, option: 
     Raises:
         UserError: the cell holds what is not a name.
     """
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return tuple(dict.fromkeys(name for one in value for name in names_in(one, class_names, where, option)))
     name = _name(value, class_names, where, option)
     return (composed(name),) if name.strip() else ()
@@ -60,12 +61,14 @@ def _name(value: Any, class_names: Sequence[str] | None, where: str, option: str
             return value.decode()
         except UnicodeDecodeError:
             raise UserError(f"{where}: {option} holds bytes that are not text in UTF-8; write names there") from None
+    if isinstance(value, tuple):
+        raise UserError(f"{where}: {option} holds a map; name a column of names")
     if isinstance(value, dict):
         fields = ", ".join(f"NAME.{key}" for key in value)
         raise UserError(f"{where}: {option} holds structs; name the field that is meant as one of {fields}")
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return str(value)
-    if isinstance(value, float) and math.isnan(value):
+    if math.isnan(value):
         return ""
     if value != math.floor(value):
         raise UserError(f"{where}: {option} holds the number {value}, which is not whole; name a column of names")

@@ -26,7 +26,7 @@ from PIL import Image
 from i2i_unlearn.data.images.layout import SourceSplit, composed
 from i2i_unlearn.data.importers.cells import cell_at, first_name, names_in
 from i2i_unlearn.data.importers.columns import Columns
-from i2i_unlearn.data.importers.source import UNLABELLED, Candidate, Source, split_of
+from i2i_unlearn.data.importers.source import UNLABELLED, Candidate, Source, is_filler, split_of
 from i2i_unlearn.data.importers.tables import ENDINGS, Manifest, Table, by_likelihood, match, read_table
 from i2i_unlearn.support.errors import UserError
 
@@ -35,6 +35,17 @@ _LEFT_BY_SYSTEMS = frozenset(
     {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__", "thumbs.db",
      "desktop.ini", "ehthumbs.db"}
 )  # fmt: skip
+_DOCUMENTS = frozenset(
+    {".txt", ".md", ".rst", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".html", ".pdf", ".py",
+     ".ipynb", ".log", ".ini", ".toml", ".cfg", ".caption"}
+)  # fmt: skip
+_CONTAINERS = {
+    **dict.fromkeys(ARCHIVES, "an archive"),
+    ".arrow": "a data set saved by datasets' save_to_disk; write it with to_parquet and give the Parquet files",
+    ".tfrecord": "a TFRecord file; write its images as files or Parquet",
+    ".mdb": "an LMDB database; write its images as files or Parquet",
+    **dict.fromkeys((".npy", ".npz", ".h5", ".hdf5", ".mat", ".pkl", ".pt"), "a file of arrays; write images as files"),
+}
 _SHOWN = 3
 _TRIED = 100
 """Rows that tell whether a column names files."""
@@ -71,8 +82,8 @@ class _Looked:
 
     parts: list[_Part]
     tables: list[Manifest] = field(default_factory=list)
-    by_file: dict[str, tuple[Manifest, list[tuple[int, dict[str, Any]]]]] = field(default_factory=dict)
-    """Whole path of a file -> the rows of the table that name it."""
+    by_file: dict[str, list[tuple[str, dict[str, Any]]]] = field(default_factory=dict)
+    """Whole path of a file -> the rows that name it, each with its place."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -84,6 +95,7 @@ def look_at_folder(source: Path, *, name: str, source_split: SourceSplit | None,
     Raises:
         UserError: it is not clear which folders are classes and which are splits, or a table does not fit.
     """
+    source = source if str(source) != "." else source.resolve()
     looked = _Looked([])
     looked.parts = _parts(str(source), looked.notes)
     kind = _find_tables(source, looked, columns)
@@ -120,17 +132,16 @@ def _counts(name: str) -> bool:
 def _parts(source: str, notes: list[str]) -> list[_Part]:
     folders, loose = _entries(source, notes)
     if not folders:
-        _check_archives(source, loose)
+        _check_containers(source, loose)
         return [_Part(source, "unknown", deep=False)]
     splits = {folder: split for folder in folders if (split := split_of(folder)) is not None}
+    empty = [name for name in folders if name not in splits and not _may_hold_pictures(os.path.join(source, name))]
+    if empty and len(empty) < len(folders):
+        notes.append(f"not used, no pictures in them: folders {_first(empty)}")
+        folders = [name for name in folders if name not in empty]
     others = [folder for folder in folders if folder not in splits]
     if splits and others:
-        empty = [folder for folder in others if not _holds_pictures(os.path.join(source, folder))]
-        if empty:
-            notes.append(f"not used, no pictures in them: folders {_first(empty)}")
-        others = [folder for folder in others if folder not in empty]
-        if others:
-            return _beside(source, splits, others, loose, notes)
+        return _beside(source, splits, others, loose, notes)
     if splits:
         _check_loose(source, loose, notes)
         parts = []
@@ -158,6 +169,7 @@ def _of_split(folder: str, split: SourceSplit, notes: list[str]) -> list[_Part]:
     """The class folders of a split; without one, its files have no label."""
     classes, loose = _entries(folder, notes)
     if not classes:
+        _check_containers(folder, loose)
         return [_Part(folder, split, deep=False)]
     _check_loose(folder, loose, notes)
     return [_Part(os.path.join(folder, name), split, name) for name in classes]
@@ -179,7 +191,7 @@ def _classes(source: str, folders: list[str], loose: list[str], notes: list[str]
             " what the classes are; import each folder on its own"
         )
     deeper = [f for f in folders for s in below[f][0] if _entries(os.path.join(source, f, s))[0]]
-    if len(folders) == 1 and deeper:
+    if len(folders) == 1 and (deeper or is_filler(folders[0])):
         notes.append(f"the set is taken to be in the folder {folders[0]}")
         return _parts(os.path.join(source, folders[0]), notes)
     if deeper:
@@ -195,9 +207,13 @@ def _classes(source: str, folders: list[str], loose: list[str], notes: list[str]
     ]
 
 
-def _holds_pictures(folder: str) -> bool:
+def _may_hold_pictures(folder: str) -> bool:
+    """Whether there is any file but documents."""
     folders, files = _entries(folder)
-    return any(map(is_picture, files)) or any(_holds_pictures(os.path.join(folder, name)) for name in folders)
+    endings = (os.path.splitext(name)[1].lower() for name in files)
+    return any(ending not in _DOCUMENTS for ending in endings) or any(
+        _may_hold_pictures(os.path.join(folder, name)) for name in folders
+    )
 
 
 def _check_loose(folder: str, loose: list[str], notes: list[str]) -> None:
@@ -208,19 +224,32 @@ def _check_loose(folder: str, loose: list[str], notes: list[str]) -> None:
             f"{os.path.join(folder, pictures[0])}: is in no class folder ({len(pictures)} such files); move it into one"
             " or remove it"
         )
-    others = [name for name in loose if not name.lower().endswith((*ENDINGS, ".parquet"))]
+    others = [name for name in loose if not name.lower().endswith((*ENDINGS, "metadata.parquet"))]
     if others:
         notes.append(f"not used, next to folders and no pictures: {_first(others)}")
 
 
-def _check_archives(source: str, loose: list[str]) -> None:
-    archives = [name for name in loose if name.lower().endswith(ARCHIVES)]
-    if archives and not any(map(is_picture, loose)):
-        raise UserError(f"{os.path.join(source, archives[0])}: is an archive; {unpack(archives[0])}")
+def _check_containers(source: str, loose: list[str]) -> None:
+    """Files that hold many images, in a folder without pictures."""
+    if not any(map(is_picture, loose)):
+        for name in loose:
+            check_container(os.path.join(source, name))
 
 
-def unpack(name: str) -> str:
-    """What to do with an archive."""
+def check_container(path: str) -> None:
+    """Refuse a file that holds many images in a way that is not read, and say what it is.
+
+    Raises:
+        UserError: it is one.
+    """
+    kind = _CONTAINERS.get(os.path.splitext(path)[1].lower())
+    if kind == "an archive":
+        raise UserError(f"{path}: is an archive, which is not read; {_unpack(os.path.basename(path))}")
+    if kind:
+        raise UserError(f"{path}: is {kind}")
+
+
+def _unpack(name: str) -> str:
     folder = name.split(".")[0]
     if name.lower().endswith(".zip"):
         return f"unpack it (`unzip {name} -d {folder}`) and give the folder"
@@ -245,7 +274,7 @@ def _files(part: _Part, left_out: Counter[str] | None = None, looked: _Looked | 
 
 def _walk(folder: str, left_out: Counter[str], used: set[str], flat: bool) -> Iterator[str]:
     with os.scandir(folder) as entries:
-        names = sorted((entry.name, entry.is_dir()) for entry in entries)
+        names = sorted((entry.name, _is_folder(entry, folder)) for entry in entries)
     stems: set[str] | None = None
     endings = picture_endings()
     for name, is_folder in names:
@@ -267,6 +296,13 @@ def _walk(folder: str, left_out: Counter[str], used: set[str], flat: bool) -> It
                 left_out[f"*{ending} next to pictures"] += 1
                 continue
         yield path
+
+
+def _is_folder(entry: "os.DirEntry[str]", folder: str) -> bool:
+    is_folder = entry.is_dir()
+    if is_folder and entry.is_symlink() and os.path.realpath(folder).startswith(os.path.realpath(entry.path)):
+        raise UserError(f"{entry.path}: is a link to a folder that it is in; remove it")
+    return is_folder
 
 
 def _tell_left_out(left_out: Counter[str], notes: list[str]) -> None:
@@ -311,7 +347,7 @@ def _take_table(path: Path, looked: _Looked, columns: Columns) -> None:
         return
     looked.tables.append(found)
     for file, rows in found.rows.items():
-        looked.by_file[base + file] = (found, rows)
+        looked.by_file.setdefault(base + file, []).extend((f"{path} row {number}", row) for number, row in rows)
 
 
 def _tell_tables(looked: _Looked, total: int, columns: Columns) -> None:
@@ -338,9 +374,8 @@ def _candidates(
                 split = source_split or part.split
                 yield Candidate(where=path, sample_id=sample_id, label=label, source_split=split, read=_reader(path))
             else:
-                where = f"{rows[0].table.path} row {rows[1][0][0]}"
                 plain = Candidate(path, sample_id, label, part.split, _reader(path))
-                yield described(plain, [row for _, row in rows[1]], columns, source_split, where)
+                yield described(plain, rows, columns, source_split)
     for one in looked.tables:
         yield from _without_file(one.table, one.missing, name, source_split)
 
@@ -356,25 +391,25 @@ def _without_file(
 
 def described(
     plain: Candidate,
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[tuple[str, dict[str, Any]]],
     columns: Columns,
     source_split: SourceSplit | None,
-    where: str,
 ) -> Candidate:
-    """The image as the rows that name it say; what they do not say stays as it is in `plain`."""
+    """The image as the rows that name it say, each given with its place; the rest stays as it is in `plain`."""
 
     def names(column: str, option: str) -> tuple[str, ...]:
-        found = (names_in(cell_at(row, column), None, where, f"{option} {column!r}") for row in rows)
+        found = (names_in(cell_at(row, column), None, where, f"{option} {column!r}") for where, row in rows)
         return tuple(dict.fromkeys(name for one in found for name in one))
 
     labels, subjects = names(columns.label, "--label-column"), names(columns.subject, "--subject-column")
-    splits = {split for row in rows if (split := split_in(row.get(columns.source_split), where)) is not None}
+    named = (split_in(row.get(columns.source_split), where) for where, row in rows)
+    splits = {split for split in named if split is not None}
     if len(splits) > 1:
-        raise UserError(f"{where}: the rows of {plain.where} name several splits; correct them")
-    ids = [first_name(row.get(columns.sample_id), where, "--id-column") for row in rows]
+        raise UserError(f"{rows[0][0]}: the rows of {plain.where} name several splits; correct them")
+    ids = (first_name(row.get(columns.sample_id), where, "--id-column") for where, row in rows)
     return Candidate(
         where=plain.where,
-        sample_id=ids[0] or plain.sample_id,
+        sample_id=next(filter(None, ids), plain.sample_id),
         label=labels[0] if labels else plain.label,
         source_split=source_split or (splits.pop() if splits else plain.source_split),
         read=plain.read,
@@ -432,7 +467,8 @@ def look_at_list(path: Path, *, name: str, source_split: SourceSplit | None, col
         for file, rows in groups.items():
             place = str(path.parent / file)  # a whole path stays what it is
             plain = Candidate(place, f"{name}/{file.lstrip('/')}", UNLABELLED, "unknown", _reader(place))
-            yield described(plain, [row for _, row in rows], columns, source_split, f"{path} row {rows[0][0]}")
+            placed = [(f"{path} row {number}", row) for number, row in rows]
+            yield described(plain, placed, columns, source_split)
         yield from _without_file(table, missing, name, source_split)
 
     return Source("table of files", candidates, candidates, tuple(notes))

@@ -43,6 +43,12 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.lower() == ".parquet"
 
 
+def begins_as_parquet(path: Path) -> bool:
+    """Whether the file's first bytes are those of Parquet."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
 def reading_in(path: Path) -> Reading | None:
     """How the images of a shard that we wrote become pixels; None for other tables."""
     schema = _open(path).schema_arrow
@@ -67,7 +73,7 @@ def parquet_files(source: Path) -> list[Path]:
 
 def visible_parquet(source: Path) -> list[Path]:
     """The Parquet files below a folder that are neither hidden nor Spark's own, sorted."""
-    below = (path for path in source.rglob("*") if is_parquet(path))
+    below = (path for path in source.rglob("*") if is_parquet(path) and path.is_file())  # Spark names folders so, too
     return sorted(
         path for path in below if not any(part.startswith((".", "_")) for part in path.relative_to(source).parts)
     )
@@ -98,11 +104,22 @@ def look_at_parquet(source: Path, *, name: str, source_split: SourceSplit | None
         _check_columns(path, schema, columns, names)
         ours = [*_MORE, "sha256"] if _is_ours(schema) else []
         notes |= dict.fromkeys(columns.unused("the table", names, used=ours))
-    if source.is_dir():
-        ignored = [path for path in source.rglob("*") if is_parquet(path) and path not in set(parquet_files(source))]
-        if ignored:
-            notes[f"not used: {len(ignored)} Parquet files that are hidden or begin with an underscore"] = None
+    notes |= dict.fromkeys(_others(source))
     return Source("Parquet", read, partial(read, with_images=False), tuple(notes))
+
+
+def _others(source: Path) -> Iterator[str]:
+    """Lines on the files of a folder that are not read."""
+    if source.is_file():
+        return
+    used = set(parquet_files(source))
+    others = [path for path in source.rglob("*") if path.is_file() and path not in used]
+    hidden = [path for path in others if is_parquet(path)]
+    if hidden:
+        yield f"not used: {len(hidden)} Parquet files that are hidden or begin with an underscore"
+    shown = sorted(path.name for path in others if not is_parquet(path) and not path.name.startswith((".", "_")))
+    if shown:
+        yield f"not used: {len(shown)} files that are not Parquet, the first is {shown[0]}"
 
 
 def read_parquet(

@@ -19,8 +19,15 @@ from i2i_unlearn.data.images.decoding import BY_DEFAULT, Depths, Reading, open_i
 from i2i_unlearn.data.images.layout import SourceSplit
 from i2i_unlearn.data.images.shards import Record, Written, write_shards
 from i2i_unlearn.data.importers.columns import Columns
-from i2i_unlearn.data.importers.folder import ARCHIVES, is_picture, look_at_folder, look_at_list, unpack
-from i2i_unlearn.data.importers.parquet import holds_images, look_at_parquet, reading_in, visible_parquet
+from i2i_unlearn.data.importers.folder import check_container, is_picture, look_at_folder, look_at_list
+from i2i_unlearn.data.importers.parquet import (
+    begins_as_parquet,
+    holds_images,
+    is_parquet,
+    look_at_parquet,
+    reading_in,
+    visible_parquet,
+)
 from i2i_unlearn.data.importers.places365 import CATEGORIES, is_places365, look_at_places365
 from i2i_unlearn.data.importers.published_experiment import Chosen, Protocol, choose
 from i2i_unlearn.data.importers.source import SPLIT_WORDS, Candidate, Source, Taken, split_of, taken
@@ -214,10 +221,11 @@ def _open_file(source: Path, settings: ImportSettings, given: _Given) -> Source:
     ending = source.suffix.lower()
     if ending in ENDINGS:
         return look_at_list(source, **given, columns=settings.columns)
-    if ending in ARCHIVES:
-        raise UserError(f"{source}: is an archive, which is not read; {unpack(source.name)}")
+    check_container(str(source))
     if is_picture(source.name):
         raise UserError(f"{source}: is a picture; give the folder that holds the pictures")
+    if not (is_parquet(source) or begins_as_parquet(source)):
+        raise UserError(f"{source}: is no Parquet file and no table ({', '.join(ENDINGS)}); give one, or a folder")
     return look_at_parquet(source, **given, columns=settings.columns)
 
 

@@ -44,6 +44,11 @@ def split_of(name: str) -> SourceSplit | None:
     return SPLIT_WORDS.get("".join(word for word in words if word not in _FILLERS))
 
 
+def is_filler(name: str) -> bool:
+    """Whether a folder's name says only that images are in it: images, data, photos."""
+    return name.casefold() in _FILLERS | {"dataset"}
+
+
 @dataclass(frozen=True)
 class Candidate:
     """An image that may turn out to be broken."""
@@ -89,12 +94,12 @@ class Taken:
         """For the person who imports, with counts."""
         unlabelled = self.labels[UNLABELLED]
         named = {label: count for label, count in self.labels.items() if label != UNLABELLED}
-        without = f"{'; ' if named else ''}{unlabelled} images without a class" if unlabelled else ""
+        without = f"; {unlabelled} images without a class" if unlabelled else ""
         unknown = self.splits.get("unknown", 0)
         drawn = " (holdout_fraction draws which were not trained on; --source-split, if you know)" if unknown else ""
         several = "; some images have several classes or persons" if self.has_several else ""
         return [
-            f"classes: {len(named)}{_counted(named)}{without}{several}",
+            f"classes: {len(named) or 'none'}{_counted(named)}{without}{several}",
             f"splits: {', '.join(f'{split} {count}' for split, count in sorted(self.splits.items()))}{drawn}",
             f"persons: {len(self.subjects) or 'none'}{_counted(self.subjects)}",
         ]

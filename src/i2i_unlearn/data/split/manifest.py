@@ -76,12 +76,14 @@ class SplitManifest:
 
 
 def fingerprints(index: pd.DataFrame) -> dict[str, str]:
-    """For each shard of `index` the sha256 over its sample ids and image digests, in row order."""
+    """For each shard of `index` the sha256 over its sample ids, image digests and how they are read."""
     result = {}
     for shard, rows in index.groupby("shard", sort=True):
         total = hashlib.sha256()
         for sample_id, sha256 in zip(rows["sample_id"], rows["sha256"], strict=True):
             total.update(json.dumps([sample_id, sha256]).encode())
+        if "reading" in rows and isinstance(rows["reading"].iloc[0], str):  # other pixels, although the same bytes
+            total.update(rows["reading"].iloc[0].encode())
         result[str(shard)] = total.hexdigest()
     return result
 
