@@ -20,6 +20,8 @@ def evaluate(
     scores: dsl.Output[dsl.Metrics],
     membership: dsl.Output[dsl.ClassificationMetrics],
     membership_before: dsl.Output[dsl.ClassificationMetrics],
+    membership_calibrated: dsl.Output[dsl.ClassificationMetrics],
+    membership_calibrated_before: dsl.Output[dsl.ClassificationMetrics],
 ) -> str:
     """Score teacher, unlearned model and references; return the gate's outcome: pass, fail or undecided."""
     from i2i_unlearn.config.sections import EvaluateConfig, UnlearnConfig
@@ -31,4 +33,6 @@ def evaluate(
                                          EvaluateConfig(**settings["evaluate"], policies=policies),
                                          recipe=UnlearnConfig(**settings["unlearn"])))  # fmt: skip
     return step_outputs.show_evaluation(evaluation.path, report, decision, scores,
-                                        unlearned=membership, teacher=membership_before)  # fmt: skip
+                                        unlearned=membership, teacher=membership_before,
+                                        unlearned_calibrated=membership_calibrated,
+                                        teacher_calibrated=membership_calibrated_before)  # fmt: skip

@@ -243,3 +243,11 @@ def test_worst_images_are_named_by_their_codes_in_the_manifest_and_only_if_forgo
     assert list(check_manifest(with_weights, said)) == []
     (fault,) = check_manifest(with_weights, said_of("retain")[1])
     assert "worst image" in fault
+
+
+def test_who_may_keep_both_versions_is_told_or_missing(world, tmp_path, without_weights):
+    told = world.bundle(tmp_path / "told", both_kept_by="the operator until 2027-01-01")
+    assert predicate_of(told)["both_kept_by"] == "the operator until 2027-01-01"
+    assert any("the operator until 2027-01-01" in line for line in verify(told, world.public).not_shown)
+    assert predicate_of(without_weights)["both_kept_by"] is None
+    assert any("not told (--both-kept-by)" in line for line in verify(without_weights, world.public).not_shown)

@@ -106,6 +106,26 @@ def test_the_membership_attack_becomes_a_roc_curve_and_a_confusion_matrix_by_han
     assert shown["confusion_at"] == "best balanced accuracy (threshold 0.9)"
 
 
+def test_the_calibrated_attack_has_an_artifact_of_its_own_where_it_was_made():
+    curves = {
+        "teacher": {**AUDIT["curves"]["teacher"], "fpr_calibrated": [0.0, 0.2, 1.0], "tpr_calibrated": [0.0, 1, 1]}
+    }
+
+    def shown(audit):
+        made = dsl.ClassificationMetrics(name="membership", uri="x", metadata={})
+        metrics = {**METRICS, "audits": {"membership": audit}}
+        step_outputs.show_membership(metrics, "teacher", made, calibrated=True)
+        return made.metadata
+
+    made = shown({**AUDIT, "curves": curves})
+    assert made["attack"] == "calibrated"
+    assert [row["row"] for row in made["confusionMatrix"]["rows"]] == [[30, 0], [2, 8]]
+    why = "needs one retrained reference (reference.count), there is none"
+    assert shown({**AUDIT, "facts": {**AUDIT["facts"], "calibrated_left_out": why}}) == {
+        **{"model": "teacher", "attack": "calibrated", "status": "n/a", "why": why}
+    }
+
+
 def test_an_attack_that_is_blind_or_was_not_made_says_so():
     blind = {**AUDIT, "status": "blind", "why": "it does not tell the teacher"}
     assert membership_shown({"membership": blind})["status"] == "blind"

@@ -34,6 +34,10 @@ def create(
         datetime | None,
         typer.Option(formats=options.DAY, help="Day on which the requests were carried out; default: now."),
     ] = None,
+    both_kept_by: Annotated[
+        str,
+        typer.Option(help="Who may keep the model before next to the new one, e.g. 'the operator until 2027-01-01'."),
+    ] = "",
     evaluation: options.Evaluation = options.EVALUATION,
     unlearned: options.Unlearned = options.UNLEARNED,
     teacher: options.Teacher = options.TEACHER,
@@ -67,6 +71,7 @@ def create(
         stage.Origin(
             image=image,
             finished=finished.date() if finished else None,
+            both_kept_by=both_kept_by,
             model_name=RegisterConfig.from_params(content).model_name if version else "",
             version=version,
         ),

@@ -70,6 +70,8 @@ class Origin:
     version: str = ""
     """Number of the registered version of `model_name`; empty = MLflow is not asked."""
     finished: datetime.date | None = None
+    both_kept_by: str = ""
+    """Who may keep the model before next to the new one."""
     """Day on which the requests were carried out; None = now."""
 
 
@@ -108,6 +110,7 @@ def predicate(
             "inside": weights_inside,
         },
         "teacher_sha256": found.teacher_sha256,
+        "both_kept_by": origin.both_kept_by or None,
         "references_sha256": references_of(metrics),
         "manifest": {
             "sha256": found.manifest_sha256,

@@ -21,6 +21,16 @@ def not_shown(said: Predicate, *, weights_at_hand: bool, weights_signed: bool) -
     return [*_of_this_case(said, weights_at_hand, weights_signed), *ALWAYS]
 
 
+def _both_versions(said: Predicate) -> Iterator[str]:
+    """Who keeps the model before as well, and what can be read from the two (audit two_versions)."""
+    audit = said.measured.audits.get("two_versions")
+    score = audit.models.get("unlearned", {}).get("auc_forget_never_seen") if audit else None
+    found = "" if score is None or score.value is None else f" (area {score.value:.2f}, .5 = a guess)"
+    told = f"that nobody keeps both versions but, as the signer says, {said.both_kept_by}"
+    what = told if said.both_kept_by else "who may keep both versions: it was not told (--both-kept-by)"
+    yield f"{what}; they tell forgotten images from others{found}"
+
+
 def _of_this_case(said: Predicate, weights_at_hand: bool, weights_signed: bool) -> Iterator[str]:
     if not weights_at_hand:
         yield "that a model you have is this one: the weights were not given; give them with --model"
@@ -36,6 +46,7 @@ def _of_this_case(said: Predicate, weights_at_hand: bool, weights_signed: bool) 
     for name, verdict in said.gate.verdicts.items():
         if name != said.gate.deciding and verdict.outcome != "pass":
             yield f"what policy {name} asks: its outcome is {verdict.outcome}"
+    yield from _both_versions(said)
     if not said.references_sha256:
         yield "how a model that never saw the images performs: none was retrained for comparison"
     silent = [f"{name} ({audit.status})" for name, audit in said.measured.audits.items() if audit.status != "measured"]

@@ -222,6 +222,8 @@ class Predicate(_Strict):
     model: Model
     teacher_sha256: Sha256
     """Of the model before, as `model.sha256`."""
+    both_kept_by: str | None
+    """Who may keep the model before next to this one, as the signer says; null where not told."""
     references_sha256: tuple[Sha256, ...]
     """Of the models retrained without the images, to compare with; empty where there was none."""
     manifest: Manifest

@@ -137,6 +137,7 @@ def _facts(said: Predicate) -> Iterator[tuple[str, str]]:
     registered = said.registered
     yield "model, sha256", said.model.sha256
     yield "teacher, sha256", said.teacher_sha256
+    yield "both versions kept by", said.both_kept_by or "not told"
     yield "references, sha256", ", ".join(said.references_sha256) or "none"
     yield "split manifest, sha256", said.manifest.sha256
     yield "images", roles

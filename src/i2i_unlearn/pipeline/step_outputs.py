@@ -23,7 +23,7 @@ def show_evaluation(
 ) -> str:
     """Copy the report, the gate's decision and the scores from the folder `evaluation`; return the gate's outcome.
 
-    `membership` shows the membership attack on models by their name.
+    `membership` shows the membership attack on models: by loss under their name, calibrated under NAME_calibrated.
     """
     from i2i_unlearn.report.verdict import decision_markdown  # not for the steps that have no decision to show
 
@@ -33,8 +33,8 @@ def show_evaluation(
     Path(decision.path).write_text(decision_markdown(metrics, verdicts), encoding="utf-8")
     for name, value in (*flat_scores(metrics), *flat_audits(metrics)):
         scores.log_metric(name, value)
-    for model, shown in membership.items():
-        show_membership(metrics, model, shown)
+    for name, shown in membership.items():
+        show_membership(metrics, name.removesuffix(_CALIBRATED), shown, calibrated=name.endswith(_CALIBRATED))
     return str(verdicts["verdicts"][verdicts["deciding"]]["outcome"])
 
 
@@ -96,12 +96,17 @@ def flat_audits(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 MEMBERS, OTHERS = "forget images", "images never trained on"
+_CALIBRATED = "_calibrated"
 _MOST_POINTS = 200
 """Of a ROC curve; metadata should not hold more."""
 
 
-def show_membership(metrics: Mapping[str, Any], model: str, shown: "ClassificationMetrics") -> None:
-    """Show the membership attack by loss on one model: ROC curve, and members against others at one threshold.
+def show_membership(
+    metrics: Mapping[str, Any], model: str, shown: "ClassificationMetrics", *, calibrated: bool = False
+) -> None:
+    """Show the membership attack on one model: ROC curve, and members against others at one threshold.
+
+    The attack is by loss, or by loss calibrated with references. An artifact holds one curve.
 
     A point's threshold is the share of never-trained images that score below it, so that curves of different models
     have the same scale. The confusion matrix is at the threshold of best balanced accuracy, the most favourable to the
@@ -111,11 +116,15 @@ def show_membership(metrics: Mapping[str, Any], model: str, shown: "Classificati
     if audit is None:
         shown.metadata.update(model=model, status="not made")
         return
-    shown.metadata.update(model=model, attack="loss", status=audit["status"], why=audit["why"])
+    attack = "calibrated" if calibrated else "loss"
+    shown.metadata.update(model=model, attack=attack, status=audit["status"], why=audit["why"])
     columns = audit["curves"].get(model)
     if columns is None:
         return
-    fpr, tpr = columns["fpr_loss"], columns["tpr_loss"]
+    if f"fpr_{attack}" not in columns:
+        shown.metadata.update(status="n/a", why=audit["facts"].get("calibrated_left_out", "not made"))
+        return
+    fpr, tpr = columns[f"fpr_{attack}"], columns[f"tpr_{attack}"]
     chosen = _thinned(len(fpr))
     shown.log_roc_curve(
         [fpr[at] for at in chosen], [tpr[at] for at in chosen], [round(1 - fpr[at], 4) for at in chosen]
