@@ -136,6 +136,20 @@ def test_the_other_clone_has_nothing_to_do_and_needs_no_key(elsewhere):
     assert "Stage 'split' didn't change, skipping" in elsewhere.call("dvc", "repro").stdout
 
 
+@pytest.mark.parametrize("changed", ["params.yaml", "data/note.txt"])
+def test_a_commit_takes_nothing_else_along(elsewhere, changed):
+    path = elsewhere.folder / changed
+    before = path.read_bytes() if path.exists() else None
+    with path.open("a") as file:
+        file.write("# tried\n")
+    done = elsewhere.add_request("alone", "--label", "b", check=False)
+    assert (elsewhere.folder / "data/forget/alone.yaml").exists() is False
+    path.unlink() if before is None else path.write_bytes(before)
+    assert done.returncode == 1
+    assert all(word in done.stderr for word in (changed.partition("/")[0], "--commit would take them along", "first"))
+    assert elsewhere.call("git", "log", "--format=%s", "-1").stdout == "Split\n"
+
+
 def test_a_failed_commit_leaves_everything_as_it_was(elsewhere):
     hook = elsewhere.folder / ".git/hooks/pre-commit"
     hook.parent.mkdir(exist_ok=True)

@@ -1,4 +1,5 @@
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -45,6 +46,20 @@ def test_values_are_replaced_and_all_else_stays(made, params):
     assert changes == [Change("seed", 0, 7), Change("unlearn.alpha", alpha, 0.5)]
     different = [(a, b) for a, b in zip(before.splitlines(), params.read_text().splitlines(), strict=True) if a != b]
     assert [line for _, line in different] == ["seed: 7", "  alpha: 0.5"]  # comments and order as they were
+
+
+def test_text_that_yaml_takes_for_something_else_stays_text(made, params):
+    use_preset(made("description: d\nregister: {experiment: 'on'}\nsplit: {requests: ['12']}\n"), params)
+    content = load_params(params)
+    assert (content["register"]["experiment"], content["split"]["requests"]) == ("on", ["12"])
+
+
+def test_every_preset_that_help_or_docs_name_exists():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("*.py")]
+    told = "".join(page.read_text() for page in pages)
+    named = set(re.findall(r"i2i-unlearn preset (?:use|show) ([a-z][\w-]*)", told))
+    assert "paper" in named
+    assert named <= {path.stem for path in (ROOT / "presets").glob("*.yaml")}
 
 
 def test_an_architecture_is_replaced_as_a_whole(made, params):

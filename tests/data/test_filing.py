@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from i2i_unlearn.config.sections import load_params
+from i2i_unlearn.config.sections import SplitConfig, load_params
 from i2i_unlearn.data import filing
 from i2i_unlearn.data.filing import Champion, Workspace, file_request
 from i2i_unlearn.data.images.shards import Record, write_shards
@@ -95,6 +95,16 @@ def test_a_list_over_several_lines_keeps_its_comments(workspace):
     assert "# asked by phone" in text
     assert "# anna" in text
     assert load_params(workspace.params)["split"]["requests"] == ["first", "second"]
+
+
+@pytest.mark.parametrize("id_", ["no", "yes", "on", "off", "null", "true", "12", "0x1f", "1_000", "2026-01-10"])
+def test_an_id_that_yaml_takes_for_something_else_stays_an_id(workspace, id_):
+    file_request(request(id_), workspace, None)
+    assert SplitConfig.from_params(load_params(workspace.params)).requests == ["first", id_]
+    # The next request reads and writes the same lists.
+    file_request(request("third", subjects=["ben"]), workspace, champion(id_))
+    config = SplitConfig.from_params(load_params(workspace.params))
+    assert (config.requests, config.erased) == (["first", "third"], [id_])
 
 
 def test_an_ids_file_is_copied_next_to_the_request_unless_entries_repeat(workspace, tmp_path):

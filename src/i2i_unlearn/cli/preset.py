@@ -27,7 +27,7 @@ def list_presets(presets: options.Presets = options.PRESETS) -> None:
 def show(name: Name, presets: options.Presets = options.PRESETS) -> None:
     """Print the settings of a preset.
 
-    Example: i2i-unlearn preset show digits-diffusion
+    Example: i2i-unlearn preset show paper
     """
     import yaml
 
@@ -43,7 +43,7 @@ def show(name: Name, presets: options.Presets = options.PRESETS) -> None:
 def use(name: Name, presets: options.Presets = options.PRESETS, params: options.Params = options.PARAMS) -> None:
     """Apply a preset to params.yaml and print what changed. Changes nothing if the result is not valid.
 
-    Example: i2i-unlearn preset use digits-diffusion
+    Example: i2i-unlearn preset use paper
     """
     from i2i_unlearn.config.presets import find_preset, use_preset
     from i2i_unlearn.support.table import table

@@ -200,4 +200,5 @@ def _all_faults(section: str, shared_keys: tuple[str, ...], error: ValidationErr
             yield f"{name} is not a known key; remove it or correct its name"
         else:
             found = f"{name}={fault['input']!r}" if key else section
-            yield f"{found}: {fault['msg'].removeprefix('Value error, ')}"
+            hint = "; write it in quotes" if fault["type"] == "string_type" and fault["input"] is not None else ""
+            yield f"{found}: {fault['msg'].removeprefix('Value error, ')}{hint}"

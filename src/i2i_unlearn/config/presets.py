@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from i2i_unlearn.config.sections import CONFIGS, EvaluateConfig, check_keys, load_params
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_file
-from i2i_unlearn.support.yaml_file import read_mapping
+from i2i_unlearn.support.yaml_file import in_quotes, read_mapping
 
 PROTOCOL = "protocol"
 WHOLE = frozenset({"architecture"})
@@ -84,7 +84,7 @@ def use_preset(preset: Preset, params: str | Path) -> list[Change]:
     editor.preserve_quotes = True
     editor.width = 4096  # no line is wrapped
     content = editor.load(params.read_text(encoding="utf-8"))
-    changes = list(_lay_over(content, preset.settings))
+    changes = list(_lay_over(content, in_quotes(dict(preset.settings))))
     buffer = io.StringIO()
     editor.dump(content, buffer)
     _check(yaml.safe_load(buffer.getvalue()), preset)

@@ -26,6 +26,7 @@ from i2i_unlearn.data.split.codes import load_key
 from i2i_unlearn.data.split.roles import assign_roles
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_file
+from i2i_unlearn.support.yaml_file import in_quotes
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ def file_request(
     filed = Filed(num_selected, plan.moved, teacher.get("source", ""), steps, counts, tuple(plan.requests[:-1]))
     if preview:
         return filed
+    if commit:
+        _refuse_to_commit_other_changes(workspace)
     with _undone_on_error(_touched(request, workspace), steps if commit else []):
         if ids_file:
             with atomic_file(workspace.requests / request.selector.ids_file) as aside:
@@ -214,7 +217,7 @@ def _replace_items(items: Any, new: list[str]) -> None:
         items.fa.set_flow_style()
     for item in [item for item in items if item not in new]:
         items.remove(item)
-    items.extend(item for item in new if item not in items)
+    items.extend(in_quotes(item) for item in new if item not in items)
 
 
 # --- version control ---
@@ -236,6 +239,27 @@ def _dvc_files(requests: Path) -> tuple[Path, Path]:
     """What `dvc add` of the data folder writes: its pointer and, the first time, the .gitignore next to it."""
     tracked = requests.parent
     return tracked.with_name(f"{tracked.name}.dvc"), tracked.with_name(".gitignore")
+
+
+def _refuse_to_commit_other_changes(workspace: Workspace) -> None:
+    """The commit would take them along, unseen."""
+    pointer, _ = _dvc_files(workspace.requests)
+    if not pointer.exists():  # the first commit of all
+        return
+    for path in (workspace.params, pointer):
+        git = ["git", "status", "--porcelain", "--untracked-files=no", "--", str(path)]
+        if subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip():
+            raise UserError(
+                f"{path} has changes that are not committed, and --commit would take them along; commit them first, "
+                f"or run without --commit"
+            )
+    dvc = [_program("dvc"), "status", "--quiet", str(pointer)]
+    if subprocess.run(dvc, capture_output=True, check=False).returncode == 1:
+        data = workspace.requests.parent
+        raise UserError(
+            f"{data} has changes that {pointer} does not have, and --commit would take them along; version them first: "
+            f"dvc add {data}, then git commit {pointer}; or run without --commit"
+        )
 
 
 def run_all(steps: list[list[str]]) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from i2i_unlearn.support.errors import UserError
 
@@ -23,3 +24,16 @@ def read_mapping(path: str | Path, *, missing: str, holds: str) -> dict[str, Any
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold {holds}, found {type(content).__name__}; correct the file")
     return content
+
+
+def in_quotes(value: Any) -> Any:
+    """`value` for ruamel to write: text that PyYAML would take for something else (no, on, 12) gets quotes."""
+    if isinstance(value, dict):
+        return {key: in_quotes(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [in_quotes(inner) for inner in value]
+    try:
+        is_text = not isinstance(value, str) or yaml.safe_load(value) == value
+    except yaml.YAMLError:  # ruamel puts it into quotes itself
+        is_text = True
+    return value if is_text else DoubleQuotedScalarString(value)
