@@ -178,7 +178,7 @@ def test_the_most_pixels_are_a_setting_and_pillows_own_limit_stays_as_it_was(mon
 
 def exif_entry(tag, kind, content):
     """An EXIF block that turns by 90 degrees and has one more entry, of this type."""
-    entries = [(0x112, 3, 1, struct.pack("<H", 6)), (tag, kind, 1, content)]
+    entries = [(0x112, 3, 1, struct.pack("<H", 6)), (0x128, 3, 1, struct.pack("<H", 2)), (tag, kind, 1, content)]
     body = struct.pack("<H", len(entries))
     extra, at = b"", 8 + 2 + 12 * len(entries) + 4
     for number, type_, count, value in sorted(entries):
@@ -203,6 +203,15 @@ def test_a_picture_with_whole_pixels_and_odd_exif_is_whole_and_upright(entry):
     picture = open_image(encoded(image, "JPEG", exif=exif_entry(*entry)), name="x")
     assert picture.size == (16, 32)
     assert np.asarray(picture)[:8].max() < 50 < 200 < np.asarray(picture)[-8:].min()  # left becomes top
+
+
+def test_exif_that_stops_the_file_from_being_opened_is_left_out():
+    odd = exif_entry(0x11A, 7, b"\x2c")  # resolution as a byte of unknown meaning
+    jpeg = encoded(Image.new("L", (32, 16), 200), "JPEG", exif=odd)
+    with pytest.raises(OSError, match="cannot identify"):
+        Image.open(io.BytesIO(jpeg))
+    picture = open_image(jpeg, name="x")
+    assert (picture.size, picture.getpixel((5, 5))) == ((32, 16), 200)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, OverflowError, TypeError, MemoryError, KeyError, ZeroDivisionError])

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from i2i_unlearn.config.sections import ImagesConfig
 from i2i_unlearn.support.errors import UserError
@@ -171,7 +171,8 @@ def open_image(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata is not damage
             with _opened(encoded, name, reading) as image:
-                is_deep = ";16" in repr(getattr(image, "tile", ""))  # Pillow's raw modes: I;16B, RGB;16L ...
+                tile = getattr(image, "tile", [])
+                is_deep = bool(tile) and ";16" in str(tile[0][3])  # Pillow's raw modes: I;16B, RGB;16L ...
                 image.load()
                 upright = _upright(image) if reading.exif_orientation else image
                 picture = _eight_bit(upright, name, reading, is_deep)
@@ -194,6 +195,11 @@ def open_header(encoded: bytes) -> Image.Image:
     """A picture whose pixels are not read yet, of any size."""
     try:
         return Image.open(io.BytesIO(encoded))
+    except UnidentifiedImageError:  # Pillow's word for EXIF, too, that it stumbles over
+        bare = _without_exif(encoded)
+        if bare == encoded:
+            raise
+        return Image.open(io.BytesIO(bare))
     except Image.DecompressionBombError:
         with _PILLOWS_LIMIT:
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -201,6 +207,18 @@ def open_header(encoded: bytes) -> Image.Image:
                 return Image.open(io.BytesIO(encoded))
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
+
+
+def _without_exif(encoded: bytes) -> bytes:
+    """A JPEG file without its application segments 1, which hold EXIF; other files as they are."""
+    if not encoded.startswith(b"\xff\xd8"):
+        return encoded
+    kept, at = [encoded[:2]], 2
+    while encoded[at : at + 1] == b"\xff" and encoded[at + 1 : at + 2] not in (b"", b"\xda"):  # the scan begins
+        end = at + 2 + int.from_bytes(encoded[at + 2 : at + 4], "big")
+        kept += [] if encoded[at + 1] == 0xE1 else [encoded[at:end]]  # noqa: PLR2004
+        at = end
+    return b"".join([*kept, encoded[at:]])
 
 
 def _opened(encoded: bytes, name: str, reading: Reading) -> Image.Image:

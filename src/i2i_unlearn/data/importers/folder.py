@@ -26,7 +26,7 @@ from PIL import Image
 from i2i_unlearn.data.images.layout import SourceSplit, composed
 from i2i_unlearn.data.importers.cells import cell_at, first_name, names_in
 from i2i_unlearn.data.importers.columns import Columns
-from i2i_unlearn.data.importers.source import UNLABELLED, Candidate, Source, is_filler, split_of
+from i2i_unlearn.data.importers.source import UNLABELLED, Candidate, Source, is_filler, split_of, taken
 from i2i_unlearn.data.importers.tables import ENDINGS, Manifest, Table, by_likelihood, match, read_table
 from i2i_unlearn.support.errors import UserError
 
@@ -101,13 +101,13 @@ def look_at_folder(source: Path, *, name: str, source_split: SourceSplit | None,
     kind = _find_tables(source, looked, columns)
     read = partial(_candidates, source, looked, name, source_split, columns)
     left_out = Counter[str]()
-    total = sum(1 for part in looked.parts for _ in _files(part, left_out, looked))
-    if not total:
+    found = taken(_candidates(source, looked, name, source_split, columns, left_out))
+    if not found.num_images:
         raise UserError(f"{source}: holds no image file; expected {source}/CLASS/image.jpg or {source}/image.jpg")
     _tell_left_out(left_out, looked.notes)
     if looked.tables:
-        _tell_tables(looked, total, columns)
-    return Source(kind, read, read, tuple(looked.notes))
+        _tell_tables(looked, found.num_images, columns)
+    return Source(kind, read, read, tuple(looked.notes), found)
 
 
 # --- which folders are classes, and which are splits ---
@@ -285,9 +285,9 @@ def _walk(folder: str, left_out: Counter[str], used: set[str], flat: bool) -> It
         if is_folder:
             yield from _walk(path, left_out, used, flat)
             continue
-        stem, ending = os.path.splitext(name)
-        ending = ending.lower()
-        if ending and ending not in endings:
+        stem, dot, ending = name.rpartition(".")
+        ending = f".{ending.lower()}"
+        if dot and ending not in endings:
             if stems is None:
                 stems = {os.path.splitext(one)[0] for one, below in names if not below and is_picture(one)}
             if path in used or (flat and ending in ENDINGS):  # a table that was looked at
@@ -362,12 +362,17 @@ def _tell_tables(looked: _Looked, total: int, columns: Columns) -> None:
 
 
 def _candidates(
-    source: Path, looked: _Looked, name: str, source_split: SourceSplit | None, columns: Columns
+    source: Path,
+    looked: _Looked,
+    name: str,
+    source_split: SourceSplit | None,
+    columns: Columns,
+    left_out: Counter[str] | None = None,
 ) -> Iterator[Candidate]:
     cut = len(str(source)) + 1
     for part in looked.parts:
         label = composed(part.label)
-        for path in _files(part, None, looked):
+        for path in _files(part, left_out, looked):
             sample_id = f"{name}/{path[cut:]}"
             rows = looked.by_file.get(path)
             if rows is None:

@@ -13,6 +13,7 @@ begins with an underscore. How cells become names: cells.py.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -73,10 +74,15 @@ def parquet_files(source: Path) -> list[Path]:
 
 def visible_parquet(source: Path) -> list[Path]:
     """The Parquet files below a folder that are neither hidden nor Spark's own, sorted."""
-    below = (path for path in source.rglob("*") if is_parquet(path) and path.is_file())  # Spark names folders so, too
-    return sorted(
-        path for path in below if not any(part.startswith((".", "_")) for part in path.relative_to(source).parts)
-    )
+    found = []
+    for folder, folders, files in os.walk(source):  # Spark names folders .parquet, too
+        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        found += [Path(folder, name) for name in files if _is_visible_parquet(name)]
+    return sorted(found)
+
+
+def _is_visible_parquet(name: str) -> bool:
+    return name[-8:].lower() == ".parquet" and not name.startswith((".", "_"))
 
 
 def holds_images(path: Path, columns: Columns) -> bool:

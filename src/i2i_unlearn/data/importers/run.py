@@ -5,6 +5,7 @@ Every image is decoded once. Each one that cannot be decoded is reported in one 
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -137,7 +138,9 @@ def _look(source: Path, settings: ImportSettings) -> tuple[str, Source, Taken]:
         )
     opened = open_source(source, name, settings)
     only = settings.only
-    return name, opened, taken(one for one in opened.described() if only is None or one.sample_id in only)
+    if only is None:
+        return name, opened, opened.found or taken(opened.described())
+    return name, opened, taken(one for one in opened.described() if one.sample_id in only)
 
 
 def _lines(source: Path, opened: Source, found: Taken) -> list[str]:
@@ -231,9 +234,11 @@ def _open_file(source: Path, settings: ImportSettings, given: _Given) -> Source:
 
 def _picture_below(source: Path) -> Path | None:
     """A picture that is not hidden, if there is one."""
-    for path in source.rglob("*"):
-        if is_picture(path.name) and not any(part.startswith(".") for part in path.relative_to(source).parts):
-            return path
+    for folder, folders, files in os.walk(source):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if is_picture(name) and not name.startswith("."):
+                return Path(folder, name)
     return None
 
 

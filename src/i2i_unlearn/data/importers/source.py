@@ -5,6 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from i2i_unlearn.data.images.layout import SourceSplit
 
@@ -49,8 +50,7 @@ def is_filler(name: str) -> bool:
     return name.casefold() in _FILLERS | {"dataset"}
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An image that may turn out to be broken."""
 
     where: str
@@ -77,6 +77,8 @@ class Source:
     """As `candidates`, but fast, and without a `read` that works."""
     notes: tuple[str, ...] = ()
     """What is not used, and what was assumed: a line each."""
+    found: "Taken | None" = None
+    """What `taken(described())` returns, where looking at the source has told it already."""
 
 
 @dataclass
