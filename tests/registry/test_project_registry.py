@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from i2i_unlearn.registry import check, history, project_registry, restore, rollback, tracking
 from i2i_unlearn.registry.requests import find_champion, registry_facts
@@ -148,11 +149,26 @@ def test_a_deleted_experiment_is_named_with_what_to_do(registered, config, folde
         register.run(*folders.inputs, config.model_copy(update={"experiment": f"deleted-{config.model_name}"}))
 
 
-def test_a_database_of_a_newer_mlflow_is_told():
-    error = type("CommandError", (Exception,), {})("Can't locate revision identified by 'abc123'")
-    told = in_one_line("sqlite:///mlflow.db", error)
-    assert "newer MLflow" in told
-    assert "pip install --upgrade mlflow" in told
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Can't locate revision identified by 'abc123'", ("newer MLflow", "pip install --upgrade mlflow")),
+        ("out-of-date database schema (found version dc0000000000, but expected b7)", ("newer MLflow", "backup")),
+        ("out-of-date database schema (found version 451aebb31d03, but expected b7)", ("older schema", "db upgrade")),
+    ],
+)
+def test_a_database_of_another_mlflow_is_told(text, told):
+    """MLflow 3.14 says the second of a database that 3.17 has opened, and advises an upgrade that it cannot make."""
+    found = in_one_line("sqlite:///mlflow.db", MlflowException(text))
+    assert all(word in found for word in told)
+
+
+def test_the_newest_schema_of_this_mlflow_is_in_the_folder_that_is_looked_at():
+    with tracking.connect() as server:
+        database = server.uri.removeprefix("sqlite:///")
+    with sqlite3.connect(database) as connection:
+        ((found,),) = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    assert "older schema" in in_one_line("sqlite:///x.db", MlflowException(f"schema (found version {found}, ..."))
 
 
 # --- a project that is moved or copied ---
@@ -226,3 +242,12 @@ def test_only_short_values_are_asked_of_the_server(registered, monkeypatch):
         (found,) = server.versions(registered.name, requests="digit-3", kind="unlearned")
     assert found.number == "2"
     assert max(map(len, asked)) < 200
+
+
+def test_a_database_that_may_only_be_read_is_told_with_its_owner(tmp_path):
+    (tmp_path / "mlflow.db").touch()
+    told = in_one_line(
+        f"sqlite:///{tmp_path}/mlflow.db", MlflowException("attempt to write a readonly database [SQL: ...]")
+    )
+    assert told.startswith(f"{tmp_path}/mlflow.db: belongs to {(tmp_path / 'mlflow.db').owner()}")
+    assert "SQL" not in told

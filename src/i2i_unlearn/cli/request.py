@@ -88,6 +88,8 @@ def add(
     if json:
         print_json(_facts(request, filed, foresight, preview))
     else:
+        if champion and champion.listed:
+            typer.echo(champion.listed)
         _tell(request, requests, filed, committed=commit, preview=preview)
         _tell_foresight(foresight, filed.images, filed.together)
 

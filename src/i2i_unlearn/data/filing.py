@@ -39,6 +39,8 @@ class Champion:
     """Digest of its model directory (`files.digest_folder`); empty = not known."""
     requests: tuple[str, ...]
     """Ids of all requests it has forgotten, sorted."""
+    listed: str = ""
+    """What was just added to the list of the forgotten, or why nothing was, in words."""
 
 
 @dataclass(frozen=True)

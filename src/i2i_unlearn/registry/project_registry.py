@@ -49,24 +49,25 @@ def foreign(server: "tracking.Server", record: str | Path, last: history.Move) -
     """Why `server` is not the registry of the ledger whose newest move is `last`; empty if it is."""
     from i2i_unlearn.registry import tracking
 
-    name, sha256 = last.record["model_name"], last.record["model_sha256"]
+    name, sha256 = last.record["model_name"], last.record.get("model_sha256", "")
     where = f"MLflow at {tracking.public(server.uri)}"
     try:
         found = server.version(name, last.version).tags.get("model_sha256", "")
     except UserError as missing:
         return f"{where}: {missing}; {_expected(record, last)}"
-    if found != sha256:
+    if sha256 and found != sha256:
         return f"{where}: {name} version {last.version} has other weights ({found[:12]}); {_expected(record, last)}"
     return ""
 
 
 def _expected(record: str | Path, last: history.Move) -> str:
     where = last.record.get("registry", "")
+    weights, place = last.record.get("model_sha256", "")[:12], f", in {where}" if where else ""
     return (
-        f"the promotion ledger {record} says that {last.record['model_name']} version {last.version} "
-        f"({last.record['model_sha256'][:12]}) is champion ({last.in_words()}{f', in {where}' if where else ''}), so "
-        f"this is not the project's registry; set MLFLOW_TRACKING_URI{f'={where}' if where else ''}, restore that "
-        "registry from its backup, or give another registry its own --ledger"
+        f"the promotion ledger {record} says that {last.record['model_name']} version {last.version} ({weights}) is "
+        f"champion ({last.in_words()}{place}), so this is not the project's registry; set "
+        f"MLFLOW_TRACKING_URI{f'={where}' if where else ''}, restore that registry from its backup, or give another "
+        "registry its own --ledger"
     )
 
 

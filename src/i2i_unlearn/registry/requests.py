@@ -46,9 +46,7 @@ def find_champion(model_name: str, record: str | Path = "", requests: str | Path
     Raises:
         UserError: MLflow cannot be reached, it is another registry, or the alias of what was promoted is lost.
     """
-    if not (project_registry.is_named() or record):
-        return None
-    if not (project_registry.is_named() or ledger.read(record)):
+    if not (project_registry.is_named() or (record and ledger.read(record))):
         return None
     with project_registry.connect(record, model_name) as server:
         from i2i_unlearn.registry import forgotten, refusals, tracking
@@ -58,9 +56,8 @@ def find_champion(model_name: str, record: str | Path = "", requests: str | Path
             if lost := project_registry.lost_champion(server, record, model_name):
                 raise UserError(refusals.no_champion(model_name, lost))
             return None
-        if requests:
-            forgotten.note(server, version, requests)
-    return Champion(version.number, version.tags.get("model_sha256", ""), tuple(version.requests()))
+        listed = forgotten.note(server, version, requests) if requests else ""
+    return Champion(version.number, version.tags.get("model_sha256", ""), tuple(version.requests()), listed)
 
 
 def registry_facts(model_name: str, record: str | Path) -> RegistryFacts:

@@ -74,7 +74,8 @@ def run(
         alias_moves.move(config.ledger, server, chosen, champion, entry)
         if known:
             said = f"{actor.name}: {reason} (knows again: {', '.join(known)})"
-            server.tag(chosen, {FORCED: said[: tracking.MOST_TAG]})
+            earlier = f"{chosen.tags[FORCED]}; " if FORCED in chosen.tags else ""  # each is kept
+            server.tag(chosen, {FORCED: (earlier + said)[: tracking.MOST_TAG]})
     facts = alias_moves.facts(chosen, "rolled back", champion.number, f"is champion again {warning}", **again)
     told = {"replaced": champion.number, "knows_again": known, "message": facts["message"]}
     notify(config, "rolled back", {**about, **told})

@@ -90,7 +90,8 @@ def run(
         entry = {"event": "promote", **judged, "accepted_undecided": undecided, **who}
         alias_moves.move(config.ledger, server, chosen, champion, entry)
         if undecided:
-            server.tag(chosen, {tracking.ACCEPTED: accepted[: tracking.MOST_TAG]})
+            earlier = f"{chosen.tags[tracking.ACCEPTED]}; " if tracking.ACCEPTED in chosen.tags else ""  # each is kept
+            server.tag(chosen, {tracking.ACCEPTED: (earlier + accepted)[: tracking.MOST_TAG]})
         listed = forgotten.note(server, chosen, requests)
     facts = alias_moves.facts(chosen, "promoted", champion.number, f"is champion now {instead}", forgotten=listed)
     notify(config, "promoted", {**about, "replaced": champion.number, "message": facts["message"]})

@@ -97,7 +97,10 @@ def read(path: str | Path) -> list[dict[str, Any]]:
         UserError: a line is damaged or does not follow from the one before it.
     """
     path = Path(path)
-    return _parse(path, path.read_bytes()) if path.exists() else []
+    try:
+        return _parse(path, path.read_bytes()) if path.exists() else []
+    except PermissionError:
+        raise UserError(f"{path}: this user may not read this record; get read access to it") from None
 
 
 def verify(path: str | Path, head: str = "") -> tuple[int, str]:

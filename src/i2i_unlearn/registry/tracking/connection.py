@@ -5,12 +5,12 @@ MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR). If only the answer was lost, the request is
 creates something checks afterwards whether it exists twice (`Server`, `Record`).
 """
 
-import logging
 import os
 import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from mlflow import __version__ as installed
@@ -87,16 +87,24 @@ def _check_one_registry(uri: str) -> None:
 
 
 def _check_rights(uri: str) -> None:
-    """SQLite needs write access to the file and its folder, even where MLflow only reads."""
+    """Somebody who may only read the file can list requests; see `in_one_line` for who wants to write."""
     path = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///"):
-        return
-    for place in (path, path.parent):
-        if place.exists() and not os.access(place, os.R_OK | os.W_OK):
-            raise UserError(
-                f"{place}: belongs to {place.owner()}, and this user may not write it, which MLflow's database needs; "
-                "get write access to it, or run as that user"
-            )
+    if uri.startswith("sqlite:///") and path.exists() and not os.access(path, os.R_OK):
+        raise UserError(_not_allowed(path, "read"))
+
+
+def _not_allowed(path: Path, what: str) -> str:
+    return (
+        f"{path}: belongs to {_owner(path)}, and this user may not {what} it; get access to it and to its folder, or "
+        "run the command as that user"
+    )
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except (KeyError, OSError):  # a container knows no name of it
+        return "another user"
 
 
 def _reach_database(uri: str) -> None:
@@ -106,7 +114,6 @@ def _reach_database(uri: str) -> None:
     from sqlalchemy import create_engine
     from sqlalchemy.exc import OperationalError
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)
     for wait_s in (*(2**number for number in range(DATABASE_TRIES)), None):
         engine = create_engine(uri)
         try:
@@ -142,14 +149,24 @@ def in_one_line(uri: str, error: Exception) -> str:
         return f"MLflow at {uri} refuses access; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or a token"
     if type(error).__module__.partition(".")[0] in ("requests", "urllib3"):
         return f"MLflow at {uri}: the connection was lost ({type(error).__name__}); run the same command again"
-    if "Can't locate revision" in reason:
-        return (
-            f"MLflow's database at {uri} was last opened by a newer MLflow than the {installed} installed here, which "
-            "changed it for good; install that version (pip install --upgrade mlflow), or restore a backup"
-        )
+    if found := re.search(r"Can't locate revision identified by '(\w+)'|schema \(found version (\w+)", reason):
+        return _of_schema(uri, found[1] or found[2])
+    if "readonly database" in reason and uri.startswith("sqlite:///"):
+        return _not_allowed(Path(uri.removeprefix("sqlite:///")), "write")
     if type(error).__name__ == "OperationalError":
         return f"MLflow's database at {uri} cannot be reached; start it or correct MLFLOW_TRACKING_URI"
     return f"MLflow at {uri}: {reason[:400]}"
+
+
+def _of_schema(uri: str, found: str) -> str:
+    """MLflow knows the schemas before its own: one that it does not know is newer. It says the same of both."""
+    migrations = Path(str(import_module("mlflow.store.db_migrations").__path__[0])) / "versions"
+    if any(migrations.glob(f"{found}_*.py")):
+        return f"MLflow's database at {uri} has an older schema; take a backup, then run: mlflow db upgrade {uri}"
+    return (
+        f"MLflow's database at {uri} was last opened by a newer MLflow than the {installed} installed here, which "
+        "changed it for good; install that version (pip install --upgrade mlflow), or restore a backup"
+    )
 
 
 def _of_tls(reason: str) -> str:
