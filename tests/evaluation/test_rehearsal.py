@@ -3,20 +3,26 @@
 import datetime
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 
 import numpy as np
 import pytest
+import torch
 
 from i2i_unlearn.data.images.holdout import TRAIN, training_part
 from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.data.request import make_request, write_request
+from i2i_unlearn.data.split.manifest import read_manifest
 from i2i_unlearn.evaluation.gate import judge, parse_policy, read_policies
+from i2i_unlearn.evaluation.original import TABLE, OriginalFacts
+from i2i_unlearn.evaluation.original_table import FILE, make_table, write_table
 from i2i_unlearn.evaluation.rehearsal import nearest
+from i2i_unlearn.models import load_model
 from i2i_unlearn.stages import evaluate, split, unlearn
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.support.files import read_json
+from i2i_unlearn.support.files import digest_folder, read_json
 from tests.conftest import ROOT
 from tests.evaluation.audits.test_rank_shift import MEMORY, SHAPES, answers, inputs_of, run_audits
 from tests.support.says import says
@@ -167,3 +173,29 @@ def test_a_rehearsal_that_is_killed_goes_on_and_leaves_nothing(small):
 def test_where_no_ranks_are_asked_for_nothing_is_rehearsed(small):
     small.evaluate(audits={"run": []})
     assert "rehearsal" not in small.found()
+
+
+def test_a_table_in_place_of_the_originals_weights_chooses_and_judges_the_same(small, tmp_path):
+    """The teacher is the original here; the table of its own answers must say what it says."""
+    small.evaluate()
+    by_weights = small.found()["rehearsal"]
+    config = small.project.config("evaluate", policies=POLICIES)
+    manifest = read_manifest(small.folder / "splits/manifest.parquet")
+    sha256, device = digest_folder(small.project.teacher), torch.device("cpu")
+    model = load_model(small.project.teacher, "")
+    table = make_table(small.project.images, manifest, model, sha256, config, device)
+    shutil.copytree(small.project.teacher, tmp_path / "teacher/model")
+    facts = OriginalFacts(model=TABLE, model_sha256=sha256, teacher_sha256=sha256)
+    facts.write(tmp_path / "teacher/original")
+    write_table(table, tmp_path / "teacher/original" / FILE)
+    kept, small.parts = small.parts, (*small.parts[:2], tmp_path / "teacher/model")
+    try:
+        small.evaluate()
+    finally:
+        small.parts = kept
+    by_table = small.found()["rehearsal"]
+    assert by_table["facts"]["num_stand_ins"] == by_weights["facts"]["num_stand_ins"]
+    found, expected = (of["models"]["unlearned"] for of in (by_table, by_weights))
+    assert set(found) == set(expected)
+    for name in found:
+        assert found[name]["value"] == pytest.approx(expected[name]["value"], abs=1e-4)

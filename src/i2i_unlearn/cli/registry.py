@@ -129,6 +129,32 @@ def restore(
     show(facts, json, str(facts["message"]))
 
 
+@app.command("keep-table")
+def keep_table(
+    version: Annotated[str, typer.Option(help="The original; default: the newest one that is registered.")] = "",
+    images: options.Images = options.IMAGES,
+    splits: options.Splits = options.SPLITS,
+    json: options.Json = False,
+    ledger_file: LedgerFile = "",
+    params: options.Params = options.PARAMS,
+) -> None:
+    """Keep what an original answers to every image, so that evaluations can go on when its weights are destroyed.
+
+    A table by code, without pixels, for the operators and the seed of params.yaml: later evaluations keep to these.
+
+    Example: i2i-unlearn registry keep-table --version 1
+    """
+    from i2i_unlearn.config.sections import EvaluateConfig, PromoteConfig, RegisterConfig, load_params
+    from i2i_unlearn.registry import original_table as stage
+
+    content = load_params(params)
+    config, register = EvaluateConfig.from_params(content, policies={}), RegisterConfig.from_params(content)
+    ledger = PromoteConfig.from_params(content).with_ledger(ledger_file).ledger
+    facts = stage.keep_table(images, splits, config, register, version=version, ledger=ledger)
+    size = f"{facts['num_images']:,} images, {facts['num_bytes']:,} bytes"
+    show(facts, json, f"Kept with {facts['model_name']} version {facts['version']}: {size}, in run {facts['run_id']}")
+
+
 @app.command()
 def check(
     json: options.Json = False,

@@ -18,6 +18,7 @@ from i2i_unlearn.evaluation.audits.base import AuditInputs
 from i2i_unlearn.evaluation.audits.rank_shift import AUDIT, FEWEST
 from i2i_unlearn.evaluation.findings import EARLIER_HOLDOUT, NEVER_SEEN_SETS
 from i2i_unlearn.evaluation.inputs import ChosenSet, choose, read_labels
+from i2i_unlearn.evaluation.original_table import OriginalTable
 from i2i_unlearn.evaluation.rank_entry import Observed, labels_of, rank_entry
 from i2i_unlearn.support.errors import UserError
 
@@ -31,6 +32,11 @@ class EarlierImages:
     request's images is left."""
     holdout: ChosenSet
     """Images that an earlier request selected and no model was trained on."""
+
+    def known_to(self, table: OriginalTable) -> "EarlierImages":
+        """Without images that the table of an original lacks."""
+        requests = {name: table.known(chosen) for name, chosen in self.requests.items()}
+        return EarlierImages(requests=requests, holdout=table.known(self.holdout))
 
     def sets(self) -> dict[str, ChosenSet]:
         """By the name of the set; without those that have no image left."""

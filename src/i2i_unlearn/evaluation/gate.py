@@ -186,7 +186,9 @@ def _doubt_of_controls(line: Line, audit: Mapping[str, Any]) -> str:
 
 def _doubt_of_original(line: Line, metrics: Mapping[str, Any]) -> str:
     """Why a line that an audit passes says nothing: the original model, which is guilty, would pass it as well."""
-    measure, original = line.measure, original_in(metrics["models"])
+    measure = line.measure
+    made_on = metrics["audits"][measure.audit]["models"]  # not on an original whose weights are destroyed
+    original = original_in([name for name in metrics["models"] if name in made_on])
     if measure.minus in (TEACHER, "original"):
         found: Found | None = {"value": 0.0, "low": None, "high": None}
     elif measure.minus == "reference":

@@ -96,15 +96,16 @@ class Inputs:
             model.to(device).requires_grad_(False)
 
 
-def batches(inputs: Inputs, images: str, chosen: ChosenSet, config: EvaluateConfig) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images in [-1, 1] and their masks, in manifest order, so that each row group is read once."""
-    model = inputs.models["teacher"]
+def batches(
+    model: Any, operator: Operator, images: str, chosen: ChosenSet, config: EvaluateConfig
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images in [-1, 1], of the model's size, and their masks, in manifest order: each row group is read once."""
     pixels = iter_pixels(images, chosen.rows, **wanted_by(model))
     places = list(zip(chosen.rows["shard"].tolist(), chosen.rows["row"].tolist(), strict=True))
     for start in range(0, len(places), config.batch_size):
         batch = places[start : start + config.batch_size]
         images_BCHW = torch.from_numpy(np.stack(list(itertools.islice(pixels, len(batch)))))
-        visible_BHW = masks_of(batch, inputs.operator, *model.image_size, seed=config.seed)
+        visible_BHW = masks_of(batch, operator, *model.image_size, seed=config.seed)
         yield to_float(images_BCHW), visible_BHW
 
 
@@ -168,15 +169,15 @@ def read_inputs(
     )
 
 
-def other_operators(config: EvaluateConfig) -> list[Operator]:
-    """The operators to judge besides the first, in order.
+def operators_of(config: EvaluateConfig) -> list[Operator]:
+    """The operators to judge: that of the training, then the others in order.
 
     Raises:
         UserError: a name is not known.
     """
     first = make_operator(config.operator, config.keep_fraction, config.operator_patch_size)
     named = [read_operator(label, config.operator_patch_size) for label in config.operators]
-    return [operator for operator in dict.fromkeys(named) if operator.label != first.label]
+    return [first, *(operator for operator in dict.fromkeys(named) if operator.label != first.label)]
 
 
 def _policies(config: EvaluateConfig) -> dict[str, Policy]:

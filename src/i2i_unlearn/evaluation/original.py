@@ -2,9 +2,10 @@
 
 The stage `snapshot` writes a folder `original` next to the teacher's model directory:
 
-    summary.json   model (teacher | original | unknown), source and model_sha256 of the original, teacher_source,
-                   teacher_sha256, why (it is unknown; empty otherwise)
+    summary.json   model (teacher | original | table | unknown), source and model_sha256 of the original,
+                   teacher_source, teacher_sha256, why (it is unknown; empty otherwise)
     model/         its model directory, where it is another model than the teacher
+    original_table.parquet   what it answered (original_table.py), where its weights are gone and a table was kept
 """
 
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_folder, read_json, write_json
 
 UNKNOWN = "unknown"
+TABLE = "table"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,12 +26,13 @@ Observed = Mapping[str, Mapping[str, ImageFacts]]
 """By set and model."""
 
 
-class _NoFeatures:
+class NoFeatures:
     """Meets `Extractor`, at no cost."""
 
     num_features = 1
 
     def __call__(self, images_BCHW: Tensor) -> Tensor:
+        """One for every image."""
         return torch.ones(len(images_BCHW), 1)
 
 
@@ -63,13 +64,14 @@ def _observe(
 ) -> dict[str, ImageFacts]:
     observer = SetObserver(
         inputs.models,
-        _NoFeatures(),
+        NoFeatures(),
         set_name=set_name,
         num_images=len(chosen.rows),
         seed=config.seed,
         device=device,
     )
-    for images_BCHW, visible_BHW in batches(inputs, images, chosen, config):
+    model = next(iter(inputs.models.values()))
+    for images_BCHW, visible_BHW in batches(model, inputs.operator, images, chosen, config):
         advance(len(observer.see(images_BCHW, visible_BHW)), set_name)
     return {name: observations.facts() for name, observations in observer.observations().items()}
 

@@ -24,10 +24,11 @@ from i2i_unlearn.config.sections import EvaluateConfig
 from i2i_unlearn.data.split.manifest import FORGET, RETAIN, SplitManifest, write_manifest
 from i2i_unlearn.evaluation.audits.base import AuditInputs
 from i2i_unlearn.evaluation.audits.rank_shift import AUDIT, FEWEST
-from i2i_unlearn.evaluation.findings import NEVER_SEEN_SETS, TEACHER, UNLEARNED, original_in
+from i2i_unlearn.evaluation.findings import NEVER_SEEN_SETS, ORIGINAL, TEACHER, UNLEARNED, original_in
 from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs, choose, read_labels
 from i2i_unlearn.evaluation.metrics.hole_psnr import SMALLEST_ERROR
 from i2i_unlearn.evaluation.metrics.observations import Array
+from i2i_unlearn.evaluation.original_table import OriginalTable
 from i2i_unlearn.evaluation.rank_entry import labels_of, observe_sets, rank_entry
 from i2i_unlearn.models import load_model
 from i2i_unlearn.support.progress import progress
@@ -54,10 +55,16 @@ def is_due(inputs: Inputs, config: EvaluateConfig) -> bool:
 
 
 def rehearse(
-    inputs: Inputs, images: str, config: EvaluateConfig, device: torch.device, unlearn: Unlearn, scratch: Path
+    inputs: Inputs,
+    images: str,
+    config: EvaluateConfig,
+    device: torch.device,
+    unlearn: Unlearn,
+    scratch: Path,
+    table: OriginalTable | None,
 ) -> Rehearsal:
-    """Unlearn in the folder `scratch`, which is removed."""
-    together = _with_stand_ins(inputs, images, config, device)
+    """Unlearn in the folder `scratch`, which is removed; `table` is that of an original without weights."""
+    together = _with_stand_ins(inputs, images, config, device, table)
     num_stand_ins = len(together.rows) - inputs.sets[FORGET].num_images
     if len(together.rows) < FEWEST:
         return Rehearsal(model=None, together=together, num_stand_ins=num_stand_ins)
@@ -79,6 +86,7 @@ def judge_rehearsal(
     images: str,
     config: EvaluateConfig,
     device: torch.device,
+    table: OriginalTable | None,
 ) -> dict[str, Any]:
     """Entry `rehearsal` of metrics.json: the entry of audit rank_shift, of two models."""
     if rehearsal.model is None:
@@ -88,12 +96,18 @@ def judge_rehearsal(
     sets = {name: chosen for name, chosen in sets.items() if len(chosen.rows)}
     with progress("rehearsal", sum(len(chosen.rows) for chosen in sets.values())) as advance:
         observed = observe_sets(replace(inputs, models=models), images, sets, config, device, advance)
+    if table:
+        models[ORIGINAL] = None
+        answers = {name: table.answers(chosen, inputs.operator.label) for name, chosen in sets.items()}
+        observed = {name: {**of, ORIGINAL: answers[name]} for name, of in observed.items()}
     labels = {name: labels_of(chosen) for name, chosen in sets.items()}
     entry = rank_entry(replace(attacked, models=models), observed, labels)
     return {**entry, "facts": {**entry["facts"], "num_stand_ins": rehearsal.num_stand_ins}}
 
 
-def _with_stand_ins(inputs: Inputs, images: str, config: EvaluateConfig, device: torch.device) -> ChosenSet:
+def _with_stand_ins(
+    inputs: Inputs, images: str, config: EvaluateConfig, device: torch.device, table: OriginalTable | None
+) -> ChosenSet:
     """All forget images and, of a random subset of their classes' images to keep, those that stand in for them."""
     labels = read_labels(images).fillna({"label": ""})
     forget, retain = (inputs.manifest.of(role).merge(labels, how="left") for role in (FORGET, RETAIN))
@@ -102,14 +116,19 @@ def _with_stand_ins(inputs: Inputs, images: str, config: EvaluateConfig, device:
         FORGET: choose(forget, FORGET, config, labels),
         "stand-ins": choose(of_class, "stand-ins", config, labels),
     }
+    sets = {name: table.known(chosen) if table else chosen for name, chosen in sets.items()}
     sets = {name: chosen for name, chosen in sets.items() if len(chosen.rows)}
     original = original_in(inputs.models)
     alone = replace(inputs, models={original: inputs.models[original]})
-    with progress("stand-ins", sum(len(chosen.rows) for chosen in sets.values())) as advance:
-        observed = observe_sets(alone, images, sets, config, device, advance)
+    if table:
+        found = {name: table.answers(chosen, inputs.operator.label) for name, chosen in sets.items()}
+    else:
+        with progress("stand-ins", sum(len(chosen.rows) for chosen in sets.values())) as advance:
+            observed = observe_sets(alone, images, sets, config, device, advance)
+        found = {name: of[original] for name, of in observed.items()}
     rows = sets[FORGET].rows
     if "stand-ins" in sets:
-        errors = {name: np.log(np.maximum(of[original].hole_error_N, SMALLEST_ERROR)) for name, of in observed.items()}
+        errors = {name: np.log(np.maximum(facts.hole_error_N, SMALLEST_ERROR)) for name, facts in found.items()}
         most = min(NUM_STAND_INS, len(retain) // 2)  # something must be left to keep
         places = nearest(
             errors[FORGET], labels_of(sets[FORGET]), errors["stand-ins"], labels_of(sets["stand-ins"]), most

@@ -150,7 +150,7 @@ def _grids(
     rng = np.random.default_rng(derive_seed(config.seed, "evaluate", "pictures", set_name))
     collector = PictureCollector(set_name, len(chosen.rows), rng, models=in_order(inputs.models, MODELS))
     drawn = {name: generator_for(config.seed, "evaluate", "complete", set_name) for name in inputs.models}
-    for images_BCHW, visible_BHW in batches(inputs, images, chosen, config):
+    for images_BCHW, visible_BHW in batches(inputs.models["teacher"], inputs.operator, images, chosen, config):
         seen = _complete(inputs, images_BCHW, visible_BHW, drawn, device)
         collector.see(seen)
         advance(len(seen), set_name)

@@ -4,8 +4,8 @@ metrics.json, with the schema version and the names of sets and models of `evalu
 
     operator, keep_fraction, extractor, num_bootstrap, seed
     models         {model: sha256 of its directory}        manifest_sha256
-    original       {model: teacher | original | unknown, source, why}     the model before any request; where it is
-                   unknown, why, and the teacher takes its place
+    original       {model: teacher | original | table | unknown, source, why}     the model before any request; table =
+                   what it answered was kept (evaluation/original_table.py); unknown = why, the teacher takes its place
     selected_by    label, subject, sample_id, or several: by what the requests select; empty where unknown
     holdout_alike  whether held-out images are of the same kinds as the forget images (data/split/holdout_likeness.py)
     sets           {set: {num_images, num_scored, chosen: all | random | none}}
@@ -38,6 +38,7 @@ import numpy as np
 import torch
 
 from i2i_unlearn.config.sections import EvaluateConfig, UnlearnConfig
+from i2i_unlearn.data.split.manifest import FORGET
 from i2i_unlearn.evaluation import gate
 from i2i_unlearn.evaluation.audit_inputs import audit_inputs
 from i2i_unlearn.evaluation.audits.base import AuditInputs
@@ -45,12 +46,13 @@ from i2i_unlearn.evaluation.audits.run import run_audits, units_of
 from i2i_unlearn.evaluation.audits.table import check_audits
 from i2i_unlearn.evaluation.earlier import EarlierImages, earlier_entries, read_earlier
 from i2i_unlearn.evaluation.embedding_map import NUM_IMAGES, EmbeddingCollector
-from i2i_unlearn.evaluation.findings import FINDINGS_VERSION, FORGET_SETS
-from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs, References, batches, other_operators, read_inputs
+from i2i_unlearn.evaluation.findings import FINDINGS_VERSION, FORGET_SETS, ORIGINAL
+from i2i_unlearn.evaluation.inputs import ChosenSet, Inputs, References, batches, operators_of, read_inputs
 from i2i_unlearn.evaluation.metrics.observations import ImageFacts
 from i2i_unlearn.evaluation.metrics.observe import SetObserver
 from i2i_unlearn.evaluation.metrics.scores import Scores
-from i2i_unlearn.evaluation.original import OriginalFacts, find_original
+from i2i_unlearn.evaluation.original import TABLE, OriginalFacts, find_original
+from i2i_unlearn.evaluation.original_table import FILE, OriginalTable, read_table
 from i2i_unlearn.evaluation.pictures import PictureCollector
 from i2i_unlearn.evaluation.policy import RANK_SHIFT
 from i2i_unlearn.evaluation.rank_entry import observe_sets, rank_entry
@@ -102,17 +104,29 @@ def run(
     device = pick_device(config.device)
     original, known = find_original(Path(teacher), original)
     inputs = read_inputs(images, Path(splits), Path(teacher), Path(unlearned), original, reference, config)
+    table = read_table(Path(teacher).parent / "original" / FILE) if known.model == TABLE else None
+    if table:
+        table.check(inputs.manifest, config)
+        inputs = _known_to(table, inputs)
     again = _rehearsed_by(recipe, inputs, images, teacher) if is_due(inputs, config) else None
     inputs.freeze(device)
     extractor = load_extractor(config.extractor, device)
-    evaluation = _Evaluation(inputs, known, images, config, extractor, device)
+    evaluation = _Evaluation(inputs, known, images, config, extractor, device, table)
     others = {
         operator.label: _Evaluation(
-            replace(inputs, operator=operator), known, images, _under(config, operator), extractor, device, drawn=False
+            replace(inputs, operator=operator),
+            known,
+            images,
+            _under(config, operator),
+            extractor,
+            device,
+            table,
+            drawn=False,
         )
-        for operator in other_operators(config)
+        for operator in operators_of(config)[1:]
     }
     earlier = read_earlier(images, Path(splits), inputs.manifest, config)
+    earlier = earlier.known_to(table) if table else earlier
     num_scored = sum(len(chosen.rows) for chosen in (*inputs.sets.values(), *earlier.sets().values()))
     # The out folder is opened first: a full disk or a missing right shows before the work, not after it.
     with atomic_folder(out) as aside, num_threads(config.num_threads):
@@ -121,8 +135,8 @@ def run(
                 one.score_all(earlier, advance)
         attacked = audit_inputs(inputs, images, config, extractor, device, evaluation.observed)
         with progress("audits", units_of(attacked)) as advance:
-            audits = run_audits(attacked, advance)
-        rehearsal = rehearse(inputs, images, config, device, again, aside / "rehearsal") if again else None
+            audits = evaluation.with_original(run_audits(attacked, advance), attacked)
+        rehearsal = rehearse(inputs, images, config, device, again, aside / "rehearsal", table) if again else None
         found = {"audits": audits, **evaluation.more_ranks(attacked, earlier, rehearsal)}
         found["operators"] = {label: one.judged(attacked, earlier, rehearsal) for label, one in others.items()}
         with progress("report", 1) as advance:
@@ -144,6 +158,17 @@ def _rehearsed_by(recipe: UnlearnConfig | None, inputs: Inputs, images: str, tea
     return lambda splits, out: unlearn.run(images, splits, teacher, out, recipe)
 
 
+def _known_to(table: OriginalTable, inputs: Inputs) -> Inputs:
+    """Without images that the table lacks."""
+    sets = {name: table.known(chosen) for name, chosen in inputs.sets.items()}
+    if not len(sets[FORGET].rows):
+        raise UserError(
+            "the original's weights are destroyed, and none of the forget images is in the table of its answers; they"
+            " came after it, so there is nothing to judge against"
+        )
+    return replace(inputs, sets=sets, further=table.known(inputs.further))
+
+
 def _under(config: EvaluateConfig, operator: Operator) -> EvaluateConfig:
     return config.model_copy(update={"operator": operator.name, "keep_fraction": operator.keep_fraction})
 
@@ -159,10 +184,12 @@ class _Evaluation:
         config: EvaluateConfig,
         extractor: Extractor,
         device: torch.device,
+        table: OriginalTable | None,
         *,
         drawn: bool = True,
     ) -> None:
-        """`drawn`: collect pictures and the map of embeddings."""
+        """`table`: of an original without weights; `drawn`: collect pictures and the map of embeddings."""
+        self._table = table
         self._inputs = inputs
         self._drawn = drawn
         self._original = original
@@ -182,7 +209,22 @@ class _Evaluation:
         for set_name, chosen in self._inputs.sets.items():
             self._score(set_name, chosen, advance)
         sets = earlier.sets()
-        self._seen_earlier = observe_sets(self._inputs, self._images, sets, self._config, self._device, advance)
+        seen = observe_sets(self._inputs, self._images, sets, self._config, self._device, advance)
+        self._seen_earlier = {name: {**of, **self._original_on(sets[name])} for name, of in seen.items()}
+
+    def _original_on(self, chosen: ChosenSet) -> dict[str, ImageFacts]:
+        """What an original without weights answered; empty where there is none."""
+        return {ORIGINAL: self._table.answers(chosen, self._inputs.operator.label)} if self._table else {}
+
+    def with_original(self, audits: dict[str, dict[str, Any]], attacked: AuditInputs) -> dict[str, dict[str, Any]]:
+        """Audit rank_shift made again with an original without weights, which no other audit can attack."""
+        if not self._table or RANK_SHIFT not in audits:
+            return audits
+        return {**audits, RANK_SHIFT: rank_entry(self._and_original(attacked), self.observed, attacked.labels)}
+
+    def _and_original(self, attacked: AuditInputs) -> AuditInputs:
+        models: dict[str, Any] = {**attacked.models, **({ORIGINAL: None} if self._table else {})}
+        return replace(attacked, models=models)
 
     def _score(self, set_name: str, chosen: ChosenSet, advance: Advance) -> None:
         """`chosen` may be empty."""
@@ -200,7 +242,9 @@ class _Evaluation:
         pictures = self._picture_collector(set_name, chosen)
         mapped = self._rng("map", set_name).permutation(len(chosen.rows))[:NUM_IMAGES]
         count = 0
-        for images_BCHW, visible_BHW in batches(self._inputs, self._images, chosen, self._config):
+        for images_BCHW, visible_BHW in batches(
+            self._inputs.models["teacher"], self._inputs.operator, self._images, chosen, self._config
+        ):
             seen = observer.see(images_BCHW, visible_BHW)
             if pictures:
                 pictures.see(seen)
@@ -209,7 +253,7 @@ class _Evaluation:
                 self._embeddings.see(set_name, seen, sorted(here.tolist()))
             count += len(seen)
             advance(len(seen), set_name)
-        seen_of_models = observer.observations()
+        seen_of_models = {**observer.observations(), **self._original_on(chosen)}
         self.observed[set_name] = {name: observations.facts() for name, observations in seen_of_models.items()}
         self._scores.add(
             set_name,
@@ -236,15 +280,16 @@ class _Evaluation:
         self, attacked: AuditInputs, earlier: EarlierImages, rehearsal: Rehearsal | None
     ) -> dict[str, dict[str, Any]]:
         """Audit rank_shift of other images than the request's: entries of metrics.json."""
+        attacked = self._and_original(attacked)
         found = {"earlier_requests": earlier_entries(attacked, earlier, self._seen_earlier)}
         if rehearsal:
-            how = (self._inputs, self._images, self._config, self._device)
+            how = (self._inputs, self._images, self._config, self._device, self._table)
             found["rehearsal"] = judge_rehearsal(rehearsal, attacked, *how)
         return found
 
     def judged(self, attacked: AuditInputs, earlier: EarlierImages, rehearsal: Rehearsal | None) -> dict[str, Any]:
         """An entry of `operators`; `attacked` is that of the first operator."""
-        attacked = replace(attacked, operator=self._inputs.operator, observed=self.observed)
+        attacked = replace(self._and_original(attacked), operator=self._inputs.operator, observed=self.observed)
         wanted = RANK_SHIFT in self._config.audits.run
         return {
             "operator": self._config.operator,
@@ -283,7 +328,7 @@ class _Evaluation:
             "extractor": extractor_name(config.extractor),
             "num_bootstrap": config.num_bootstrap,
             "seed": config.seed,
-            "models": dict(inputs.digests),
+            "models": {**inputs.digests, **({ORIGINAL: self._table.facts.model_sha256} if self._table else {})},
             "original": self._original.in_metrics(),
             "manifest_sha256": inputs.manifest_sha256,
             "selected_by": inputs.selected_by,

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from i2i_unlearn.config.sections import SnapshotConfig
 from i2i_unlearn.evaluation.findings import ORIGINAL
-from i2i_unlearn.evaluation.original import UNKNOWN, OriginalFacts
+from i2i_unlearn.evaluation.original import TABLE, UNKNOWN, OriginalFacts
+from i2i_unlearn.evaluation.original_table import read_table
 from i2i_unlearn.models import FAMILIES, load_model
 from i2i_unlearn.models.laws import check_laws
 from i2i_unlearn.models.published import convert_checkpoint, is_checkpoint
@@ -30,7 +31,8 @@ def run(out: str | Path, config: SnapshotConfig) -> dict[str, float | str]:
     The source is a model directory, a registry version, or a file in a published format (models/published/). The
     model is loaded and saved again, so that later steps get a whole model of a known family, in safetensors only; what
     was written is opened and completes four images before it counts.
-    `out`/original tells what the original of this model is, and holds it where it is another registered version.
+    `out`/original tells what the original of this model is, and holds it where it is another registered version, or the
+    table of its answers where its weights are destroyed.
 
     Raises:
         UserError: the source is missing, damaged, of no known family or format, an address, an alias, or its digest is
@@ -135,8 +137,13 @@ def _original(source: str, teacher_sha256: str, folder: Path) -> OriginalFacts:
     if not source.startswith("models:"):
         return facts
     from i2i_unlearn.registry.lineage import fetch_root  # imports mlflow
+    from i2i_unlearn.registry.original_table import fetch_table
 
     root, why = fetch_root(source, folder / "model")
+    kept = fetch_table(root, folder) if root and why else None
+    if kept:
+        sha256 = read_table(kept).facts.model_sha256
+        return replace(facts, model=TABLE, source=root, model_sha256=sha256, why="")
     if why:
         return replace(facts, model=UNKNOWN, source=root, model_sha256="", why=why)
     if root == source:

@@ -19,7 +19,7 @@ from i2i_unlearn.evaluation.findings import (
 from i2i_unlearn.evaluation.metrics import relative
 from i2i_unlearn.evaluation.metrics.bootstrap import Draws, Measured, draw, measured
 from i2i_unlearn.evaluation.metrics.hole_psnr import of_errors, of_some
-from i2i_unlearn.evaluation.metrics.observations import Observations
+from i2i_unlearn.evaluation.metrics.observations import ImageFacts, Observations
 from i2i_unlearn.evaluation.metrics.table import RATIO_METRICS, statistics_of
 
 Table = dict[str, dict[str, dict[str, Measured]]]
@@ -45,7 +45,7 @@ class Scores:
     def add(
         self,
         set_name: str,
-        seen: Mapping[str, Observations],
+        seen: Mapping[str, Observations | ImageFacts],
         *,
         extractor: str,
         num_draws: int,

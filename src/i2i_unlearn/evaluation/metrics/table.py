@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from i2i_unlearn.evaluation.metrics.bootstrap import Statistic
-    from i2i_unlearn.evaluation.metrics.observations import Observations
+    from i2i_unlearn.evaluation.metrics.observations import ImageFacts, Observations
 
 PUBLISHED_WITH = "inception_v3"
 """Only with this extractor is a metric what is published under the name in `published`."""
@@ -37,7 +37,7 @@ class Entry:
     """Name in metrics.json with the extractor `PUBLISHED_WITH`, where it differs."""
     published_title: str = ""
 
-    def statistic(self, seen: "Observations") -> "Statistic | None":
+    def statistic(self, seen: "Observations | ImageFacts") -> "Statistic | None":
         """The metric of what was seen of one model on one set."""
         if len(seen.hole_error_N) < self.min_images:
             return None
@@ -151,7 +151,12 @@ def names_to_choose() -> list[str]:
     ]
 
 
-def statistics_of(seen: "Observations", extractor: str) -> "dict[str, Statistic]":
+OF_IMAGE_FACTS = ("hole_psnr_db", "own_loss")
+"""Metrics of single numbers per image, which an original whose weights are destroyed has too."""
+
+
+def statistics_of(seen: "Observations | ImageFacts", extractor: str) -> "dict[str, Statistic]":
     """Every metric that has a meaning here, under its name in metrics.json."""
-    found = {name_in_metrics(name, extractor): entry.statistic(seen) for name, entry in METRICS.items()}
+    names = METRICS if hasattr(seen, "features") else OF_IMAGE_FACTS
+    found = {name_in_metrics(name, extractor): METRICS[name].statistic(seen) for name in names}
     return {name: statistic for name, statistic in found.items() if statistic is not None}
