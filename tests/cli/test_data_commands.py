@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from i2i_unlearn.cli.data import app
 from i2i_unlearn.data.images.decoding import Reading
@@ -120,7 +121,11 @@ def test_sample_ids_are_listed_by_label_and_pattern(call, pets):
 
 def test_settings_of_images_reach_the_shard(call, pets, params_with):
     Path("params.yaml").write_text(yaml.safe_dump(params_with(images={"bits": 12})))
-    call("import", "pets")
+    Image.fromarray(np.full((4, 6), 1000, np.uint16)).save(pets / "cat/deep.png")
+    assert "1 images of 16 bits per channel use at most 10 bits" in "\n".join(call("import", "pets"))
+    shown = call("show")[-2:]
+    assert shown[0].startswith("pets.parquet is read with") and '"bits": 12' in shown[0]  # noqa: PT018
+    assert "use at most 10 bits" in shown[1]
     assert reading_in(Path("data/images/pets.parquet")) == Reading(bits=12)
     Path("params.yaml").write_text(yaml.safe_dump(params_with(images={"bits": 20})))
     with says(UserError, "images.bits=20"):

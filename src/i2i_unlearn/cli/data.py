@@ -61,6 +61,7 @@ def import_(
     label_column: Annotated[str, typer.Option(help="Column of labels; a field of a struct: column.field.")] = "label",
     id_column: Annotated[str, typer.Option(help="Column of sample ids.")] = "sample_id",
     subject_column: Annotated[str, typer.Option(help="Column of persons or owners.")] = "subject",
+    split_column: Annotated[str, typer.Option(help="Column that says train, val or test.")] = "source_split",
     skip_broken: SkipBroken = False,
     skip_forgotten: SkipForgotten = False,
     dry_run: Annotated[
@@ -82,7 +83,7 @@ def import_(
         name=name,
         layout=layout,
         source_split=source_split or "",
-        columns=Columns(image_column, id_column, label_column, subject_column),
+        columns=Columns(image_column, id_column, label_column, subject_column, split_column),
         skip_broken=skip_broken,
         skip_forgotten=skip_forgotten,
         reading=_reading(params),
@@ -198,6 +199,8 @@ def _print_overview(facts: dict[str, Any]) -> None:
     for title, key in (("label", "labels"), ("source split", "source_splits"), ("size (height x width)", "sizes")):
         typer.echo(table((title, "images"), list(facts[key].items())) + "\n")
     typer.echo(f"subjects: {facts['num_subjects']}")
+    for line in facts["notes"]:
+        typer.echo(line)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Counts of what a set of images holds."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from i2i_unlearn.config.sections import SplitConfig
-from i2i_unlearn.data.images.decoding import open_header
+from i2i_unlearn.data.images.decoding import BY_DEFAULT, Depths, Reading, has_16_bits, open_header, open_image
 from i2i_unlearn.data.images.holdout import TRAIN, training_part
 from i2i_unlearn.data.images.layout import composed
 from i2i_unlearn.data.images.reading import iter_encoded, read_index, shard_bytes
@@ -22,12 +23,13 @@ SIZED_PER_SHARD = 256
 
 
 def overview(images: str) -> dict[str, Any]:
-    """Shards, labels, source splits, subjects and pixel sizes (of the first 256 images of each shard).
+    """Shards, labels, source splits, subjects; pixel sizes and notes of the first 256 images of each shard.
 
     Raises:
         UserError: as `read_index`.
     """
     index = read_index(images)
+    sizes, notes = _looked_at(images, index.groupby("shard").head(SIZED_PER_SHARD))
     return {
         "images": images,
         "num_images": len(index),
@@ -38,7 +40,8 @@ def overview(images: str) -> dict[str, Any]:
         "labels": _counts(named(index, "label")),
         "source_splits": _counts(index["source_split"]),
         "num_subjects": int(named(index, "subject").nunique()),
-        "sizes": _sizes(images, index.groupby("shard").head(SIZED_PER_SHARD)),
+        "sizes": sizes,
+        "notes": notes,
     }
 
 
@@ -78,12 +81,25 @@ def _counts(column: "pd.Series[str]") -> dict[str, int]:
     return {str(value): int(count) for value, count in column.value_counts().sort_index().items()}
 
 
-def _sizes(images: str, rows: pd.DataFrame) -> dict[str, int]:
+def _looked_at(images: str, rows: pd.DataFrame) -> tuple[dict[str, int], list[str]]:
+    """How many images have which size and mode; and how shards are read, where not by default, and whether rightly."""
     sizes: Counter[str] = Counter()
-    for encoded in iter_encoded(images, rows):
-        with open_header(encoded) as image:
-            sizes[f"{image.height}x{image.width} {image.mode}"] += 1
-    return dict(sizes.most_common())
+    notes = []
+    for shard, of_shard in rows.groupby("shard"):
+        text = of_shard["reading"].iloc[0] if "reading" in of_shard else None
+        reading, depths = BY_DEFAULT, Depths()
+        if isinstance(text, str):
+            reading = Reading(**json.loads(text))
+            notes.append(f"{shard} is read with {text}")
+        for encoded in iter_encoded(images, of_shard):
+            with open_header(encoded) as image:
+                sizes[f"{image.height}x{image.width} {image.mode}"] += 1
+                is_deep = has_16_bits(image)
+            if is_deep:
+                open_image(encoded, name=str(shard), reading=reading, depths=depths)
+        if warning := depths.warning(reading):
+            notes.append(f"{shard}: {warning}")
+    return dict(sizes.most_common()), notes
 
 
 def selected_counts(request: ForgetRequest, images: str, config: SplitConfig) -> list[tuple[str, int, int]]:

@@ -245,12 +245,14 @@ def test_a_field_of_structs_can_be_named(bring, tmp_path):
 
 
 def test_columns_that_look_like_labels_or_persons_are_named(bring, tmp_path):
-    source = table(tmp_path / "s.parquet", fine_label=[0], coarse_label=[1], person_id=["p"], width=[4])
-    bring(source)
+    source = table(tmp_path / "s.parquet", fine_label=[0], coarse_label=[1], person_id=["p"], split=["test"])
+    assert bring(source, columns=Columns(source_split="split"))["s/s/00000000"] == ("unlabelled", "val")
+    bring(source, name="again")
     assert bring.lines[4:] == [
         "the table has no column 'label'; give --label-column fine_label, --label-column coarse_label if that is meant",
+        "the table has no column 'source_split'; give --split-column split if that is meant",
         "the table has no column 'subject'; give --subject-column person_id if that is meant",
-        "not used: columns fine_label, coarse_label, person_id, width of the table",
+        "not used: columns fine_label, coarse_label, person_id, split of the table",
     ]
 
 

@@ -171,12 +171,11 @@ def open_image(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata is not damage
             with _opened(encoded, name, reading) as image:
-                tile = getattr(image, "tile", [])
-                is_deep = bool(tile) and ";16" in str(tile[0][3])  # Pillow's raw modes: I;16B, RGB;16L ...
+                is_deep = has_16_bits(image)
                 image.load()
                 upright = _upright(image) if reading.exif_orientation else image
                 picture = _eight_bit(upright, name, reading, is_deep)
-                if depths is not None and (is_deep or image.mode.startswith("I")):
+                if depths is not None and is_deep:
                     depths.num_images += 1
                     depths.largest = max(depths.largest, _largest(image))
                     depths.in_colour |= not image.mode.startswith("I")
@@ -207,6 +206,12 @@ def open_header(encoded: bytes) -> Image.Image:
                 return Image.open(io.BytesIO(encoded))
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
+
+
+def has_16_bits(image: Image.Image) -> bool:
+    """Whether a picture whose pixels are not read yet has 16 bits per channel, or 32 of whole numbers."""
+    tile = getattr(image, "tile", [])
+    return image.mode.startswith("I") or (bool(tile) and ";16" in str(tile[0][3]))  # raw modes RGB;16L ...
 
 
 def _without_exif(encoded: bytes) -> bytes:

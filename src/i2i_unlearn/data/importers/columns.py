@@ -9,6 +9,7 @@ from i2i_unlearn.support.errors import UserError
 
 _LIKELY = {
     "label": re.compile(r"label|class|categor|breed|species|tag|target|concept|caption", re.IGNORECASE),
+    "source_split": re.compile(r"^(split|subset|partition|set|is_train|usage)$", re.IGNORECASE),
     "subject": re.compile(r"person|subject|identity|user|owner|patient|speaker|celeb|author|artist|who", re.IGNORECASE),
 }
 
@@ -52,4 +53,4 @@ class Columns:
 
 def option_of(column: str) -> str:
     """The command line's option for a field of `Columns`."""
-    return f"--{column.replace('_', '-').replace('sample-id', 'id')}-column"
+    return f"--{column.removeprefix('sample_').removeprefix('source_')}-column"
