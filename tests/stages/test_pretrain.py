@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 
+from i2i_unlearn.data.images.canaries import choose_canaries
 from i2i_unlearn.data.images.holdout import training_part
 from i2i_unlearn.data.images.reading import load_pixels, read_index
 from i2i_unlearn.models import load_model
@@ -159,3 +160,17 @@ def test_nothing_to_train_on_is_told(bare_project, images_written, tmp_path):
     write_shards([record], tmp_path / "images", "val")
     with pytest.raises(UserError, match="train"):
         pretrain.run(str(tmp_path / "images"), tmp_path / "out", bare_project.config("pretrain"))
+
+
+def test_canaries_enter_by_their_coins_and_none_leaves_the_settings_as_they_were(tiny, tmp_path):
+    config = tiny.config("pretrain")
+    assert (
+        tiny.config("pretrain", canaries=0).digest() == config.digest() != tiny.config("pretrain", canaries=8).digest()
+    )
+    index = read_index(tiny.images)
+    plain = training_part(index, holdout_fraction=config.holdout_fraction, seed=config.seed)
+    drawn = choose_canaries(index, num=8, holdout_fraction=config.holdout_fraction, seed=config.seed)
+    run(tiny, tmp_path / "out", num_steps=1, canaries=8)
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["num_images"] == (plain == "train").sum() + drawn.included.sum()
+    assert 0 < drawn.included.sum() < 8

@@ -1,7 +1,10 @@
 import json
 
+import pandas as pd
 import pytest
 
+from i2i_unlearn.data.images.canaries import choose_canaries
+from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.data.images.shards import Record
 from i2i_unlearn.data.split.codes import create_key, hmac_id, load_key
 from i2i_unlearn.data.split.manifest import ROLES
@@ -242,3 +245,22 @@ def test_copies_selected_alike_have_the_same_role_also_as_proxy_images(zoo):
         roles = zoo.split(proxy_labels=proxy_labels)
         assert roles["secret-1"] == roles["secret-900"] == "forget"
         assert roles["secret-5"] == roles["secret-901"] == role
+
+
+def test_canaries_are_trained_on_or_held_out_by_their_coins_and_never_calibrate(tmp_path):
+    settings = {"unseen_target_fraction": 1.0, "canaries": 20, "near_duplicates": NO_SEARCH}
+    world = SplitWorld(tmp_path, requests=["withdrawn"], **settings)
+    world.images(*(image(number, "a") for number in range(150)))
+    index = read_index(str(tmp_path / "images"))
+    found = choose_canaries(index, num=20, holdout_fraction=0.3, seed=0)
+    ids = index["sample_id"]
+    world.request("withdrawn", sample_ids=ids[found.included & found.tested].tolist())
+    roles = world.split()
+    assert {roles[id_] for id_ in ids[found.included & found.tested]} == {"forget"}
+    assert {roles[id_] for id_ in ids[found.included & ~found.tested]} == {"retain"}
+    assert {roles[id_] for id_ in ids[found.chosen & ~found.included]} == {"retain_holdout"}
+    assert {roles[id_] for id_ in ids[~found.chosen]} == {"retain", "unseen_target"}
+    listed = pd.read_csv(tmp_path / "splits/canaries.csv")
+    assert len(listed) == 20
+    assert listed["included"].sum() == found.included.sum()
+    assert (listed["row"] == index.loc[found.chosen, "row"].tolist()).all()

@@ -169,6 +169,31 @@ def show(images: options.Images = options.IMAGES, json: options.Json = False) ->
         _print_overview(facts)
 
 
+@app.command()
+def canaries(
+    images: options.Images = options.IMAGES,
+    params: options.Params = options.PARAMS,
+) -> None:
+    """List the canaries to withdraw, one sample id per line: what `request add --ids-file` takes.
+
+    They are the tested ones that the original was trained on (pretrain.canaries). How many there are goes to stderr.
+
+    Example: i2i-unlearn data canaries > canaries.txt
+    """
+    from i2i_unlearn.config.sections import SplitConfig, load_params
+    from i2i_unlearn.data.images.canaries import choose_canaries
+    from i2i_unlearn.data.images.reading import read_index
+
+    config = SplitConfig.from_params(load_params(params))
+    index = read_index(images)
+    found = choose_canaries(index, num=config.canaries, holdout_fraction=config.holdout_fraction, seed=config.seed)
+    to_withdraw = found.included & found.tested
+    for sample_id in index.loc[to_withdraw, "sample_id"]:
+        typer.echo(sample_id)
+    told = f"{to_withdraw.sum()} of {found.chosen.sum()} canaries are to be withdrawn (pretrain.canaries)"
+    typer.echo(f"{told}; {found.included.sum()} were trained on", err=True)
+
+
 @app.command("list")
 def list_(
     label: Annotated[list[str] | None, typer.Option(help="Only images with this label; may be repeated.")] = None,
@@ -215,7 +240,8 @@ def prototypes(
     Example: i2i-unlearn data prototypes --out prototypes.safetensors
     """
     from i2i_unlearn.config.sections import SnapshotConfig, SplitConfig, load_params
-    from i2i_unlearn.data.images.holdout import TRAIN, training_part
+    from i2i_unlearn.data.images.canaries import part_with_canaries
+    from i2i_unlearn.data.images.holdout import TRAIN
     from i2i_unlearn.data.images.reading import load_pixels, read_index, wanted_by
     from i2i_unlearn.method.prototypes import mean_images, write_prototypes
     from i2i_unlearn.models import load_model
@@ -224,7 +250,7 @@ def prototypes(
     split = SplitConfig.from_params(content)
     model = load_model(teacher, SnapshotConfig.from_params(content).model)
     index = read_index(images)
-    part = training_part(index, holdout_fraction=split.holdout_fraction, seed=split.seed)
+    part = part_with_canaries(index, canaries=split.canaries, holdout_fraction=split.holdout_fraction, seed=split.seed)
     rows = index[part == TRAIN].reset_index(drop=True)
     pixels = load_pixels(images, rows, **wanted_by(model), description="reading images")
     found = mean_images(pixels, list(rows["label"]))

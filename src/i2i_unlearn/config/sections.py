@@ -121,6 +121,18 @@ class SplitConfig(StageConfig):
     retain_cap_per_class: NonNegativeInt
     """Maximum number of retain images per class; 0 = no cap. What is cut off gets the role `unused`."""
     near_duplicates: NearDuplicateSettings
+    canaries: NonNegativeInt = 0
+    """Those of section `pretrain`, where it is said: they were trained on or not by a coin."""
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any], **more: Any) -> Self:
+        """Take the number of canaries from section `pretrain`, which decided what was trained on."""
+        pretrain = params.get("pretrain")
+        found = {"canaries": pretrain["canaries"]} if isinstance(pretrain, Mapping) and "canaries" in pretrain else {}
+        return super().from_params(params, **{**found, **more})
+
+    def _without_effect(self) -> set[str]:
+        return super()._without_effect() | (set() if self.canaries else {"canaries"})
 
 
 class OperatorConfig(StageConfig):
@@ -195,6 +207,11 @@ class PretrainConfig(TrainingConfig):
     """Sizes and choices that the family understands."""
     average_decay: Annotated[float, Ge(0), Lt(1)]
     """Decay of the moving average of the weights that is saved; 0 = the last weights."""
+    canaries: NonNegativeInt
+    """Number of held-out images that each enter the training by a coin (audit canaries); 0 = none."""
+
+    def _without_effect(self) -> set[str]:
+        return super()._without_effect() | (set() if self.canaries else {"canaries"})
 
 
 class SnapshotConfig(StageConfig):

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from i2i_unlearn.config.sections import SplitConfig
+from i2i_unlearn.data.images.canaries import part_with_canaries
 from i2i_unlearn.data.images.decoding import BY_DEFAULT, Depths, Reading, has_16_bits, open_header, open_image
-from i2i_unlearn.data.images.holdout import TRAIN, training_part
+from i2i_unlearn.data.images.holdout import TRAIN
 from i2i_unlearn.data.images.layout import composed
 from i2i_unlearn.data.images.reading import iter_encoded, read_index, shard_bytes
 from i2i_unlearn.data.request import ForgetRequest, named, read_request, select
@@ -109,7 +110,9 @@ def selected_counts(request: ForgetRequest, images: str, config: SplitConfig) ->
         UserError: as `read_index`.
     """
     index = read_index(images)
-    part = training_part(index, holdout_fraction=config.holdout_fraction, seed=config.seed)
+    part = part_with_canaries(
+        index, canaries=config.canaries, holdout_fraction=config.holdout_fraction, seed=config.seed
+    )
     chosen = index.assign(train=part == TRAIN)[select(request, index, strict=False)]
     return [
         (str(label), int(rows["train"].sum()), int((~rows["train"]).sum())) for label, rows in chosen.groupby("label")

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from i2i_unlearn.config.sections import EvaluateConfig
 from i2i_unlearn.data.images.reading import load_pixels, wanted_by
-from i2i_unlearn.evaluation.audits.base import AuditInputs, ImageSet
+from i2i_unlearn.data.split.manifest import ERASED, FORGET
+from i2i_unlearn.evaluation.audits.base import AuditInputs, CanaryImages, ImageSet
 from i2i_unlearn.evaluation.findings import SINGLE_IMAGES
 from i2i_unlearn.evaluation.inputs import Inputs
 from i2i_unlearn.evaluation.metrics.observations import ImageFacts
@@ -24,6 +25,8 @@ RANKED = "rank_shift"
 
 TRAINED = "coming_back"
 """The audit that wants an epoch of retain images."""
+
+WITH_CANARIES = "canaries"
 
 
 def audit_inputs(
@@ -60,12 +63,26 @@ def audit_inputs(
         observed=observed,
         further=read_images(further, images, inputs.operator, config.seed, model) if len(further) else None,
         further_labels=further["label"].to_numpy(dtype=str),
+        canaries=_canaries(inputs, images, config) if WITH_CANARIES in config.audits.run else None,
         epoch=_epoch(inputs, images, config) if TRAINED in config.audits.run else None,
         positions=positions,
         labels={name: chosen.rows["label"].to_numpy(dtype=str) for name, chosen in inputs.sets.items()},
         codes={name: chosen.rows["hmac_id"].to_numpy(dtype=str) for name, chosen in inputs.sets.items()},
         one_by_one=inputs.selected_by == SINGLE_IMAGES,
         single_images=inputs.single_images,
+    )
+
+
+def _canaries(inputs: Inputs, images: str, config: EvaluateConfig) -> CanaryImages | None:
+    rows = inputs.canaries
+    if not len(rows):
+        return None
+    included = rows["included"].to_numpy(dtype=bool)
+    return CanaryImages(
+        images=read_images(rows, images, inputs.operator, config.seed, inputs.models["teacher"]),
+        included_N=included,
+        tested_N=rows["tested"].to_numpy(dtype=bool),
+        forgotten_N=rows["role"].isin((FORGET, ERASED)).to_numpy() & included,
     )
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from i2i_unlearn.config.sections import EvaluateConfig
+from i2i_unlearn.data.images.canaries import CANARIES_FILE
 from i2i_unlearn.data.images.reading import iter_pixels, read_index, wanted_by
 from i2i_unlearn.data.split.manifest import SplitManifest, read_manifest
 from i2i_unlearn.evaluation.audits.ranks import FEWEST_OF_CLASS
@@ -78,6 +79,8 @@ class Inputs:
     sets: Mapping[str, ChosenSet]
     further: ChosenSet
     """Never-seen images of the forget images' classes beyond those of `sets`: to rank them, a class needs enough."""
+    canaries: pd.DataFrame
+    """Columns shard, row, included, tested, role; empty where none were trained in."""
     operator: Operator
     policies: Mapping[str, Policy]
     unlearn_summary: Mapping[str, Any]
@@ -161,6 +164,7 @@ def read_inputs(
         near_duplicates={key: value for key, value in split_summary.items() if "near_duplicates" in key},
         sets=sets,
         further=further,
+        canaries=_canaries(splits, manifest),
         operator=operator,
         policies=policies,
         unlearn_summary=unlearn_summary,
@@ -196,6 +200,15 @@ def _near_copies(splits: Path) -> set[tuple[str, int]]:
         return set()
     listed = pd.read_csv(path)
     return set(zip(listed["shard"].astype(str), listed["row"].astype(int), strict=True))
+
+
+def _canaries(splits: Path, manifest: SplitManifest) -> pd.DataFrame:
+    """None where the split was made without them."""
+    path = splits / CANARIES_FILE
+    listed = pd.read_csv(path, dtype={"shard": str}) if path.is_file() else pd.DataFrame()
+    if not len(listed):
+        return pd.DataFrame({"shard": [], "row": [], "included": [], "tested": [], "role": []})
+    return listed.merge(manifest.rows[["shard", "row", "role"]], how="left")
 
 
 def _choose_sets(

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from i2i_unlearn.config.sections import PretrainConfig
-from i2i_unlearn.data.images.holdout import training_part
+from i2i_unlearn.data.images.canaries import part_with_canaries
 from i2i_unlearn.data.images.reading import load_pixels, read_index, wanted_by
 from i2i_unlearn.data.split.manifest import digest_images, fingerprints
 from i2i_unlearn.method.objectives.own_loss import OwnLoss
@@ -40,7 +40,9 @@ def run(images: str, out: str | Path, config: PretrainConfig) -> Facts:
     if config.model:
         check_laws(model)
     index = read_index(images)
-    part = training_part(index, holdout_fraction=config.holdout_fraction, seed=config.seed)
+    part = part_with_canaries(
+        index, canaries=config.canaries, holdout_fraction=config.holdout_fraction, seed=config.seed
+    )
     rows = index[part == "train"].reset_index(drop=True)
     if not len(rows):
         raise UserError(

@@ -7,6 +7,7 @@ import pandas as pd
 
 from i2i_unlearn.config.sections import SplitConfig
 from i2i_unlearn.data.forgotten import bytes_code, key_code, read_forgotten
+from i2i_unlearn.data.images.canaries import CANARIES_FILE
 from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.data.request import ForgetRequest, read_named_requests, select
 from i2i_unlearn.data.split.codes import hmac_id, load_key
@@ -37,6 +38,7 @@ def run(
     manifest.parquet       the role of every image
     near_duplicates.csv    near-copies of forget images and what was done; images by shard, row and code
     earlier_requests.csv   images of promoted requests that are still there: request, shard, row
+    canaries.csv           images that entered the training of the original by a coin, or not: included, tested
     summary.json           counts
 
     `images` is the URI of the image shards, `requests` the folder of forget requests. `out` is replaced as a whole.
@@ -69,6 +71,7 @@ def run(
         write_manifest(manifest, folder / "manifest.parquet")
         _listed(assigned.copies, manifest.rows).to_csv(folder / "near_duplicates.csv", index=False, lineterminator="\n")
         _earlier(assigned, index).to_csv(folder / EARLIER_FILE, index=False, lineterminator="\n")
+        assigned.canaries.listed(index).to_csv(folder / CANARIES_FILE, index=False, lineterminator="\n")
         facts = {
             **_facts(manifest, active, digest_file(folder / "manifest.parquet")),
             "num_came_back": _num_came_back(index, forgotten, active, erased),

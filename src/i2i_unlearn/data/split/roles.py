@@ -4,7 +4,7 @@
     a promoted request     erased                             erased
     none, but its bytes were forgotten before, whatever its name (data/forgotten.py)     erased
     an active request      forget                             forget_holdout
-    none                   retain | proxy_retain | unused     retain_holdout | unseen_target
+    none                   retain | proxy_retain | unused     retain_holdout | unseen_target (never a canary)
     none, but a near-copy  as its request says: as above, or dropped (near_copy_rules.py)
 
 `unused` is not `dropped`: the reference is trained on what a cap left unused, as the original was.
@@ -21,7 +21,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from i2i_unlearn.config.sections import SplitConfig
-from i2i_unlearn.data.images.holdout import TRAIN, draws, training_part
+from i2i_unlearn.data.images.canaries import Canaries, choose_canaries, part_with_canaries
+from i2i_unlearn.data.images.holdout import TRAIN, draws
 from i2i_unlearn.data.images.layout import composed
 from i2i_unlearn.data.request import ForgetRequest, named, select
 from i2i_unlearn.data.split import manifest as roles
@@ -42,6 +43,7 @@ class Roles:
     """Near-copies: `near_copy_rules.Settled.pairs`, with the request's id, its `near_duplicates`, and what was done."""
     earlier: Mapping[str, Flags]
     """By promoted request: its images that are still there, included near-copies too."""
+    canaries: Canaries
 
 
 def assign_roles(
@@ -62,7 +64,9 @@ def assign_roles(
             treated differently, or a request decides over near-copies while the search is off.
     """
     _check_search([*active, *erased], config)
-    part = training_part(index, holdout_fraction=config.holdout_fraction, seed=config.seed)
+    fraction, seed = config.holdout_fraction, config.seed
+    canaries = choose_canaries(index, num=config.canaries, holdout_fraction=fraction, seed=seed)
+    part = part_with_canaries(index, canaries=config.canaries, holdout_fraction=fraction, seed=seed)
     gone = [Selection(request, select(request, index, strict=False), True) for request in erased]
     is_erased = any_of(gone, len(index))
     asked = [Selection(request, select(request, index), False) for request in active]
@@ -73,9 +77,10 @@ def assign_roles(
     is_forgotten = (is_forgotten | copies.forget) & ~copies.drop
     _check_copies(index, is_forgotten, is_erased, copies.drop)
     _check_left(asked, (part == TRAIN) & ~is_erased & ~copies.drop, is_forgotten)
-    role = _roles(index, part, is_forgotten, is_erased, copies.drop, config)
+    role = _roles(index, part, is_forgotten, is_erased, copies.drop, config, canaries.chosen)
     listed = _listed(copies.pairs, role, [*asked, *gone])
-    return Roles(part, role, listed, {one.request.id: _still_there(one, listed, role) for one in gone})
+    earlier = {one.request.id: _still_there(one, listed, role) for one in gone}
+    return Roles(part, role, listed, earlier, canaries)
 
 
 def came_back(forgotten: Sequence[frozenset[str]], asked: Sequence[Selection], num_images: int) -> Flags:
@@ -145,10 +150,16 @@ def _check_copies(index: pd.DataFrame, is_forgotten: Flags, is_erased: Flags, is
 
 
 def _roles(
-    index: pd.DataFrame, part: Strings, is_forgotten: Flags, is_erased: Flags, is_dropped: Flags, config: SplitConfig
+    index: pd.DataFrame,
+    part: Strings,
+    is_forgotten: Flags,
+    is_erased: Flags,
+    is_dropped: Flags,
+    config: SplitConfig,
+    is_canary: Flags,
 ) -> Strings:
     is_train = part == TRAIN
-    is_target = draws(index, "unseen_target", config.seed) < config.unseen_target_fraction
+    is_target = (draws(index, "unseen_target", config.seed) < config.unseen_target_fraction) & ~is_canary
     role = np.where(
         is_train,
         np.where(_is_proxy(index, config), roles.PROXY_RETAIN, roles.RETAIN),

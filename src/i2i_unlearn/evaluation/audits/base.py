@@ -59,6 +59,17 @@ class ImageSet:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CanaryImages:
+    """Images that entered the training by a coin, or not (data/images/canaries.py). Shape letter: N canaries."""
+
+    images: ImageSet
+    included_N: NDArray[np.bool_]
+    tested_N: NDArray[np.bool_]
+    forgotten_N: NDArray[np.bool_]
+    """Trained on and withdrawn by a request, now or earlier."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditInputs:
     """What an audit may use."""
 
@@ -80,6 +91,7 @@ class AuditInputs:
     further: ImageSet | None = None
     """Never-seen images of the forget images' classes beyond the scored ones."""
     further_labels: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, dtype=str))
+    canaries: CanaryImages | None = None
     epoch: ImageSet | None = None
     """Retain images of which one epoch of further training is made; None = those of `sets`."""
     positions: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)

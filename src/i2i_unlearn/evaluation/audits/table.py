@@ -55,6 +55,7 @@ _NUMBERS = {
 }
 _AT_ONCE = "0 = recovered at once"
 _LIMIT = "the limit if it has not recovered by then"
+_EPSILON = "lower bound at 95 % and delta 1e-5; 0 = nothing was found"
 _RANK = "mean rank among never-seen images of the class; 0.5 = like them"
 _SHIFT = "rank minus the rank under the original model"
 
@@ -156,6 +157,18 @@ AUDITS: dict[str, Entry] = {
                 "Below the original while trained on images to keep (dB)", f"mean over one epoch; {_AT_ONCE}", 2
             ),
             "retain_steps": Measure("Steps on images to keep until it is back", _LIMIT, 0),
+        },
+    ),
+    "canaries": Entry(
+        module="i2i_unlearn.evaluation.audits.canaries",
+        title="Canaries",
+        measures={
+            "epsilon_requested": Measure(
+                "Epsilon of the withdrawn canaries, at least", f"told from those never trained on; {_EPSILON}", 2
+            ),
+            "epsilon_training": Measure(
+                "Epsilon of the training, at least", f"all canaries, trained on or not by a coin; {_EPSILON}", 2
+            ),
         },
     ),
     "recovery": Entry(
