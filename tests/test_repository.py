@@ -15,7 +15,7 @@ import yaml
 
 from i2i_unlearn.cli.main import app
 from i2i_unlearn.config.base import SHARED_KEYS
-from i2i_unlearn.config.sections import CONFIGS, PretrainConfig, ReferenceConfig, SplitConfig
+from i2i_unlearn.config.sections import CONFIGS, EvaluateConfig, PretrainConfig, ReferenceConfig, SplitConfig
 from i2i_unlearn.training.launch import WORKER
 
 ROOT = Path(__file__).parents[1]
@@ -95,7 +95,11 @@ def test_a_dvc_stage_is_a_command_that_takes_its_options_and_has_a_section_of_th
     assert name in CONFIGS
 
 
-_FROM_PRETRAIN = {ReferenceConfig: {"pretrain"}, SplitConfig: {"pretrain.canaries"}}
+_FROM_OTHERS = {
+    ReferenceConfig: {"pretrain"},
+    SplitConfig: {"pretrain.canaries"},
+    EvaluateConfig: {"unlearn"},  # the recipe of a rehearsal
+}
 """What a config takes from the section of another stage."""
 
 
@@ -103,7 +107,7 @@ _FROM_PRETRAIN = {ReferenceConfig: {"pretrain"}, SplitConfig: {"pretrain.canarie
 def test_a_dvc_stage_depends_on_the_parameters_that_its_config_holds(name):
     config = CONFIGS[name]
     shared = {key for key in SHARED_KEYS if key in config.model_fields} - config.not_in_digest
-    sections = {name, *_FROM_PRETRAIN.get(config, ())}
+    sections = {name, *_FROM_OTHERS.get(config, ())}
     assert set(STAGES[name]["params"]) == sections | shared
 
 
