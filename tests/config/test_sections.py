@@ -95,6 +95,11 @@ def test_a_number_out_of_range_is_refused(params_with, key, value):
         ("snapshot", {"source": ""}, "snapshot.source=''"),
         ("snapshot", {"checkpoint": {"shape": {"width": math.nan}}}, "shape.width: Input should be a finite number"),
         ("pretrain", {"architecture": {"hidden_size": "1e999"}}, "hidden_size: Input should be a finite number"),
+        (
+            "cluster",
+            {"mlflow_tracking_uri": "mlflow:5000"},
+            "cluster.mlflow_tracking_uri='mlflow:5000': is not an address",
+        ),
         ("register", {"experiment": " "}, "register.experiment=' ': is blank"),
         ("promote", {"ledger": ""}, "promote.ledger='': is blank"),
     ],

@@ -36,6 +36,18 @@ def test_a_pair_is_two_pem_files_and_only_the_owner_reads_the_private_one(tmp_pa
     assert load_public_key(public).id == load_private_key(private, None).public.id == facts["key_id"]
 
 
+@pytest.mark.parametrize(
+    ("header", "program"),
+    [("ENCRYPTED SIGSTORE", "cosign"), ("ENCRYPTED COSIGN", "cosign"), ("OPENSSH", "OpenSSH")],
+)
+@pytest.mark.parametrize("passphrase", [None, SECRET])
+def test_a_key_in_the_own_format_of_another_program_is_named(tmp_path, header, program, passphrase):
+    path = tmp_path / "cosign.key"
+    path.write_text(f"-----BEGIN {header} PRIVATE KEY-----\neyJrZGYi\n-----END {header} PRIVATE KEY-----\n")
+    with says(UserError, "cosign.key", f"{program}'s own format", "keys create"):
+        load_private_key(path, passphrase)
+
+
 @pytest.mark.parametrize("there", [["private.pem"], ["public.pem"], ["private.pem", "public.pem"]])
 def test_a_key_never_takes_the_place_of_another(tmp_path, there):
     for name in there:

@@ -132,6 +132,16 @@ def test_a_file_cut_short_emptied_or_removed_is_named(world, with_weights, copie
     assert "weights in " + str(folder / "model") in links(folder, world.public)
 
 
+@pytest.mark.parametrize("name", ["evidence.json", "metrics.json", "verdicts.json"])
+def test_line_ends_that_git_changed_are_called_that(world, with_weights, copied, name):
+    bundle = copied(with_weights)
+    (bundle / name).write_bytes((bundle / name).read_bytes().replace(b"\n", b"\r\n"))
+    found = verify(bundle, world.public)
+    assert not found.is_sound
+    told = " ".join(broken.why for broken in found.broken)
+    assert all(word in told for word in (name, "line ends (CRLF)", "autocrlf"))
+
+
 @pytest.mark.parametrize(
     "name", ["more.txt", ".hidden", "policies/other.json", "model/extra.bin", "model/.gitignore", "a/b/c"]
 )

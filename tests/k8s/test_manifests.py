@@ -188,6 +188,7 @@ def test_mlflow_answers_to_the_names_of_its_service(overlay):
     allowed = settings["data"]["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
     name, port = service["metadata"]["name"], service["spec"]["ports"][0]["port"]
     assert {name, f"{name}:{port}", f"{name}.*"} <= set(allowed)
+    assert {"localhost:*", "127.0.0.1:*"} <= set(allowed)  # a port-forward
 
 
 # --- limits ---

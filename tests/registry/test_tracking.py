@@ -1,4 +1,5 @@
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 from mlflow import pyfunc
 from mlflow.exceptions import MlflowException
+from sqlalchemy import create_engine
 
 from i2i_unlearn.registry import tracking
 from i2i_unlearn.registry.requests import find_champion
+from i2i_unlearn.registry.tracking.connection import connect, in_one_line
 from i2i_unlearn.registry.tracking.record import thinned
 from i2i_unlearn.stages import promote, register
 from i2i_unlearn.support import files
@@ -137,6 +140,37 @@ def test_a_fresh_folder_gets_its_own_database_in_silence(tmp_path):
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
     assert (tmp_path / "mlflow.db").is_file()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:5000", "localhost:5000", "mlflow.example.com:80/mlflow"])
+def test_an_address_without_http_is_refused_and_no_folder_of_its_name_is_made(tmp_path, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with says(UserError, f"MLFLOW_TRACKING_URI={address}", f"http://{address}"), connect():
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_locked_database_is_told_as_one(tmp_path):
+    path = tmp_path / "mlflow.db"
+    holder = sqlite3.connect(path)
+    holder.execute("CREATE TABLE one (number INTEGER)")
+    holder.execute("BEGIN EXCLUSIVE")
+    try:
+        create_engine(f"sqlite:///{path}", connect_args={"timeout": 0}).connect().exec_driver_sql("DELETE FROM one")
+    except Exception as error:
+        told = in_one_line(f"sqlite:///{path}", error)
+    holder.close()
+    assert all(word in told for word in ("mlflow.db", "locked by another process", "run this again"))
+
+
+def test_a_server_that_does_not_know_its_host_name_asks_for_no_password():
+    error = RuntimeError(
+        "API request to endpoint failed with error code 403 != 200. Invalid Host header - possible DNS"
+    )
+    told = in_one_line("http://127.0.0.1:5000", error)
+    assert all(word in told for word in ("127.0.0.1:5000", "host name", "localhost", "MLFLOW_SERVER_ALLOWED_HOSTS"))
+    assert "PASSWORD" not in told
 
 
 def test_what_mlflow_takes_for_a_missing_right_is_told_as_the_lost_connection_that_it_is(monkeypatch):

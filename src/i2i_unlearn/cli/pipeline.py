@@ -92,14 +92,19 @@ def run(
 
     Example: i2i-unlearn pipeline run --runner subprocess --param alpha=0.5 --param reference=0
     """
+    from i2i_unlearn.pipeline.compiled import out_of_date
     from i2i_unlearn.pipeline.local.containers import Containers
-    from i2i_unlearn.pipeline.local.runner import run_package
+    from i2i_unlearn.pipeline.local.runner import outcome_lines, run_package
     from i2i_unlearn.support.errors import UserError
 
     if runner is not Runner.docker and (mount or network is not Network.none):
         raise UserError("--mount and --network apply to containers; add --runner docker")
     containers = Containers(network, tuple(mount or ())) if runner is Runner.docker else None
+    for line in out_of_date(package, Path.cwd()):
+        typer.echo(line, err=True)
     folder = run_package(package, param or [], out, containers)
+    for line in outcome_lines(folder):
+        typer.echo(line)
     typer.echo(f"outputs: {folder}")
     for name, place in REPORTS.items():
         if (folder / place).is_file():

@@ -4,6 +4,7 @@ params.yaml has one section per stage, named like its verb, and above them the k
 (`SHARED_KEYS`). A config class lists the shared keys it uses as ordinary fields. Defaults live in params.yaml only.
 """
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -50,6 +51,12 @@ def _webhook(value: str) -> str:
 def _model_source(value: str) -> str:
     if not value.strip():
         raise ValueError("no model is named; name a model directory or models:/NAME/VERSION")
+    return value
+
+
+def _server(value: str) -> str:
+    if value and not re.match(r"[a-z][a-z+-]*://|databricks", value):
+        raise ValueError(f"is not an address; write for example http://{value}")
     return value
 
 
@@ -348,7 +355,7 @@ class ClusterConfig(StageConfig):
     evidence_key_secret: str
     """Name of the Secret whose entry private.pem holds the key that signs evidence, as `i2i-unlearn keys create` makes
     it. Without that Secret, no evidence is made, and the step says so."""
-    mlflow_tracking_uri: str
+    mlflow_tracking_uri: Annotated[str, AfterValidator(_server)]
     """Address of the MLflow server, for example http://mlflow.mlflow:5000, without a password: it is recorded. Empty
     for the one that the environment variable MLFLOW_TRACKING_URI names."""
     train_job_nodes: NonNegativeInt

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from i2i_unlearn.evidence.contents import OTHER_LINE_ENDS
 from i2i_unlearn.evidence.keys import PrivateKey, PublicKey
 from i2i_unlearn.evidence.predicate import PREDICATE_TYPE, File, Predicate, version_of
 from i2i_unlearn.support.errors import UserError
@@ -133,6 +134,8 @@ def open_envelope(content: bytes) -> "Envelope":
         raise Fault(f"is not a DSSE envelope ({_one_line(error)})") from None
     if envelope.payload_type != PAYLOAD_TYPE:
         raise Fault(f"does not hold an in-toto statement (payloadType {envelope.payload_type!r})")
+    if again != content and again == content.replace(b"\r\n", b"\n"):
+        raise Fault(OTHER_LINE_ENDS)
     if again != content:
         raise Fault("was changed outside the signed part")
     return envelope

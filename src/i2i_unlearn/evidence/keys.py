@@ -7,6 +7,7 @@ machine could see. The id of a key is the sha256 of its public half (DER), as op
 import hashlib
 import importlib.util
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -153,6 +154,12 @@ def load_private_key(path: str | Path, passphrase: bytes | None) -> PrivateKey:
 
     path = Path(path)
     content = _read(path)
+    if own := re.search(rb"-----BEGIN (?:ENCRYPTED )?(SIGSTORE|COSIGN|OPENSSH|PGP) PRIVATE KEY", content):
+        program = {b"OPENSSH": "OpenSSH", b"PGP": "PGP"}.get(own[1], "cosign")
+        raise UserError(
+            f"{path}: is in {program}'s own format, which only {program} can use; create a pair with `i2i-unlearn keys "
+            "create`, or give the key in PKCS #8 (PEM)"
+        )
     if b"PRIVATE KEY-----" not in content:
         raise UserError(f"{path}: holds no private key; give the {PRIVATE} that `i2i-unlearn keys create` wrote")
     hint = f"set {PASSPHRASE_VARIABLE} or give --passphrase-file"

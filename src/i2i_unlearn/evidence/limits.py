@@ -35,7 +35,10 @@ def _of_this_case(said: Predicate, weights_at_hand: bool, weights_signed: bool) 
     if not weights_at_hand:
         yield "that a model you have is this one: the weights were not given; give them with --model"
     if not weights_signed:
-        yield "a signature of the weights in the OpenSSF format, which needs an ECDSA key: their digests are signed"
+        yield (
+            "a signature of the weights in the OpenSSF format, which needs an ECDSA key and a folder without git's "
+            "files: their digests are signed"
+        )
     if few := quarantine(said.parameters.get("unlearn", {}).get("scope")):
         yield few
     if said.gate.outcome != "pass":

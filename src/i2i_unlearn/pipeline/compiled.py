@@ -1,12 +1,13 @@
 """What a compiled pipeline contains of params.yaml, and the page that describes its form. Imports no torch."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from i2i_unlearn.config.base import SHARED_KEYS, StageConfig
 from i2i_unlearn.config.sections import CONFIGS, ClusterConfig, load_params
-from i2i_unlearn.pipeline.local.runner import form_fields, read_package
+from i2i_unlearn.pipeline.local.runner import PIPELINES, compile_pipeline, form_fields, read_package
 from i2i_unlearn.support.errors import UserError
 
 STAGES = ("split", "snapshot", "unlearn", "reference", "evaluate", "register", "promote", "cluster")
@@ -55,6 +56,32 @@ def carried(spec: Mapping[str, Any]) -> dict[str, Any]:
                 if isinstance(constant, dict) and "cluster" in constant:
                     return constant
     return {}
+
+
+def out_of_date(package: Path, folder: Path) -> list[str]:
+    """A line if `package`, one of the checkout `folder`, is not what compiling gives now; none if that is refused."""
+    name = package.stem
+    if name not in PIPELINES or package.resolve() != (folder / f"pipelines/{name}.yaml").resolve():
+        return []
+    with tempfile.TemporaryDirectory() as aside:
+        try:
+            compile_pipeline(Path(aside) / package.name, folder, name)
+        except UserError:
+            return []
+        before, now = read_package(package), read_package(Path(aside) / package.name)
+    if all(before[part] == now[part] for part in ("root", "components")):
+        return []
+    changed = ", ".join(_changed(carried(before), carried(now))) or "policies or steps"
+    return [f"{package} is older than the settings here ({changed}); to use these, run: i2i-unlearn pipeline compile"]
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any], place: str = "") -> Iterator[str]:
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _changed(old, new, f"{place}{key}.")
+        elif old != new:
+            yield f"{place}{key}: {old} there, {new} here"
 
 
 def warnings_of(sections: Mapping[str, Any]) -> list[str]:

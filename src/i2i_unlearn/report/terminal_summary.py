@@ -19,6 +19,11 @@ def summary_lines(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -> It
     yield ""
     yield from _scores(metrics["scores"]).splitlines()
     yield ""
+    yield from verdict_lines(verdicts)
+
+
+def verdict_lines(verdicts: Mapping[str, Any]) -> Iterator[str]:
+    """The deciding policy, then the others, from the content of verdicts.json."""
     deciding = verdicts["deciding"]
     yield from wrapped(_verdict(deciding, verdicts["verdicts"][deciding]))
     yield from wrapped(_others({name: one for name, one in verdicts["verdicts"].items() if name != deciding}))

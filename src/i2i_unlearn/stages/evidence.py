@@ -86,12 +86,13 @@ def run(inputs: Inputs, origin: Origin, signer: Signer, out: str | Path, *, with
     if origin.version:
         gather.note_in_registry(origin.model_name, origin.version, files.digest_file(out / contents.STATEMENT))
     outcome = f"gate {said.gate.outcome}, signed by {key.public.id[:16]}"
+    why_not = weights_signature.why_not(key.public, model)
     return {
         "evidence": str(out),
         "gate": said.gate.outcome,
         "model_sha256": said.model.sha256,
         "key_id": key.public.id,
-        "weights_signed": "yes" if weights_signature.can_sign(key.public) else "no (the format knows ECDSA keys only)",
+        "weights_signed": f"no ({why_not})" if why_not else "yes",
         "message": f"evidence on {', '.join(found.requests)}: {outcome}",
     }
 
@@ -124,5 +125,5 @@ def _copy(found: Evaluated, policies: Mapping[str, Any], key: PrivateKey, aside:
     for name, policy in policies.items():
         files.write_json(aside / contents.policy_path(name), policy)
     (aside / PUBLIC).write_bytes(key.public.pem())
-    if weights_signature.can_sign(key.public):
+    if not weights_signature.why_not(key.public, found.unlearned / "model"):
         weights_signature.sign(found.unlearned / "model", aside / contents.WEIGHTS_SIGNATURE, key)

@@ -1,6 +1,7 @@
 """Logs of a run's steps, from a stub of Kubernetes."""
 
 import pytest
+import yaml
 
 from tests.pipeline.cluster.http_stub import Reply
 from tests.pipeline.cluster.kfp_stub import one_line
@@ -86,6 +87,38 @@ def test_a_kubeconfig_that_is_none_is_one_line_without_its_secrets(unlearn, tmp_
     (tmp_path / "kubeconfig").write_text(content)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     assert "secret-word" not in one_line(unlearn("pipeline", "logs", RUN), "cannot be used")
+
+
+@pytest.mark.parametrize("variable", ["", "HTTP_PROXY"])
+def test_a_proxy_that_fails_is_named(kubernetes, unlearn, tmp_path, monkeypatch, variable):
+    path = kubernetes.kubeconfig(tmp_path / "kubeconfig")
+    content = yaml.safe_load(path.read_text())
+    content["clusters"][0]["cluster"]["server"] = "http://cluster.example.com:6443"
+    if variable:
+        monkeypatch.setenv(variable, "http://me:secret-word@127.0.0.1:9")
+    else:
+        content["clusters"][0]["cluster"]["proxy-url"] = "http://me:secret-word@127.0.0.1:9"
+    path.write_text(yaml.safe_dump(content))
+    told = one_line(unlearn("pipeline", "logs", RUN), "its proxy http://127.0.0.1:9 fails")
+    assert "secret-word" not in told
+
+
+def test_the_proxy_of_the_kubeconfig_is_used(kubernetes, unlearn, tmp_path):
+    path = kubernetes.kubeconfig(tmp_path / "kubeconfig")
+    content = yaml.safe_load(path.read_text())
+    stub = content["clusters"][0]["cluster"]["server"]
+    content["clusters"][0]["cluster"] |= {"server": "http://cluster.example.com:6443", "proxy-url": stub}
+    path.write_text(yaml.safe_dump(content))
+    unlearn("pipeline", "logs", RUN)
+    assert kubernetes.requests  # it was asked for what lies at cluster.example.com
+
+
+def test_a_proxy_of_another_kind_is_refused(kubernetes, unlearn, tmp_path):
+    path = kubernetes.kubeconfig(tmp_path / "kubeconfig")
+    content = yaml.safe_load(path.read_text())
+    content["clusters"][0]["cluster"]["proxy-url"] = "socks5://127.0.0.1:9"
+    path.write_text(yaml.safe_dump(content))
+    one_line(unlearn("pipeline", "logs", RUN), "proxy-url 'socks5://127.0.0.1:9'")
 
 
 def test_the_token_of_the_kubeconfig_is_used_and_not_told(unlearn, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Running a compiled package on this machine: its parameters, and how a stopped step is told."""
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,16 +18,19 @@ from i2i_unlearn.cli.main import app
 from i2i_unlearn.pipeline.local.runner import (
     PIPELINES,
     compile_pipeline,
+    outcome_lines,
     parse_params,
     read_package,
     run_package,
     without_retries,
 )
 from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import write_json
 from tests.support.says import says
 
 IMAGE = "i2i-unlearn:test"
-PACKAGE = Path(__file__).parents[3] / "pipelines/unlearning.yaml"
+ROOT = Path(__file__).parents[3]
+PACKAGE = ROOT / "pipelines/unlearning.yaml"
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -113,6 +117,40 @@ def test_runs_at_the_same_time_in_one_folder_do_not_meet(package, tmp_path):
     assert [done.returncode for done in both] == [0, 0]
     assert len(said) == 2
     assert len(list((tmp_path / "runs").glob("*/tiny-*/stop"))) == 2
+
+
+# --- what a run says at its end ---
+
+
+def test_the_end_says_verdict_version_evidence_and_promotion(tmp_path):
+    line = {"name": "forgotten enough", "outcome": "fail", "decides": True, "by_rehearsal": False}
+    verdict = {"outcome": "fail", "lines": [line], "preset": "", "asks": ""}
+    write_json(tmp_path / "evaluate/evaluation/verdicts.json", {"deciding": "mine", "verdicts": {"mine": verdict}})
+    for step, message in (("register", "faces version 2 registered (gate fail)"), ("evidence", "no key")):
+        made = {step: {"artifacts": [{"name": step, "metadata": {"message": message}}]}}
+        write_json(tmp_path / step / "executor_output.json", {"artifacts": made})
+    assert list(outcome_lines(tmp_path)) == [
+        "FAILED mine (0 of 1 lines). Not passed: forgotten enough.",
+        "faces version 2 registered (gate fail)",
+        "no key",
+    ]
+    assert list(outcome_lines(tmp_path / "evaluate")) == []
+
+
+def test_a_package_older_than_the_settings_is_told(tmp_path):
+    for folder in ("pipelines", "components", "mlflow/policies"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    settings = (ROOT / "params.yaml").read_text()
+    assert "  requests: [digit-3]\n" in settings
+    command = [sys.executable, "-m", "i2i_unlearn.cli.main", "pipeline", "submit", "--dry-run", "--host", "http://none"]
+    told = []
+    for text in (settings, settings.replace("[digit-3]", "[digit-3, digit-5]")):
+        (tmp_path / "params.yaml").write_text(text)
+        told.append(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout)
+    assert "older" not in told[0]
+    expected = "older than the settings here (split.requests: ['digit-3'] there, ['digit-3', 'digit-5'] here)"
+    assert expected in told[1]
+    assert "pipeline compile" in told[1]
 
 
 # --- stopping ---

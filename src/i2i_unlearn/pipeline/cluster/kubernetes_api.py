@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 import yaml
@@ -15,7 +16,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.client.rest import RESTClientObject
 
-from i2i_unlearn.pipeline.cluster.rest import PatientRest, Refused, Unreachable, only_of_replies, said_in
+from i2i_unlearn.pipeline.cluster.rest import PatientRest, Refused, Unreachable, only_of_replies, public, said_in
 from i2i_unlearn.support.errors import UserError
 
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -31,6 +32,11 @@ class _KubernetesRest(PatientRest, RESTClientObject):  # type: ignore[misc]  # u
     def _of_connection(self, cause: Exception, words: str, method: str) -> str:
         if isinstance(cause, urllib3.exceptions.SSLError) or "CERTIFICATE" in words:
             return f"{self.where}: the secure connection failed; correct certificate-authority in the kubeconfig"
+        if isinstance(cause, urllib3.exceptions.ProxyError):
+            proxy = public(str(self._configuration.proxy))
+            return (
+                f"{self.where}: its proxy {proxy} fails; correct proxy-url in the kubeconfig, or HTTPS_PROXY, NO_PROXY"
+            )
         if isinstance(cause, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError):
             return f"{self.where} cannot be reached; correct the kubeconfig's context"
         if isinstance(cause, urllib3.exceptions.TimeoutError | TimeoutError):
@@ -75,6 +81,27 @@ def connect(namespace: str = "", timeout_s: float = 30.0) -> Iterator[Kubernetes
         yield Kubernetes(api, namespace or usual or "default")
 
 
+def _proxy_of(files: str, cluster: str) -> str:
+    """The key proxy-url of a cluster, which the client of Kubernetes does not read; empty without one."""
+    found = config.kube_config.KubeConfigMerger(files).config["clusters"].get_with_name(cluster)["cluster"]
+    return str(found.safe_get("proxy-url") or "")
+
+
+def _use_proxy(configuration: client.Configuration, proxy: str) -> None:
+    """That of the kubeconfig, else the environment's, as kubectl does.
+
+    Raises:
+        UserError: urllib3 cannot use it.
+    """
+    address = urllib3.util.parse_url(configuration.host)
+    of_environment = "" if proxy_bypass(str(address.host)) else getproxies().get(str(address.scheme), "")
+    configuration.proxy = proxy or of_environment or None
+    if proxy and not proxy.startswith(("http://", "https://")):
+        raise UserError(
+            f"proxy-url {public(proxy)!r} in the kubeconfig: only http:// and https:// are supported; name such a proxy"
+        )
+
+
 def _configured() -> tuple[client.Configuration, str]:
     configuration = client.Configuration()
     files = os.environ.get("KUBECONFIG") or config.KUBE_CONFIG_DEFAULT_LOCATION
@@ -83,6 +110,7 @@ def _configured() -> tuple[client.Configuration, str]:
         if there:
             config.load_kube_config(config_file=files, client_configuration=configuration)
             _, active = config.list_kube_config_contexts(config_file=files)
+            _use_proxy(configuration, _proxy_of(files, active["context"]["cluster"]))
             return configuration, active["context"].get("namespace", "")
         if os.environ.get("KUBERNETES_SERVICE_HOST"):
             config.load_incluster_config(client_configuration=configuration)

@@ -10,7 +10,7 @@ from typing import Any
 
 from i2i_unlearn.pipeline.cluster.connect import Pipelines
 from i2i_unlearn.pipeline.cluster.rest import Unreachable
-from i2i_unlearn.pipeline.compiled import carried, warnings_of
+from i2i_unlearn.pipeline.compiled import carried, out_of_date, warnings_of
 from i2i_unlearn.pipeline.local.runner import parse_params, read_package
 
 
@@ -55,7 +55,7 @@ def order(
         experiment=experiment,
         service_account=service_account,
         pipeline_root=pipeline_root,
-        warnings=warnings_of(carried(spec)),
+        warnings=[*out_of_date(package, Path.cwd()), *warnings_of(carried(spec))],
     )
 
 

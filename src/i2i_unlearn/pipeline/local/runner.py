@@ -28,6 +28,7 @@ from i2i_unlearn.pipeline.local.containers import Containers, docker_runner, han
 from i2i_unlearn.pipeline.local.processes import process_runner
 from i2i_unlearn.pipeline.local.run_log import RunLog
 from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import read_json
 
 PIPELINES = ("unlearning", "sweep", "registry_check")
 """A module of the folder pipelines/, and the pipeline function in it, has one of these names."""
@@ -115,6 +116,22 @@ def _run(pipeline: Callable[..., Any], arguments: Mapping[str, Any], runner: Any
                 pipeline(**arguments)
         except RuntimeError:  # kfp raises nothing finer for a failed step
             raise run_log.reason(log) from None
+
+
+def outcome_lines(folder: Path) -> Iterator[str]:
+    """The gate's verdict, then what the steps say about the version, its evidence and its promotion.
+
+    `folder` is what `run_package` returns. A pipeline without these steps has no such lines.
+    """
+    from i2i_unlearn.report.terminal_summary import verdict_lines
+
+    verdicts = folder / "evaluate/evaluation/verdicts.json"
+    if verdicts.is_file():
+        yield from verdict_lines(read_json(verdicts))
+    for step in ("register", "evidence", "promote"):
+        path = folder / step / "executor_output.json"
+        for made in (read_json(path) if path.is_file() else {}).get("artifacts", {}).values():
+            yield from (one["metadata"]["message"] for one in made["artifacts"] if "message" in one["metadata"])
 
 
 @contextlib.contextmanager

@@ -35,6 +35,7 @@ def connect(uri: str = "") -> Iterator[Server]:
     """
     with _made_the_default(uri):
         uri = tracking_uri()
+        _check_scheme(uri)
         _check_one_registry(uri)
         _check_rights(uri)
         try:
@@ -75,6 +76,12 @@ def tracking_uri() -> str:
 def public(uri: str) -> str:
     """The address without user name and password."""
     return re.sub(r"//[^/@\s]*@", "//", uri)
+
+
+def _check_scheme(uri: str) -> None:
+    """MLflow takes 127.0.0.1:5000 for a folder, and localhost:5000 for an unknown kind of store."""
+    if re.fullmatch(r"[\w.-]+:\d+(/.*)?", uri):
+        raise UserError(f"MLFLOW_TRACKING_URI={uri} is not an address; write http://{uri} or https://{uri}")
 
 
 def _check_one_registry(uri: str) -> None:
@@ -145,6 +152,16 @@ def in_one_line(uri: str, error: Exception) -> str:
         if again := re.search(r"too many (\d{3}) error responses", reason):
             cause = f"it keeps answering with error {again[1]}"
         return f"MLflow at {uri} cannot be reached ({cause}); start the server or correct MLFLOW_TRACKING_URI"
+    if "Invalid Host header" in reason:
+        return (
+            f"MLflow at {uri} does not answer to this host name; use one it knows (on a port-forward http://localhost:"
+            "PORT), or add this one to MLFLOW_SERVER_ALLOWED_HOSTS of the server"
+        )
+    if "database is locked" in reason:
+        return (
+            f"MLflow's database at {uri} is locked by another process, such as `mlflow ui` or another command, or lies on "
+            "a network file system, where SQLite cannot lock; wait for the process or end it, then run this again"
+        )
     if re.search(r"\bcode 40[13]\b|\b40[13] Client Error|UNAUTHENTICATED|PERMISSION_DENIED", reason):
         return f"MLflow at {uri} refuses access; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or a token"
     if type(error).__module__.partition(".")[0] in ("requests", "urllib3"):
