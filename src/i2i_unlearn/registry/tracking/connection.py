@@ -159,8 +159,8 @@ def in_one_line(uri: str, error: Exception) -> str:
         )
     if "database is locked" in reason:
         return (
-            f"MLflow's database at {uri} is locked by another process, such as `mlflow ui` or another command, or lies on "
-            "a network file system, where SQLite cannot lock; wait for the process or end it, then run this again"
+            f"MLflow's database at {uri} is locked by another process, such as `mlflow ui` or another command, or lies "
+            "on a network file system, where SQLite cannot lock; wait for the process or end it, then run this again"
         )
     if re.search(r"\bcode 40[13]\b|\b40[13] Client Error|UNAUTHENTICATED|PERMISSION_DENIED", reason):
         return f"MLflow at {uri} refuses access; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or a token"
