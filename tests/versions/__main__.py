@@ -70,7 +70,11 @@ def _versions(library: str) -> Iterator[tuple[str, bool]]:
 def _install(library: str, asked: str, place: Path) -> str:
     alone = ["--no-deps"] if library == "peft" else []  # its dependency on torch is fulfilled already
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *alone, "--target", place, f"{library}{asked}"], check=True)
+    ran = subprocess.run(
+        [*pip, *alone, "--target", place, f"{library}{asked}"], capture_output=True, text=True, check=False
+    )
+    if ran.returncode:
+        sys.exit(f"{library}{asked} cannot be installed: {ran.stderr.strip().splitlines()[-1]}")
     (info,) = place.glob(f"{library}-*.dist-info")
     return info.name.removeprefix(f"{library}-").removesuffix(".dist-info")
 

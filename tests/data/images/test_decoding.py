@@ -222,3 +222,19 @@ def test_whatever_a_decoder_raises_the_image_is_a_broken_one_with_its_name(monke
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
     with says(UserError, "cat/a.png: the image cannot be decoded", "odd"):
         open_image(encoded(grey([1])), name="cat/a.png")
+
+
+@pytest.mark.parametrize(("premultiplied", "middle"), [(True, 177), (False, 152)])
+def test_a_grey_tiff_with_alpha_is_laid_over_white_once(premultiplied, middle):
+    # Grey 50 at alpha 128/255 over white: 50 + 255 - 128 = 177 where the file holds grey times alpha; else
+    # 50 * 128/255 + 255 - 128 = 152.
+    pixels = np.array([[100, 255], [50, 128], [0, 0]], np.uint8).tobytes()
+    tags = {256: 3, 257: 1, 258: 8 | 8 << 16, 259: 1, 262: 1, 273: 8, 277: 2, 278: 1, 279: len(pixels), 284: 1}
+    tags[338] = 1 if premultiplied else 2
+    entries = [struct.pack("<HHLL", tag, 3 if value < 2**16 else 4, 1, value) for tag, value in tags.items()]
+    entries[2] = struct.pack("<HHLL", 258, 3, 2, 8 | 8 << 16)
+    head = b"II*\0" + struct.pack("<L", 8 + len(pixels)) + pixels
+    file = head + struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    for num_channels in (1, 3):
+        found = decode(file, image_size=(1, 3), num_channels=num_channels, name="x")
+        assert found.tolist() == [[[100, middle, 255]]] * num_channels

@@ -262,6 +262,8 @@ def _eight_bit(image: Image.Image, name: str, reading: Reading, is_deep: bool) -
         )
     if image.mode in _TO_RGB:
         return image.convert("RGB")
+    if image.mode == "La":  # grey times alpha, of TIFF files; Pillow turns it into nothing else
+        image = image.convert("LA")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
