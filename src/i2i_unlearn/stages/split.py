@@ -57,8 +57,9 @@ def run(
     assigned = assign_roles(index, active, erased, config, search, forgotten)
     shard_fingerprints = fingerprints(index)
     names = [hmac_id(key, sample_id) for sample_id in index["sample_id"]]
-    to_list = np.isin(assigned.role.astype(str), (FORGET, FORGET_HOLDOUT, ERASED))
-    codes = [bytes_code(key, sha256) if wanted else "" for sha256, wanted in zip(index["sha256"], to_list, strict=True)]
+    gone = pd.Series(assigned.role).isin((FORGET, FORGET_HOLDOUT, ERASED)).to_numpy()
+    codes = np.full(len(index), "", dtype=object)
+    codes[gone] = [bytes_code(key, sha256) for sha256 in index.loc[gone, "sha256"]]
     manifest = SplitManifest(
         rows=index[["shard", "row"]].assign(part=assigned.part, role=assigned.role, hmac_id=names, hmac_bytes=codes),
         fingerprints=shard_fingerprints,
