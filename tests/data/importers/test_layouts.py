@@ -108,7 +108,8 @@ def test_what_is_between_two_layouts_is_refused(bring, tmp_path, files, key_word
 
 
 def test_what_is_taken_and_what_is_not_is_told_before_anything_is_written(bring, tmp_path):
-    files = ["train/cat/a.png", "train/cat/a.txt: a cat", "train/dog/b.png", "val/dog/c.png", "__MACOSX/x: y"]
+    captions = ["train/cat/a.txt: a cat", "train/cat/a.png.txt: a cat", "train/cat/a.png.more.txt: a cat"]
+    files = ["train/cat/a.png", *captions, "train/dog/b.png", "val/dog/c.png", "__MACOSX/x: y"]
     bring(place(tmp_path / "s", *files))
     assert bring.lines == [
         f"{tmp_path}/s: folder per class, 3 images",
@@ -116,7 +117,7 @@ def test_what_is_taken_and_what_is_not_is_told_before_anything_is_written(bring,
         "splits: train 2, val 1",
         "persons: none",
         "not used, hidden or left by a system: __MACOSX",
-        "not used: 1 files, *.txt next to pictures",
+        "not used: 3 files, *.txt next to pictures",
     ]
 
 

@@ -285,17 +285,23 @@ def _walk(folder: str, left_out: Counter[str], used: set[str], flat: bool) -> It
         if is_folder:
             yield from _walk(path, left_out, used, flat)
             continue
-        stem, dot, ending = name.rpartition(".")
+        _, dot, ending = name.rpartition(".")
         ending = f".{ending.lower()}"
         if dot and ending not in endings:
             if stems is None:
-                stems = {os.path.splitext(one)[0] for one, below in names if not below and is_picture(one)}
+                pictures = [one for one, below in names if not below and is_picture(one)]
+                stems = {*pictures, *(os.path.splitext(one)[0] for one in pictures)}
             if path in used or (flat and ending in ENDINGS):  # a table that was looked at
                 continue
-            if ending == ".parquet" or stem in stems:
+            if ending == ".parquet" or _describes(name, stems):
                 left_out[f"*{ending} next to pictures"] += 1
                 continue
         yield path
+
+
+def _describes(name: str, stems: set[str]) -> bool:
+    """Whether the file's name is that of a picture and an ending: a.txt, a.png.json, a.jpg.supplemental.json of a."""
+    return any(name[:place] in stems for place, letter in enumerate(name) if letter == ".")
 
 
 def _is_folder(entry: "os.DirEntry[str]", folder: str) -> bool:
