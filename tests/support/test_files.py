@@ -202,3 +202,19 @@ def test_the_digest_of_a_folder_sees_contents_and_names_and_nothing_else(tmp_pat
     (two / "file").write_text("old")
     (two / "file").rename(two / "other")
     assert digest_folder(one) != digest_folder(two)
+
+
+def test_the_digest_of_a_folder_follows_links_and_refuses_one_that_leads_nowhere(tmp_path):
+    for name in ("first", "second", "plain/unet"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "weights").write_text("second" if name == "second" else "first")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "unet").symlink_to(tmp_path / "first")
+    assert digest_folder(linked) == digest_folder(tmp_path / "plain")
+    (linked / "unet").unlink()
+    (linked / "unet").symlink_to(tmp_path / "second")
+    assert digest_folder(linked) != digest_folder(tmp_path / "plain")
+    (linked / "config.json").symlink_to(tmp_path / "gone")
+    with says(UserError, "config.json", "gone", "fetch it again"):
+        digest_folder(linked)

@@ -53,11 +53,11 @@ def create(
 
     Example: i2i-unlearn evidence create --key .secrets/evidence/private.pem --out artifacts/evidence
     """
-    from i2i_unlearn.config.sections import RegisterConfig, load_params
+    from i2i_unlearn.config.sections import RegisterConfig, as_read, load_params
     from i2i_unlearn.evaluation.gate import read_policies
     from i2i_unlearn.stages import evidence as stage
 
-    content = load_params(params)
+    content = as_read(load_params(params))
     facts = stage.run(
         stage.Inputs(
             evaluation=evaluation,

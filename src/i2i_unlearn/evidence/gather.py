@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from i2i_unlearn import __version__
-from i2i_unlearn.config.base import SHARED_KEYS
+from i2i_unlearn.config.base import SHARED_KEYS, whole_numbers
 from i2i_unlearn.config.sections import UnlearnConfig
 from i2i_unlearn.data.request import ForgetRequest, one_month_after, read_named_requests
 from i2i_unlearn.data.split.manifest import read_manifest
@@ -192,7 +192,7 @@ def _parameters(params: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[s
         if name in params:
             hidden = {*_LEFT_OUT.get(name, ()), "checkpoint_uri"}
             kept[name] = {key: value for key, value in params[name].items() if key not in hidden}
-    exact: dict[str, Any] = _exact(kept)
+    exact: dict[str, Any] = _exact(whole_numbers(kept))
     return exact
 
 

@@ -113,9 +113,22 @@ def digest_file(path: str | Path) -> str:
 
 
 def digest_folder(folder: str | Path) -> str:
-    """sha256 over names and sha256 of all files below `folder`, in sorted order: the digest of a model directory."""
+    """sha256 over names and sha256 of all files below `folder`, in sorted order: the digest of a model directory.
+
+    Links are followed, also those to folders, as whoever loads the model follows them.
+
+    Raises:
+        UserError: a link leads nowhere.
+    """
     folder = Path(folder)
-    return digest_files(sorted(path for path in folder.rglob("*") if path.is_file()), folder)
+    paths = sorted(Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names)
+    for path in paths:
+        if path.is_symlink() and not path.exists():
+            target = os.readlink(path)
+            raise UserError(
+                f"{path}: links to {target}, which is not there (a cache that was emptied?); fetch it again"
+            )
+    return digest_files([path for path in paths if path.is_file()], folder)
 
 
 def digest_files(paths: Iterable[Path], folder: Path) -> str:
