@@ -218,6 +218,18 @@ def test_a_schedule_that_is_not_known_is_refused(latent, changes, words):
             read(latent)
 
 
+def test_latents_that_are_shifted_are_refused(latent):
+    edit_json(latent / "vae/config.json", shift_factor=0.5)
+    with says(UserError, "vae/config.json", "shift_factor=0.5", "scaling_factor"):
+        load_model(latent)
+
+
+def test_pickled_weights_in_a_directory_are_not_read_and_that_is_told(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with says(UserError, str(folder), "model.safetensors", "pytorch_model.bin", "safe_serialization=True"):
+        load_model(folder)
+
+
 # --- kinds of numbers and files ---
 
 

@@ -341,6 +341,12 @@ def _checked(model: LatentInpainter, folder: str | Path) -> Any:
     """Refuse a U-Net that does not fit VAE and prompt."""
     where = f"{folder}/unet/config.json"
     config, channels = model.unet.config, model.vae.config.latent_channels
+    for name in ("shift_factor", "latents_mean", "latents_std"):
+        if (found := getattr(model.vae.config, name, None)) is not None:
+            raise UserError(
+                f"{folder}/vae/config.json: {name}={found!r} is not supported (latents are scaled by scaling_factor "
+                "alone, as in Stable Diffusion's inpainting); use such a VAE"
+            )
     if config.in_channels != 2 * channels + 1:
         raise UserError(
             f"{where}: in_channels={config.in_channels}, but latent inpainting needs {2 * channels + 1} (noisy "
