@@ -18,6 +18,7 @@ from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import read_json
 from tests.conftest import ROOT
 from tests.evaluation.audits.test_rank_shift import MEMORY, SHAPES, answers, inputs_of
+from tests.evaluation.quick import QUICK, quick
 from tests.support.says import says
 
 POLICIES = read_policies(ROOT / "mlflow/policies")
@@ -131,9 +132,10 @@ def sequence(taught, tmp_path):
     made = Sequence(taught, tmp_path, five=some(taught, "a", True, 5), gone=["no such image"])
     unlearned = tmp_path / "unlearned"
     taught.unlearn(unlearned, splits=tmp_path / "splits", num_steps=2, warmup_steps=1)
-    config = made.config(num_bootstrap=50, policy="as_unseen", **RANKED)
+    config = made.config(policy="as_unseen", **RANKED, **QUICK)
     parts = (taught.images, tmp_path / "splits", taught.teacher, unlearned, "", tmp_path / "evaluation")
-    evaluate.run(*parts, config)
+    with quick():
+        evaluate.run(*parts, config)
     return tmp_path / "evaluation"
 
 

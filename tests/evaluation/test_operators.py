@@ -5,6 +5,7 @@ from i2i_unlearn.stages import evaluate
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import read_json
 from tests.conftest import ROOT
+from tests.evaluation.quick import QUICK, quick
 from tests.evaluation.test_gate import line, metrics, outcome, policy
 from tests.support.says import says
 
@@ -47,9 +48,10 @@ OTHER = "half_left:0.5"
 
 
 def evaluated(tiny, out, **changes):
-    settings = {"policies": POLICIES, "policy": "as_unseen", "num_bootstrap": 50, "audits": {"run": ["rank_shift"]}}
-    config = tiny.config("evaluate", **settings | changes)
-    evaluate.run(tiny.images, tiny.splits, tiny.teacher, tiny.artifact("unlearned"), "", out, config)
+    settings = {"policies": POLICIES, "policy": "as_unseen", "audits": {"run": ["rank_shift"]}}
+    config = tiny.config("evaluate", **settings | QUICK | changes)
+    with quick():
+        evaluate.run(tiny.images, tiny.splits, tiny.teacher, tiny.artifact("unlearned"), "", out, config)
     return read_json(out / "metrics.json")
 
 

@@ -17,11 +17,12 @@ from i2i_unlearn.stages import evaluate
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_folder, read_json
 from tests.conftest import ROOT
+from tests.evaluation.quick import QUICK, quick
 from tests.support.says import says
 
 POLICIES = read_policies(ROOT / "mlflow/policies")
 OTHER = "half_left:0.5"
-SETTINGS = {"policies": POLICIES, "policy": "as_unseen", "num_bootstrap": 50, "operators": [OTHER]}
+SETTINGS = {"policies": POLICIES, "policy": "as_unseen", "operators": [OTHER], **QUICK}
 RANKED = {"audits": {"run": ["rank_shift", "membership"]}}
 
 
@@ -48,7 +49,8 @@ def second(tiny, table, tmp_path_factory):
 def evaluated(tiny, second, out, original="", **changes):
     config = tiny.config("evaluate", **SETTINGS | RANKED | changes)
     parts = (tiny.images, tiny.splits, second / "teacher/model", second / "unlearned", "", out)
-    evaluate.run(*parts, config, original=original)
+    with quick():
+        evaluate.run(*parts, config, original=original)
     return [read_json(out / f"{name}.json") for name in ("metrics", "verdicts")]
 
 

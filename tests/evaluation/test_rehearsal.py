@@ -25,6 +25,7 @@ from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_folder, read_json
 from tests.conftest import ROOT
 from tests.evaluation.audits.test_rank_shift import MEMORY, SHAPES, answers, inputs_of, run_audits
+from tests.evaluation.quick import QUICK, quick
 from tests.support.says import says
 
 POLICIES = read_policies(ROOT / "mlflow/policies")
@@ -110,10 +111,11 @@ class Small:
         unlearn.run(*self.parts, folder / "unlearned", self.recipe)
 
     def evaluate(self, recipe=None, **changes):
-        settings = {"policies": POLICIES, "policy": "as_unseen", "num_bootstrap": 50, "audits": AUDITS} | changes
+        settings = {"policies": POLICIES, "policy": "as_unseen", "audits": AUDITS} | QUICK | changes
         config = self.project.config("evaluate", rehearsal=True, **settings)
         parts = (*self.parts, self.folder / "unlearned", "", self.folder / "evaluation", config)
-        return evaluate.run(*parts, recipe=recipe or self.recipe)
+        with quick():
+            return evaluate.run(*parts, recipe=recipe or self.recipe)
 
     def found(self):
         return read_json(self.folder / "evaluation/metrics.json")
@@ -155,6 +157,7 @@ def test_the_recipe_is_rehearsed_and_thrown_away_and_the_same_again(small):
     assert (small.folder / "evaluation/metrics.json").read_bytes() == first
 
 
+@pytest.mark.slow
 def test_a_rehearsal_that_is_killed_goes_on_and_leaves_nothing(small):
     before = small.left()
     child = multiprocessing.get_context("spawn").Process(target=small.evaluate)
