@@ -102,6 +102,17 @@ def test_of_other_kinds_chance_is_not_innocent():
     assert not AUDIT.attack(one_by_one(models(), single_images=False), Counter()).innocent_holds
 
 
+def test_of_other_kinds_enough_held_out_images_that_the_request_names_are_compared_with_alone():
+    made = {name: {**sets, "forget_holdout": sets["retain_holdout"][:10]} for name, sets in models().items()}
+    classes = {"forget": FORGET, "forget_holdout": HELD_OUT[:10], "retain_holdout": HELD_OUT, "retain": HELD_OUT[:20]}
+    inputs = replace(told(made), labels=classes, one_by_one=True)
+    found = AUDIT.attack(inputs, Counter())
+    assert (found.compared_with, found.innocent_holds, found.facts["num_others"]) == ("forget_holdout", True, 10)
+    found = AUDIT.attack(replace(inputs, single_images=True), Counter())
+    assert (found.compared_with, found.innocent_holds) == ("never_seen", True)
+    assert found.facts["num_others"] == 10 + len(HELD_OUT)
+
+
 def test_two_versions_compares_class_by_class_too():
     made = models(remembered=1.0)
     made["unlearned"] = {**made["teacher"], "forget": made["teacher"]["forget"] * 2}

@@ -132,12 +132,14 @@ class AuditInputs:
         return "retain_holdout", self.sets["retain_holdout"]
 
     def never_seen(self, least: int) -> tuple[str, ...]:
-        """The sets that forget images are told from by their losses: both where the request names images one by one.
+        """The sets that forget images are told from by their losses.
 
-        `matching.py` then compares class by class.
+        Both where the request names images one by one (`matching.py` then compares class by class); not where these are
+        of other kinds than the images to keep and enough of the images that it names were held out.
         """
-        if not self.one_by_one:
-            return (self.never_trained(least)[0],)
+        named = self.never_trained(least)[0]
+        if not self.one_by_one or (not self.single_images and named == "forget_holdout"):
+            return (named,)
         return tuple(name for name in NEVER_SEEN_SETS if len(self.sets[name])) or NEVER_SEEN_SETS[-1:]
 
     def num_images(self, names: Iterable[str]) -> int:
@@ -146,7 +148,7 @@ class AuditInputs:
 
     def compared_with(self, names: Sequence[str]) -> str:
         """What `Attacked.compared_with` calls never-seen sets."""
-        return NEVER_SEEN if self.one_by_one else names[0]
+        return NEVER_SEEN if self.one_by_one and tuple(names) != ("forget_holdout",) else names[0]
 
     def is_alike(self, never_trained: str) -> bool:
         """Whether that set shows what the forget images show, so that memory alone can tell the two apart."""
