@@ -35,7 +35,7 @@ python_problem = $(shell \
     fi)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-containers test-versions lint image ui bench-quality clean
+.PHONY: help setup demo test test-slow test-containers test-versions lint image ui bench-quality campaign clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s%s\n", $$1, $$2 }' Makefile
@@ -96,6 +96,10 @@ mlflow.db:
 
 bench-quality: $(STAMP) ## set up, then compare all objectives with retraining (hours; goes on where it stopped)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality $(BENCH_ARGS)
+
+campaign: $(STAMP) ## set up, then look for faults by the hundred: kills, bad inputs, flipped bytes, full disks (as root)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaign run
+	@$(BIN)/python -m tests.campaign report
 
 clean: ## remove .venv/ and caches; data, artifacts and the registry stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache dist

@@ -218,3 +218,14 @@ def test_the_digest_of_a_folder_follows_links_and_refuses_one_that_leads_nowhere
     (linked / "config.json").symlink_to(tmp_path / "gone")
     with says(UserError, "config.json", "gone", "fetch it again"):
         digest_folder(linked)
+
+
+def test_what_a_living_process_writes_next_to_it_is_left_alone(tmp_path):
+    with atomic_folder(tmp_path / "out") as first:
+        (first / "file").write_text("first")
+        with atomic_folder(tmp_path / "out") as second:
+            (second / "file").write_text("second")
+        assert (tmp_path / "out/file").read_text() == "second"
+        (first / "more").write_text("first")
+    assert (tmp_path / "out/file").read_text() == "first"
+    assert names(tmp_path) == ["out"]

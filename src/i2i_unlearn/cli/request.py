@@ -12,10 +12,14 @@ from i2i_unlearn.cli import options
 from i2i_unlearn.cli.output import print_json
 
 if TYPE_CHECKING:
+    from i2i_unlearn.config.sections import EvaluateConfig, ReferenceConfig
     from i2i_unlearn.data.filing import Champion, Filed
     from i2i_unlearn.data.request import ForgetRequest
     from i2i_unlearn.evaluation.foresight import Foreseen, Foresight
+    from i2i_unlearn.evaluation.policy import Policy
     from i2i_unlearn.registry.requests import Standing
+
+    Judging = tuple[EvaluateConfig, ReferenceConfig, Policy]
 
 app = typer.Typer(help="Forget requests: file them and watch their deadlines.", no_args_is_help=True)
 
@@ -83,8 +87,9 @@ def add(
     )
     workspace = Workspace(images=images, requests=requests, params=params)
     champion = _champion(params, "" if preview else requests)
+    judging = _judging(params, policies)  # before anything is written: settings may have faults
     filed = file_request(request, workspace, champion, ids_file=ids_file, commit=commit, preview=preview)
-    foresight = _foresight(filed.images, params, policies)
+    foresight = _foresight(filed.images, judging)
     if json:
         print_json(_facts(request, filed, foresight, preview))
     else:
@@ -134,10 +139,9 @@ def _tell(request: "ForgetRequest", folder: Path, filed: "Filed", *, committed: 
         typer.echo(f"  {shlex.join(step)}")
 
 
-def _foresight(counts: Mapping[str, Mapping[str, int]], params: Path, policies: Path) -> "Foresight | None":
-    """What the deciding policy can decide; None where the project has no folder of policies."""
+def _judging(params: Path, policies: Path) -> "Judging | None":
+    """How a request will be judged; None where the project has no folder of policies."""
     from i2i_unlearn.config.sections import EvaluateConfig, ReferenceConfig, load_params
-    from i2i_unlearn.evaluation.foresight import Numbers, foresee
     from i2i_unlearn.evaluation.policy import parse_policy, read_policies
     from i2i_unlearn.support.errors import UserError
 
@@ -148,6 +152,16 @@ def _foresight(counts: Mapping[str, Mapping[str, int]], params: Path, policies: 
     config, reference = EvaluateConfig.from_params(content, policies=known), ReferenceConfig.from_params(content)
     if config.policy not in known:
         raise UserError(f"evaluate.policy={config.policy!r} is not known; policies in {policies}: {', '.join(known)}")
+    return config, reference, parse_policy(config.policy, known[config.policy])
+
+
+def _foresight(counts: Mapping[str, Mapping[str, int]], judging: "Judging | None") -> "Foresight | None":
+    """What the deciding policy can decide."""
+    from i2i_unlearn.evaluation.foresight import Numbers, foresee
+
+    if judging is None:
+        return None
+    config, reference, policy = judging
     numbers = Numbers(
         images=counts,
         references=reference.count + len(reference.models),
@@ -155,7 +169,7 @@ def _foresight(counts: Mapping[str, Mapping[str, int]], params: Path, policies: 
         max_audited=config.audits.max_images,
         rehearsal=config.rehearsal,
     )
-    return foresee(parse_policy(config.policy, known[config.policy]), numbers)
+    return foresee(policy, numbers)
 
 
 def _tell_foresight(
@@ -258,7 +272,7 @@ def show(
     config = SplitConfig.from_params(load_params(params))
     selected = selected_counts(request, images, config)
     counts = planned_counts(request, images, requests, config)
-    foresight = _foresight(counts, params, policies)
+    foresight = _foresight(counts, _judging(params, policies))
     if json:
         by_label = [{"label": label, "train": train, "holdout": held_out} for label, train, held_out in selected]
         can = foresight and as_facts(foresight)

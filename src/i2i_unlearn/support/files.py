@@ -1,5 +1,7 @@
 """Files that appear whole or not at all, and digests of what is in them."""
 
+import errno
+import fcntl
 import glob
 import hashlib
 import json
@@ -8,7 +10,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ _LONGEST_ASIDE = 237  # a name of 255 bytes less .{name}.new.{12 digits}
 def atomic_folder(out: str | Path) -> Iterator[Path]:
     """Yield an empty folder next to `out`; on success it replaces `out`, on any failure `out` is untouched.
 
+    Of several processes that write `out` at the same time, the last one's folder stays.
+
     Raises:
         UserError: the disk is full.
     """
@@ -29,16 +33,58 @@ def atomic_folder(out: str | Path) -> Iterator[Path]:
     _remove_leftovers(out)
     aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.new.", dir=out.parent))
     try:
-        with disk_full_as_user_error(out):
-            yield aside
-            aside.chmod(0o755)  # mkdtemp makes it private; other steps of a pipeline run as other users
-        old = out.with_name(f".{out.name}.old.{os.getpid()}")
-        if out.exists():
-            out.rename(old)
-        aside.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
+        with _held(aside):
+            with disk_full_as_user_error(out):
+                yield aside
+                aside.chmod(0o755)  # mkdtemp makes it private; other steps of a pipeline run as other users
+            _replace(out, aside)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _replace(out: Path, aside: Path) -> None:
+    """Rename `aside` to `out`; again where another process puts its own there between the two renames."""
+    old = out.with_name(f".{out.name}.old.{os.getpid()}")
+    while True:
+        with suppress(FileNotFoundError):
+            out.rename(old)
+        try:
+            aside.rename(out)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            shutil.rmtree(old, ignore_errors=True)
+            return
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep a lock on a folder: as long as it is locked, a living process writes into it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return True  # gone: its process has just renamed it
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _remove_leftovers(out: Path) -> None:
@@ -49,7 +95,8 @@ def _remove_leftovers(out: Path) -> None:
         else:
             old.rename(out)
     for new in out.parent.glob(f".{glob.escape(out.name)}.new.*"):
-        shutil.rmtree(new, ignore_errors=True)
+        if not _is_held(new):
+            shutil.rmtree(new, ignore_errors=True)
 
 
 @contextmanager
@@ -77,13 +124,21 @@ def disk_full_as_user_error(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # Libraries wrap the operating system's error (safetensors) or repeat its words (pyarrow).
-        if "No space left" in str(error) or "File too large" in str(error) or getattr(error, "errno", None) == 28:
+        if is_disk_full(error):
             free = shutil.disk_usage(path.parent).free
             raise UserError(
                 f"{path}: the disk is full ({free // 2**20} MiB free); free some space and run the same command again"
             ) from error
         raise
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether this is about a lack of space.
+
+    Libraries wrap the operating system's error (safetensors), repeat its words (pyarrow) or have their own (SQLite).
+    """
+    words = ("No space left", "File too large", "disk is full")
+    return getattr(error, "errno", None) == errno.ENOSPC or any(some in str(error) for some in words)
 
 
 def write_json(path: str | Path, content: Any) -> None:

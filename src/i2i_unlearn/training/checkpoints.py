@@ -4,13 +4,16 @@ They are outside the outputs, because DVC may delete outputs before a stage and 
 checkpoint is written whole or not at all: renamed into place on a file system, put in one request on an object store.
 """
 
+import hashlib
 import json
 import posixpath
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -55,9 +58,10 @@ class Checkpoints:
         try:
             content = self._fs.cat_file(self._path)
             tensors = load_tensors(content)
-            header = json.loads(
-                json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["run"]
-            )
+            facts = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+            header = json.loads(facts["run"])
+            if facts["sha256"] != _digest(tensors, facts["run"]):
+                raise ValueError("it is not what was written")
         except (SafetensorError, ValueError, KeyError) as error:
             raise UserError(f"{self._path}: checkpoint is damaged ({error}); delete it to start again") from None
         return Checkpoint(header["step"], tensors, header["log"], header["memory"], header["seconds"])
@@ -66,7 +70,8 @@ class Checkpoints:
         """Replace the checkpoint."""
         header = {name: getattr(checkpoint, name) for name in ("step", "log", "memory", "seconds")}
         run = json.dumps(header)
-        content = save_tensors(checkpoint.tensors, metadata={"run": run})
+        facts = {"run": run, "sha256": _digest(checkpoint.tensors, run)}
+        content = save_tensors(checkpoint.tensors, metadata=facts)
         if "file" in _protocols(self._fs):
             with atomic_file(self._path) as aside:
                 aside.write_bytes(content)
@@ -85,6 +90,15 @@ class Checkpoints:
         """Remove it; the run is complete."""
         if self._fs.exists(self._path):
             self._fs.rm_file(self._path)
+
+
+def _digest(tensors: Mapping[str, Tensor], run: str) -> str:
+    """sha256 over the log and over names, kinds, shapes and bytes of all tensors: a resumed run begins with them."""
+    total = hashlib.sha256(run.encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:

@@ -112,6 +112,13 @@ def _check_schema(images: str, shard: str, schema: pa.Schema) -> None:
             f"{images}: {shard} is not an image shard (it has no column {', '.join(missing)});"
             " convert it with `i2i-unlearn data import`"
         )
+    for expected in SCHEMA:
+        kind = schema.field(expected.name).type
+        if kind not in (expected.type, pa.large_string() if pa.types.is_string(expected.type) else pa.large_binary()):
+            raise UserError(
+                f"{images}: {shard} is not an image shard (its column {expected.name} holds {kind}, not"
+                f" {expected.type}); convert it with `i2i-unlearn data import`"
+            )
     version = (schema.metadata or {}).get(VERSION_KEY, b"none").decode()
     if version != str(SCHEMA_VERSION):
         raise UserError(

@@ -120,6 +120,11 @@ def read_manifest(path: str | Path, images: str | None = None) -> SplitManifest:
             f"{path}: has schema version {facts.get('schema_version')}, this program reads"
             f" {SCHEMA_VERSION}; run `i2i-unlearn split` again"
         )
+    missing = [name for name in _columns(table.column_names).names if name not in table.column_names]
+    unknown = [] if "role" in missing else sorted(set(table["role"].to_pylist()) - set(ROLES))
+    if missing or unknown:
+        what = f"has no column {', '.join(missing)}" if missing else f"has the role {unknown[0]!r}, which is not known"
+        raise UserError(f"{path}: the split manifest {what}; run `i2i-unlearn split` again")
     manifest = SplitManifest(
         rows=table.select(_columns(table.column_names).names).to_pandas(),
         fingerprints=facts["fingerprints"],

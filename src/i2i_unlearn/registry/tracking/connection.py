@@ -20,6 +20,7 @@ from i2i_unlearn.registry.tracking.entities import DEFAULT_DATABASE
 from i2i_unlearn.registry.tracking.moved import follow
 from i2i_unlearn.registry.tracking.server import Server
 from i2i_unlearn.support.errors import UserError
+from i2i_unlearn.support.files import is_disk_full
 
 FOREIGN = {"mlflow", "requests", "urllib3", "botocore", "boto3", "s3transfer", "sqlalchemy", "sqlite3", "psycopg2"}
 """Packages whose exceptions are about MLflow, its database or its artifact store, not about this program."""
@@ -33,6 +34,7 @@ def connect(uri: str = "") -> Iterator[Server]:
     Raises:
         UserError: MLflow cannot be reached, or refuses what is asked.
     """
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs a page; `in_one_line` says it
     with _made_the_default(uri):
         uri = tracking_uri()
         _check_scheme(uri)
@@ -170,6 +172,8 @@ def in_one_line(uri: str, error: Exception) -> str:
         return _of_schema(uri, found[1] or found[2])
     if "readonly database" in reason and uri.startswith("sqlite:///"):
         return _not_allowed(Path(uri.removeprefix("sqlite:///")), "write")
+    if is_disk_full(error):
+        return f"MLflow at {uri}: the disk is full; free some space and run the same command again"
     if type(error).__name__ == "OperationalError":
         return f"MLflow's database at {uri} cannot be reached; start it or correct MLFLOW_TRACKING_URI"
     return f"MLflow at {uri}: {reason[:400]}"
