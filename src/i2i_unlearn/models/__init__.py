@@ -78,10 +78,17 @@ def load_model(folder: str | Path, own: str = "") -> Any:
     try:
         if family.family in FAMILIES:  # a class of one's own reads what it likes
             check_whole(folder)
-        return _supported(family.load(folder), folder).eval()
+        model = _supported(family.load(folder), folder).eval()
     except (SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{folder}: its weights cannot be read ({reason}); fetch it again") from None
+    broken = [name for name, one in model.named_parameters() if not one.isfinite().all()]
+    if broken:
+        raise UserError(
+            f"{folder}: its weights (*.safetensors) are not finite: {len(broken)} tensors, first {broken[0]}; make the"
+            " model again, or fetch it again"
+        )
+    return model
 
 
 def load_architecture(folder: str | Path, own: str = "", *, generator: Any) -> Any:
