@@ -34,7 +34,6 @@ def connect(uri: str = "") -> Iterator[Server]:
     Raises:
         UserError: MLflow cannot be reached, or refuses what is asked.
     """
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs a page; `in_one_line` says it
     with _made_the_default(uri):
         uri = tracking_uri()
         _check_scheme(uri)
