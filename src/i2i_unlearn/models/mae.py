@@ -364,8 +364,14 @@ def _config_of(folder: str | Path) -> ViTMAEConfig:
     return config
 
 
+_COUNTS = (
+    *("image_size", "patch_size", "num_channels", "hidden_size", "num_hidden_layers", "num_attention_heads"),
+    *("intermediate_size", "decoder_hidden_size", "decoder_num_attention_heads", "decoder_intermediate_size"),
+)
+
+
 def _check_sizes(config: ViTMAEConfig, where: str) -> None:
-    for name in ("image_size", "patch_size", "num_attention_heads", "decoder_num_attention_heads"):
+    for name in _COUNTS:
         value = getattr(config, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             side = "; images must be square here" if name in ("image_size", "patch_size") else ""
