@@ -125,8 +125,9 @@ def run(
                 server.describe(version, card, tags)
                 _set_candidate(server, version, found.verdict["outcome"])
             advance()
-        how = (ADDED if promoted else AGAIN) if again else NEW
-        return {**_facts(server, config, version.number, record.run_id, how), "gate": found.verdict["outcome"]}
+        facts = _facts(server, config, version.number, record.run_id, (ADDED if promoted else AGAIN) if again else NEW)
+        told = f"{facts['message']}; in run {record.run_id}, which MLFLOW_RUN_ID names" if record.attached else ""
+        return {**facts, "gate": found.verdict["outcome"], "message": told or facts["message"]}
 
 
 def _was_promoted(server: tracking.Server, known: tracking.Version) -> bool:

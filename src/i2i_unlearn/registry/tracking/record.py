@@ -37,7 +37,7 @@ class Record:
     def __init__(self, client: MlflowClient, run_id: str, run_key: str, *, attached: bool = False) -> None:
         """Attached runs belong to another program, which ends them."""
         self._client = client
-        self._attached = attached
+        self.attached = attached
         run = client.get_run(run_id)
         self.run_id = run_id
         self.experiment_id = str(run.info.experiment_id)
@@ -51,16 +51,16 @@ class Record:
         """Mark the run complete and finished on success, failed on any failure."""
         try:
             self.tag({"run_key": run_key})
-            if not self._attached:
+            if not self.attached:
                 self._client.update_run(self.run_id, status="RUNNING")
             yield
             self.tag({"complete": "true"})
         except BaseException:
-            if not self._attached:
+            if not self.attached:
                 with suppress(MlflowException):  # a lost connection may be why we are here
                     self._client.set_terminated(self.run_id, "FAILED")
             raise
-        if not self._attached:
+        if not self.attached:
             self._client.set_terminated(self.run_id)
 
     def tag(self, tags: Mapping[str, str]) -> None:
