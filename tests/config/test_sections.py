@@ -92,6 +92,8 @@ def test_a_number_out_of_range_is_refused(params_with, key, value):
         ("sweep", {"alphas": [0.5, True]}, "sweep.alphas=[0.5, True]: expected a number"),
         ("split", {"near_duplicates": {"hash_bits": True}}, "split.near_duplicates.hash_bits=True: expected a number"),
         ("split", {"requests": ["{{$.inputs}}"]}, "Kubeflow"),
+        ("split", {"requests": [12]}, "split.requests.0=12: Input should be a valid string; write it in quotes"),
+        ("split", {"erased": None}, "split.erased=None: Input should be a valid list; write a list, [] for none"),
         ("snapshot", {"source": ""}, "snapshot.source=''"),
         ("snapshot", {"checkpoint": {"shape": {"width": math.nan}}}, "shape.width: Input should be a finite number"),
         ("pretrain", {"architecture": {"hidden_size": "1e999"}}, "hidden_size: Input should be a finite number"),

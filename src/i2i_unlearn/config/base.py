@@ -118,7 +118,7 @@ class SettingsModel(BaseModel):
                 raise ValueError(f"{place}Input should be a finite number")
             if isinstance(leaf, int) and abs(leaf) >= MOST_EXACT:
                 raise ValueError(
-                    f"{place}whole numbers must be below 2^53 = {MOST_EXACT}, which every door keeps exact"
+                    f"{place}whole numbers must be below 2^53 = {MOST_EXACT}; run forms change larger ones"
                 )
         return value
 
@@ -200,5 +200,6 @@ def _all_faults(section: str, shared_keys: tuple[str, ...], error: ValidationErr
             yield f"{name} is not a known key; remove it or correct its name"
         else:
             found = f"{name}={fault['input']!r}" if key else section
-            hint = "; write it in quotes" if fault["type"] == "string_type" and fault["input"] is not None else ""
+            hints = {"string_type": "; write it in quotes", "list_type": "; write a list, [] for none"}
+            hint = hints.get(fault["type"], "")
             yield f"{found}: {fault['msg'].removeprefix('Value error, ')}{hint}"
