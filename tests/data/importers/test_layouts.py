@@ -227,6 +227,7 @@ def test_cells_of_every_type_become_names(bring, tmp_path, values, metadata, exp
     ("values", "metadata", "key_words"),
     [
         (pa.array([0.5]), None, ("0.5", "not whole")),
+        (pa.array([float("inf")]), None, ("inf", "not whole")),
         (pa.array([[("k", "v")]], pa.map_(pa.string(), pa.string())), None, ("a map",)),
         (pa.array([b"\xff"]), None, ("not text in UTF-8",)),
         (pa.array([{"id": 1, "name": "cat"}]), None, ("structs", "NAME.id, NAME.name")),
@@ -341,6 +342,11 @@ def test_a_table_that_does_not_fit_is_told(bring, tmp_path, files, key_words):
 def test_a_table_that_names_no_files_is_told_and_not_used(bring, tmp_path):
     bring(place(tmp_path / "s", "cat/a.png", "classes.csv: id,text\n0,a cat"))
     assert bring.lines[-1] == "not used: classes.csv, no column of it names files here (id, text)"
+
+
+def test_a_column_is_not_asked_for_where_there_is_no_table(bring, tmp_path):
+    with says(UserError, "has no table", "'breed'"):
+        bring(place(tmp_path / "s", "cat/a.png"), columns=Columns(label="breed"))
 
 
 def test_a_list_of_files_elsewhere_is_refused_where_it_is_unclear(bring, tmp_path):

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from i2i_unlearn.data.images.layout import composed
+from i2i_unlearn.data.images.layout import SourceSplit, composed
+from i2i_unlearn.data.importers.source import split_of
 from i2i_unlearn.support.errors import UserError
 
 
@@ -40,6 +41,21 @@ def first_name(value: Any, where: str, option: str) -> str | None:
     if len(names) > 1:
         raise UserError(f"{where}: {option} holds {len(names)} values; it must be one")
     return names[0] if names else None
+
+
+def split_in(value: Any, where: str) -> SourceSplit | None:
+    """The split that a cell names; None if it is blank.
+
+    Raises:
+        UserError: it names something else.
+    """
+    name = first_name(value, where, "the source split")
+    if name is None:
+        return None
+    split = split_of(name)
+    if split is None:
+        raise UserError(f"{where}: source split {name!r} is not known; it is one of train, val, test, unknown")
+    return split
 
 
 def cell_at(values: Any, path: str) -> Any:
@@ -70,7 +86,7 @@ def _name(value: Any, class_names: Sequence[str] | None, where: str, option: str
         return str(value)
     if math.isnan(value):
         return ""
-    if value != math.floor(value):
+    if math.isinf(value) or value != math.floor(value):
         raise UserError(f"{where}: {option} holds the number {value}, which is not whole; name a column of names")
     number = int(value)
     if class_names is None:

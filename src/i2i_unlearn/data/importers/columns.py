@@ -24,6 +24,10 @@ class Columns:
     subject: str = "subject"
     source_split: str = "source_split"
 
+    def named(self) -> str:
+        """The first column that the user named; empty if there is none."""
+        return next((theirs for ours, theirs in vars(self).items() if theirs != ours), "")
+
     def check(self, path: Path, found: Sequence[str], *, needs_image: bool) -> None:
         """Columns that the user named must be there.
 

@@ -24,7 +24,7 @@ from typing import Any
 from PIL import Image
 
 from i2i_unlearn.data.images.layout import SourceSplit, composed
-from i2i_unlearn.data.importers.cells import cell_at, first_name, names_in
+from i2i_unlearn.data.importers.cells import cell_at, first_name, names_in, split_in
 from i2i_unlearn.data.importers.columns import Columns
 from i2i_unlearn.data.importers.source import UNLABELLED, Candidate, Source, is_filler, split_of, taken
 from i2i_unlearn.data.importers.tables import ENDINGS, Manifest, Table, by_likelihood, match, read_table
@@ -107,6 +107,8 @@ def look_at_folder(source: Path, *, name: str, source_split: SourceSplit | None,
     _tell_left_out(left_out, looked.notes)
     if looked.tables:
         _tell_tables(looked, found.num_images, columns)
+    elif named := columns.named():
+        raise UserError(f"{source}: has no table that names files, so there is no column {named!r}; remove that option")
     return Source(kind, read, read, tuple(looked.notes), found)
 
 
@@ -428,21 +430,6 @@ def described(
         more_labels=labels[1:],
         more_subjects=subjects[1:],
     )
-
-
-def split_in(value: Any, where: str) -> SourceSplit | None:
-    """The split that a cell names; None if it is blank.
-
-    Raises:
-        UserError: it names something else.
-    """
-    name = first_name(value, where, "the source split")
-    if name is None:
-        return None
-    split = split_of(name)
-    if split is None:
-        raise UserError(f"{where}: source split {name!r} is not known; it is one of train, val, test, unknown")
-    return split
 
 
 def _reader(path: str) -> Callable[[], bytes]:

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from i2i_unlearn.data.images.decoding import Reading
 from i2i_unlearn.data.images.layout import VERSION_KEY, SourceSplit, damage_told, reading_of
-from i2i_unlearn.data.importers.cells import cell_at, first_name, names_in
+from i2i_unlearn.data.importers.cells import cell_at, first_name, names_in, split_in
 from i2i_unlearn.data.importers.columns import Columns, option_of
 from i2i_unlearn.data.importers.source import SPLIT_WORDS, UNLABELLED, Candidate, Source, split_of
 from i2i_unlearn.support.errors import UserError
@@ -173,7 +173,7 @@ def read_parquet(
                 where=where,
                 sample_id=f"{name}/{id_prefix}/{row:08d}" if sample_id is None else sample_id,
                 label=labels[0] if labels else UNLABELLED,
-                source_split=source_split or _split(cell_at(values, columns.source_split), split_of_file, where),
+                source_split=source_split or split_in(cell_at(values, columns.source_split), where) or split_of_file,
                 read=partial(_image_bytes, values.get(columns.image)),
                 subject=subjects[0] if subjects else None,
                 more_labels=labels[1:],
@@ -267,16 +267,6 @@ def _split_from_names(path: Path, source: Path) -> SourceSplit:
         raise UserError(f"{path}: its name has the words {', '.join(words)}; say which split it is with --source-split")
     inside = (split for folder in reversed(folders) if (split := split_of(folder)) is not None)
     return found.pop() if found else next(inside, "unknown")
-
-
-def _split(value: Any, split_of_file: SourceSplit, where: str) -> SourceSplit:
-    name = first_name(value, where, "the source split")
-    if name is None:
-        return split_of_file
-    split = split_of(name)
-    if split is None:
-        raise UserError(f"{where}: source split {name!r} is not known; it is one of {', '.join(SPLIT_WORDS)}")
-    return split
 
 
 def _image_bytes(value: Any) -> bytes:
