@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from i2i_unlearn.evaluation.audits import membership, run
-from i2i_unlearn.evaluation.audits.base import Attacked
+from i2i_unlearn.evaluation.audits.base import Attacked, CanaryImages
 from i2i_unlearn.evaluation.audits.rank_shift import FEWEST
 from i2i_unlearn.evaluation.audits.table import AUDITS, Entry, Measure
 from i2i_unlearn.evaluation.metrics.bootstrap import Draws
 from i2i_unlearn.support.errors import UserError
-from tests.evaluation.audits.guilty import Counter, blocks, digest, inputs_of, known, make
+from tests.evaluation.audits.guilty import Counter, blocks, digest, image_set, inputs_of, known, make
 
 
 def draws(value, spread=0.1):
@@ -153,7 +153,10 @@ def test_every_audit_finds_what_the_table_says_again_and_leaves_the_models_alone
     before, state = [digest(model) for model in models.values()], torch.random.get_rng_state()
     sets = {**known().sets, "retain_holdout": blocks(60, 4)}
     attacks = [name for name in AUDITS if name != "rank_shift"]  # it reads what was scored: test_rank_shift.py
-    inputs = inputs_of(models, sets, run=attacks, relearn_steps=10, recovery_steps=10)
+    every = np.ones(20, dtype=bool)
+    canaries = CanaryImages(images=image_set(blocks(20, 5)), included_N=every, tested_N=every, forgotten_N=every)
+    settings = {"relearn_steps": 10, "recovery_steps": 10}
+    inputs = replace(inputs_of(models, sets, run=attacks, **settings), canaries=canaries)
     counter = Counter()
     found = run.run_audits(inputs, counter)
     assert counter.units == {name: audit.load().units(inputs) for name, audit in AUDITS.items() if name in attacks}
