@@ -42,6 +42,14 @@ def test_an_audit_that_is_made_under_the_first_operator_alone_is_judged_there():
     assert verdict.outcome == "pass"
 
 
+def test_what_one_operator_cannot_judge_another_does_not_pass():
+    wanted = line("forgotten", at_most=-0.8)
+    for missing in ("first", "other"):
+        found = under(-2, outpaint=-2)
+        (found if missing == "first" else found["operators"]["outpaint:0.5"])["differences"] = {}
+        assert judge(found, policy(wanted)).lines[0].outcome == "n/a"
+
+
 # --- the stage ---
 
 OTHER = "half_left:0.5"

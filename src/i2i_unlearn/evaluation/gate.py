@@ -28,7 +28,7 @@ __all__ = [
     "read_policies",
 ]
 
-_SEVERITY = {"n/a": 0, "pass": 1, "undecided": 2, "fail": 3}
+_SEVERITY = {"pass": 1, "n/a": 2, "undecided": 3, "fail": 4}
 _MOST_LINES = 3  # in the sentence on differing verdicts; all of them are in the verdict
 
 
@@ -100,9 +100,14 @@ def _worst(lines: Sequence[LineVerdict]) -> Outcome:
 
 
 def _judge_line(metrics: Mapping[str, Any], line: Line) -> LineVerdict:
-    """Of the views that a line is judged in, the worst; the first of equals."""
+    """Of the views that a line is judged in, the worst; the first of equals.
+
+    What cannot be judged under one operator is not passed by another. An earlier request that is too small is no
+    obstacle to those that are not.
+    """
+    severity = {**_SEVERITY, "n/a": 0} if line.measure.earlier else _SEVERITY
     judged = {name: _judge_or_rehearse(view, line) for name, view in views(metrics, line.measure).items()}
-    name, worst = max(judged.items(), key=lambda one: _SEVERITY[one[1].outcome])
+    name, worst = max(judged.items(), key=lambda one: severity[one[1].outcome])
     others = [f"{other} {verdict.outcome}" for other, verdict in judged.items() if other != name]
     told = f"; {', '.join(others)}" if others else ""
     return replace(worst, why=f"{worst.why}{f' ({name}{told})' if name else told}") if name or told else worst

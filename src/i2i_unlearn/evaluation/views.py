@@ -20,17 +20,18 @@ def views(metrics: Metrics, measure: Measure) -> dict[str, Metrics]:
     """By name; at least one."""
     return {
         ", ".join(filter(None, (operator, request))): view
-        for operator, of_operator in _operators(metrics).items()
+        for operator, of_operator in _operators(metrics, measure).items()
         for request, view in _requests(of_operator, measure).items()
     }
 
 
-def _operators(metrics: Metrics) -> dict[str, Metrics]:
-    others = metrics.get("operators")
-    if not others:
+def _operators(metrics: Metrics, measure: Measure) -> dict[str, Metrics]:
+    """Without operators that the measure's audit is not made under."""
+    made = {name: of for name, of in metrics.get("operators", {}).items() if measure.audit in (None, *of["audits"])}
+    if not made:
         return {"": metrics}
-    first, *further = judged_operators(metrics)
-    return {f"operator {first}": metrics} | {f"operator {name}": {**metrics, **others[name]} for name in further}
+    first, *others = judged_operators({**metrics, "operators": made})
+    return {f"operator {first}": metrics} | {f"operator {name}": {**metrics, **made[name]} for name in others}
 
 
 def _requests(metrics: Metrics, measure: Measure) -> dict[str, Metrics]:
