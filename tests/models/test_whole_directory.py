@@ -9,10 +9,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from i2i_unlearn.data.images.decoding import fitted
+from i2i_unlearn.data.images.reading import wanted_by
 from i2i_unlearn.models import load_architecture, load_model
 from i2i_unlearn.models.mae import MaskedAutoencoder
 from i2i_unlearn.models.preprocessor import FILE, read_preprocessor
 from i2i_unlearn.models.whole import notes_on
+from i2i_unlearn.serving import complete
 from i2i_unlearn.stages import snapshot
 from i2i_unlearn.support.errors import UserError
 from tests.models.latent_directory import write_latent_directory
@@ -94,6 +97,20 @@ def test_a_model_made_here_is_described_as_it_was_trained(folder):
     # At the cut, the library's filter still sees what it is going to cut off.
     assert np.abs(seen[0] - (np.asarray(middle).transpose(2, 0, 1) / 127.5 - 1))[:, :, 2:-2].max() < 0.01
     assert load_model(folder).preprocessor.fit is None
+
+
+def test_a_squashing_model_is_given_the_whole_picture_by_every_reader(folder, taught, tmp_path):
+    (folder / FILE).write_text(json.dumps({**HALF, "size": 16, "resample": 3}))
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 48, 3), dtype=np.uint8)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "in/a.png")
+    squashed = np.asarray(Image.fromarray(pixels).resize((16, 16), Image.Resampling.BICUBIC))
+    complete.run(str(folder), tmp_path / "in", tmp_path / "out", taught.config("complete", operator="center_hole"))
+    kept = np.asarray(Image.open(tmp_path / "out/a.png")) == squashed
+    assert kept[0].all()  # the hole is in the middle
+    assert not kept[7:9, 7:9].all()
+    found = fitted(Image.fromarray(pixels), **wanted_by(load_model(folder)))
+    assert np.array_equal(found, squashed.transpose(2, 0, 1))
 
 
 def test_pictures_of_another_size_are_refused_where_the_model_does_not_resize(tmp_path):
