@@ -82,10 +82,10 @@ def test_pictures_are_seen_as_by_the_librarys_own_processor(tmp_path, kind, how,
     content = {"image_processor_type": f"{kind}ImageProcessor", **how, **HALF, "resample": resample}
     found = says_of(tmp_path, **content)
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    ours = np.asarray(found.fit(Image.fromarray(pixels), (16, 16), "one.png"))
+    ours = fitted(Image.fromarray(pixels), image_size=(16, 16), num_channels=3, fit=found.fit)
     library = getattr(transformers, f"{kind}ImageProcessorPil").from_pretrained(tmp_path)
     theirs = library(Image.fromarray(pixels), return_tensors="np", do_normalize=False, do_rescale=False)
-    assert np.array_equal(ours.transpose(2, 0, 1), theirs["pixel_values"][0])
+    assert np.array_equal(ours, theirs["pixel_values"][0])
 
 
 def test_a_model_made_here_is_described_as_it_was_trained(folder):
@@ -115,9 +115,10 @@ def test_a_squashing_model_is_given_the_whole_picture_by_every_reader(folder, ta
 
 def test_pictures_of_another_size_are_refused_where_the_model_does_not_resize(tmp_path):
     fit = says_of(tmp_path, **HALF, do_resize=False).fit
-    assert fit(Image.new("RGB", (16, 16)), (16, 16), "a.png").size == (16, 16)
+    wanted = {"image_size": (16, 16), "num_channels": 3, "fit": fit, "name": "a.png"}
+    assert fitted(Image.new("RGB", (16, 16)), **wanted).shape == (3, 16, 16)
     with says(UserError, "a.png", "16 x 48", "16 x 16", "do_resize: false", "scale the images"):
-        fit(Image.new("RGB", (48, 16)), (16, 16), "a.png")
+        fitted(Image.new("RGB", (48, 16)), **wanted)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from i2i_unlearn.support.errors import UserError
 
 FILE = "preprocessor_config.json"
@@ -31,11 +29,14 @@ _STEPS = ("do_resize", "do_rescale", "do_normalize", "do_center_crop")
 _HARMLESS = {"do_convert_rgb", "do_convert_grayscale", "do_reduce_labels", "do_pad"}
 """Switches without effect on one picture of a model's channels; `do_pad` only fills up a batch of unequal sizes."""
 _TO_BYTE = 255.0
+BILINEAR, BICUBIC = 2, 3
+"""Pillow's numbers."""
+NUM_FILTERS = 6
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How a picture of another size is made to fit. Sizes are (height, width) in pixels."""
+    """How a picture of another size is made to fit, by data/images/decoding.py. Sizes: (height, width) in pixels."""
 
     resample: int
     """Pillow's number of the filter."""
@@ -45,35 +46,6 @@ class Fit:
     """Scaled until the shorter side has this; the shape stays."""
     crop: bool = False
     """Then the middle is cut out."""
-
-    def __call__(self, image: Image.Image, target: tuple[int, int], name: str) -> Image.Image:
-        """The picture in the size `target`, which is what `size` or the crop gives.
-
-        Raises:
-            UserError: the model takes pictures of its own size alone.
-        """
-        height, width = target
-        if self.size is None and self.shortest_edge is None and not self.crop and image.size != (width, height):
-            raise UserError(
-                f"{name}: is {image.height} x {image.width} pixels, the model takes {height} x {width}, and its "
-                f"{FILE} has do_resize: false; scale the images yourself, or write do_resize: true and `size` there"
-            )
-        if self.size is not None and image.size != self.size[::-1]:
-            image = image.resize(self.size[::-1], resample=Image.Resampling(self.resample))
-        if self.shortest_edge is not None:
-            image = self._scaled(image, self.shortest_edge)
-        if self.crop and image.size != (width, height):
-            if image.height < height or image.width < width:
-                raise UserError(f"{name}: {image.height} x {image.width} pixels are too few for {height} x {width}")
-            left, top = (image.width - width) // 2, (image.height - height) // 2
-            image = image.crop((left, top, left + width, top + height))
-        return image
-
-    def _scaled(self, image: Image.Image, edge: int) -> Image.Image:
-        short, long = sorted(image.size)
-        scaled = int(edge * long / short)
-        size = (edge, scaled) if image.width <= image.height else (scaled, edge)
-        return image if image.size == size else image.resize(size, resample=Image.Resampling(self.resample))
 
 
 @dataclass(frozen=True)
@@ -101,7 +73,7 @@ def made_here(mean: tuple[float, ...], deviation: tuple[float, ...], image_size:
         "image_mean": list(mean),
         "image_processor_type": "CLIPImageProcessor",
         "image_std": list(deviation),
-        "resample": int(Image.Resampling.BICUBIC),
+        "resample": BICUBIC,
         "rescale_factor": 1 / _TO_BYTE,
         "size": {"shortest_edge": min(image_size)},
     }
@@ -216,9 +188,9 @@ def _fit(
     if content.get(OWN_CROP) is True:
         return None
     kind = _kind(content)
-    usual = Image.Resampling.BILINEAR if kind.startswith("ViT") else Image.Resampling.BICUBIC
-    resample = content.get("resample", int(usual))
-    if isinstance(resample, bool) or resample not in set(Image.Resampling):
+    usual = BILINEAR if kind.startswith("ViT") else BICUBIC
+    resample = content.get("resample", usual)
+    if isinstance(resample, bool) or resample not in range(NUM_FILTERS):
         raise UserError(f"{path}: resample={resample!r} is no filter of Pillow (0 to 5); correct it")
     size, edge = (None, None)
     if steps["do_resize"]:

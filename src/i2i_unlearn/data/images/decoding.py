@@ -152,11 +152,36 @@ def fitted(
     image = picture.convert("L" if num_channels == 1 else "RGB")
     height, width = image_size
     if fit is not None:
-        image = fit(image, (height, width), name)
+        image = _fitted_as(fit, image, image_size, name)
     elif image.size != (width, height):
         image = ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC)
     pixels = np.asarray(image, dtype=np.uint8)
     return pixels[None] if num_channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _fitted_as(fit: "Fit", image: Image.Image, image_size: tuple[int, int], name: str) -> Image.Image:
+    """The picture in the size that the model takes, as transformers' processors make it."""
+    height, width = image_size
+    if fit.size is None and fit.shortest_edge is None and not fit.crop and image.size != (width, height):
+        raise UserError(
+            f"{name}: is {image.height} x {image.width} pixels, the model takes {height} x {width}, and its "
+            "preprocessor_config.json has do_resize: false; scale the images yourself, or write do_resize: true there"
+        )
+    size = None if fit.size is None else fit.size[::-1]
+    if fit.shortest_edge is not None:
+        long = int(fit.shortest_edge * max(image.size) / min(image.size))
+        size = (fit.shortest_edge, long) if image.width <= image.height else (long, fit.shortest_edge)
+    if size is not None and image.size != size:
+        image = image.resize(size, resample=Image.Resampling(fit.resample))
+    if fit.crop and image.size != (width, height):
+        if image.height < height or image.width < width:
+            raise UserError(
+                f"{name}: {image.height} x {image.width} pixels are too few for {height} x {width}, and the model's "
+                "preprocessor_config.json does not scale them; give larger images"
+            )
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        image = image.crop((left, top, left + width, top + height))
+    return image
 
 
 def open_image(
