@@ -11,6 +11,7 @@ import pytest
 
 from i2i_unlearn.config.sections import RegisterConfig
 from i2i_unlearn.stages import register
+from i2i_unlearn.support import files
 from tests.registry.world import OPERATOR, make_model, use_store
 from tests.serving.pictures import pixels
 
@@ -48,7 +49,7 @@ def loaded(served: Served) -> Any:
 
 
 @pytest.fixture
-def guard_folder(tmp_path: Path) -> Callable[..., Path]:
+def guard_folder(tmp_path: Path, served: Served) -> Callable[..., Path]:
     """`guard_folder(images)`: a guard for these images, at a threshold that only near-copies pass."""
     import torch
 
@@ -71,7 +72,7 @@ def guard_folder(tmp_path: Path) -> Callable[..., Path]:
             num_forget=len(images),
             operator="half_left",
             keep_fraction=0.5,
-            model_sha256="0" * 64,
+            model_sha256=files.digest_folder(served.model_dir),
         )
         forget_ND = around(features_of(extractor, images), mean_D)
         write_guard(Guard(facts, extractor, mean_D, forget_ND), tmp_path / "guard")
