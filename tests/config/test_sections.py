@@ -257,3 +257,13 @@ def test_a_model_name_that_cannot_be_registered_is_refused_by_every_step(tmp_pat
 @pytest.mark.parametrize("name", ["a", "a b", "Gesichter-ä_2"])
 def test_other_model_names_are_kept(params_with, name):
     assert build("register", params_with(register={"model_name": name})).model_name == name
+
+
+def test_a_project_from_before_there_were_several_references_keeps_its_choice(params_with):
+    def counted(**section):
+        return ReferenceConfig.from_params(params_with(reference=section)).count
+
+    assert counted(kind="none") == 0
+    assert counted(kind="retrain") == counted() == 1
+    with says(UserError, "reference.kind", "not a known key"):
+        counted(kind="some")

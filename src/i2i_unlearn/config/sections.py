@@ -317,7 +317,7 @@ class ReferenceConfig(SharedTrainingConfig):
         """Take the training recipe from section `pretrain`: a reference trained in another way would not be one."""
         pretrain = PretrainConfig.from_params(params)
         recipe = pretrain.model_dump(include=set(PretrainConfig.model_fields) & set(cls.model_fields))
-        return cls._from_section(params, {**recipe, **more})
+        return cls._from_section(_counted(params), {**recipe, **more})
 
     def parts(self) -> list[Self]:
         """The settings of each reference alone: those to retrain, then those that are given."""
@@ -326,6 +326,15 @@ class ReferenceConfig(SharedTrainingConfig):
             for number in range(1, self.count + 1)
         ]
         return [*retrained, *(self.model_copy(update={"count": 0, "models": [one]}) for one in self.models)]
+
+
+def _counted(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same with `reference.count` for `reference.kind`, none or retrain, which older projects have."""
+    section = params.get("reference")
+    if not isinstance(section, Mapping) or section.get("kind") not in ("none", "retrain"):
+        return params
+    own = {"count": 1, **{key: value for key, value in section.items() if key != "kind"}}
+    return {**params, "reference": own if section["kind"] == "retrain" else {**own, "count": 0, "models": []}}
 
 
 class ClusterConfig(StageConfig):
