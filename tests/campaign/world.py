@@ -74,9 +74,10 @@ class Ended:
 
     @property
     def is_one_line(self) -> bool:
-        """Whether it was refused as a user should be: one line, no traceback."""
-        said = [line for line in self.err.splitlines() if line.startswith("i2i-unlearn: ")]
-        return self.code in (1, 3) and len(said) >= 1 and "Traceback" not in self.err
+        """Whether it was refused as a user should be: one line, the last; before it only progress and notices."""
+        lines = self.err.splitlines()
+        said = [number for number, line in enumerate(lines) if line.startswith("i2i-unlearn: ")]
+        return self.code in (1, 3) and said == [len(lines) - 1] and "Traceback" not in self.err
 
 
 def run(folder: Path, *arguments: str, kill_after: float | None = None) -> Ended:

@@ -29,23 +29,56 @@ def atomic_folder(out: str | Path) -> Iterator[Path]:
         UserError: the disk is full.
     """
     out = Path(out)
+    with folder_aside(out) as aside:
+        _restore(out)
+        with disk_full_as_user_error(out):
+            yield aside
+            aside.chmod(0o755)  # it was private; other steps of a pipeline run as other users
+        _replace(out, aside)
+
+
+@contextmanager
+def folder_aside(out: Path) -> Iterator[Path]:
+    """Yield an empty, private folder next to `out`; it is removed at the end if it is still there.
+
+    It is locked: what is not locked was left by a killed run, and is removed first.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(out)
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.new.", dir=out.parent))
+    for left in out.parent.glob(f".{glob.escape(out.name)}.new.*"):
+        _remove_if_left(left)
+    aside, descriptor = _locked_folder(out)
     try:
-        with _held(aside):
-            with disk_full_as_user_error(out):
-                yield aside
-                aside.chmod(0o755)  # mkdtemp makes it private; other steps of a pipeline run as other users
-            _replace(out, aside)
+        yield aside
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _locked_folder(out: Path) -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.new.", dir=out.parent))
+        descriptor = os.open(folder, os.O_RDONLY)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if folder.exists():  # else another process took it for left, before it was locked
+            return folder, descriptor
+        os.close(descriptor)
+
+
+def _remove_if_left(folder: Path) -> None:
+    with suppress(OSError):  # locked, or gone
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(descriptor)
 
 
 def _replace(out: Path, aside: Path) -> None:
     """Rename `aside` to `out`; again where another process puts its own there between the two renames."""
-    old = out.with_name(f".{out.name}.old.{os.getpid()}")
     while True:
+        old = out.with_name(f".{out.name}.old.{uuid.uuid4().hex[:12]}")  # pids of two pods may be the same
         with suppress(FileNotFoundError):
             out.rename(old)
         try:
@@ -53,50 +86,21 @@ def _replace(out: Path, aside: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            shutil.rmtree(old, ignore_errors=True)
         else:
-            shutil.rmtree(old, ignore_errors=True)
             return
+        finally:
+            if out.exists():
+                shutil.rmtree(old, ignore_errors=True)
 
 
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Keep a lock on a folder: as long as it is locked, a living process writes into it."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _is_held(folder: Path) -> bool:
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return True  # gone: its process has just renamed it
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _remove_leftovers(out: Path) -> None:
-    """Remove what a killed run left next to `out`; restore an output that was moved aside but not yet replaced."""
+def _restore(out: Path) -> None:
+    """Put back an output that a killed run moved aside and did not replace; remove one that it did replace."""
     for old in out.parent.glob(f".{glob.escape(out.name)}.old.*"):
         if out.exists():
             shutil.rmtree(old, ignore_errors=True)
         else:
-            old.rename(out)
-    for new in out.parent.glob(f".{glob.escape(out.name)}.new.*"):
-        if not _is_held(new):
-            shutil.rmtree(new, ignore_errors=True)
+            with suppress(OSError):  # another process did it
+                old.rename(out)
 
 
 @contextmanager

@@ -4,9 +4,7 @@ Row groups are small: reading one image never reads more than `ROWS_PER_GROUP` i
 """
 
 import hashlib
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ import pyarrow.parquet as pq
 from i2i_unlearn.data.images.decoding import BY_DEFAULT, Reading
 from i2i_unlearn.data.images.layout import SourceSplit, open_shard, schema_of, shard_damage_told
 from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.support.files import digest_file, disk_full_as_user_error
+from i2i_unlearn.support.files import digest_file, disk_full_as_user_error, folder_aside
 
 ROWS_PER_GROUP = 256
 BYTES_PER_GROUP = 32 * 2**20  # photographs of 10 MB each: a row group of 256 would hold 2.5 GB
@@ -71,13 +69,11 @@ def write_shards(
     """
     out_folder = Path(out_folder)
     out_folder.mkdir(parents=True, exist_ok=True)
-    for left_by_a_killed_run in out_folder.parent.glob(f".{name}.new.*"):
-        shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
     existing = _shards_named(out_folder, name)
-    with tempfile.TemporaryDirectory(prefix=f".{name}.new.", dir=out_folder.parent) as folder:
-        with disk_full_as_user_error(out_folder), _unique_ids(Path(folder)) as remember:
+    with folder_aside(out_folder.parent / name) as folder:
+        with disk_full_as_user_error(out_folder), _unique_ids(folder) as remember:
             _remember_other_shards(remember, out_folder, existing)
-            aside = Path(folder) / "shards"
+            aside = folder / "shards"
             aside.mkdir()
             num_images = _write_parts(records, aside, remember, schema_of(reading, several))
         if num_images == 0:
