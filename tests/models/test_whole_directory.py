@@ -126,7 +126,7 @@ def test_pictures_of_another_size_are_refused_where_the_model_does_not_resize(tm
     [
         ({"do_normalize": "no"}, ["do_normalize='no'", "true or false"]),
         ({"do_rescale": True, "rescale_factor": 0}, ["rescale_factor=0", "above 0"]),
-        ({"resample": 9}, ["resample=9", "Pillow"]),
+        *(({"resample": value}, [f"resample={value!r}", "Pillow"]) for value in (9, [3], {}, 2.0, True)),
         ({"size": {"height": 224, "width": 224}}, ["size=", "224", "16 x 16"]),
         ({"size": {"shortest_edge": 16}}, ["shortest_edge", "do_center_crop"]),
         ({"size": {"longest_edge": 16}}, ["longest_edge", "height and width"]),
@@ -192,6 +192,10 @@ def test_parts_of_a_pipeline_that_are_not_run_are_refused(latent):
     edit_json(latent / "model_index.json", controlnet=["diffusers", "ControlNetModel"], safety_checker=[None, None])
     with says(UserError, "model_index.json", "controlnet"):
         load_model(latent)
+    for damaged in (b'{"unet": [', b"\xff", b"[]"):
+        (latent / "model_index.json").write_bytes(damaged)
+        with says(UserError, f"{latent}/model_index.json", "fetch the directory again"):
+            load_model(latent)
 
 
 def test_a_rectangle_is_refused(folder):

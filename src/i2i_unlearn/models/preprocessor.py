@@ -190,7 +190,7 @@ def _fit(
     kind = _kind(content)
     usual = BILINEAR if kind.startswith("ViT") else BICUBIC
     resample = content.get("resample", usual)
-    if isinstance(resample, bool) or resample not in range(NUM_FILTERS):
+    if type(resample) is not int or resample not in range(NUM_FILTERS):
         raise UserError(f"{path}: resample={resample!r} is no filter of Pillow (0 to 5); correct it")
     size, edge = (None, None)
     if steps["do_resize"]:

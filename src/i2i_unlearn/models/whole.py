@@ -175,9 +175,14 @@ def _check_pipeline(folder: Path) -> None:
     path = folder / "model_index.json"
     if not path.is_file():
         return
-    content: Any = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # not JSON, not UTF-8
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: cannot be read, it holds no keys; fetch the directory again")
     known = {"unet", "vae", "scheduler", *_NOT_READ}
-    for name, value in content.items() if isinstance(content, dict) else ():
+    for name, value in content.items():
         present = isinstance(value, list) and any(item is not None for item in value)
         if present and name not in known:
             raise UserError(f"{path}: the part {name} is not run here; give an inpainting pipeline without it")
