@@ -50,6 +50,16 @@ def test_an_empty_database_is_not_taken_for_the_projects_registry(promoted, prom
     assert "not the project's registry" in finding
 
 
+def test_another_registry_with_a_champion_of_its_own_is_not_taken_for_a_moved_alias(
+    promoted, promote_config, folders, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
+    register.run_original(folders.teacher, promoted.config)
+    (finding,) = check.check(promote_config, promoted.name).findings
+    assert "not the project's registry" in finding
+    assert "by hand" not in finding
+
+
 def test_a_missing_address_is_noticed_before_a_database_is_made(promoted, promote_config, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     with says(UserError, "MLFLOW_TRACKING_URI is not set", "no mlflow.db", "version 2", "is champion"):
@@ -174,7 +184,9 @@ def test_the_newest_schema_of_this_mlflow_is_in_the_folder_that_is_looked_at():
 # --- a project that is moved or copied ---
 
 
-def test_a_copy_of_a_project_writes_into_its_own_files_only(config, promote_config, teacher, tmp_path, monkeypatch):
+def test_a_copy_of_a_project_writes_into_its_own_files_only(
+    config, promote_config, teacher, tmp_path, monkeypatch, capsys
+):
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
@@ -186,6 +198,7 @@ def test_a_copy_of_a_project_writes_into_its_own_files_only(config, promote_conf
     monkeypatch.chdir(two)
     register.run(*make_folders(two / "again", teacher, seed=5).inputs, config)
     assert sorted(one.rglob("*")) == first
+    assert capsys.readouterr().err.count(f"named the artifacts in {one}, now names those in {two}\n") == 1
     shutil.rmtree(one)
     assert promote.run(promote_config, config, version="2")["outcome"] == "promoted"  # its files are read and digested
     with sqlite3.connect(two / "mlflow.db") as connection:
@@ -202,6 +215,51 @@ def test_a_database_alone_keeps_the_places_it_names(tmp_path):
         assert connection.execute("SELECT * FROM experiments").fetchall() == [("/elsewhere/mlflow-artifacts",)]
     follow(tmp_path / "none.db")
     assert not (tmp_path / "none.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "follows"),
+    [
+        ((), ("1", "2"), True),  # moved
+        ((), ("1",), True),
+        (("1", "2"), ("1", "2"), True),  # copied
+        (("1", "2"), (), False),  # a server's own folder, and one of the same name here
+        (("1", "2"), ("2",), False),
+        ((), (), False),  # a folder that is not mounted now
+    ],
+)
+def test_a_database_follows_to_a_folder_that_holds_its_artifacts(tmp_path, capsys, old, new, follows):
+    database = tmp_path / "two/mlflow.db"
+    one, two = (tmp_path / name / "mlflow-artifacts" for name in ("one", "two"))
+    two.mkdir(parents=True)
+    with sqlite3.connect(database) as connection:
+        connection.execute("CREATE TABLE experiments (artifact_location TEXT)")
+        connection.execute("CREATE TABLE runs (artifact_uri TEXT)")
+        connection.execute("INSERT INTO experiments VALUES (?)", (str(one),))
+        connection.executemany("INSERT INTO runs VALUES (?)", [(f"{one}/{run}/artifacts",) for run in ("1", "2", "3")])
+    for folder, runs in ((one, old), (two, new)):
+        for run in runs:
+            (folder / run / "artifacts").mkdir(parents=True)
+    follow(database)
+    with sqlite3.connect(database) as connection:
+        ((place,),) = connection.execute("SELECT * FROM experiments").fetchall()
+    assert place == str(two if follows else one)
+    assert capsys.readouterr().err.count("\n") == follows
+
+
+def test_one_folder_at_two_places_is_not_corrected(tmp_path, capsys):
+    """As where a container mounts the project at a second path."""
+    (tmp_path / "two").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "two")
+    with sqlite3.connect(tmp_path / "two/mlflow.db") as connection:
+        connection.execute("CREATE TABLE experiments (artifact_location TEXT)")
+        connection.execute("CREATE TABLE runs (artifact_uri TEXT)")
+        place = f"{tmp_path}/link/mlflow-artifacts"
+        connection.execute("INSERT INTO experiments VALUES (?)", (place,))
+        connection.execute("INSERT INTO runs VALUES (?)", (f"{place}/1/artifacts",))
+    (tmp_path / "two/mlflow-artifacts/1/artifacts").mkdir(parents=True)
+    follow(tmp_path / "two/mlflow.db")
+    assert capsys.readouterr().err == ""
 
 
 # --- a promoted version's record ---

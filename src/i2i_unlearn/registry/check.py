@@ -60,7 +60,7 @@ def check(config: PromoteConfig, model_name: str) -> Checked:
         last = history.last_champion(records, model_name)
         recorded = last.version if last else _first_champion(server, model_name)
         elsewhere = project_registry.foreign(server, config.ledger, last) if last else ""
-        moved = [elsewhere] if elsewhere and champion is None else list(_moved(champion, recorded, last))
+        moved = [elsewhere] if elsewhere else list(_moved(champion, recorded, last))
         findings = [*moved, *_changed(server, champion, last)]
     number = champion.number if champion else ""
     checked = Checked(model_name, number, recorded, head, settled, tuple(findings))
