@@ -7,8 +7,8 @@
 #     the same with a local branch colleague: would delete 0 objects
 #
 # The documentation of -a says "Keep data files for the tips of all Git branches"; remote-tracking branches are not among
-# them, so whoever cleans up after `git fetch` deletes what colleagues have pushed.
-# What to do: clone anew, `git fetch origin '+refs/heads/*:refs/heads/*' --update-head-ok`, look with --dry, then clean.
+# them, so cleaning up after `git fetch` deletes what colleagues have pushed.
+# What to do: make a fresh clone, `git fetch origin '+refs/heads/*:refs/heads/*' --update-head-ok`, look with --dry, then clean.
 set -euo pipefail
 VERSION=3.67.1
 folder=$(mktemp -d)

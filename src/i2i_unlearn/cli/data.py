@@ -71,7 +71,7 @@ def import_(
 ) -> None:
     """Import images into a shard. Every image is decoded once; broken ones are listed.
 
-    Before anything is written, it is told what is taken for classes, splits and persons, and what is not used.
+    Prints what it takes for classes, splits and persons, and what it does not use, before writing anything.
     How files become pixels is said in section `images` of params.yaml, if there is one, and kept in the shard.
 
     Example: i2i-unlearn data import photos/ --out data --name holiday

@@ -13,8 +13,8 @@ from i2i_unlearn.support.errors import UserError
 def note(server: tracking.Server, champion: tracking.Version, requests: str | Path) -> str:
     """Add what `champion` has forgotten to the list in the folder `requests`; say what was done, or why nothing was.
 
-    Empty words: the list holds it already. The promotion stands whatever comes of this, so nothing is raised; the next
-    `registry promote` or `request add` tries again.
+    Returns an empty string if the list already holds them. The promotion stands whatever comes of this, so
+    nothing is raised; the next `registry promote` or `request add` tries again.
     """
     path = Path(requests) / FILE
     if not path.parent.is_dir():

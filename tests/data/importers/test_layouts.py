@@ -1,7 +1,9 @@
 """What an import takes for classes, splits and persons: layouts as people have them, and those that are refused."""
 
+import json
 import os
 import unicodedata
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -150,6 +152,13 @@ def test_a_link_to_a_folder_around_it_is_refused(bring, tmp_path):
         bring(source)
 
 
+def test_a_link_to_a_folder_whose_name_begins_alike_is_followed(bring, tmp_path):
+    place(tmp_path / "cats", "a.png")
+    source = place(tmp_path / "cats2", "old/b.png")
+    os.symlink(tmp_path / "cats", source / "more")
+    assert bring(source) == {"cats2/more/a.png": ("more", "unknown"), "cats2/old/b.png": ("old", "unknown")}
+
+
 # --- Parquet next to pictures, hidden, partitioned ---
 
 
@@ -244,6 +253,30 @@ def test_a_field_of_structs_can_be_named(bring, tmp_path):
     found = bring(table(tmp_path / "s.parquet", objects=objects), columns=Columns(label="objects.category"))
     assert [label for label, _ in found.values()] == ["cat", "unlabelled"]
     assert bring.index["more_labels"].map(list).tolist() == [["dog"], []]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_field_of_structs_names_split_id_and_file_in_tables_too_and_must_be_there(bring, tmp_path, kind):
+    source = place(tmp_path / "s", "a.png", "b.png")
+    rows = [
+        {"meta": {"file": "a.png", "split": "test", "key": "x\u2028y"}},
+        {"meta": {"file": "b.png", "split": None, "key": None}},
+    ]
+    if kind == "jsonl":
+        (source / "metadata.jsonl").write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), source / "metadata.parquet")
+    columns = Columns(image="meta.file", source_split="meta.split", sample_id="meta.key")
+    expected = {"x\u2028y": ("unlabelled", "val"), "s/b.png": ("unlabelled", "unknown")}
+    assert bring(source, columns=columns) == expected
+    with says(UserError, "no column 'meta.splitt'", "meta.split", "--split-column"):
+        bring(source, columns=replace(columns, source_split="meta.splitt"))
+
+
+def test_a_field_that_the_images_table_does_not_have_is_refused(bring, tmp_path):
+    source = table(tmp_path / "s.parquet", objects=pa.array([[{"category": "cat"}], None]))
+    with says(UserError, "no column 'objects.categry'", "objects.category", "--label-column"):
+        bring(source, columns=Columns(label="objects.categry"))
 
 
 def test_columns_that_look_like_labels_or_persons_are_named(bring, tmp_path):
@@ -351,9 +384,12 @@ def test_a_column_is_not_asked_for_where_there_is_no_table(bring, tmp_path):
 
 def test_a_list_of_files_elsewhere_is_refused_where_it_is_unclear(bring, tmp_path):
     source = place(tmp_path / "s", "../a.png", "none.csv: x,y\n1,2", "out.csv: file\n../a.png", "empty.csv: file\n")
+    place(source, f"whole.csv: file\n{tmp_path}/a.png", "b.png", f"inside.csv: file\n{source}/b.png")
+    assert bring(source / "inside.csv") == {"inside/b.png": ("unlabelled", "unknown")}
     for name, key_words in (
         ("none", ("no column names files", "x, y", "--image-column")),
         ("out", ("row 1",)),
+        ("whole", ("row 1", "below the table's folder")),
         ("empty", ("no row",)),
     ):
         with says(UserError, f"{name}.csv", *key_words):

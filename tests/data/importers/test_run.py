@@ -9,10 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from i2i_unlearn.data.images.decoding import Reading
 from i2i_unlearn.data.images.reading import iter_encoded, read_index
 from i2i_unlearn.data.importers.columns import Columns
 from i2i_unlearn.data.importers.embedded import stored_png
-from i2i_unlearn.data.importers.run import ImportSettings, import_images
+from i2i_unlearn.data.importers.parquet import reading_in
+from i2i_unlearn.data.importers.run import ImportSettings, import_images, looked_at
 from i2i_unlearn.support.errors import UserError
 from tests.support.says import says
 
@@ -166,6 +168,9 @@ def test_columns_that_are_there_are_kept(bring, tmp_path):
         ("cifar10-train", "train"),
         ("cifar10-test", "val"),
         ("validation-00000-of-00002", "val"),
+        ("imagenet_val-00000-of-00002", "val"),
+        ("train_images.part.3", "train"),
+        ("test_tube-0", "unknown"),
         ("trainees", "unknown"),
     ],
 )
@@ -194,6 +199,22 @@ def test_a_shard_can_be_imported_as_it_is(bring, tmp_path):
     imported = import_images(path, tmp_path / "other", ImportSettings(), tell=print)
     assert read_index(str(tmp_path / "other/images")).equals(first)
     assert imported.written.paths[0].read_bytes() == path.read_bytes()
+
+
+def test_shards_in_a_folder_keep_how_they_are_read_and_differing_ones_are_refused(bring, tmp_path):
+    place(tmp_path / "one", a=png(1))
+    place(tmp_path / "two", b=png(2))
+    for name, bits in (("one", 12), ("two", 12), ("three", 16)):
+        source = tmp_path / ("one" if name == "one" else "two")
+        kept = ImportSettings(name=name, reading=Reading(exif_orientation=False, bits=bits))
+        import_images(source, tmp_path / ("old" if bits == 12 else "odd"), kept, tell=print)
+    shards = tmp_path / "old/images"
+    bring(shards, name="again")
+    assert reading_in(tmp_path / "data/images/again.parquet") == Reading(exif_orientation=False, bits=12)
+    (tmp_path / "odd/images/three.parquet").rename(shards / "three.parquet")
+    for look in (looked_at, bring):
+        with says(UserError, "one.parquet", "three.parquet", "differently", "on its own"):
+            look(shards, ImportSettings()) if look is looked_at else look(shards, name="x")
 
 
 # --- what does not fit ---

@@ -10,7 +10,7 @@ struct, map                                 refused; a field of a struct can be 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -67,6 +67,17 @@ def cell_at(values: Any, path: str) -> Any:
         return [cell_at(one, path) for one in values]
     inner = values.get(head) if isinstance(values, dict) else None
     return inner if inner is None or not rest else cell_at(inner, rest)
+
+
+def fields_in(values: Any, above: str = "") -> Iterator[str]:
+    """Every column of a row and every field of structs in it, as `cell_at` takes them; names may repeat."""
+    if isinstance(values, list):
+        for one in values:
+            yield from fields_in(one, above)
+    elif isinstance(values, dict):
+        for key, inner in values.items():
+            yield f"{above}{key}"
+            yield from fields_in(inner, f"{above}{key}.")
 
 
 def _name(value: Any, class_names: Sequence[str] | None, where: str, option: str) -> str:

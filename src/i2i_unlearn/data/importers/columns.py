@@ -1,15 +1,17 @@
 """Names of the columns in a foreign table, and what is told of the others."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from i2i_unlearn.data.importers.cells import fields_in
 from i2i_unlearn.support.errors import UserError
 
 _LIKELY = {
     "label": re.compile(r"label|class|categor|breed|species|tag|target|concept|caption", re.IGNORECASE),
-    "source_split": re.compile(r"^(split|subset|partition|set|is_train|usage)$", re.IGNORECASE),
+    "source_split": re.compile(r"^(split|subset|partition|set|usage)$", re.IGNORECASE),
     "subject": re.compile(r"person|subject|identity|user|owner|patient|speaker|celeb|author|artist|who", re.IGNORECASE),
 }
 
@@ -28,17 +30,22 @@ class Columns:
         """The first column that the user named; empty if there is none."""
         return next((theirs for ours, theirs in vars(self).items() if theirs != ours), "")
 
-    def check(self, path: Path, found: Sequence[str], *, needs_image: bool) -> None:
-        """Columns that the user named must be there.
+    def check(self, path: Path, found: Sequence[str], rows: Iterable[Mapping[str, Any]], *, needs_image: bool) -> None:
+        """Columns that the user named must be there, and fields of structs in one of `rows`.
 
         Raises:
             UserError: one is not.
         """
         for ours, theirs in vars(self).items():
             asked_for = theirs != ours if ours != "image" or not needs_image else True
-            if asked_for and theirs not in found and theirs.partition(".")[0] not in found:
+            if not asked_for or theirs in found:
+                continue
+            head, is_field, _ = theirs.partition(".")
+            fields = dict.fromkeys(name for row in rows for name in fields_in(row)) if is_field else {}
+            if theirs not in fields:
+                there = [*found, *(name for name in fields if name.startswith(f"{head}."))]
                 raise UserError(
-                    f"{path}: has no column {theirs!r}; columns found: {', '.join(found)}; give the right one with"
+                    f"{path}: has no column {theirs!r}; columns found: {', '.join(there)}; give the right one with"
                     f" {option_of(ours)}"
                 )
 

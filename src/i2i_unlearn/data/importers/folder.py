@@ -308,7 +308,7 @@ def _describes(name: str, stems: set[str]) -> bool:
 
 def _is_folder(entry: "os.DirEntry[str]", folder: str) -> bool:
     is_folder = entry.is_dir()
-    if is_folder and entry.is_symlink() and os.path.realpath(folder).startswith(os.path.realpath(entry.path)):
+    if is_folder and entry.is_symlink() and Path(folder).resolve().is_relative_to(Path(entry.path).resolve()):
         raise UserError(f"{entry.path}: is a link to a folder that it is in; remove it")
     return is_folder
 
@@ -348,7 +348,7 @@ def _take_table(path: Path, looked: _Looked, columns: Columns) -> None:
         for file in _files(part)
         if not file.lower().endswith(ENDINGS)
     ]
-    asked = columns.image if columns.image != "image" and columns.image in table.columns else ""
+    asked = columns.image if columns.image != "image" and columns.image.partition(".")[0] in table.columns else ""
     found = match(table, files, asked) if table.rows else None
     if found is None or not found.rows:
         looked.notes.append(f"not used: {path.name}, no column of it names files here ({', '.join(table.columns)})")
@@ -360,7 +360,8 @@ def _take_table(path: Path, looked: _Looked, columns: Columns) -> None:
 
 def _tell_tables(looked: _Looked, total: int, columns: Columns) -> None:
     found = list(dict.fromkeys(column for one in looked.tables for column in one.table.columns))
-    columns.check(looked.tables[0].table.path, found, needs_image=False)
+    rows = [row for one in looked.tables for row in one.table.rows]
+    columns.check(looked.tables[0].table.path, found, rows, needs_image=False)
     for one in looked.tables:
         looked.notes += columns.unused(one.table.path.name, one.table.columns, used=[one.file_column])
         looked.notes.append(f"{one.table.path.name}: column {one.file_column} names the files")
@@ -415,11 +416,11 @@ def described(
         return tuple(dict.fromkeys(name for one in found for name in one))
 
     labels, subjects = names(columns.label, "--label-column"), names(columns.subject, "--subject-column")
-    named = (split_in(row.get(columns.source_split), where) for where, row in rows)
+    named = (split_in(cell_at(row, columns.source_split), where) for where, row in rows)
     splits = {split for split in named if split is not None}
     if len(splits) > 1:
         raise UserError(f"{rows[0][0]}: the rows of {plain.where} name several splits; correct them")
-    ids = (first_name(row.get(columns.sample_id), where, "--id-column") for where, row in rows)
+    ids = (first_name(cell_at(row, columns.sample_id), where, "--id-column") for where, row in rows)
     return Candidate(
         where=plain.where,
         sample_id=next(filter(None, ids), plain.sample_id),
@@ -457,14 +458,14 @@ def look_at_list(path: Path, *, name: str, source_split: SourceSplit | None, col
     table = read_table(path)
     if not table.rows:
         raise UserError(f"{path}: holds no row; write a line of headings and one line per image")
-    columns.check(path, table.columns, needs_image=False)
+    columns.check(path, table.columns, table.rows, needs_image=False)
     column, groups, missing = _named_files(table, columns)
     notes = [*columns.unused(path.name, table.columns, used=[column]), f"column {column} names the files"]
 
     def candidates() -> Iterator[Candidate]:
         for file, rows in groups.items():
-            place = str(path.parent / file)  # a whole path stays what it is
-            plain = Candidate(place, f"{name}/{file.lstrip('/')}", UNLABELLED, "unknown", _reader(place))
+            place = str(path.parent / file)
+            plain = Candidate(place, f"{name}/{file}", UNLABELLED, "unknown", _reader(place))
             placed = [(f"{path} row {number}", row) for number, row in rows]
             yield described(plain, placed, columns, source_split)
         yield from _without_file(table, missing, name, source_split)
@@ -490,8 +491,10 @@ def _named_files(table: Table, columns: Columns) -> tuple[str, _Rows, list[tuple
         return found.file_column, found.rows, found.missing
     groups: _Rows = {}
     for number, row in enumerate(table.rows, start=1):
-        file = str(row.get(column) or "").replace("\\", "/").removeprefix("./")
-        if not file or ".." in Path(file).parts:
+        file = str(cell_at(row, column) or "").replace("\\", "/").removeprefix("./")
+        for folder in (base.absolute(), base.resolve()):
+            file = file.removeprefix(f"{folder}/")
+        if not file or os.path.isabs(file) or ".." in Path(file).parts:
             raise UserError(
                 f"{table.path} row {number}: {column}={file!r} is no file below the table's folder; correct it"
             )

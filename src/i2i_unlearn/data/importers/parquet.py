@@ -25,16 +25,17 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from i2i_unlearn.data.images.decoding import Reading
+from i2i_unlearn.data.images.decoding import BY_DEFAULT, Reading
 from i2i_unlearn.data.images.layout import VERSION_KEY, SourceSplit, damage_told, reading_of
 from i2i_unlearn.data.importers.cells import cell_at, first_name, names_in, split_in
 from i2i_unlearn.data.importers.columns import Columns, option_of
-from i2i_unlearn.data.importers.source import SPLIT_WORDS, UNLABELLED, Candidate, Source, split_of
+from i2i_unlearn.data.importers.source import UNLABELLED, Candidate, Source, split_of
 from i2i_unlearn.support.errors import UserError
 
 ROWS_PER_BATCH = 64
 _ROWS_WITHOUT_IMAGES = 10_000
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_OF_SHARDS = frozenset({"of", "part", "shard"})
 _MORE = ("more_labels", "more_subjects")
 """Columns of our own shards, for images with several names."""
 
@@ -104,14 +105,16 @@ def look_at_parquet(source: Path, *, name: str, source_split: SourceSplit | None
     """
     read = partial(read_parquet, source, name=name, source_split=source_split, columns=columns)
     notes: dict[str, None] = {}
+    readings: dict[Reading, str] = {}
     for path in parquet_files(source):
         schema, partitions = _open(path).schema_arrow, _partitions(path, source)
         names = [*schema.names, *partitions]
         _check_columns(path, schema, columns, names)
+        readings.setdefault((reading_of(schema) if _is_ours(schema) else None) or BY_DEFAULT, str(path))
         ours = [*_MORE, "sha256"] if _is_ours(schema) else []
         notes |= dict.fromkeys(columns.unused("the table", names, used=ours))
     notes |= dict.fromkeys(_others(source))
-    return Source("Parquet", read, partial(read, with_images=False), tuple(notes))
+    return Source("Parquet", read, partial(read, with_images=False), tuple(notes), readings=readings)
 
 
 def _others(source: Path) -> Iterator[str]:
@@ -222,7 +225,7 @@ def _check_columns(path: Path, schema: pa.Schema, columns: Columns, names: list[
             f"{path}: has no column {columns.image!r}; columns found: {', '.join(names)}; give the right one with"
             f" {option_of('image')}{hint}"
         )
-    columns.check(path, names, needs_image=True)
+    columns.check(path, names, [{field.name: _empty(field.type) for field in schema}], needs_image=True)
     _check_image_type(path, schema.field(columns.image))
 
 
@@ -232,6 +235,15 @@ def _check_image_type(path: Path, field: pa.Field) -> None:
             f"{path}: column {field.name!r} is of type {field.type}; images must be encoded files (JPEG, PNG, ...) as"
             " binary or struct{bytes, path}"
         )
+
+
+def _empty(kind: pa.DataType) -> Any:
+    """What stands for a cell of the type: its structs and lists, with nothing in them."""
+    if pa.types.is_struct(kind):
+        return {kind.field(i).name: _empty(kind.field(i).type) for i in range(kind.num_fields)}
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return [_empty(kind.value_type)]
+    return None
 
 
 def _is_encoded(kind: pa.DataType) -> bool:
@@ -259,14 +271,16 @@ def _entry_of(node: Any) -> Any:
 
 
 def _split_from_names(path: Path, source: Path) -> SourceSplit:
-    """From the file's name, else from the nearest folder's below the source."""
+    """From the file's name if it ends with a split's (cifar10-train-00000-of-00002), else from the nearest folder's."""
     folders = () if source.is_file() else path.relative_to(source).parent.parts
-    words = [word for word in re.split(r"[^a-z]+", path.stem.lower()) if word in SPLIT_WORDS]
-    found = {SPLIT_WORDS[word] for word in words}
-    if len(found) > 1:
-        raise UserError(f"{path}: its name has the words {', '.join(words)}; say which split it is with --source-split")
-    inside = (split for folder in reversed(folders) if (split := split_of(folder)) is not None)
-    return found.pop() if found else next(inside, "unknown")
+    words = [word for word in re.split(r"[\W\d_]+", path.stem.lower()) if word not in _OF_SHARDS]
+    splits = [word for word in words if split_of(word)]
+    if len(set(map(split_of, splits))) > 1:
+        raise UserError(
+            f"{path}: its name has the words {', '.join(splits)}; say which split it is with --source-split"
+        )
+    names = (*(" ".join(words[start:]) for start in range(len(words))), *reversed(folders))
+    return next((split for name in names if (split := split_of(name)) is not None), "unknown")
 
 
 def _image_bytes(value: Any) -> bytes:

@@ -26,7 +26,6 @@ from i2i_unlearn.data.importers.parquet import (
     holds_images,
     is_parquet,
     look_at_parquet,
-    reading_in,
     visible_parquet,
 )
 from i2i_unlearn.data.importers.places365 import CATEGORIES, is_places365, look_at_places365
@@ -94,15 +93,13 @@ def import_images(
     """
     source = Path(source)
     name, opened, found = _look(source, settings)
+    reading = _reading(opened, settings)
     for line in _lines(source, opened, found):
         look(line)
     candidates = opened.candidates()
     if settings.only is not None:
         only = settings.only
         candidates = (candidate for candidate in candidates if candidate.sample_id in only)
-    reading = settings.reading
-    if reading == BY_DEFAULT and source.is_file() and opened.kind == "Parquet":
-        reading = reading_in(source) or reading
     broken: list[str] = []
     depths = Depths()
     with progress(f"import {name}", found.num_images) as advance:
@@ -123,6 +120,7 @@ def looked_at(source: str | Path, settings: ImportSettings) -> list[str]:
     """
     source = Path(source)
     _, opened, found = _look(source, settings)
+    _reading(opened, settings)
     return _lines(source, opened, found)
 
 
@@ -141,6 +139,19 @@ def _look(source: Path, settings: ImportSettings) -> tuple[str, Source, Taken]:
     if only is None:
         return name, opened, opened.found or taken(opened.described())
     return name, opened, taken(one for one in opened.described() if one.sample_id in only)
+
+
+def _reading(opened: Source, settings: ImportSettings) -> Reading:
+    """As the settings say, else as the shards that are imported do."""
+    if settings.reading != BY_DEFAULT or not opened.readings:
+        return settings.reading
+    (first, path), *others = opened.readings.items()
+    if others:
+        raise UserError(
+            f"{path} and {others[0][1]}: say differently how files become pixels (section `images` of params.yaml, kept"
+            " in shards); import each on its own"
+        )
+    return first
 
 
 def _lines(source: Path, opened: Source, found: Taken) -> list[str]:

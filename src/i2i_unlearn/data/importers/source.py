@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from i2i_unlearn.data.images.decoding import Reading
 from i2i_unlearn.data.images.layout import SourceSplit
 
 # What is not trained on by convention is held out.
@@ -79,6 +80,8 @@ class Source:
     """What is not used, and what was assumed: a line each."""
     found: "Taken | None" = None
     """What `taken(described())` returns, where looking at the source has told it already."""
+    readings: Mapping[Reading, str] = field(default_factory=dict)
+    """How the images of our own shards become pixels -> the first file that says so."""
 
 
 @dataclass

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from i2i_unlearn.data.images.layout import composed, damage_told
+from i2i_unlearn.data.importers.cells import cell_at
 from i2i_unlearn.support.errors import UserError
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -68,7 +69,7 @@ def read_table(path: Path) -> Table:
 
 def _json_lines(path: Path, text: str) -> Table:
     rows, columns = [], dict[str, None]()
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -150,7 +151,8 @@ def _stem(name: str) -> str:
 def _matched(table: Table, column: str, places: Mapping[str, str]) -> Manifest:
     found = Manifest(table, column)
     for number, row in enumerate(table.rows, start=1):
-        name = str(row.get(column, "") if row.get(column) is not None else "")
+        cell = cell_at(row, column)
+        name = "" if cell is None else str(cell)
         key = composed(name.replace("\\", "/").removeprefix("./"))
         place = places.get(key) or places.get(key.removeprefix(f"{composed(table.path.parent.as_posix())}/"))
         if place is None:

@@ -80,4 +80,5 @@ __all__ = [
 
 for _name in ("alembic", "mlflow"):  # also where somebody imported mlflow before us
     logging.getLogger(_name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a page of traceback for what is told in a line
+# MLflow logs a full traceback here; `in_one_line` reports the cause.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
