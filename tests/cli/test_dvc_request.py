@@ -15,6 +15,7 @@ from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.split.codes import create_key
 from i2i_unlearn.data.split.manifest import ROLES, read_manifest
 from i2i_unlearn.registry.requests import find_champion
+from i2i_unlearn.support import ledger
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -176,6 +177,9 @@ def second(project, elsewhere):
     for tags in ({}, {"requests": "first", "model_sha256": "e" * 64}):
         client.create_model_version(MODEL, source=f"file://{elsewhere.folder}/model", tags=tags)
     client.set_registered_model_alias(MODEL, "champion", "2")
+    # What a promotion writes, and no commit has yet: it goes along with the next request.
+    with ledger.opened(elsewhere.folder / "data/forget/forgotten.jsonl") as record:
+        record.append({"requests": ["first"], "key_code": "0" * 32, "codes": []})
     elsewhere.add_request("second", "--label", "b", "--received", "2026-02-10")
     (elsewhere.folder / ".secrets").mkdir()
     shutil.copy(project.folder / ".secrets/hmac.key", elsewhere.folder / ".secrets")

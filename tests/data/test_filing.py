@@ -1,4 +1,5 @@
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,40 @@ def test_a_failing_write_of_params_takes_the_request_back(workspace, tmp_path, m
     assert contents(workspace) == before
 
 
+def test_a_failure_leaves_files_alone_that_were_not_changed(workspace, monkeypatch):
+    """On a full disk, writing params.yaml again would cut it off."""
+    before = workspace.params.stat()
+    monkeypatch.setattr(filing, "write_request", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        file_request(request(), workspace, None)
+    after = workspace.params.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_a_request_whose_filing_was_killed_is_filed_by_the_same_call(workspace, preview):
+    write_request(request(), workspace.requests / "second.yaml")  # killed before params.yaml was written
+    with says(UserError, "second.yaml", "already exists", "differs", "received 2026-01-10"):
+        file_request(request(labels=["c"]), workspace, None)
+    file_request(request(), workspace, None, preview=preview)
+    active = load_params(workspace.params)["split"]["requests"]
+    assert active == (["first"] if preview else ["first", "second"])
+    with says(UserError, "first.yaml", "already exists"):
+        file_request(request("first", labels=["a"]), workspace, None)
+
+
+def test_requests_that_are_filed_at_the_same_time_are_all_active(workspace):
+    """The lock is per open file, so threads stand for processes here."""
+    ids = [f"r{number}" for number in range(8)]
+    with ThreadPoolExecutor(len(ids)) as pool:
+        filings = [
+            pool.submit(file_request, request(id_, sample_ids=[f"id-{7 + number}"]), workspace, None)
+            for number, id_ in enumerate(ids)
+        ]
+    assert [filing.exception() for filing in filings] == [None] * len(ids)
+    assert sorted(load_params(workspace.params)["split"]["requests"]) == ["first", *ids]
+
+
 def test_a_failing_command_takes_everything_back(workspace, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # no git repository, no DVC project
     before = contents(workspace)
@@ -183,6 +218,15 @@ def test_a_failing_command_takes_everything_back(workspace, monkeypatch, tmp_pat
 def test_a_missing_program_is_told(monkeypatch):
     with says(UserError, "`no-such-program` is not installed", "--commit"):
         filing.run_all([["no-such-program", "add"]])
+
+
+def test_a_commit_without_git_changes_nothing(workspace, monkeypatch):
+    filing._dvc_files(workspace.requests)[0].touch()
+    monkeypatch.setenv("PATH", "")
+    before = contents(workspace)
+    with says(UserError, "`git` is not installed", "--commit"):
+        file_request(request(), workspace, None, commit=True)
+    assert contents(workspace) == before
 
 
 def test_the_commands_name_what_changes_and_no_more(tmp_path, monkeypatch):

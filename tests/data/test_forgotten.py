@@ -78,6 +78,21 @@ def test_the_same_request_can_be_run_again_after_its_promotion(world):
     assert world.facts["num_came_back"] == 0
 
 
+def test_included_near_copies_keep_their_role_after_the_promotion(world):
+    world.settings["near_duplicates"] = {**NO_SEARCH, "search": True}
+    world.images(Record("holiday/1", "dog", png(1), None, "train"), name="copies")
+    world.request("cats", labels=["cat"], near_duplicates="include")
+    before = world.split()
+    assert before["holiday/1"] == "forget"
+    listed(world, 1, 2)  # with its copy: of the same bytes
+    assert world.split().tolist() == before.tolist()
+    assert world.facts["num_came_back"] == 0
+    # The next request: what an erased request includes did not come back either.
+    world.request("dog", sample_ids=["dog/3"])
+    assert world.split(requests=["dog"], erased=["cats"])["holiday/1"] == "erased"
+    assert world.facts["num_came_back"] == 0
+
+
 def test_another_request_for_forgotten_bytes_is_told_that_they_are_erased(world):
     listed(world, 1, 2)
     world.request("again", sample_ids=["cat/1"])

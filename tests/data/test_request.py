@@ -214,6 +214,11 @@ def test_an_ids_file_may_begin_with_the_mark_of_a_windows_editor(tmp_path):
     assert read_ids(tmp_path / "ids.txt") == ("a", "b")
 
 
+def test_a_line_of_an_ids_file_ends_at_a_line_feed_only(tmp_path):
+    (tmp_path / "ids.txt").write_text("a\u2028b\nc\x85d\n", encoding="utf-8")
+    assert read_ids(tmp_path / "ids.txt") == ("a\u2028b", "c\x85d")
+
+
 def test_a_request_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         request().note = "x"

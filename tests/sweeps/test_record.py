@@ -58,7 +58,7 @@ def test_a_sweep_is_a_run_and_every_point_a_nested_run_recorded_once(client, swe
     assert set(children) == {"encoder_l2 alpha 0.1", "encoder_l2 alpha 1"}
     run = children["encoder_l2 alpha 1"]
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert run.data.params["unlearn.alpha"] == "1.0"
+    assert run.data.params["unlearn.alpha"] == "1"
     assert (run.data.metrics["forgetting_db"], run.data.metrics["forgetting_db_low"]) == (-3.0, -3.05)
     assert (run.data.metrics["retention_db"], run.data.metrics["gap_db"]) == (-0.3, -1.0)
     assert (run.data.tags["gate"], run.data.tags["front"]) == ("pass", "forgetting most, as unseen")

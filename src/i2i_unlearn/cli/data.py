@@ -174,11 +174,12 @@ def canaries(
     images: options.Images = options.IMAGES,
     params: options.Params = options.PARAMS,
 ) -> None:
-    """List the canaries to withdraw, one sample id per line: what `request add --ids-file` takes.
+    """List the canaries to withdraw, one sample id per line.
 
-    They are the tested ones that the original was trained on (pretrain.canaries). How many there are goes to stderr.
+    They are the tested ones that the original was trained on (pretrain.canaries). The output is what
+    `request add --ids-file` takes; their number goes to stderr.
 
-    Example: i2i-unlearn data canaries > canaries.txt
+    Example: i2i-unlearn data canaries --images data/images
     """
     from i2i_unlearn.config.sections import SplitConfig, load_params
     from i2i_unlearn.data.images.canaries import choose_canaries
@@ -202,9 +203,11 @@ def list_(
     images: options.Images = options.IMAGES,
     json: options.Json = False,
 ) -> None:
-    """List sample ids, one per line: what `request add --ids-file` takes. How many they are goes to stderr.
+    """List sample ids, one per line.
 
-    Example: i2i-unlearn data list --label cat --grep "tom" > ids.txt
+    The output is what `request add --ids-file` takes; the number of images goes to stderr.
+
+    Example: i2i-unlearn data list --label cat --grep "tom"
     """
     from i2i_unlearn.data.overview import listed
 

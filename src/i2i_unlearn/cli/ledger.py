@@ -8,7 +8,7 @@ import typer
 from i2i_unlearn.cli import options
 from i2i_unlearn.cli.output import print_json
 
-app = typer.Typer(help="The promotion ledger: who became champion, when, by whom and why.", no_args_is_help=True)
+app = typer.Typer(help="The promotion ledger: every change of the champion.", no_args_is_help=True)
 
 LedgerFile = Annotated[Path | None, typer.Option(help="Promotion ledger; default: promote.ledger of params.yaml.")]
 

@@ -114,9 +114,10 @@ def restore(
     ledger_file: LedgerFile = "",
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Give the alias champion back to the version that the promotion ledger names.
+    """Give the alias champion back to the promoted version.
 
-    For when somebody moved or removed the alias by hand. The ledger gets a line.
+    That is the one that the promotion ledger names, for when somebody moved or removed the alias by hand. The ledger
+    gets a line.
 
     Example: i2i-unlearn registry restore --by "R. Smith" --reason "alias removed in the UI, ticket 44"
     """
@@ -138,9 +139,10 @@ def keep_table(
     ledger_file: LedgerFile = "",
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Keep what an original answers to every image, so that evaluations can go on when its weights are destroyed.
+    """Keep what an original answers to every image.
 
-    A table by code, without pixels, for the operators and the seed of params.yaml: later evaluations keep to these.
+    Evaluations can then go on when its weights are destroyed. The table is by code, without pixels, for the operators
+    and the seed of params.yaml: later evaluations keep to these.
 
     Example: i2i-unlearn registry keep-table --version 1
     """

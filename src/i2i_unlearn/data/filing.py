@@ -3,13 +3,16 @@
 The DVC and git commands that put it under version control are printed for the user, or run for them.
 """
 
+import fcntl
 import io
+import json
+import os
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from i2i_unlearn.config.sections import RegisterConfig, SplitConfig, load_params
-from i2i_unlearn.data.forgotten import read_forgotten
+from i2i_unlearn.data.forgotten import FILE, read_forgotten
 from i2i_unlearn.data.images.layout import composed
 from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.data.overview import role_counts
@@ -84,19 +87,46 @@ def file_request(
 
     `ids_file` is copied next to the request, under the name in `request.selector.ids_file`. With `commit`, the commands
     that put the request under version control are also run, from the current folder. With `preview`, everything is
-    checked and nothing changed.
+    checked and nothing changed. Of several processes, one files at a time. A request whose filing was killed before it
+    was active is filed by the same call.
 
     Raises:
         UserError: the request exists, repeats an entry, selects nothing, everything, or only what is erased,
             params.yaml cannot be changed, or a command failed. Then nothing is changed.
     """
+    request = with_ids(request, read_ids(ids_file)) if ids_file else request
+    with _alone(workspace.params.parent):
+        return _file(request, workspace, champion, ids_file, commit=commit, preview=preview)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in here with the same folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _file(
+    request: ForgetRequest,
+    workspace: Workspace,
+    champion: Champion | None,
+    ids_file: Path | None,
+    *,
+    commit: bool,
+    preview: bool,
+) -> Filed:
+    params = load_params(workspace.params)
+    config = SplitConfig.from_params(params)
     path = workspace.requests / f"{request.id}.yaml"
     if path.exists():
-        raise UserError(f"{path}: this request already exists and is kept; choose another id")
-    request = with_ids(request, read_ids(ids_file)) if ids_file else request
+        _check_was_interrupted(request, path, config)
     _check_no_repeats(request)
-    params = load_params(workspace.params)
-    plan = _plan(request.id, SplitConfig.from_params(params), champion)
+    plan = _plan(request.id, config, champion)
     name = RegisterConfig.from_params(params).model_name
     teacher = {"source": f"models:/{name}/{champion.version}", "sha256": champion.sha256} if champion else {}
     split = {**params["split"], "requests": plan.requests, "erased": plan.erased}
@@ -112,12 +142,24 @@ def file_request(
         if ids_file:
             with atomic_file(workspace.requests / request.selector.ids_file) as aside:
                 shutil.copyfile(ids_file, aside)
-        write_request(request, path)
+        if not path.exists():
+            write_request(request, path)
         with atomic_file(workspace.params) as aside:
-            aside.write_text(new_params)
+            aside.write_text(new_params, encoding="utf-8")
         if commit:
             run_all(steps)
     return filed
+
+
+def _check_was_interrupted(request: ForgetRequest, path: Path, config: SplitConfig) -> None:
+    """An existing request may be filed again if it is the same and params.yaml does not name it."""
+    if request.id in (*config.requests, *config.erased):
+        raise UserError(f"{path}: this request already exists and is kept; choose another id")
+    if (found := read_request(path)) != request:
+        raise UserError(
+            f"{path}: this request already exists, is not active and differs from this one; choose another id, or "
+            f"repeat the options that it was filed with (received {found.received}, due {found.due}) to make it active"
+        )
 
 
 def _check_no_repeats(request: ForgetRequest) -> None:
@@ -151,12 +193,14 @@ def _undone_on_error(paths: list[Path], steps: list[list[str]]) -> Iterator[None
     except BaseException:  # also when the user presses Ctrl-C
         for step in steps:
             if step[:2] == ["git", "add"]:
-                subprocess.run(["git", "reset", "-q", "--", *step[2:]], capture_output=True, check=False)
+                with suppress(FileNotFoundError):  # without git nothing was staged
+                    subprocess.run(["git", "reset", "-q", "--", *step[2:]], capture_output=True, check=False)
         for path, content in before.items():
             if content is None:
                 path.unlink(missing_ok=True)
-            else:
-                path.write_bytes(content)
+            elif not path.exists() or path.read_bytes() != content:
+                with atomic_file(path) as aside:
+                    aside.write_bytes(content)
         raise
 
 
@@ -244,24 +288,32 @@ def _dvc_files(requests: Path) -> tuple[Path, Path]:
 
 
 def _refuse_to_commit_other_changes(workspace: Workspace) -> None:
-    """The commit would take them along, unseen."""
+    """The commit would take them along, unseen. The list of the forgotten may have grown: promotions add to it."""
     pointer, _ = _dvc_files(workspace.requests)
     if not pointer.exists():  # the first commit of all
         return
     for path in (workspace.params, pointer):
-        git = ["git", "status", "--porcelain", "--untracked-files=no", "--", str(path)]
-        if subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip():
+        if _run(["git", "status", "--porcelain", "--untracked-files=no", "--", str(path)]).stdout.strip():
             raise UserError(
                 f"{path} has changes that are not committed, and --commit would take them along; commit them first, "
-                f"or run without --commit"
+                "or run without --commit"
             )
-    dvc = [_program("dvc"), "status", "--quiet", str(pointer)]
-    if subprocess.run(dvc, capture_output=True, check=False).returncode == 1:
+    if _run(["dvc", "status", "--quiet", str(pointer)]).returncode == 1 and not _only_list_changed(workspace.requests):
         data = workspace.requests.parent
         raise UserError(
             f"{data} has changes that {pointer} does not have, and --commit would take them along; version them first: "
             f"dvc add {data}, then git commit {pointer}; or run without --commit"
         )
+
+
+def _only_list_changed(requests: Path) -> bool:
+    """Whether the list of the forgotten is all that differs from what DVC holds of the data folder."""
+    status = _run(["dvc", "data", "status", "--granular", "--json", str(requests.parent)])
+    if status.returncode != 0:
+        return False
+    changes = json.loads(status.stdout).get("uncommitted", {}).values()
+    files = {path for paths in changes for path in paths if not path.endswith("/")}
+    return {Path(path).parts[-2:] for path in files} == {(requests.name, FILE)}
 
 
 def run_all(steps: list[list[str]]) -> None:
@@ -271,13 +323,17 @@ def run_all(steps: list[list[str]]) -> None:
         UserError: one failed, or a program is not installed.
     """
     for step in steps:
-        try:
-            done = subprocess.run([_program(step[0]), *step[1:]], capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            raise UserError(f"`{step[0]}` is not installed; install it, or run without --commit") from None
+        done = _run(step)
         if done.returncode != 0:
             said = " ".join((done.stderr or done.stdout).split()) or "it printed nothing"
             raise UserError(f"`{shlex.join(step)}` failed, nothing was changed: {said[-500:]}")
+
+
+def _run(command: list[str]) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run([_program(command[0]), *command[1:]], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise UserError(f"`{command[0]}` is not installed; install it, or run without --commit") from None
 
 
 def _program(name: str) -> str:

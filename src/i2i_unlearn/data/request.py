@@ -189,7 +189,7 @@ def read_ids(path: Path) -> tuple[str, ...]:
         UserError: the file is missing, not text, or holds no id.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # `splitlines` also splits at U+2028
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: the ids file cannot be read ({error}); it must be a text file with one id per line"

@@ -9,7 +9,7 @@ from i2i_unlearn.config.sections import SplitConfig
 from i2i_unlearn.data.forgotten import bytes_code, key_code, read_forgotten
 from i2i_unlearn.data.images.canaries import CANARIES_FILE
 from i2i_unlearn.data.images.reading import read_index
-from i2i_unlearn.data.request import ForgetRequest, read_named_requests, select
+from i2i_unlearn.data.request import ForgetRequest, read_named_requests
 from i2i_unlearn.data.split.codes import hmac_id, load_key
 from i2i_unlearn.data.split.holdout_likeness import are_alike
 from i2i_unlearn.data.split.manifest import (
@@ -75,22 +75,12 @@ def run(
         assigned.canaries.listed(index).to_csv(folder / CANARIES_FILE, index=False, lineterminator="\n")
         facts = {
             **_facts(manifest, active, digest_file(folder / "manifest.parquet")),
-            "num_came_back": _num_came_back(index, forgotten, active, erased),
+            "num_came_back": int(assigned.came_back.sum()),
             "holdout_alike": are_alike(index, assigned.role == FORGET, assigned.role == RETAIN_HOLDOUT),
             **_copy_facts(assigned.copies, active, erased, search.confirmed_by if search else "not searched"),
         }
         write_json(folder / "summary.json", facts)
     return facts
-
-
-def _num_came_back(
-    index: pd.DataFrame, forgotten: list[frozenset[str]], active: list[ForgetRequest], erased: list[ForgetRequest]
-) -> int:
-    """Images of forgotten bytes that no request names: they came back under another name."""
-    if not any(forgotten):
-        return 0
-    named = np.any([select(request, index, strict=False) for request in [*active, *erased]], axis=0)
-    return int((np.array([bool(ids) for ids in forgotten]) & ~named).sum())
 
 
 def _facts(manifest: SplitManifest, active: list[ForgetRequest], manifest_sha256: str) -> dict[str, float | str]:

@@ -44,6 +44,8 @@ class Roles:
     earlier: Mapping[str, Flags]
     """By promoted request: its images that are still there, included near-copies too."""
     canaries: Canaries
+    came_back: Flags
+    """Erased since their bytes were forgotten before; no request names or includes them."""
 
 
 def assign_roles(
@@ -70,27 +72,36 @@ def assign_roles(
     gone = [Selection(request, select(request, index, strict=False), True) for request in erased]
     is_erased = any_of(gone, len(index))
     asked = [Selection(request, select(request, index), False) for request in active]
-    is_erased = is_erased | came_back(forgotten, asked, len(index))
-    is_forgotten = _forgotten(asked, part, is_erased)
+    known = _forgotten_before(forgotten, asked, len(index))
+    is_forgotten = _forgotten(asked, part, is_erased | known)
     copies = settle(index, part, [*asked, *gone], find or _no_pairs)
-    is_erased = is_erased | copies.erase
+    known &= ~(copies.forget & _listed_for(forgotten, {one.request.id for one in asked}, len(index)))
+    is_erased = is_erased | known | copies.erase
     is_forgotten = (is_forgotten | copies.forget) & ~copies.drop
     _check_copies(index, is_forgotten, is_erased, copies.drop)
     _check_left(asked, (part == TRAIN) & ~is_erased & ~copies.drop, is_forgotten)
     role = _roles(index, part, is_forgotten, is_erased, copies.drop, config, canaries.chosen)
     listed = _listed(copies.pairs, role, [*asked, *gone])
     earlier = {one.request.id: _still_there(one, listed, role) for one in gone}
-    return Roles(part, role, listed, earlier, canaries)
+    came_back = known & ~any_of([*asked, *gone], len(index)) & ~copies.erase & ~copies.drop
+    return Roles(part, role, listed, earlier, canaries, came_back)
 
 
-def came_back(forgotten: Sequence[frozenset[str]], asked: Sequence[Selection], num_images: int) -> Flags:
+def _forgotten_before(forgotten: Sequence[frozenset[str]], asked: Sequence[Selection], num_images: int) -> Flags:
     """Images whose bytes were forgotten before; not those that the same request, still active, selects again."""
     if not any(forgotten):
         return np.zeros(num_images, dtype=bool)
     known = np.array([bool(ids) for ids in forgotten])
     for one in asked:
-        known &= ~(one.selected & np.array([one.request.id in ids for ids in forgotten]))
+        known &= ~(one.selected & _listed_for(forgotten, {one.request.id}, num_images))
     return known
+
+
+def _listed_for(forgotten: Sequence[frozenset[str]], requests: set[str], num_images: int) -> Flags:
+    """Images whose bytes were forgotten for any of these requests."""
+    if not any(forgotten):
+        return np.zeros(num_images, dtype=bool)
+    return np.array([not requests.isdisjoint(ids) for ids in forgotten])
 
 
 def _check_search(requests: Sequence[ForgetRequest], config: SplitConfig) -> None:
