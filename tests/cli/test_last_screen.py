@@ -55,7 +55,7 @@ def version_lines(outcome):
     logged = tracking.Logged(id="", saved_sha256="")
     chosen = tracking.Version(name, "2", tags, (), logged)
     champion = tracking.Version(name, "3", {"model_sha256": "a" * 64, "requests": "digit-5"}, ("champion",), logged)
-    against = [*refusals._gate(chosen, False), *refusals._lineage(chosen, champion)]
+    against = [*refusals._gate(chosen, False), *refusals._lineage(chosen, champion, "")]
     refused = f"Not promoted: {GateRefused(*against)}"
     return PROMOTED if outcome == "pass" else ["MLflow: digits-inpainter version 2, no alias", refused]
 

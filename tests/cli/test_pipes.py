@@ -48,6 +48,8 @@ NOT_RUN = {
     "demo": "takes minutes; tests/cli/test_last_screen.py and test_demo.py",
     "data protocol": "needs a published set; tests/data/importers",
     "doctor": "fails where this machine lacks something; tests/cli/doctor_checks",
+    "registry keep-table": "needs many images; tests/registry/test_original_table.py",
+    "registry restore": "needs a lost champion; tests/registry/test_project_registry.py",
     "export": "needs a published file; tests/models/published",
     "pipeline run": "many processes; tests/pipeline/local",
     **dict.fromkeys(
@@ -105,6 +107,8 @@ def test_digests_and_paths_are_whole_in_a_pipe(place, taught, mlflow_home):
     preset = ("preset", "use", "paper", "--params", LONG / "params.yaml")
     commands = {
         ("data", "show", *images): ["tiny"],
+        ("data", "list", "--label", "b", *images): ["b-39"],
+        ("data", "canaries", *images): [],
         ("data", "key", "--path", LONG / "key"): [LONG / "key"],
         ("data", "embedded", "digits", "--out", LONG / "data"): [LONG / "data/images/digits.parquet"],
         ("data", "import", "pets", "--out", LONG / "data"): [LONG / "data/images/pets.parquet"],

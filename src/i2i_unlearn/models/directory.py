@@ -27,14 +27,13 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise UserError(f"{folder}: no config.json in it; give a model directory (config.json and model.safetensors)")
     if not any(folder.rglob("*.safetensors")):
         pickled = sorted(path.name for path in folder.rglob("*.bin"))
-        hint = (
-            f"{pickled[0]} may hold code and is not read; where you trust it, save it again: "
-            "from_pretrained(FOLDER).save_pretrained(FOLDER, safe_serialization=True)"
-        )
-        raise UserError(
-            f"{folder}: no model.safetensors in it; "
-            f"{hint if pickled else 'give a model directory (config.json and model.safetensors)'}"
-        )
+        hint = "give a model directory (config.json and model.safetensors)"
+        if pickled:
+            hint = (
+                f"{pickled[0]} may hold code and is not read; where you trust it, save it again: "
+                "from_pretrained(FOLDER).save_pretrained(FOLDER, safe_serialization=True)"
+            )
+        raise UserError(f"{folder}: no model.safetensors in it; {hint}")
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
