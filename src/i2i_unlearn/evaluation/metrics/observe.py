@@ -202,7 +202,9 @@ class SetObserver:
     def _features_of(self, images_BCHW: Tensor, wanted: Tensor) -> Tensor:
         if not len(wanted):
             return torch.empty(0, self.extractor.num_features)
-        return self.extractor(images_BCHW[wanted.to(images_BCHW.device)])
+        if len(wanted) < len(images_BCHW):
+            images_BCHW = images_BCHW[wanted.to(images_BCHW.device)]
+        return self.extractor(images_BCHW)
 
     def _note_features(self, name: str, features_BD: Tensor, original_BD: Tensor) -> Tensor:
         """Add a model's features; their cosine with the originals'."""
