@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,8 @@ def run(folder: Path, *arguments: str, kill_after: float | None = None) -> Ended
     pid = os.fork()
     if not pid:
         os._exit(_child(folder, arguments, scratch))
+    with suppress(OSError):  # the child does so too: whichever comes first
+        os.setpgid(pid, pid)
     code = _wait(pid, begun, kill_after)
     out, err = ((scratch / name).read_text(errors="replace") for name in ("out", "err"))
     return Ended(code, out, err, time.monotonic() - begun)
@@ -100,6 +102,7 @@ def _child(folder: Path, arguments: Sequence[str], scratch: Path) -> int:
     os.chdir(folder)
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(scratch / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w") for number in (1, 2))  # pytest's own go elsewhere
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_REGISTRY_URI", "I2I_UNLEARN_HMAC_KEY_FILE"):
         os.environ.pop(name, None)
     os.environ.update(ENVIRONMENT)

@@ -159,6 +159,7 @@ def test_the_recipe_is_rehearsed_and_thrown_away_and_the_same_again(small):
 
 @pytest.mark.slow
 def test_a_rehearsal_that_is_killed_goes_on_and_leaves_nothing(small):
+    small.evaluate()
     before = small.left()
     child = multiprocessing.get_context("spawn").Process(target=small.evaluate)
     child.start()

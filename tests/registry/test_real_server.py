@@ -69,7 +69,7 @@ def test_a_model_lives_through_everything_wherever_mlflow_is(
     assert register.run(*second.inputs, config)["alias"] == "candidate"
     assert promote.run(promote_config, config)["replaced"] == "2"
     worse = register.run(*second.evaluate("fail").inputs, config)
-    assert (worse["version"], worse["registered"], worse["alias"]) == ("3", "evaluated again", "champion")
+    assert (worse["version"], worse["registered"], worse["alias"]) == ("3", "added", "champion")
     points = [write_point(tmp_path / f"point-{alpha}", -1.0, -0.1, -0.01, alpha=alpha) for alpha in (0.1, 1.0)]
     table.run(points, tmp_path / "table")
     assert record.run(tmp_path / "table", "sweeps")["recorded"] == "new"
