@@ -79,4 +79,5 @@ def _registry_faults(chain: Chain, project: Path, command: str) -> list[str]:
 
 
 def _half_written(project: Path) -> list[Path]:
-    return [path for path in project.rglob(".*") if ".new." in path.name or ".old." in path.name]
+    """Folders alone: a file that was being written may stay under a hidden name, which nothing reads."""
+    return [path for path in project.rglob(".*") if (".new." in path.name or ".old." in path.name) and path.is_dir()]
