@@ -18,6 +18,7 @@ from mlflow import __version__ as installed
 from i2i_unlearn.registry.tracking.client import Client
 from i2i_unlearn.registry.tracking.entities import DEFAULT_DATABASE
 from i2i_unlearn.registry.tracking.moved import follow
+from i2i_unlearn.registry.tracking.new_database import create_whole
 from i2i_unlearn.registry.tracking.server import Server
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import is_disk_full
@@ -41,7 +42,9 @@ def connect(uri: str = "") -> Iterator[Server]:
         _check_rights(uri)
         try:
             if uri.startswith("sqlite:///"):
-                follow(Path(uri.removeprefix("sqlite:///")))
+                database = Path(uri.removeprefix("sqlite:///"))
+                create_whole(database)
+                follow(database)
             _reach_database(uri)
             yield Server(Client(tracking_uri=uri, registry_uri=uri), uri)
         except ModuleNotFoundError as error:
