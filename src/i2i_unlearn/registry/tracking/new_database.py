@@ -7,7 +7,9 @@ MLflow creates its tables one by one. If it is killed on the way, what it leaves
 import os
 import sqlite3
 from contextlib import closing, suppress
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import folder_aside
@@ -22,7 +24,7 @@ def create_whole(database: Path) -> None:
     if database.exists():
         _refuse_half(database)
     elif os.access(database.parent, os.W_OK):  # if not, MLflow says so
-        from mlflow.store.db import utils
+        utils: Any = import_module("mlflow.store.db.utils")  # untyped
 
         with folder_aside(database) as aside:
             engine = utils.create_sqlalchemy_engine(f"sqlite:///{aside / database.name}")
