@@ -13,7 +13,7 @@ from i2i_unlearn.cli.output import print_json
 
 if TYPE_CHECKING:
     from i2i_unlearn.config.sections import EvaluateConfig, ReferenceConfig
-    from i2i_unlearn.data.filing import Champion, Filed
+    from i2i_unlearn.data.filing import Champion, Filed, Workspace
     from i2i_unlearn.data.request import ForgetRequest
     from i2i_unlearn.evaluation.foresight import Foreseen, Foresight
     from i2i_unlearn.evaluation.policy import Policy
@@ -24,32 +24,40 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Forget requests: file them and watch their deadlines.", no_args_is_help=True)
 
 
+Id = Annotated[str, typer.Argument(metavar="ID", help="Name of the request: small letters, digits, - and _.")]
+Labels = Annotated[list[str] | None, typer.Option(help="Forget images with this label; may be repeated.")]
+LabelsFile = Annotated[Path | None, typer.Option(help="Forget the labels listed here, one per line.")]
+Subjects = Annotated[list[str] | None, typer.Option(help="Forget images of this person; may be repeated.")]
+SampleIds = Annotated[list[str] | None, typer.Option(help="Forget this image; may be repeated.")]
+IdsFile = Annotated[Path | None, typer.Option(help="Forget the images listed here, one sample id per line.")]
+Received = Annotated[datetime | None, typer.Option(formats=options.DAY, help="Day it arrived; default: today.")]
+Due = Annotated[datetime | None, typer.Option(formats=options.DAY, help="Last day; default: one month later.")]
+ExtensionReason = Annotated[str, typer.Option(help="Why the last day is later than one month.")]
+Basis = Annotated[str, typer.Option(help="Why the images must be forgotten.")]
+Note = Annotated[str, typer.Option(help="Anything else worth knowing.")]
+NearDuplicates = Annotated[
+    str,
+    typer.Option(
+        help="What happens to near-copies that the request does not name: include (forget them too), drop (use them"
+        " for nothing) or keep."
+    ),
+]
+
+
 @app.command()
 def add(
-    id_: Annotated[str, typer.Argument(metavar="ID", help="Name of the request: small letters, digits, - and _.")],
-    label: Annotated[list[str] | None, typer.Option(help="Forget images with this label; may be repeated.")] = None,
-    labels_file: Annotated[Path | None, typer.Option(help="Forget the labels listed here, one per line.")] = None,
-    subject: Annotated[list[str] | None, typer.Option(help="Forget images of this person; may be repeated.")] = None,
-    sample_id: Annotated[list[str] | None, typer.Option(help="Forget this image; may be repeated.")] = None,
-    ids_file: Annotated[
-        Path | None, typer.Option(help="Forget the images listed here, one sample id per line.")
-    ] = None,
-    received: Annotated[
-        datetime | None, typer.Option(formats=options.DAY, help="Day it arrived; default: today.")
-    ] = None,
-    due: Annotated[
-        datetime | None, typer.Option(formats=options.DAY, help="Last day; default: one month later.")
-    ] = None,
-    extension_reason: Annotated[str, typer.Option(help="Why the last day is later than one month.")] = "",
-    basis: Annotated[str, typer.Option(help="Why the images must be forgotten.")] = "not stated",
-    note: Annotated[str, typer.Option(help="Anything else worth knowing.")] = "",
-    near_duplicates: Annotated[
-        str,
-        typer.Option(
-            help="What happens to near-copies that the request does not name: include (forget them too), drop (use them"
-            " for nothing) or keep."
-        ),
-    ] = "keep",
+    id_: Id,
+    label: Labels = None,
+    labels_file: LabelsFile = None,
+    subject: Subjects = None,
+    sample_id: SampleIds = None,
+    ids_file: IdsFile = None,
+    received: Received = None,
+    due: Due = None,
+    extension_reason: ExtensionReason = "",
+    basis: Basis = "not stated",
+    note: Note = "",
+    near_duplicates: NearDuplicates = "keep",
     images: options.Images = options.IMAGES,
     requests: options.Requests = options.REQUESTS,
     params: options.Params = options.PARAMS,
@@ -66,37 +74,71 @@ def add(
 
     Example: i2i-unlearn request add digit-7 --label 7 --basis "withdrawn consent"
     """
-    from i2i_unlearn.data.filing import Workspace, file_request
+    from i2i_unlearn.data.filing import Workspace
+
+    words = {"extension_reason": extension_reason, "basis": basis, "note": note, "near_duplicates": near_duplicates}
+    request = requested(id_, (label, labels_file), subject, (sample_id, ids_file), received, due, **words)
+    workspace = Workspace(images=images, requests=requests, params=params)
+    filed, foresight, listed = file(request, workspace, policies, ids_file, commit=commit, preview=preview)
+    if json:
+        print_json(_facts(request, filed, foresight, preview))
+        return
+    if listed:
+        typer.echo(listed)
+    _tell(request, requests, filed, committed=commit, preview=preview)
+    _tell_foresight(foresight, filed.images, filed.together)
+
+
+def requested(
+    id_: str,
+    labels: tuple[list[str] | None, Path | None],
+    subjects: list[str] | None,
+    sample_ids: tuple[list[str] | None, Path | None],
+    received: datetime | None,
+    due: datetime | None,
+    **words: str,
+) -> "ForgetRequest":
+    """The request that the options describe; labels and sample ids are given singly, in a file, or both.
+
+    Raises:
+        UserError: a file cannot be read, or the options contradict each other.
+    """
     from i2i_unlearn.data.request import make_request, one_month_after, read_ids
 
     day = received.date() if received else date.today()
-    request = make_request(
-        id=id_,
-        received=day,
-        due=due.date() if due else one_month_after(day),
-        extension_reason=extension_reason,
-        basis=basis,
-        selector={
-            "labels": [*(label or []), *(read_ids(labels_file) if labels_file else [])],
-            "subjects": subject or [],
-            "sample_ids": sample_id or [],
-            "ids_file": f"{id_}.ids.txt" if ids_file else "",
-        },
-        near_duplicates=near_duplicates,
-        note=note,
+    named, file_of_names = labels
+    single, ids_file = sample_ids
+    selector = {
+        "labels": [*(named or []), *(read_ids(file_of_names) if file_of_names else [])],
+        "subjects": subjects or [],
+        "sample_ids": single or [],
+        "ids_file": f"{id_}.ids.txt" if ids_file else "",
+    }
+    return make_request(
+        id=id_, received=day, due=due.date() if due else one_month_after(day), selector=selector, **words
     )
-    workspace = Workspace(images=images, requests=requests, params=params)
-    champion = _champion(params, "" if preview else requests)
-    judging = _judging(params, policies)  # before anything is written: settings may have faults
+
+
+def file(
+    request: "ForgetRequest",
+    workspace: "Workspace",
+    policies: Path,
+    ids_file: Path | None,
+    *,
+    commit: bool = False,
+    preview: bool = False,
+) -> "tuple[Filed, Foresight | None, str]":
+    """File `request`: what changed, what the policy can decide, and what was added to the list of the forgotten.
+
+    Raises:
+        UserError: as `data.filing.file_request`, and where settings or policies have faults. Then nothing is changed.
+    """
+    from i2i_unlearn.data.filing import file_request
+
+    champion = _champion(workspace.params, "" if preview else workspace.requests)
+    judging = _judging(workspace.params, policies)  # before anything is written: settings may have faults
     filed = file_request(request, workspace, champion, ids_file=ids_file, commit=commit, preview=preview)
-    foresight = _foresight(filed.images, judging)
-    if json:
-        print_json(_facts(request, filed, foresight, preview))
-    else:
-        if champion and champion.listed:
-            typer.echo(champion.listed)
-        _tell(request, requests, filed, committed=commit, preview=preview)
-        _tell_foresight(foresight, filed.images, filed.together)
+    return filed, _foresight(filed.images, judging), champion.listed if champion else ""
 
 
 def _champion(params: Path, requests: Path | str) -> "Champion | None":
