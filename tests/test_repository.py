@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tokenize
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -325,7 +326,15 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_contains_only_the_package(wheel):
     packed = {Path(name) for name in wheel.namelist() if ".dist-info/" not in name}
-    assert packed == {path.relative_to("src") for path in tracked("src")}
+    forced = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    data = {
+        (Path(place) / path.relative_to(source)): path
+        for source, place in forced["force-include"].items()
+        for path in tracked(source)
+    }
+    assert packed == {path.relative_to("src") for path in tracked("src")} | set(data)
+    for packed_as, path in data.items():
+        assert wheel.read(str(packed_as)) == (ROOT / path).read_bytes()
 
 
 def test_the_wheel_brings_the_command_and_the_licence(wheel):

@@ -295,7 +295,7 @@ def test_a_file_that_is_no_package_is_refused(tmp_path, content):
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_compile_outside_the_project_says_where_to_run_it(tmp_path, name):
-    with says(UserError, f"pipelines/{name}.py", "run this from the project's folder"):
+    with says(UserError, "params.yaml", "run this from the project's folder"):
         compile_pipeline(tmp_path / "out.yaml", tmp_path, name)
 
 

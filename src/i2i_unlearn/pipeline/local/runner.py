@@ -14,6 +14,7 @@ import difflib
 import importlib
 import math
 import sys
+import tempfile
 import time
 import uuid
 import warnings
@@ -29,6 +30,7 @@ from i2i_unlearn.pipeline.local.processes import process_runner
 from i2i_unlearn.pipeline.local.run_log import RunLog
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import read_json
+from i2i_unlearn.support.package_data import package_data
 
 PIPELINES = ("unlearning", "sweep", "registry_check")
 """A module of the folder pipelines/, and the pipeline function in it, has one of these names."""
@@ -48,23 +50,53 @@ _CHANGED_ON_THE_WAY = ("{{", '"', "\\")
 
 
 def compile_pipeline(out: Path, folder: Path, name: str = "unlearning") -> None:
-    """Compile pipelines/NAME.py of the checkout `folder`, with its params.yaml and policies, to `out`.
+    """Compile the pipeline `name` with the params.yaml and policies of the project `folder` to `out`.
+
+    A checkout has the pipeline's sources; for any other project they are the package's.
 
     Raises:
-        UserError: `folder` is not a checkout of this project, or kfp is not installed.
+        UserError: `folder` is no project, or kfp is not installed.
     """
-    if not (folder / f"pipelines/{name}.py").is_file() or not (folder / "components").is_dir():
-        raise UserError(f"{folder}: no pipelines/{name}.py and components/ here; run this from the project's folder")
+    if not (folder / "params.yaml").is_file() or not (folder / "mlflow/policies").is_dir():
+        raise UserError(f"{folder}: no params.yaml and mlflow/policies here; run this from the project's folder")
     require_kfp()
     from kfp import compiler
 
-    sys.path.insert(0, str(folder))  # both folders are outside the installed package
-    try:
+    with _sources(folder):
         pipeline = getattr(importlib.import_module(f"pipelines.{name}"), name)
-    finally:
-        sys.path.remove(str(folder))
     out.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(pipeline, str(out))
+
+
+@contextlib.contextmanager
+def _sources(project: Path) -> Iterator[None]:
+    """Let pipelines/ and components/ be imported, which find the project's settings next to themselves.
+
+    They are imported from a folder of links, and forgotten afterwards: another project has other settings.
+    """
+    own = (project / "pipelines/shared.py").is_file() and (project / "components").is_dir()
+    kubeflow = project if own else package_data("kubeflow")
+    before = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_of_kubeflow(name)}
+    with tempfile.TemporaryDirectory() as aside:
+        for name, place in {
+            "pipelines": kubeflow,
+            "components": kubeflow,
+            "mlflow": project,
+            "params.yaml": project,
+        }.items():
+            (Path(aside) / name).symlink_to((place / name).resolve())
+        sys.path.insert(0, aside)
+        try:
+            yield
+        finally:
+            sys.path.remove(aside)
+            for name in filter(_is_of_kubeflow, list(sys.modules)):
+                del sys.modules[name]
+            sys.modules.update(before)
+
+
+def _is_of_kubeflow(module: str) -> bool:
+    return module.partition(".")[0] in ("pipelines", "components")
 
 
 def run_package(package: Path, params: Sequence[str], out: Path, containers: Containers | None = None) -> Path:
