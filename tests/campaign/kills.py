@@ -1,13 +1,19 @@
 """SIGKILL at random moments over every command: the next call goes on or says what to do, and nothing is lost."""
 
 import json
+import os
 import random
+import shutil
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
 
+from i2i_unlearn.support.keeper import GRACE_S
 from tests.campaign.world import CHAIN, Chain, Ended, run, versions_and_champions
+from tests.conftest import ROOT
 
 WEIGHTS = ("model/model.safetensors", "model/config.json")
 SAME: dict[str, tuple[str, ...]] = {
@@ -21,18 +27,74 @@ SAME: dict[str, tuple[str, ...]] = {
     "evaluate": ("artifacts/evaluation/metrics.json", "artifacts/evaluation/verdicts.json"),
 }
 """Files that end with the bytes of the undisturbed run."""
+PIPELINE = ("pipeline", "run", "--package", "package.yaml", "--out", "runs", "--param", "promote=on pass")
+PIPELINE_SHARE = 50
+"""One kill in so many hits a run of the whole pipeline, which takes a hundred times as long as a command."""
 
 
 def run_kills(chain: Chain, number: int, seed: int, tell: Callable[[str], None] = print) -> list[dict[str, object]]:
     """Kill `number` commands, in turn, at random moments of their lives; what was found wrong, one row per kill."""
     rng = random.Random(seed)
+    of_pipeline = number // PIPELINE_SHARE
     rows = []
-    for count in range(number):
+    for count in range(number - of_pipeline):
         command = list(CHAIN)[count % len(CHAIN)]
         moment = rng.uniform(0.0, chain.seconds[command])
         rows.append(_kill(chain, command, moment) | {"kill": count, "command": command, "after_s": round(moment, 3)})
         tell(json.dumps(rows[-1]))
+    if of_pipeline:
+        rows += run_pipeline_kills(chain, of_pipeline, rng, tell)
     return rows
+
+
+def run_pipeline_kills(
+    chain: Chain, number: int, rng: random.Random, tell: Callable[[str], None] = print
+) -> list[dict[str, object]]:
+    """Kill `pipeline run` at random moments; the steps end with it, and the same command again comes to its end.
+
+    Raises:
+        RuntimeError: the undisturbed run failed.
+    """
+    before = _with_package(chain)
+    undisturbed = run(before, *PIPELINE)
+    expected = versions_and_champions(before)
+    if undisturbed.code:
+        raise RuntimeError(f"pipeline run: exit code {undisturbed.code}: {undisturbed.err}")
+    rows = []
+    for count in range(number):
+        moment = rng.uniform(0.0, undisturbed.seconds)
+        project = _with_package(chain)
+        killed = run(project, *PIPELINE, kill_after=moment)
+        time.sleep(GRACE_S + 1)
+        faults = [f"still runs: {line}" for line in _running_in(project)]
+        again = run(project, *PIPELINE)
+        faults += _faults(chain, project, "pipeline run", again, expected)
+        rows.append({"killed": killed.code < 0, "code": again.code, "faults": faults})
+        rows[-1] |= {"kill": count, "command": "pipeline run", "after_s": round(moment, 3)}
+        tell(json.dumps(rows[-1]))
+    return rows
+
+
+def _with_package(chain: Chain) -> Path:
+    """The project after its original model was registered, with a compiled pipeline and the key to sign evidence."""
+    project = chain.put_back("snapshot")
+    for name in ("components", "pipelines"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(project / "keys", project / ".secrets/evidence")
+    compiled = run(project, "pipeline", "compile", "--out", "package.yaml")
+    if compiled.code:
+        raise RuntimeError(f"pipeline compile: {compiled.err}")
+    return project
+
+
+def _running_in(project: Path) -> list[str]:
+    """Command lines of the processes whose current folder is the project."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if Path(os.readlink(process / "cwd")).is_relative_to(project):
+                found.append((process / "cmdline").read_text().replace("\0", " ")[:200])
+    return found
 
 
 def _kill(chain: Chain, command: str, moment: float) -> dict[str, object]:
@@ -48,7 +110,9 @@ def _kill(chain: Chain, command: str, moment: float) -> dict[str, object]:
     return {"killed": killed.code < 0, "code": again.code, "faults": faults}
 
 
-def _faults(chain: Chain, project: Path, command: str, again: Ended) -> list[str]:
+def _faults(
+    chain: Chain, project: Path, command: str, again: Ended, registered: tuple[int, int] | None = None
+) -> list[str]:
     faults = [f"half file {path.relative_to(project)}" for path in _half_written(project)]
     if again.code:
         faults.append(f"the next call ends with {again.code}: {again.err.strip()[-300:]}")
@@ -60,15 +124,14 @@ def _faults(chain: Chain, project: Path, command: str, again: Ended) -> list[str
         elif found.read_bytes() != expected.read_bytes():
             faults.append(f"{name} differs from the undisturbed run")
     if (project / "mlflow.db").exists():
-        faults += _registry_faults(chain, project, command)
+        faults += _registry_faults(project, registered or versions_and_champions(chain.after(command)))
     return faults
 
 
-def _registry_faults(chain: Chain, project: Path, command: str) -> list[str]:
+def _registry_faults(project: Path, expected: tuple[int, int]) -> list[str]:
     """Versions and champions are as many as after the undisturbed run; ledger and registry agree."""
     faults = []
-    found, expected = versions_and_champions(project), versions_and_champions(chain.after(command))
-    if found != expected:
+    if (found := versions_and_champions(project)) != expected:
         faults.append(f"versions and champions: {found} instead of {expected}")
     if (project / "promotions.jsonl").exists():
         for check in (("registry", "ledger", "verify"), ("registry", "check")):
@@ -79,5 +142,9 @@ def _registry_faults(chain: Chain, project: Path, command: str) -> list[str]:
 
 
 def _half_written(project: Path) -> list[Path]:
-    """Folders alone: a file that was being written may stay under a hidden name, which nothing reads."""
-    return [path for path in project.rglob(".*") if (".new." in path.name or ".old." in path.name) and path.is_dir()]
+    """Folders alone: a file that was being written may stay under a hidden name, which nothing reads.
+
+    A run of the pipeline never goes on in the folder of another one.
+    """
+    hidden = [path for path in project.rglob(".*") if path.relative_to(project).parts[0] != "runs"]
+    return [path for path in hidden if (".new." in path.name or ".old." in path.name) and path.is_dir()]
