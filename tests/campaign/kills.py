@@ -142,9 +142,6 @@ def _registry_faults(project: Path, expected: tuple[int, int]) -> list[str]:
 
 
 def _half_written(project: Path) -> list[Path]:
-    """Folders alone: a file that was being written may stay under a hidden name, which nothing reads.
-
-    A run of the pipeline never goes on in the folder of another one.
-    """
+    """Files and folders; but a run of the pipeline never goes on in the folder of another one."""
     hidden = [path for path in project.rglob(".*") if path.relative_to(project).parts[0] != "runs"]
-    return [path for path in hidden if (".new." in path.name or ".old." in path.name) and path.is_dir()]
+    return [path for path in hidden if ".new." in path.name or ".old." in path.name]

@@ -104,6 +104,18 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert names(path.parent) == ["file"]
 
 
+def test_the_file_of_a_killed_run_goes_and_that_of_a_living_one_stays(tmp_path):
+    path = tmp_path / "file"
+    (tmp_path / ".file.new.killed").write_text("half")
+    with atomic_file(path) as living:
+        living.write_text("slow")
+        with atomic_file(path) as aside:
+            aside.write_text("quick")
+        assert names(tmp_path) == [living.name, "file"]
+    assert names(tmp_path) == ["file"]
+    assert path.read_text() == "slow"
+
+
 def test_a_full_disk_is_told_in_one_line_and_leaves_the_earlier_file(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")

@@ -40,7 +40,7 @@ def write_review(
     _hide_from_git(folder)
     out = folder / f"forget-images-{'-'.join(requests)[:60]}-until-{expires.isoformat()}.html"
     with atomic_file(out) as aside:
-        aside.touch(mode=0o600)
+        aside.chmod(0o600)
         aside.write_text(render(grids, requests, operator, expires), encoding="utf-8")
     return out
 

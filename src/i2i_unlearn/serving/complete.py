@@ -102,7 +102,7 @@ def _check_apart(images: Path, out: Path) -> None:
 
 
 def _claim(out: Path, source: Source, inputs: Inputs, config: CompleteConfig) -> None:
-    """Make `out` the folder of this work, or continue in it; remove what a killed run left."""
+    """Make `out` the folder of this work, or continue in it."""
     how = config.model_dump(mode="json", exclude={"device", "model"})
     made_from = {"schema_version": SCHEMA_VERSION, "model_sha256": source.sha256, **how, "inputs": inputs.digests()}
     if inputs.reading != BY_DEFAULT:
@@ -120,8 +120,6 @@ def _claim(out: Path, source: Source, inputs: Inputs, config: CompleteConfig) ->
         raise UserError(f"{out}: is not empty and holds no completions; choose another folder")
     else:
         files.write_json(path, made_from)
-    for left in out.rglob(".*.new.*"):
-        left.unlink()
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -157,9 +155,11 @@ def _complete(
     generator = generator_for(seed, "complete", number)
     completed = completer(np.stack([pixels for _, pixels in readable]), None, generator)
     missing = [(path, image_HWC) for (path, _), image_HWC in zip(readable, completed, strict=True) if not path.exists()]
-    for path, image_HWC in missing:
-        with files.atomic_file(path) as aside:
-            picture_of(image_HWC).save(aside, "PNG")
+    with files.disk_full_as_user_error(out), files.folder_aside(out / "batch") as aside:
+        for path, image_HWC in missing:
+            picture_of(image_HWC).save(aside / "picture.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (aside / "picture.png").replace(path)
     return len(missing)
 
 

@@ -7,10 +7,10 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,42 +37,55 @@ def atomic_folder(out: str | Path) -> Iterator[Path]:
         _replace(out, aside)
 
 
-@contextmanager
-def folder_aside(out: Path) -> Iterator[Path]:
-    """Yield an empty, private folder next to `out`; it is removed at the end if it is still there.
+def folder_aside(out: Path) -> AbstractContextManager[Path]:
+    """An empty, private folder next to `out`; it is removed at the end if it is still there.
 
     It is locked: what is not locked was left by a killed run, and is removed first.
     """
+    return _aside(out, partial(Path.mkdir, mode=0o700))
+
+
+@contextmanager
+def _aside(out: Path, make: Callable[[Path], None]) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
-    for left in out.parent.glob(f".{glob.escape(out.name)}.new.*"):
+    short = out.name if len(out.name.encode(errors="surrogateescape")) <= _LONGEST_ASIDE else out.name[:50]
+    for left in out.parent.glob(f".{glob.escape(short)}.new.*"):
         _remove_if_left(left)
-    aside, descriptor = _locked_folder(out)
+    aside, descriptor = _made_and_locked(out.with_name(f".{short}.new"), make)
     try:
         yield aside
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside)
         os.close(descriptor)
 
 
-def _locked_folder(out: Path) -> tuple[Path, int]:
+def _made_and_locked(start: Path, make: Callable[[Path], None]) -> tuple[Path, int]:
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.new.", dir=out.parent))
-        descriptor = os.open(folder, os.O_RDONLY)
+        aside = start.with_name(f"{start.name}.{uuid.uuid4().hex[:12]}")  # pids of two pods may be the same
+        make(aside)
+        descriptor = os.open(aside, os.O_RDONLY)
         with suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if folder.exists():  # else another process took it for left, before it was locked
-            return folder, descriptor
+        if aside.exists():  # else another process took it for left, before it was locked
+            return aside, descriptor
         os.close(descriptor)
 
 
-def _remove_if_left(folder: Path) -> None:
+def _remove_if_left(aside: Path) -> None:
     with suppress(OSError):  # locked, or gone
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(aside, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(aside)
         finally:
             os.close(descriptor)
+
+
+def _remove(aside: Path) -> None:
+    if aside.is_dir():
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        aside.unlink(missing_ok=True)
 
 
 def _replace(out: Path, aside: Path) -> None:
@@ -105,21 +118,17 @@ def _restore(out: Path) -> None:
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a path next to `path`; on success it replaces `path`, on any failure `path` is untouched.
+    """Yield an empty file next to `path`; on success it replaces `path`, on any failure `path` is untouched.
+
+    As `folder_aside`, it is locked, and what a killed run left is removed first.
 
     Raises:
         UserError: the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    short = path.name if len(path.name.encode(errors="surrogateescape")) <= _LONGEST_ASIDE else path.name[:50]
-    aside = path.with_name(f".{short}.new.{uuid.uuid4().hex[:12]}")  # pids of two pods may be the same
-    try:
-        with disk_full_as_user_error(path):
-            yield aside
+    with disk_full_as_user_error(path), _aside(path, Path.touch) as aside:
+        yield aside
         aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 @contextmanager
