@@ -1,6 +1,7 @@
 # `make` lists the targets. Needs GNU make, git and Python 3.11 or newer; everything else is installed into .venv/.
 
 PYTHON ?= python3
+TORCH ?= auto
 PIP_ARGS ?=
 PRESET ?=
 PYTEST_ARGS ?=
@@ -35,13 +36,14 @@ python_problem = $(shell \
     fi)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-containers test-versions lint image ui bench-quality campaign clean
+.PHONY: help setup demo test test-slow test-containers test-versions lint image ui bench-quality campaign lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s%s\n", $$1, $$2 }' Makefile
 	@echo 'Settings, for example make demo PYTHON=python3.12:'
 	@echo '  PYTHON       the Python that makes .venv/ (python3)'
-	@echo '  PIP_ARGS     more options for pip install, such as --extra-index-url'
+	@echo '  TORCH        build of PyTorch: cpu, cuda, or auto, the one that fits this machine (auto)'
+	@echo '  PIP_ARGS     options for pip install; it then installs in place of uv, without the lock'
 	@echo '  PRESET       settings to lay over params.yaml first, such as paper (demo)'
 	@echo '  PYTEST_ARGS  more options for pytest (test, test-slow, test-containers)'
 	@echo '  UI_PORT      port of the MLflow UI (ui; 5000)'
@@ -53,7 +55,7 @@ help: ## list the targets
 	@echo '  BUILD_ARGS   more options for docker build or podman build (image)'
 	@echo '  ENGINE       docker or podman; the one that answers (image)'
 
-setup: $(STAMP) ## make .venv/ and install the exact versions of constraints.txt
+setup: $(STAMP) ## make .venv/ and install the exact versions of the lock
 	@echo "Ready: '. .venv/bin/activate' puts i2i-unlearn and dvc on the PATH."
 
 demo: $(STAMP) ## set up, then make a model forget the digit 3, from data to promotion
@@ -101,16 +103,27 @@ campaign: $(STAMP) ## set up, then look for faults by the hundred: kills, bad in
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaign run
 	@$(BIN)/python -m tests.campaign report
 
+lock: $(STAMP) ## set up, then write the lock in requirements/ (after a change of constraints.txt; index needed)
+	@$(BIN)/python requirements/lock.py
+
 clean: ## remove .venv/ and caches; data, artifacts and the registry stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache dist
 	find src components pipelines tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP): pyproject.toml constraints.txt
+# A build of PyTorch that is named is compared with the installed one each time.
+$(STAMP): pyproject.toml constraints.txt requirements/install.py $(wildcard requirements/*.lock) \
+    $(if $(filter auto,$(TORCH)),,FORCE)
 	@$(if $(python_problem),$(error $(python_problem)))
 	@rm -f $(STAMP)
 	@# A .venv/ without a working pip (half made, or its Python is gone) or of an older Python is created again.
 	@$(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	    || $(PYTHON) -m venv --clear .venv
 	@echo "Installing into .venv/; docs/install.md says how much is downloaded"
+ifeq ($(PIP_ARGS),)
+	@$(BIN)/python requirements/install.py $(TORCH)
+else
 	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' $(PIP_ARGS)
+endif
 	@touch $(STAMP)
+
+FORCE:

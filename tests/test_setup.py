@@ -23,7 +23,7 @@ case "$*" in
     *ensurepip*) exit ${NO_VENV:-0} ;;
     "--version") echo "Python 3.9.2" ;;
     "-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
-    "-m pip install"*) exit ${PIP_FAILS:-0} ;;
+    requirements/install.py*) exit ${INSTALL_FAILS:-0} ;;
 esac
 """
 
@@ -33,6 +33,7 @@ def clone(tmp_path):
     """What set-up reads, and a stand-in for Python."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
     (tmp_path / "python").write_text(PYTHON)
     (tmp_path / "python").chmod(0o755)
     return tmp_path
@@ -54,21 +55,30 @@ def test_set_up_installs_once_and_then_asks_neither_python_nor_pip(clone):
     assert make(clone, "setup").returncode == 0
     assert (clone / ".venv/.installed").exists()
     before = calls(clone)
-    assert sum(call.startswith("-m pip install") for call in before) == 1
+    assert sum(call.startswith("requirements/install.py") for call in before) == 1
     assert make(clone, "setup").returncode == 0
     assert calls(clone) == before
 
 
-def test_options_for_pip_are_handed_on(clone):
+def test_with_options_for_pip_it_is_pip_that_installs(clone):
     make(clone, "setup", "PIP_ARGS=--no-index --find-links wheels")
     install = next(call for call in calls(clone) if call.startswith("-m pip install"))
     assert install.endswith("-c constraints.txt -e .[dev] --no-index --find-links wheels")
 
 
+def test_a_build_of_torch_that_is_named_is_compared_with_the_installed_one_each_time(clone):
+    make(clone, "setup")
+    make(clone, "setup", "TORCH=cuda")
+    assert [call for call in calls(clone) if "install.py" in call] == [
+        "requirements/install.py auto",
+        "requirements/install.py cuda",
+    ]
+
+
 def test_a_failed_installation_leaves_no_stamp_and_is_tried_again(clone):
     assert make(clone, "setup").returncode == 0
     os.utime(clone / "constraints.txt", (2**32, 2**32))  # newer than the stamp, as after a pull
-    assert make(clone, "setup", PIP_FAILS="1").returncode != 0
+    assert make(clone, "setup", INSTALL_FAILS="1").returncode != 0
     assert not (clone / ".venv/.installed").exists()
     assert make(clone, "setup").returncode == 0
     assert (clone / ".venv/.installed").exists()
@@ -132,6 +142,39 @@ def test_constraints_satisfy_the_ranges_of_the_project():
         if wanted.name != project["name"]:
             version = pinned()[canonicalize_name(wanted.name)]
             assert wanted.specifier.contains(Version(version), prereleases=True), (wanted, version)
+
+
+def locked(*names):
+    """Requirement -> hashes, of these files of the lock."""
+    found = {}
+    for name in names:
+        text = re.sub(r"(?m)^#.*\n", "", (ROOT / f"requirements/{name}.lock").read_text()).replace("\\\n", "")
+        for line in text.splitlines():
+            requirement, *hashes = line.split(" --hash=")
+            found[Requirement(requirement.strip())] = [one.strip() for one in hashes]
+    return found
+
+
+def test_the_lock_has_the_pins_of_the_constraints_and_hashes_of_every_file():
+    lock, pins = locked("packages", "torch"), pinned()
+    versions = {canonicalize_name(one.name): str(one.specifier).lstrip("=") for one in lock}
+    assert {name: versions.get(name) for name in pins} == pins
+    # Not in the constraints: what other systems and Pythons than that of the tests need, and the libraries of CUDA.
+    foreign = [one for one in lock if canonicalize_name(one.name) not in pins]
+    assert [one.name for one in foreign if one.marker is None] == []
+    for requirement, hashes in {**lock, **locked("torch-cpu", "uv")}.items():
+        assert hashes, requirement
+        assert all(re.fullmatch("sha256:[0-9a-f]{64}", one) for one in hashes), requirement
+
+
+def test_the_cpu_build_of_the_lock_is_the_pinned_torch_and_has_other_hashes():
+    ((cpu, cpu_hashes),) = locked("torch-cpu").items()
+    cuda_hashes = next(
+        hashes for one, hashes in locked("torch").items() if one == Requirement(f"torch==={pinned()['torch']}")
+    )
+    assert str(cpu) == f"torch=={pinned()['torch']}+cpu"
+    assert not set(cpu_hashes) & set(cuda_hashes)
+    assert str(next(iter(locked("uv")))) == f"uv=={pinned()['uv']}"
 
 
 def needed(name="i2i-unlearn", extras=("dev",), found=None):
