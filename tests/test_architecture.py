@@ -26,6 +26,7 @@ FLOORS = (
     ("stages",),
     ("sweeps",),
     ("pipeline",),
+    ("project",),
     ("cli",),
 )
 """From the ground up. Rooms on one floor do not import each other."""

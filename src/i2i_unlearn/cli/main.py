@@ -21,6 +21,7 @@ from i2i_unlearn.cli import (
     evidence,
     export,
     guard,
+    init,
     keys,
     pipeline,
     pipeline_cluster,
@@ -42,7 +43,7 @@ TASKS = {
     "Registry": ("register", "registry"),
     "Evidence": ("evidence", "keys"),
     "Serve": ("complete", "export", "guard"),
-    "Project": ("data", "preset", "doctor"),
+    "Project": ("init", "set", "data", "preset", "doctor"),
 }
 """What --help lists, by task and in the order of the work."""
 
@@ -68,7 +69,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Make image-to-image generators forget: file a request, unlearn, evaluate, register, promote.",
 )
-for part in (stages.app, sweep.app, demo.app, complete.app, export.app, doctor.app):
+for part in (stages.app, sweep.app, demo.app, complete.app, export.app, doctor.app, init.app):
     app.registered_commands += part.registered_commands
 pipeline.app.registered_commands += pipeline_cluster.app.registered_commands
 for group in (data, request, pipeline, registry, preset, review, guard, keys, evidence):

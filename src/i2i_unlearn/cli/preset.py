@@ -1,10 +1,15 @@
 """Commands `preset list`, `preset show`, `preset use`."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from i2i_unlearn.cli import options
+
+if TYPE_CHECKING:
+    from i2i_unlearn.config.presets import Change
 
 app = typer.Typer(help="Presets: settings that go together, applied to params.yaml.", no_args_is_help=True)
 
@@ -46,9 +51,14 @@ def use(name: Name, presets: options.Presets = options.PRESETS, params: options.
     Example: i2i-unlearn preset use paper
     """
     from i2i_unlearn.config.presets import find_preset, use_preset
+
+    show_changes(use_preset(find_preset(presets, name), params), params)
+
+
+def show_changes(changes: "Sequence[Change]", params: Path) -> None:
+    """Print what changed in a settings file, as a table."""
     from i2i_unlearn.support.table import table
 
-    changes = use_preset(find_preset(presets, name), params)
     if not changes:
         typer.echo(f"{params} has these settings already")
         return

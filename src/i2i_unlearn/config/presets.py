@@ -73,7 +73,14 @@ def find_preset(folder: str | Path, name: str) -> Preset:
 
 
 def use_preset(preset: Preset, params: str | Path) -> list[Change]:
-    """Lay the preset over the file `params`; return what changed. Comments and order stay.
+    """Lay the preset over the file `params`; as `change_settings`."""
+    return change_settings(preset.settings, params, what=f"preset {preset.name!r}")
+
+
+def change_settings(settings: Mapping[str, Any], params: str | Path, *, what: str) -> list[Change]:
+    """Lay `settings` over the file `params`; return what changed. Comments and order stay.
+
+    `what`: what the settings are, for messages.
 
     Raises:
         UserError: the result would not be valid settings; the file is left as it was.
@@ -84,10 +91,14 @@ def use_preset(preset: Preset, params: str | Path) -> list[Change]:
     editor.preserve_quotes = True
     editor.width = 4096  # no line is wrapped
     content = editor.load(params.read_text(encoding="utf-8"))
-    changes = list(_lay_over(content, in_quotes(dict(preset.settings))))
+    changes = list(_lay_over(content, in_quotes(dict(settings))))
     buffer = io.StringIO()
     editor.dump(content, buffer)
-    _check(yaml.safe_load(buffer.getvalue()), preset)
+    try:
+        check_keys(params, changed := yaml.safe_load(buffer.getvalue()))
+        check_settings(changed)
+    except UserError as error:
+        raise UserError(f"{what} does not fit: {error}; change params.yaml or choose others") from None
     if changes:
         with atomic_file(params) as aside:
             aside.write_text(buffer.getvalue(), encoding="utf-8")
@@ -121,11 +132,15 @@ def _read(path: Path) -> Preset:
     return Preset(path.stem, content["description"], settings, content.get(PROTOCOL))
 
 
-def _check(params: dict[str, Any], preset: Preset) -> None:
+def check_settings(params: Mapping[str, Any]) -> None:
+    """Build every section.
+
+    Raises:
+        UserError: one is not valid; the message begins with its name.
+    """
     for section, config in CONFIGS.items():
         more: dict[str, Any] = {"policies": {}} if config is EvaluateConfig else {}
         try:
             config.from_params(params, **more)
         except UserError as error:
-            told = f"preset {preset.name!r} does not fit (section {section}): {error}"
-            raise UserError(f"{told}; change params.yaml or choose another preset") from None
+            raise UserError(f"section {section}: {error}") from None
