@@ -328,3 +328,40 @@ def test_missing_shards_are_named(folder):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with says(UserError, "model.safetensors.index.json", "model-00002-of-00002.safetensors"):
         load_model(folder)
+
+
+def shards_of(folder, stem):
+    """Two shards of the weights in `folder`, and the index that names them."""
+    tensors = load_file(folder / f"{stem}.safetensors")
+    names, weight_map = sorted(tensors), {}
+    for number, part in enumerate((names[::2], names[1::2]), start=1):
+        file = f"{stem}-{number:05}-of-00002.safetensors"
+        save_file({name: tensors[name] for name in part}, folder / file, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(part, file)
+    (folder / f"{stem}.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    return [folder / f"{stem}-{number:05}-of-00002.safetensors" for number in (1, 2)]
+
+
+def test_two_sets_of_weights_are_refused_and_one_in_shards_is_read(folder, latent):
+    for model, part, stem in ((folder, folder, "model"), (latent, latent / "unet", "diffusion_pytorch_model")):
+        shards_of(part, stem)
+        with says(UserError, str(part), f"{stem}.safetensors", f"{stem}.safetensors.index.json", "remove"):
+            load_model(model)
+        (part / f"{stem}.safetensors").unlink()
+        assert load_model(model).num_channels == 3
+
+
+def test_a_tensor_in_two_shards_is_refused(folder):
+    first, second = shards_of(folder, "model")
+    (folder / "model.safetensors").unlink()
+    other = min(load_file(first))
+    edit_tensors(second, lambda tensors: tensors.update({other: torch.ones(1)}))
+    with says(UserError, second.name, other, first.name):
+        load_model(folder)
+
+
+def test_pickled_weights_of_one_part_are_told(latent):
+    weights = latent / "unet/diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_name("diffusion_pytorch_model-00001-of-00001.bin"))
+    with says(UserError, f"{latent}/unet", "diffusion_pytorch_model-00001-of-00001.bin", "use_safetensors=False"):
+        load_model(latent)

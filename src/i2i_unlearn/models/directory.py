@@ -29,10 +29,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         pickled = sorted(path.name for path in folder.rglob("*.bin"))
         hint = "give a model directory (config.json and model.safetensors)"
         if pickled:
-            hint = (
-                f"{pickled[0]} may hold code and is not read; where you trust it, save it again: "
-                "from_pretrained(FOLDER).save_pretrained(FOLDER, safe_serialization=True)"
-            )
+            hint = pickled_told(pickled[0])
         raise UserError(f"{folder}: no model.safetensors in it; {hint}")
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -45,3 +42,11 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     if content.get("model_type") in LIBRARY_TYPES:
         content.setdefault("family", LIBRARY_TYPES[content["model_type"]])
     return content
+
+
+def pickled_told(name: str) -> str:
+    """Why a file of pickled weights is not read, and what to do."""
+    return (
+        f"{name} may hold code and is not read; where you trust it, save it again: from_pretrained(FOLDER, "
+        "use_safetensors=False).save_pretrained(FOLDER, safe_serialization=True)"
+    )

@@ -5,13 +5,13 @@ Read here are file names and the headers of weights files, never the weights.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 
-from i2i_unlearn.models.directory import read_config
+from i2i_unlearn.models.directory import pickled_told, read_config
 from i2i_unlearn.support.errors import UserError
 
 _ADAPTER_FILES = re.compile(r"adapter_(config|model)\b.*|pytorch_lora_weights\b.*|.*lora.*\.(safetensors|bin|pt)", re.I)
@@ -47,8 +47,7 @@ def check_whole(folder: str | Path) -> None:
         if not part.startswith((".", "checkpoint")):
             _check_files(folder / part)
     _check_pipeline(folder)
-    for place in weights_read(folder, config.get("family", "")):
-        _check_tensors(place)
+    _check_tensors(weights_read(folder, config.get("family", "")))
 
 
 def notes_on(folder: str | Path) -> list[str]:
@@ -87,9 +86,15 @@ def weights_in(folder: Path, stem: str) -> tuple[list[Path], str | None]:
     """The files of one set of weights, and the variant (`fp16`) where there is nothing else.
 
     Raises:
-        UserError: there are several variants and no full set, or a file of the set is missing.
+        UserError: there are two sets, or several variants and no full set; a file of the set is missing; or the only
+            weights are pickles.
     """
     single, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
+    if single.is_file() and index.is_file():  # transformers reads the first, diffusers the shards
+        raise UserError(
+            f"{folder}: holds two sets of weights, {single.name} and the shards that {index.name} names; remove the "
+            "set that is not meant"
+        )
     if single.is_file():
         return [single], None
     if index.is_file():
@@ -107,7 +112,10 @@ def weights_in(folder: Path, stem: str) -> tuple[list[Path], str | None]:
         )
     for variant, paths in variants.items():
         return paths, variant
-    return sorted(folder.glob(f"{stem}-*.safetensors")), None
+    shards = sorted(folder.glob(f"{stem}-*.safetensors"))
+    if not shards and (pickled := sorted(folder.glob("*.bin"))):
+        raise UserError(f"{folder}: no {single.name} in it; {pickled_told(pickled[0].name)}")
+    return shards, None
 
 
 def _shards(index: Path) -> list[Path]:
@@ -153,8 +161,11 @@ def _how_to_merge(path: Path) -> str:
     )
 
 
-def _check_tensors(path: Path) -> None:
-    for name, kind in _header(path):
+def _check_tensors(paths: Iterable[Path]) -> None:
+    first_in: dict[str, Path] = {}
+    for path, name, kind in ((one, *found) for one in paths for found in _header(one)):
+        if first_in.setdefault(name, path) != path:
+            raise UserError(f"{path}: holds {name}, and so does {first_in[name].name}; fetch the directory again")
         if _ADAPTER_TENSORS.search(name):
             raise UserError(
                 f"{path}: holds tensors of an adapter (LoRA), first {name}, which would be left out; merge it into the "
