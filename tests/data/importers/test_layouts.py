@@ -357,6 +357,25 @@ def test_each_split_may_have_a_table_of_its_own(bring, tmp_path):
     assert bring(place(tmp_path / "s", *files)) == {"s/train/a.png": ("cat", "train"), "s/test/a.png": ("cat", "val")}
 
 
+def test_tables_in_and_below_class_folders_are_read_and_are_no_images(bring, tmp_path):
+    tables = [
+        f"{place}/metadata.csv: file_name,subject\na.png,{who}" for place, who in (("cat", "ann"), ("dog/x", "bob"))
+    ]
+    source = place(tmp_path / "s", "cat/a.png", "dog/x/a.png", "dog/b.png", *tables, "dog/sizes.csv: width\n3\n")
+    assert {key: label for key, (label, _) in bring(source).items()} == {
+        "s/cat/a.png": "cat",
+        "s/dog/b.png": "dog",
+        "s/dog/x/a.png": "dog",
+    }
+    assert bring.index.set_index("sample_id")["subject"].fillna("-").to_dict() == {
+        "s/cat/a.png": "ann",
+        "s/dog/b.png": "-",
+        "s/dog/x/a.png": "bob",
+    }
+    assert "not used: sizes.csv, no column of it names files here (width)" in bring.lines
+    assert bring.lines.count("metadata.csv: column file_name names the files") == 1
+
+
 @pytest.mark.parametrize(
     ("files", "key_words"),
     [

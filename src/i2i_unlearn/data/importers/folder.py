@@ -6,7 +6,7 @@ train/CLASS/..., val2017/CLASS/...  the folder    the upper folder's
 CLASS/train/..., CLASS/test/...     upper folder  the lower folder's
 train/a.png, val/b.png              none          the folder's
 a.png, b.png                        none          unknown
-any of these, and a table           as the table says, else as above (tables.py)
+any of these, and tables anywhere   as the table says, else as above (tables.py)
 
 Deeper folders appear only in the sample id. Anything between these layouts is refused. Every file counts as an image,
 but what is hidden or left by a system, captions (files of a picture's name with an ending of no picture) and, next to
@@ -109,7 +109,7 @@ def look_at_folder(source: Path, *, name: str, source_split: SourceSplit | None,
         _tell_tables(looked, found.num_images, columns)
     elif named := columns.named():
         raise UserError(f"{source}: has no table that names files, so there is no column {named!r}; remove that option")
-    return Source(kind, read, read, tuple(looked.notes), found)
+    return Source(kind, read, read, tuple(dict.fromkeys(looked.notes)), found)
 
 
 # --- which folders are classes, and which are splits ---
@@ -226,7 +226,7 @@ def _check_loose(folder: str, loose: list[str], notes: list[str]) -> None:
             f"{os.path.join(folder, pictures[0])}: is in no class folder ({len(pictures)} such files); move it into one"
             " or remove it"
         )
-    others = [name for name in loose if not name.lower().endswith((*ENDINGS, "metadata.parquet"))]
+    others = [name for name in loose if not _is_table(name)]
     if others:
         notes.append(f"not used, next to folders and no pictures: {_first(others)}")
 
@@ -293,7 +293,7 @@ def _walk(folder: str, left_out: Counter[str], used: set[str], flat: bool) -> It
             if stems is None:
                 pictures = [one for one, below in names if not below and is_picture(one)]
                 stems = {*pictures, *(os.path.splitext(one)[0] for one in pictures)}
-            if path in used or (flat and ending in ENDINGS):  # a table that was looked at
+            if path in used or _is_table(name):  # it was looked at
                 continue
             if ending == ".parquet" or _describes(name, stems):
                 left_out[f"*{ending} next to pictures"] += 1
@@ -325,17 +325,31 @@ def _tell_left_out(left_out: Counter[str], notes: list[str]) -> None:
 def _find_tables(source: Path, looked: _Looked, columns: Columns) -> str:
     """Find the tables that name files; return the layout in words."""
     tops = dict.fromkeys([str(source), *(str(Path(part.folder).parent) for part in looked.parts)])
-    tops |= dict.fromkeys(part.folder for part in looked.parts if not part.deep)
+    for part in looked.parts:
+        tops |= dict.fromkeys(_folders(part.folder) if part.deep else [part.folder])
     for top in tops:
         if not str(top).startswith(str(source)):
             continue
         for name in _entries(top)[1]:
-            is_named = name.lower() == "metadata.parquet"
-            if name.lower().endswith(ENDINGS) or is_named:
+            if _is_table(name):
                 _take_table(Path(top) / name, looked, columns)
     by_folder = any(part.label != UNLABELLED for part in looked.parts)
-    by_table = f", with {_first([one.table.path.name for one in looked.tables])}" if looked.tables else ""
+    names = list(dict.fromkeys(one.table.path.name for one in looked.tables))
+    by_table = f", with {_first(names)}" if names else ""
     return ("folder per class" if by_folder else "folder of images without classes") + by_table
+
+
+def _folders(folder: str) -> Iterator[str]:
+    """`folder` and those below it, but hidden ones."""
+    yield folder
+    with os.scandir(folder) as entries:
+        below = sorted(entry.path for entry in entries if _counts(entry.name) and _is_folder(entry, folder))
+    for path in below:
+        yield from _folders(path)
+
+
+def _is_table(name: str) -> bool:
+    return name.lower().endswith(ENDINGS) or name.lower() == "metadata.parquet"
 
 
 def _take_table(path: Path, looked: _Looked, columns: Columns) -> None:
@@ -344,9 +358,9 @@ def _take_table(path: Path, looked: _Looked, columns: Columns) -> None:
     files = [
         file.removeprefix(base)
         for part in looked.parts
-        if f"{part.folder}/".startswith(base)
+        if f"{part.folder}/".startswith(base) or base.startswith(f"{part.folder}/")
         for file in _files(part)
-        if not file.lower().endswith(ENDINGS)
+        if file.startswith(base) and not file.lower().endswith(ENDINGS)
     ]
     asked = columns.image if columns.image != "image" and columns.image.partition(".")[0] in table.columns else ""
     found = match(table, files, asked) if table.rows else None
