@@ -31,7 +31,8 @@ def evaluate(
     evaluation.metadata.update(stage.run(images, splits.path, f"{teacher.path}/model", unlearned.path,
                                          step_outputs.paths(references), evaluation.path,
                                          EvaluateConfig(**settings["evaluate"], policies=policies),
-                                         recipe=UnlearnConfig(**settings["unlearn"])))  # fmt: skip
+                                         recipe=UnlearnConfig(**settings["unlearn"]),
+                                         model_name=settings["register"]["model_name"]))  # fmt: skip
     return step_outputs.show_evaluation(evaluation.path, report, decision, scores,
                                         unlearned=membership, teacher=membership_before,
                                         unlearned_calibrated=membership_calibrated,

@@ -1,10 +1,16 @@
 """The report in a real browser: it renders without complaint, can be read in both colour schemes, and is operable."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+from i2i_unlearn.evaluation.policy import parse_policy, read_policies
 from i2i_unlearn.report import write_report
-from tests.report.made_facts import made_facts
+from i2i_unlearn.report.facts import RequestFacts
+from tests.report.made_facts import line, made_facts
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.browser
 
 
@@ -99,6 +105,39 @@ def test_without_script_a_link_opens_everything_and_no_control_is_dead(open_page
 def test_a_narrow_screen_is_not_scrolled_sideways(page):
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def pages(page):
+    return len(re.findall(rb"/Type /Page\b", page.pdf(format="A4")))
+
+
+def test_printed_it_has_three_pages_and_on_demand_everything(open_page, tmp_path):
+    """With every line of both policies failed, three requests and the longest reasons."""
+    verdicts = {name: _all_failed(name) for name in ("as_unseen", "forgotten")}
+    requests = [RequestFacts(id=f"request-{number}", received="2024-05-02", due="2024-06-02") for number in range(3)]
+    write_report(
+        made_facts(verdicts={"deciding": "as_unseen", "verdicts": verdicts, "sentence": ""}, requests=requests),
+        tmp_path / "report.html",
+    )
+    page = open_page((tmp_path / "report.html").as_uri())
+    assert pages(page) == 3
+    page.get_by_role("link", name="open everything").click()
+    assert pages(page) == 3
+    page.get_by_label("Print them, too").check()
+    assert pages(page) > 8
+
+
+def _all_failed(name):
+    policy = parse_policy(name, read_policies(ROOT / "mlflow/policies")[name])
+    why = (
+        "-0.0593 (95 % interval -0.0893 to -0.0293), wanted at least -0.1 and at most 0.1; forget images are told apart"
+    )
+    lines = [
+        line(one.name, str(one.measure), "fail", (-0.12345, -0.23456, -0.012345), one.bound())
+        | {"why": why, "threshold_why": one.why}
+        for one in policy.lines
+    ]
+    return {"policy": name, "asks": policy.asks, "preset": "", "if_passed": "", "outcome": "fail", "lines": lines}
 
 
 def test_print_has_no_controls_and_fits_the_paper(page):

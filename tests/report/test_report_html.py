@@ -16,7 +16,9 @@ from i2i_unlearn.evaluation.findings import FORGET_SETS
 from i2i_unlearn.evaluation.shown import EmbeddingMap
 from i2i_unlearn.report import write_report
 from i2i_unlearn.report.facts import RequestFacts
-from i2i_unlearn.report.headline import ANSWERS, tiles
+from i2i_unlearn.report.headline import tiles
+from i2i_unlearn.report.next_steps import ANSWERS
+from i2i_unlearn.report.page import registered
 from i2i_unlearn.report.pictures import encode_png
 from i2i_unlearn.report.words import number, plain_number
 
@@ -117,10 +119,40 @@ def test_the_verdict_is_the_first_thing_said_and_needs_no_word_of_the_method(mad
     assert ANSWERS[outcome].lower() in first
 
 
+@pytest.mark.parametrize(
+    ("outcome", "command"),
+    [("pass", "i2i-unlearn register"), ("fail", "dvc repro"), ("undecided", "--accept-undecided REASON --by NAME")],
+)
+def test_every_reader_is_told_what_to_do_now(made, render, outcome, command):
+    page = Page(render(made.made_facts(verdicts=made.made_verdicts(outcome))))
+    first = page.words[page.words.index("What to do now") : page.words.index("The checks behind the decision")]
+    assert first.count("If you ") == 3
+    assert command in first
+    assert "the last day is 2024-06-02" in first
+
+
+def test_day_and_model_are_named_and_what_is_not_known_is_said(made, render):
+    page = render(made.made_facts(day="2024-05-20", model_name="painter"))
+    words = Page(page).words
+    assert "Model painter, not registered yet Written 2024-05-20, not signed" in words
+    kept = Page(registered(page, "version 2, registered by <R. Smith>"))
+    assert "Model painter, version 2, registered by <R. Smith> Written 2024-05-20" in kept.words
+    assert kept.words.replace("version 2, registered by <R. Smith>", "not registered yet") == words
+    assert "Model not registered yet Written on an unknown day" in Page(render(made.made_facts())).words
+
+
+def test_the_legend_of_pictures_names_the_columns_that_are_there(made, render, page):
+    assert "Retrained completed by a model retrained" in page.words
+    assert "Retrained (2) completed" not in page.words
+    alone = [made.made_grid("retain", "random", reference=False)]
+    assert "Retrained completed" not in Page(render(made.made_facts(pictures=alone))).words
+
+
 def test_sections_come_in_the_order_in_which_a_reader_asks(page):
     assert [text for tag, text in page.headings if tag == "h2"] == [
         "What the model paints, before and after",
         "Error in the filled-in part, compared with before",
+        "What to do now",
         "The checks behind the decision",
         "More",
         "Two pictures over each other",
@@ -153,13 +185,14 @@ def test_tags_nest_and_ids_are_unique(page):
 def test_every_gate_line_shows_value_interval_bound_outcome_and_reason(made, page):
     for verdict in made.made_verdicts()["verdicts"].values():
         for line in verdict["lines"]:
-            assert line["name"].capitalize() in page.words
-            assert plain_number(line["value"]) in page.words
-            assert line["bound"].replace("-", "−") in page.words
+            applied = line["outcome"] != "n/a"
+            assert (line["name"].capitalize() if applied else line["name"]) in page.words
+            assert not applied or plain_number(line["value"]) in page.words
+            assert not applied or line["bound"].replace("-", "−") in page.words
             lacks = "2 references are needed, there are 1 (reference.count)"  # of what is not applicable
             assert (lacks if line["outcome"] == "n/a" else line["threshold_why"]) in page.words
     assert "−1.48 −1.57 to −1.39 at most −1.6" in page.words
-    assert "Hole PSNR on forget images, unlearned minus original" in page.words
+    assert "Closeness to the real image (dB) of images to forget: unlearned minus original" in page.words
     assert made.made_verdicts()["sentence"] in page.words
     assert page.words.index("Policy as_unseen decides.") < page.words.index("Policy forgotten ✗ Failed")
 

@@ -29,9 +29,47 @@ def test_a_check_that_is_not_applicable_is_counted_apart_and_says_what_it_lacks(
     view = decision(made.made_verdicts(), made.made_metrics()).deciding
     assert view.tally == "2 of 2 checks passed, 1 not applicable"
     assert view.lines[-1].why == "2 references are needed, there are 1 (reference.count)"
-    row = re.search(r'<tr class="not-applicable">.*?</tr>', render(made.made_facts()), re.DOTALL).group()
+    page, name = render(made.made_facts()), view.lines[-1].name
+    told = re.search(r'<p class="quiet left-out">(.*?)</p>', page).group(1)
+    assert (
+        told
+        == f"<strong>Not applicable:</strong> {name}. Reason: 2 references are needed, there are 1 (reference.count)."
+    )
+    assert 'class="not-applicable"' not in page
+
+
+def test_what_leaves_a_policy_undecided_stands_in_its_table(made):
+    verdicts = made.made_verdicts("undecided")
+    verdicts["verdicts"]["as_unseen"]["lines"][-1]["decides"] = True
+    view = decision(verdicts, made.made_metrics()).deciding
+    assert (view.told, view.left_out) == (view.lines, {})
+    row = re.search(
+        r'<tr class="not-applicable">.*?</tr>', render(made.made_facts(verdicts=verdicts)), re.DOTALL
+    ).group()
     assert "badge na" in row
     assert "About the bound" not in row
+
+
+def test_equal_reasons_for_bounds_are_told_once(made):
+    verdicts = made.made_verdicts()
+    first = verdicts["verdicts"]["as_unseen"]["lines"][0]
+    verdicts["verdicts"]["as_unseen"]["lines"] = [first | {"name": name} for name in ("one", "two", "three")]
+    told = [line.threshold_why for line in decision(verdicts, made.made_metrics()).deciding.lines]
+    assert told == [first["threshold_why"], "As for one.", "As for one."]
+
+
+@pytest.mark.parametrize(
+    ("bound", "words"),
+    [
+        ("at least -0.1 and at most 0.1", "−0.1 to 0.1"),
+        ("at least 0 and at most 0, ranked as if never seen", "above 0, ranked as if never seen"),
+        ("at most -1.2", "at most −1.2"),
+    ],
+)
+def test_bounds_in_words(made, bound, words):
+    verdicts = made.made_verdicts()
+    verdicts["verdicts"]["as_unseen"]["lines"] = [made.line("a", "measure", "pass", (1, 0, 2), bound)]
+    assert decision(verdicts, made.made_metrics()).deciding.lines[0].bound == words
 
 
 @pytest.mark.parametrize(
@@ -39,17 +77,18 @@ def test_a_check_that_is_not_applicable_is_counted_apart_and_says_what_it_lacks(
     [
         (
             "retain hole_psnr_db, unlearned minus teacher",
-            "Hole PSNR on retain images, unlearned minus previous champion",
+            "Closeness to the real image (dB) of images to keep: unlearned minus previous champion",
         ),
         (
             "retain minus retain_holdout hole_psnr_db, unlearned minus original",
-            "Hole PSNR on retain images less that on never seen images, unlearned minus original",
+            "Closeness to the real image (dB) of images to keep less the same of images never seen: unlearned minus "
+            "original",
         ),
         (
             "worst class of retain hole_psnr_db, unlearned minus original",
-            "Hole PSNR on the worst class of retain images, unlearned minus original",
+            "Closeness to the real image (dB) of the worst class of images to keep: unlearned minus original",
         ),
-        ("audit rank_shift error_shift, unlearned", "Rank shift: Error in the hole, shift, unlearned"),
+        ("audit rank_shift error_shift, unlearned", "Change of rank among images never seen, by error: unlearned"),
     ],
 )
 def test_measures_in_words(made, later, measure, words):

@@ -170,15 +170,16 @@ def evaluate(
 
     Example: i2i-unlearn evaluate --unlearned artifacts/unlearned --reference artifacts/reference
     """
-    from i2i_unlearn.config.sections import EvaluateConfig, UnlearnConfig, load_params
+    from i2i_unlearn.config.sections import EvaluateConfig, RegisterConfig, UnlearnConfig, load_params
     from i2i_unlearn.evaluation.gate import read_policies
     from i2i_unlearn.report.words import seconds
     from i2i_unlearn.stages import evaluate as stage
 
     content = load_params(params)
     config = EvaluateConfig.from_params(content, policies=read_policies(policies))
-    recipe = UnlearnConfig.from_params(content)
-    facts = stage.run(images, splits, teacher, unlearned, reference, out, config, original=original, recipe=recipe)
+    folders = (images, splits, teacher, unlearned, reference, out)
+    recipe, name = UnlearnConfig.from_params(content), RegisterConfig.from_params(content).model_name
+    facts = stage.run(*folders, config, original=original, recipe=recipe, model_name=name)
     outcomes = [f"{key.removeprefix('gate_')} {value}" for key, value in facts.items() if key.startswith("gate_")]
     show(
         facts,

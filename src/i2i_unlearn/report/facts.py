@@ -44,5 +44,9 @@ class ReportFacts:
     """How it was unlearned: objective, scope, alpha, epsilon, steps, as far as they are known."""
     near_duplicates: Mapping[str, Any] = field(default_factory=dict)
     """The split's counts of near-copies of forget images; empty where it does not tell."""
+    day: str = ""
+    """When the page was written (ISO date); empty where it is not known."""
+    model_name: str = ""
+    """Name under which the model will be registered; empty where it is not known."""
     show_forget_images: bool
     """Whether forget images may be shown; if false, `pictures` has no grid of a forget set, and the page says why."""

@@ -11,13 +11,6 @@ from i2i_unlearn.evaluation.findings import REFERENCE, TEACHER, UNLEARNED, origi
 from i2i_unlearn.report.words import MISSING, PLAIN_SETS, listed, number
 
 _METRIC = "hole_psnr_db"
-ANSWERS = {
-    "pass": "This model passes. The request is fulfilled once the model is promoted; earlier versions, backups and the "
-    "images themselves are not part of this report.",
-    "fail": "The request is not fulfilled. Keep it open, keep the present model, and have the unlearning run again.",
-    "undecided": "Neither yes nor no can be answered. Keep the request open until the missing evidence is there.",
-}
-"""What to do about the request, by outcome."""
 
 
 @dataclass(frozen=True)

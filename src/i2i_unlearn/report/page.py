@@ -2,25 +2,28 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from i2i_unlearn.evaluation.findings import FORGET_SETS
 from i2i_unlearn.report import asked, audits, rank_shift, scores, tables, words
 from i2i_unlearn.report.audit_plots import relearning_plot, roc_plot, shift_plot, time_loss_plot
 from i2i_unlearn.report.claims import not_claimed
 from i2i_unlearn.report.facts import ReportFacts
-from i2i_unlearn.report.headline import ANSWERS, tiles
+from i2i_unlearn.report.headline import tiles
+from i2i_unlearn.report.next_steps import ANSWERS, next_steps
 from i2i_unlearn.report.pictures import GridView, first_and_rest, grid_views, shown_grids
 from i2i_unlearn.report.plots import embedding_plot, loss_plot, score_plot
 from i2i_unlearn.report.verdict import decision
 from i2i_unlearn.support.files import atomic_file
 
+_VERSION = re.compile(r'(<span id="version">)[^<]*(</span>)')
 _COST = {
     "unlearn_s": ("Unlearning", words.seconds),
     "reference_s": ("Retraining the reference", words.seconds),
@@ -45,6 +48,11 @@ def write_report(facts: ReportFacts, out: Path) -> None:
 def render(facts: ReportFacts) -> str:
     """The page as text. Everything from `facts` is escaped; only our own style, script and drawings are not."""
     return sealed("page.html.j2", asset("page.js"), _view(facts))
+
+
+def registered(page: str, told: str) -> str:
+    """The page as it is kept with a registered version, whose number and registrar `told` names."""
+    return _VERSION.sub(lambda found: f"{found[1]}{escape(told)}{found[2]}", page, count=1)
 
 
 def sealed(template: str, script: str, view: Mapping[str, Any]) -> str:
@@ -72,6 +80,9 @@ def _view(facts: ReportFacts) -> dict[str, Any]:
     return {
         "decision": decided,
         "answer": ANSWERS[decided.deciding.outcome],
+        "next_steps": next_steps(decided.deciding.outcome, facts.due),
+        "day": facts.day,
+        "model_name": facts.model_name,
         "tiles": tiles(metrics),
         "outcomes": words.OUTCOMES,
         "signs": words.OUTCOME_SIGNS,
@@ -80,7 +91,7 @@ def _view(facts: ReportFacts) -> dict[str, Any]:
         "done": asked.done_sentences(facts),
         "operator": words.operator_sentence(metrics["operator"], metrics["keep_fraction"]),
         "sets": scores.set_views(metrics),
-        "columns": [(title, words.COLUMN_MEANINGS[name]) for name, title in words.COLUMNS.items()],
+        "columns": [(words.COLUMNS[name], words.COLUMN_MEANINGS[name]) for name in _shown_columns(facts)],
         "first_pictures": first,
         "pictures": by_set(rest),
         "pictures_cut": cut,
@@ -113,6 +124,12 @@ def _view(facts: ReportFacts) -> dict[str, Any]:
         "lineage": facts.lineage,
         "not_claimed": not_claimed(metrics, str(facts.method.get("scope", ""))),
     }
+
+
+def _shown_columns(facts: ReportFacts) -> list[str]:
+    """The columns that some picture has."""
+    shown = {name for grid in shown_grids(facts) for name in grid.rows}
+    return [name for name in words.COLUMNS if name in shown]
 
 
 def _audits(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,12 +82,13 @@ def grid_views(grids: Sequence[PictureGrid]) -> tuple[list[GridView], str]:
 
 
 def first_and_rest(views: Sequence[GridView]) -> tuple[list[GridView], list[GridView]]:
-    """The few pictures to begin with, of images to forget and to keep, and all others."""
+    """The few pictures to begin with, of images to forget and to keep, without their scores; and all others."""
     first, rest = [], []
     for view in views:
         num_first = NUM_FIRST if view.title == "Random" and view.set_name in FIRST_SETS else 0
         if num_first:
-            first.append(replace(view, set_title=FIRST_SETS[view.set_name], rows=view.rows[:num_first]))
+            rows = [[replace(picture, score="") for picture in row] for row in view.rows[:num_first]]
+            first.append(replace(view, set_title=FIRST_SETS[view.set_name], rows=rows))
         if view.rows[num_first:]:
             rest.append(replace(view, rows=view.rows[num_first:], first=num_first + 1))
     return first, rest

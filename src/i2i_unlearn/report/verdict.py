@@ -1,7 +1,8 @@
 """The gate's decision in words: one sentence, the lines behind it, and the short Markdown for a pipeline's UI."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from i2i_unlearn.evaluation.policy import EARLIER
@@ -10,14 +11,16 @@ from i2i_unlearn.report.words import (
     MISSING,
     OUTCOME_SIGNS,
     OUTCOMES,
+    PLAIN_MEASURES,
     REHEARSED,
     SETS,
     audit_title,
     listed,
     measure_words,
-    metric_words,
     model_titles,
+    plain_measure,
     plain_number,
+    plain_set,
     true_minus,
 )
 
@@ -37,6 +40,7 @@ class LineView:
     bound: str
     outcome: str
     """pass | fail | undecided | n/a"""
+    decides: bool
     by_rehearsal: bool
     why: str
     threshold_why: str
@@ -53,6 +57,20 @@ class PolicyView:
     outcome: str
     tally: str
     lines: Sequence[LineView]
+
+    @property
+    def told(self) -> list[LineView]:
+        """The lines that were applied, and those that lack something and leave the policy undecided."""
+        return [line for line in self.lines if line.outcome != "n/a" or line.decides]
+
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """Names of all other lines, by what they lack."""
+        found: dict[str, list[str]] = {}
+        for line in self.lines:
+            if line not in self.told:
+                found.setdefault(line.why, []).append(line.name)
+        return found
 
 
 @dataclass(frozen=True)
@@ -134,7 +152,7 @@ def decision_markdown(metrics: Mapping[str, Any], verdicts: Mapping[str, Any]) -
 
 
 def _policy(name: str, verdict: Mapping[str, Any], metrics: Mapping[str, Any]) -> PolicyView:
-    lines = [_line(line, metrics) for line in verdict["lines"]]
+    lines = _without_repeats([_line(line, metrics) for line in verdict["lines"]])
     passed = sum(line.outcome == "pass" for line in lines)
     not_applicable = sum(line.outcome == "n/a" for line in lines)
     rehearsed = sum(line.by_rehearsal for line in lines)
@@ -150,6 +168,17 @@ def _policy(name: str, verdict: Mapping[str, Any], metrics: Mapping[str, Any]) -
     )
 
 
+def _without_repeats(lines: Sequence[LineView]) -> list[LineView]:
+    """The reason for a bound is told once."""
+    first: dict[str, str] = {}
+    return [
+        line
+        if first.setdefault(line.threshold_why, line.name) == line.name
+        else replace(line, threshold_why=f"As for {first[line.threshold_why]}.")
+        for line in lines
+    ]
+
+
 def _line(line: Mapping[str, Any], metrics: Mapping[str, Any]) -> LineView:
     low, high = plain_number(line["low"]), plain_number(line["high"])
     return LineView(
@@ -157,13 +186,20 @@ def _line(line: Mapping[str, Any], metrics: Mapping[str, Any]) -> LineView:
         measure=_measure(line["measure"], metrics),
         value=plain_number(line["value"]),
         interval="" if MISSING in (low, high) else f"{low} to {high}",
-        bound=true_minus(line["bound"]),
+        bound=_bound(line["bound"]),
         outcome=line["outcome"],
+        decides=line["decides"],
         by_rehearsal=line["by_rehearsal"],
         # The gate begins its reason with the measurement, which has its own place here.
         why=true_minus(line["why"].removeprefix(f"{line['measure']}: ")),
         threshold_why=line["threshold_why"],
     )
+
+
+def _bound(bound: str) -> str:
+    """`at least -0.1 and at most 0.1` as a range."""
+    bound = bound.replace("at least 0 and at most 0, ", "above 0, ")  # of a rank, whose other bound follows
+    return true_minus(re.sub(r"at least (\S+) and at most (\S+)", r"\1 to \2", bound))
 
 
 def _measure(measure: str, metrics: Mapping[str, Any]) -> str:
@@ -173,17 +209,22 @@ def _measure(measure: str, metrics: Mapping[str, Any]) -> str:
     models = model_titles(models, metrics)
     if where.startswith("audit "):
         name, of, _ = where.removeprefix("audit ").partition(EARLIER)
-        return f"{audit_title(name)}{of}: {measure_words(name, metric).title}, {models}"
+        return f"{_attack(name, metric)}{of}: {models}"
     set_name = where.removeprefix(_WORST)
     one, _, other = set_name.partition(" minus ")
     if one not in SETS or other not in ("", *SETS):
         return model_titles(measure, metrics)
-    of = f"{SETS[one].lower()} images"
+    of = f"images {plain_set(one)}"
     if other:
-        of = f"{of} less that on {SETS[other].lower()} images"
+        of = f"{of} less the same of images {plain_set(other)}"
     elif where != set_name:
         of = f"the worst class of {of}"
-    return f"{metric_words(metric).title} on {of}, {models}"
+    return f"{plain_measure(metric)} of {of}: {models}"
+
+
+def _attack(audit: str, metric: str) -> str:
+    """A measure of an audit in words that need no explanation, else the audit's title and the measure's."""
+    return PLAIN_MEASURES.get(metric) or f"{audit_title(audit)}: {measure_words(audit, metric).title}"
 
 
 def _some(names: Sequence[str]) -> str:

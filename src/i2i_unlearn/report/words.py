@@ -24,6 +24,15 @@ SET_MEANINGS = {
 }
 PLAIN_SETS = {"forget": "to forget", "retain": "to keep", "retain_holdout": "never seen"}
 """Behind "images", for readers who know none of the method's words."""
+PLAIN_MEASURES = {
+    "hole_psnr_db": "Closeness to the real image (dB)",
+    "error_shift": "Change of rank among images never seen, by error",
+    "contrast_shift": "Change of rank among images never seen, by contrast",
+    "roughness_shift": "Change of rank among images never seen, by roughness",
+    "edge_shift": "Change of rank among images never seen, by the step at the edge",
+    "calibrated_excess": "How well an attacker who has retrained models finds images to forget (0 = by guessing)",
+}
+"""In the checks that a reader sees first."""
 MODELS = {
     "teacher": "Original",
     "unlearned": "Unlearned",
@@ -93,6 +102,16 @@ def metric_words(name: str) -> Measure:
     return Measure(shown, entry.meaning.format(extractor=extractor), entry.digits, entry.unit)
 
 
+def plain_measure(metric: str) -> str:
+    """A metric in words that need no explanation, where there are some, else its title."""
+    return PLAIN_MEASURES.get(metric) or metric_words(metric).title
+
+
+def plain_set(name: str) -> str:
+    """A set, behind "images"."""
+    return PLAIN_SETS.get(name) or SETS[name].lower()
+
+
 def extractor_title(name: str) -> str:
     """The extractor's name as people write it."""
     return _EXTRACTORS.get(name, name)
@@ -121,11 +140,12 @@ def model_title(model: str, metrics: Mapping[str, Any]) -> str:
 
 def model_titles(text: str, metrics: Mapping[str, Any]) -> str:
     """A comparison of models as the gate writes it, in the words of the page: unlearned minus original."""
-    return re.sub(
+    told = re.sub(
         r"(minus|divided by) (teacher|original|reference)\b",
         lambda found: f"{found[1]} {model_title(found[2], metrics).lower()}",
         text,
     )
+    return re.sub(r"\bagainst references$", "against retrained models", told)
 
 
 def pair_title(pair: str, metrics: Mapping[str, Any]) -> str:

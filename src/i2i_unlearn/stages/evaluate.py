@@ -28,6 +28,7 @@ low and high are the ends of the 95 % interval, null where there is none. verdic
 gate.Verdict}, sentence (why other policies differ from the deciding one; empty if none does).
 """
 
+import datetime
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -81,6 +82,7 @@ def run(
     *,
     original: str | Path = "",
     recipe: UnlearnConfig | None = None,
+    model_name: str = "",
 ) -> dict[str, float | str]:
     """Write metrics.json, verdicts.json, report.html, pictures/ and summary.json under `out`; return the summary.
 
@@ -95,6 +97,7 @@ def run(
         original: model directory of the model before any request; empty = what `snapshot` wrote next to the teacher,
             else the teacher.
         recipe: section `unlearn`, by which `unlearned` was made; needed where a rehearsal is due.
+        model_name: under which it will be registered; only the report names it.
 
     Raises:
         UserError: a part is missing or damaged, or the parts do not belong together.
@@ -140,7 +143,7 @@ def run(
         found = {"audits": audits, **evaluation.more_ranks(attacked, earlier, rehearsal)}
         found["operators"] = {label: one.judged(attacked, earlier, rehearsal) for label, one in others.items()}
         with progress("report", 1) as advance:
-            facts = evaluation.facts({**found, "time_losses": time_losses(attacked)})
+            facts = evaluation.facts({**found, "time_losses": time_losses(attacked)}, model_name)
             _write(facts, aside)
             advance()
         summary = {**_flat(facts), "seconds": round(time.monotonic() - begun, 3)}
@@ -299,7 +302,7 @@ class _Evaluation:
             **self.more_ranks(attacked, earlier, rehearsal),
         }
 
-    def facts(self, found: Mapping[str, Any]) -> ReportFacts:
+    def facts(self, found: Mapping[str, Any], model_name: str) -> ReportFacts:
         """Judge, and put together what is reported; `found` are further entries of metrics.json."""
         metrics = {**self._metrics(), **found}
         return ReportFacts(
@@ -316,6 +319,8 @@ class _Evaluation:
             due=self._inputs.due,
             method=_method(self._inputs),
             near_duplicates=self._inputs.near_duplicates,
+            day=datetime.datetime.now(datetime.UTC).date().isoformat(),
+            model_name=model_name,
             show_forget_images=self._config.show_forget_images,
         )
 

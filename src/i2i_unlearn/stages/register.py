@@ -29,6 +29,7 @@ from i2i_unlearn.registry import evaluation_record as shown
 from i2i_unlearn.registry import project_registry, refusals, tracking
 from i2i_unlearn.registry.actor import BETWEEN_NAMES, Actor, find_actor, named_in
 from i2i_unlearn.registry.integrity import EVALUATION
+from i2i_unlearn.report.page import registered
 from i2i_unlearn.support import files, git
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.progress import progress
@@ -44,8 +45,11 @@ Forgets {{ tags.requests }}. Gate: **{{ tags.gate }}** (policy {{ tags.gate_poli
 """
 """Description of a version if no card template is given."""
 
-EVALUATION_FILES = ("metrics.json", "verdicts.json", "summary.json", "report.html", "pictures")
-"""What is uploaded of an evaluation; anything else there (arrays of single images) is not."""
+EVALUATION_FILES = ("metrics.json", "verdicts.json", "summary.json", "pictures")
+"""What is uploaded of an evaluation next to its report; anything else there (arrays of single images) is not."""
+
+REPORT = "report.html"
+"""The copy that is uploaded names the version."""
 
 NOT_LOGGED = ("notify_url", "notify_command")
 """Settings that may contain a secret."""
@@ -117,6 +121,7 @@ def run(
             }
             version = known or server.create_version(record, config.model_name, logged, found.identity(), tags)
             card = _card(template, version, {**version.tags, **tags}, found.sentence)
+            _log_report(record, found, version, tags)
             _finish_run(record, version, tags, card)
             again = known is not None and known.tags.get("evaluation_run_id") != record.run_id
             if promoted and again:
@@ -255,6 +260,14 @@ def _log_files(record: tracking.Record, found: Evaluated) -> None:
     columns = {"shard": "string", "row": "long", "part": "string", "role": "string", "hmac_id": "string"}
     counts = {"num_rows": sum(found.role_counts.values()), **found.role_counts}
     record.log_dataset("splits", f"splits/{found.manifest_path.name}", found.manifest_sha256, columns, counts)
+
+
+def _log_report(record: tracking.Record, found: Evaluated, version: tracking.Version, tags: Mapping[str, str]) -> None:
+    """The page was written before there was a version; the copy says which one it is about."""
+    if (found.evaluation / REPORT).is_file():
+        told = f"version {version.number}, registered by {tags.get('registered_by', 'somebody unknown')}"
+        page = (found.evaluation / REPORT).read_text(encoding="utf-8")
+        record.log_text(registered(page, told), f"{EVALUATION}/{REPORT}")
 
 
 def _revisions(repository: str | Path, kfp_run_id: str) -> dict[str, str]:
