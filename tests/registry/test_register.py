@@ -112,7 +112,7 @@ def test_the_run_holds_numbers_settings_curves_and_report_and_the_logged_model_i
     curve = client.get_metric_history(facts["run_id"], "steps/total")
     assert [(point.step, point.value) for point in curve] == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
     logged = {file.path for file in client.list_artifacts(facts["run_id"], "evaluation")}
-    assert logged == {f"evaluation/{name}" for name in register.EVALUATION_FILES}
+    assert logged == {f"evaluation/{name}" for name in (*register.EVALUATION_FILES, register.REPORT)}
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.digest == Registered(config).tags("1")["manifest_sha256"][:36]
     assert json.loads(dataset.dataset.profile) == {"num_rows": 4, "forget": 1, "retain": 3}
@@ -300,6 +300,15 @@ def test_mlflow_holds_no_sample_id_no_subject_and_no_forget_image(mlflow_home, f
             content = path.read_bytes()
             for secret in (SAMPLE_ID.encode(), SUBJECT.encode(), FORGET_IMAGE, str(folders.root).encode()):
                 assert secret not in content, f"{path} holds {secret!r}"
+
+
+def test_the_kept_copy_of_the_report_names_the_version(mlflow_home, folders, config):
+    page = folders.root / "evaluation" / "report.html"
+    page.write_text('<html><span id="version">not registered yet</span></html>')
+    facts = register.run(*folders.inputs, config, by="R. Smith")
+    kept = mlflow_home / "mlflow-artifacts" / facts["run_id"] / "artifacts/evaluation/report.html"
+    assert kept.read_text() == '<html><span id="version">version 1, registered by R. Smith</span></html>'
+    assert "not registered yet" in page.read_text()  # DVC has its digest
 
 
 def test_a_uv_lock_of_the_working_folder_does_not_describe_the_registered_model(config, teacher, tmp_path):

@@ -208,6 +208,9 @@ def test_real_policies_and_the_real_gate_can_be_shown(made, render, request):
         "sentence": gate.explain_difference(judged["as_unseen"], others),
     }
     words = Page(render(made.made_facts(metrics=metrics, verdicts=verdicts))).words
+    printed = words[: words.index("Open a section to read it")].lower()
+    method = ("psnr", "teacher", "retain ", "encoder_l2", "auc", "digits", "objective")
+    assert [word for word in method if word in printed] == []
     assert "2 references are needed, there are 1 (reference.count)" in words
 
 
