@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from i2i_unlearn.cli.demo import last_screen
+from i2i_unlearn.cli.forget import last_screen
 from i2i_unlearn.registry import refusals, tracking
 from i2i_unlearn.support.errors import GateRefused
 from i2i_unlearn.support.files import write_json

@@ -76,6 +76,29 @@ def test_of_the_teacher_only_the_architecture_is_used(taught, tmp_path):
     assert digest_folder(tmp_path / "one/1/model") == digest_folder(tmp_path / "other/1/model")
 
 
+def test_retraining_ahead_of_the_teacher_makes_what_retraining_after_it_makes(taught, tmp_path):
+    def never(*_):
+        raise AssertionError("trained again")
+
+    config = taught.config("reference", num_steps=4, count=2)
+    assert reference.ahead(taught.images, taught.splits, tmp_path / "ahead", config) == 2
+    assert not (tmp_path / "ahead").exists()
+    where = (taught.images, taught.splits, taught.unrecorded_teacher)
+    reference.run(*where, tmp_path / "ahead", config, retrain=never)
+    reference.run(*where, tmp_path / "after", config)
+    models = [[digest_folder(tmp_path / f"{name}/{number}/model") for number in (1, 2)] for name in ("ahead", "after")]
+    assert models[0] == models[1]
+
+
+def test_what_was_retrained_ahead_of_another_teacher_is_not_taken(taught, tmp_path):
+    config = taught.config("reference", num_steps=4)
+    reference.ahead(taught.images, taught.splits, tmp_path / "out", config)
+    shutil.copytree(taught.unrecorded_teacher, tmp_path / "teacher")
+    edit_json(tmp_path / "teacher/config.json", layer_norm_eps=1e-6)
+    reference.run(taught.images, taught.splits, tmp_path / "teacher", tmp_path / "out", config)
+    assert read_json(tmp_path / "out/1/model/config.json")["layer_norm_eps"] == 1e-6
+
+
 # --- several ---
 
 

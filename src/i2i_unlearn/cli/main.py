@@ -20,6 +20,7 @@ from i2i_unlearn.cli import (
     doctor,
     evidence,
     export,
+    forget,
     guard,
     init,
     keys,
@@ -35,7 +36,7 @@ from i2i_unlearn.cli import (
 from i2i_unlearn.support.errors import GateRefused, UserError
 
 TASKS = {
-    "Requests": ("request", "review"),
+    "Requests": ("forget", "request", "review"),
     "Run": (
         *("demo", "split", "pretrain", "snapshot", "unlearn", "reference", "evaluate"),
         *("sweep", "pareto", "pipeline"),
@@ -69,7 +70,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Make image-to-image generators forget: file a request, unlearn, evaluate, register, promote.",
 )
-for part in (stages.app, sweep.app, demo.app, complete.app, export.app, doctor.app, init.app):
+for part in (stages.app, sweep.app, forget.app, demo.app, complete.app, export.app, doctor.app, init.app):
     app.registered_commands += part.registered_commands
 pipeline.app.registered_commands += pipeline_cluster.app.registered_commands
 for group in (data, request, pipeline, registry, preset, review, guard, keys, evidence):
@@ -91,15 +92,20 @@ def root(
     """Hold the options of the program itself."""
 
 
-def main() -> None:
-    """Run the command line; the only place where exceptions become exit codes."""
+def prepare() -> None:
+    """Set what must be set before libraries are imported, and let SIGTERM end a command as Ctrl-C does."""
     # Threads that wait for each other soon go to sleep: where another process wants the same core, waiting busily made
     # the training loop ten times slower; on idle cores this costs nothing. Read by GNU OpenMP when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # No library sends anything anywhere on its own.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, with what a command has begun
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # with what a command has begun
+
+
+def main() -> None:
+    """Run the command line; the only place where exceptions become exit codes."""
+    prepare()
     try:
         app()
     except UserError as error:

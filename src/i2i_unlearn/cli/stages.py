@@ -132,6 +132,10 @@ def reference(
     splits: options.Splits = options.SPLITS,
     teacher: options.Teacher = options.TEACHER,
     out: options.Out = Path(options.REFERENCE),
+    ahead: Annotated[
+        bool,
+        typer.Option("--ahead", help="Retrain before the teacher is there, by section pretrain."),
+    ] = False,
     json: options.Json = False,
     params: options.Params = options.PARAMS,
 ) -> None:
@@ -144,7 +148,12 @@ def reference(
     from i2i_unlearn.config.sections import ReferenceConfig, load_params
     from i2i_unlearn.stages import reference as stage
 
-    facts = stage.run(images, splits, teacher, out, ReferenceConfig.from_params(load_params(params)))
+    config = ReferenceConfig.from_params(load_params(params))
+    if ahead:
+        count = stage.ahead(images, splits, out, config)
+        show({"ahead": count}, json, f"Retrained ahead: {count}; `i2i-unlearn reference` takes them")
+        return
+    facts = stage.run(images, splits, teacher, out, config)
     if facts["kind"] != "retrain":
         show(facts, json, f"No model was retrained (reference.count: 0); models given: {facts['count']}")
         return

@@ -99,6 +99,34 @@ def file_request(
         return _file(request, workspace, champion, ids_file, commit=commit, preview=preview)
 
 
+def filed_before(request: ForgetRequest, workspace: Workspace, ids_file: Path | None) -> ForgetRequest | None:
+    """The request that is filed under this id; None where there is none. One that was filed on another day is the same.
+
+    Raises:
+        UserError: it is another request.
+    """
+    path = workspace.requests / f"{request.id}.yaml"
+    if not path.exists():
+        return None
+    found = read_request(path)
+    given = with_ids(request, read_ids(ids_file)) if ids_file else request
+    differs = [
+        key
+        for key in ("selector", "basis", "near_duplicates", "note")
+        if _compared(found, key) != _compared(given, key)
+    ]
+    if differs:
+        raise UserError(
+            f"{path}: a request with this id is filed and has another {' and another '.join(differs)}; choose another "
+            f"id, or give the id alone to go on with it: i2i-unlearn forget {request.id}"
+        )
+    return found
+
+
+def _compared(request: ForgetRequest, key: str) -> Any:
+    return request.selector.wanted() if key == "selector" else getattr(request, key)
+
+
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Wait until no other process is in here with the same folder."""

@@ -13,8 +13,9 @@ reference that the output holds already, made from the same settings, inputs and
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from i2i_unlearn.config.sections import ReferenceConfig
@@ -74,19 +75,7 @@ def run(
     parts = config.parts()
     if parts:
         _check(splits, teacher, config)
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    todo = [
-        (number, part)
-        for number, part in enumerate(parts, 1)
-        if not _is_there(number, _key(splits, teacher, part), out, unfinished)
-    ]
-    jobs = [(unfinished / str(number), part) for number, part in todo]
-    num_workers = min(config.num_workers, len(jobs))
-    if num_workers > 1 and retrain is None:
-        _side_by_side(images, splits, teacher, jobs, num_workers, unfinished / "workers")
-    else:
-        for folder, part in jobs:
-            _make(images, splits, teacher, folder, part, retrain or retrain_one)
+    unfinished = _make_missing(images, splits, teacher, out, dict(enumerate(parts, 1)), retrain)
     with atomic_folder(out) as aside:
         for number in range(1, len(parts) + 1):
             shutil.copytree(unfinished / str(number), aside / str(number))
@@ -94,6 +83,43 @@ def run(
         write_json(aside / SUMMARY, summary)
     shutil.rmtree(unfinished, ignore_errors=True)
     return summary
+
+
+def ahead(images: str, splits: str | Path, out: str | Path, config: ReferenceConfig) -> int:
+    """Retrain while the original is still being trained by the recipe of `pretrain`; return the number of models.
+
+    Of the teacher, retraining needs the architecture alone, and the recipe has that. The models wait next to `out`:
+    `run` takes them if the teacher turns out to have this architecture, and checks as always.
+
+    Raises:
+        UserError: as `run`.
+    """
+    parts = {number: part for number, part in enumerate(config.parts(), 1) if not part.models}
+    with TemporaryDirectory() as folder:
+        saved, teacher = Path(folder) / "saved", Path(folder) / "teacher"
+        _of_recipe(config).save(saved)
+        load_model(saved, config.model).save(teacher)  # as `snapshot` does: the same files
+        _make_missing(images, Path(splits), teacher, Path(out), parts, None)
+    return len(parts)
+
+
+def _make_missing(
+    images: str, splits: Path, teacher: Path, out: Path, parts: Mapping[int, ReferenceConfig], retrain: Retrain | None
+) -> Path:
+    """Make the references that are not there; the folder where all of them are then, by number."""
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    jobs = [
+        (unfinished / str(number), part)
+        for number, part in parts.items()
+        if not _is_there(number, _key(splits, teacher, part), out, unfinished)
+    ]
+    num_workers = min(parts[1].num_workers, len(jobs)) if parts else 0
+    if num_workers > 1 and retrain is None:
+        _side_by_side(images, splits, teacher, jobs, num_workers, unfinished / "workers")
+    else:
+        for folder, part in jobs:
+            _make(images, splits, teacher, folder, part, retrain or retrain_one)
+    return unfinished
 
 
 def _summary(each: Sequence[Facts]) -> Facts:
@@ -301,18 +327,23 @@ def _misfits(model: Any, teacher: Path, config: ReferenceConfig) -> list[str]:
             found.append(f"pretrain.architecture.{key} is {ours}, the teacher's {its[0]}")
     if found or config.family == "latent_diffusion":  # which cannot be made from a recipe
         return found
-    made = family_named(config.family, config.model).create(
-        config.architecture,
-        image_size=config.image_size,
-        num_channels=config.num_channels,
-        generator=generator_for(config.seed, "initial weights"),
-    )
+    made = _of_recipe(config)
     shapes = [{name: tuple(one.shape) for name, one in each.state_dict().items()} for each in (made, model)]
     other = sorted(name for name in {*shapes[0], *shapes[1]} if shapes[0].get(name) != shapes[1].get(name))
     return [
         "pretrain.architecture: {} is {}, the teacher's {}".format(name, *(each.get(name) for each in shapes))
         for name in other[:1]
     ]
+
+
+def _of_recipe(config: ReferenceConfig) -> Any:
+    """The architecture of section pretrain, with random weights."""
+    return family_named(config.family, config.model).create(
+        config.architecture,
+        image_size=config.image_size,
+        num_channels=config.num_channels,
+        generator=generator_for(config.seed, "initial weights"),
+    )
 
 
 def _family(model: Any) -> str:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from i2i_unlearn.support.errors import UserError
 
@@ -37,10 +37,10 @@ def side_by_side(
     todo = deque(enumerate(jobs))
     results: dict[int, Answer] = {}
     failures: list[UserError] = []
-    workers: list[_Worker] = []
+    workers: list[Worker] = []
 
     def work(number: int) -> None:
-        with _Worker(module, logs / f"worker-{number}.log") as worker:
+        with Worker(module, logs / f"worker-{number}.log") as worker:
             workers.append(worker)
             while todo and not failures:
                 try:
@@ -65,17 +65,18 @@ def side_by_side(
     return [results[index] for index in range(len(jobs))]
 
 
-class _Worker:
-    """A process that serves jobs."""
+class Worker:
+    """A process that serves jobs, until the block ends."""
 
-    def __init__(self, module: str, log: Path) -> None:
+    def __init__(self, module: str, log: Path | None = None) -> None:
+        """`module`: as in `side_by_side`. `log` gets what the worker prints; None = our stderr does."""
         self._module, self._path = module, log
 
     def __enter__(self) -> Self:
-        self._log: IO[str] = self._path.open("w")
+        self._log = self._path.open("w") if self._path else None
         pipe = subprocess.PIPE
-        # One thread each, unless the caller set another number.
-        environment = {"OMP_NUM_THREADS": "1", **os.environ}
+        # One thread each, unless the caller set another number. Bars of several processes would overwrite each other.
+        environment = {"OMP_NUM_THREADS": "1", **os.environ, "TTY_COMPATIBLE": "0"}
         command = [sys.executable, "-m", self._module]
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._log, text=True, env=environment)
         return self
@@ -96,10 +97,8 @@ class _Worker:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise UserError(
-                f"a worker ended early at {job['name']}; {self._path} holds its output; run the same command again "
-                "to continue"
-            )
+            where = f"{self._path} holds its output" if self._path else "its output is above"
+            raise UserError(f"a worker ended early at {job['name']}; {where}; run the same command again to continue")
         answer = json.loads(line)
         if "error" in answer:
             raise UserError(answer["error"])
@@ -115,7 +114,8 @@ class _Worker:
             if pipe:
                 pipe.close()
         self._process.wait()
-        self._log.close()
+        if self._log:
+            self._log.close()
 
 
 def serve(compute: Callable[[Answer], Answer]) -> None:

@@ -1,0 +1,86 @@
+"""Command `forget`: a request from its filing to its verdict. `demo` is the same for the embedded digits."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from i2i_unlearn.cli import options, request
+
+if TYPE_CHECKING:
+    from i2i_unlearn.data.filing import Workspace
+    from i2i_unlearn.data.request import ForgetRequest
+
+app = typer.Typer()
+
+PROMOTE = {
+    "pass": "To put it into use: i2i-unlearn registry promote",
+    "undecided": "Undecided; a person can decide: i2i-unlearn registry promote --accept-undecided REASON --by NAME",
+}
+
+
+@app.command()
+def forget(
+    id_: request.Id,
+    label: request.Labels = None,
+    labels_file: request.LabelsFile = None,
+    subject: request.Subjects = None,
+    sample_id: request.SampleIds = None,
+    ids_file: request.IdsFile = None,
+    received: request.Received = None,
+    due: request.Due = None,
+    extension_reason: request.ExtensionReason = "",
+    basis: request.Basis = "not stated",
+    note: request.Note = "",
+    near_duplicates: request.NearDuplicates = "keep",
+) -> None:
+    """File a forget request, run what is out of date, register the result and show the verdict.
+
+    The same command, or the id alone, goes on where it was stopped.
+
+    Example: i2i-unlearn forget w-1 --ids-file withdrawn.txt --basis "withdrawn consent"
+    """
+    from i2i_unlearn.data.filing import Workspace
+    from i2i_unlearn.requests.carry_out import carry_out
+
+    words = {"extension_reason": extension_reason, "basis": basis, "note": note, "near_duplicates": near_duplicates}
+    workspace = Workspace(images=options.IMAGES, requests=options.REQUESTS, params=options.PARAMS)
+    selectors = (label, labels_file, subject, sample_id, ids_file)
+    if any(selectors) or not (workspace.requests / f"{id_}.yaml").exists():
+        given = request.requested(id_, (label, labels_file), subject, (sample_id, ids_file), received, due, **words)
+        _file(given, workspace, ids_file)
+    done = carry_out()
+    version = f"MLflow: {done.version['model_name']} version {done.version['version']}"
+    alias = f"alias {done.version['alias']}" if done.version["alias"] else "no alias"
+    typer.echo("\n".join(("", *last_screen(Path.cwd(), [f"{version}, {alias}"]))))
+    typer.echo(
+        PROMOTE.get(str(done.version["gate"]), "It did not pass, so it cannot be promoted; the report says why.")
+    )
+
+
+def _file(given: "ForgetRequest", workspace: "Workspace", ids_file: Path | None) -> None:
+    from i2i_unlearn.data.filing import filed_before
+
+    if filed_before(given, workspace, ids_file):
+        typer.echo(f"Request {given.id} is filed; going on with it.")
+        return
+    filed, _, listed = request.file(given, workspace, options.POLICIES, ids_file)
+    typer.echo(f"Filed request {given.id}: {filed.num_selected} images, due {given.due}")
+    for line in filter(None, (listed, f"The next teacher: {filed.source}" if filed.source else "")):
+        typer.echo(line)
+
+
+def last_screen(project: Path, version_lines: Iterable[str]) -> Iterator[str]:
+    """What was forgotten, the three models, the verdicts, the version and where the report is: 24 lines at most."""
+    from i2i_unlearn.evaluation.evaluated_model import read_summary
+    from i2i_unlearn.report.terminal_summary import summary_lines, wrapped
+    from i2i_unlearn.support.files import read_json
+
+    split, found = read_summary(project / options.SPLITS, "split"), project / options.EVALUATION
+    yield f"Forgotten: {split['num_forget']:,} of {split['num_images']:,} images (request {split['requests']})"
+    yield from summary_lines(read_json(found / "metrics.json"), read_json(found / "verdicts.json"))
+    yield ""
+    for line in version_lines:
+        yield from wrapped(line)
+    yield f"Report: {options.EVALUATION / 'report.html'}"
