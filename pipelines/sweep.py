@@ -80,6 +80,7 @@ def sweep(
     """
     checked = check_sweep(
         form={
+            "images": images,
             "split.requests": requests,
             "split.erased": erased,
             "snapshot.source": model,

@@ -96,6 +96,7 @@ def unlearning(
     with dsl.ExitHandler(last, name="unlearning"):
         checked = check(
             form={
+                "images": images,
                 "split.requests": requests,
                 "split.erased": erased,
                 "snapshot.source": model,

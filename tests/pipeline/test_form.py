@@ -84,6 +84,7 @@ GONE = ("alpha", "epsilon")
 # --- the step `check` ---
 
 FORM = {
+    "images": "data/images",
     **{"split.requests": "digit-3", "split.erased": "", "snapshot.source": "nowhere", "register.model_name": "digits"},
     **{"unlearn.objective": "encoder_l2", "unlearn.alpha": "0.25", "unlearn.num_steps": "150"},
     **{"operator": "center_hole", "evaluate.policy": next(iter(POLICIES)), "reference.count": "1"},
@@ -98,6 +99,11 @@ def check(
     made = compiled({**PARAMS, **{key: {**PARAMS[key], **value} for key, value in (params or {}).items()}}, STAGES)
     given = {"promote": "never", "accelerator_count": "0", "policies": list(POLICIES), **more}
     return check_form({**FORM, **(changes or {})}, made, **given)
+
+
+def test_blank_images_are_refused_in_the_first_step():
+    with says(UserError, "images", "blank", "folder or URI"):
+        check({"images": " "})
 
 
 def test_the_pipeline_hands_the_check_the_keys_that_this_test_does():

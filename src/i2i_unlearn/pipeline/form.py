@@ -55,7 +55,8 @@ def read_form(
     """Check the form as a whole; return the settings of every stage in `stages`: what the run's record logs.
 
     Args:
-        form: Values by the key that they replace in params.yaml (`unlearn.alpha`, `seed`). Numbers may be text.
+        form: Values by the key that they replace in params.yaml (`unlearn.alpha`, `seed`), and `images`. Numbers may
+            be text.
         params: As `compiled.compiled` made it.
         accelerator_count: Whole number as text, as Kubernetes takes it.
         policies: Names of the policies. Their contents are not among the settings.
@@ -72,6 +73,7 @@ def read_form(
     refuse(
         [
             *faults,
+            *_blank_faults(form),
             *(fault for name in objectives for fault in _objective_faults(field, name, found)),
             *_erased_faults(form, params),
             *_choice_faults("operator", form["operator"], OPERATORS),
@@ -117,9 +119,17 @@ def check_sweep_form(
 def _laid_over(params: Mapping[str, Any], form: Mapping[str, Any]) -> dict[str, Any]:
     result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in params.items()}
     for place, value in form.items():
+        if place == "images":  # what the stages are given, no section
+            continue
         section, _, key = place.rpartition(".")
         (result[section] if section else result)[key] = value
     return result
+
+
+def _blank_faults(form: Mapping[str, Any]) -> list[str]:
+    """`images` is no setting, so no section checks it; a package of an earlier version does not hand it over."""
+    blank = not str(form.get("images", "not handed over")).strip()
+    return ["images is blank; give the folder or URI of the image shards"] if blank else []
 
 
 def _erased_faults(form: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
