@@ -20,6 +20,7 @@ from i2i_unlearn.cli import (
     doctor,
     evidence,
     export,
+    find,
     forget,
     guard,
     init,
@@ -36,7 +37,7 @@ from i2i_unlearn.cli import (
 from i2i_unlearn.support.errors import GateRefused, UserError
 
 TASKS = {
-    "Requests": ("forget", "request", "review"),
+    "Requests": ("find", "forget", "request", "review"),
     "Run": (
         *("demo", "split", "pretrain", "snapshot", "unlearn", "reference", "evaluate"),
         *("sweep", "pareto", "pipeline"),
@@ -70,7 +71,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Make image-to-image generators forget: file a request, unlearn, evaluate, register, promote.",
 )
-for part in (stages.app, sweep.app, forget.app, demo.app, complete.app, export.app, doctor.app, init.app):
+for part in (stages.app, find.app, sweep.app, forget.app, demo.app, complete.app, export.app, doctor.app, init.app):
     app.registered_commands += part.registered_commands
 pipeline.app.registered_commands += pipeline_cluster.app.registered_commands
 for group in (data, request, pipeline, registry, preset, review, guard, keys, evidence):

@@ -17,11 +17,9 @@ from i2i_unlearn.evaluation.shown import PictureGrid
 from i2i_unlearn.report import words
 from i2i_unlearn.report.page import asset, by_set, sealed
 from i2i_unlearn.report.pictures import grid_views
-from i2i_unlearn.support.errors import UserError
-from i2i_unlearn.support.files import atomic_file
+from i2i_unlearn.support.files import atomic_file, hide_from_git
 
 _EXPIRES = re.compile(r'<meta name="i2i-unlearn-expires" content="(\d{4}-\d{2}-\d{2})">')
-_IGNORE_ALL = "*\n"
 _HEAD_BYTES = 4096
 """The day is within these first bytes of the page, which is large."""
 
@@ -36,22 +34,19 @@ def write_review(
     Raises:
         UserError: the folder has a .gitignore of its own.
     """
+    name = f"forget-images-{'-'.join(requests)[:60]}-until-{expires.isoformat()}.html"
+    return write_owner_only(folder, name, render(grids, requests, operator, expires))
+
+
+def write_owner_only(folder: Path, name: str, page: str) -> Path:
+    """Write a page that `clean` will delete into `folder`; return its path. Errors as `write_review`."""
     folder.mkdir(parents=True, exist_ok=True)
-    _hide_from_git(folder)
-    out = folder / f"forget-images-{'-'.join(requests)[:60]}-until-{expires.isoformat()}.html"
+    hide_from_git(folder, "review pages need a folder of their own, name another")
+    out = folder / name
     with atomic_file(out) as aside:
         aside.chmod(0o600)
-        aside.write_text(render(grids, requests, operator, expires), encoding="utf-8")
+        aside.write_text(page, encoding="utf-8")
     return out
-
-
-def _hide_from_git(folder: Path) -> None:
-    ignore = folder / ".gitignore"
-    if not ignore.exists():
-        with atomic_file(ignore) as aside:
-            aside.write_text(_IGNORE_ALL, encoding="utf-8")
-    elif ignore.read_text(encoding="utf-8") != _IGNORE_ALL:
-        raise UserError(f"{ignore} is not of this command; review pages need a folder of their own, name another")
 
 
 def render(grids: Sequence[PictureGrid], requests: Sequence[str], operator: str, expires: datetime.date) -> str:
@@ -89,7 +84,7 @@ def clean(folder: Path, today: datetime.date, *, everything: bool = False) -> tu
     Other files are left alone, and so is what a link points to. Half-written pages of a killed run are deleted too.
     """
     deleted, kept = [], []
-    for path in sorted(folder.glob(".forget-images-*.new.*")) if folder.is_dir() else []:
+    for path in sorted(folder.glob(".*-images-*.new.*")) if folder.is_dir() else []:
         os.unlink(path)
         deleted.append(path)
     for path in sorted(folder.glob("*.html")) if folder.is_dir() else []:

@@ -16,6 +16,7 @@ from typing import Any
 
 from i2i_unlearn.support.errors import UserError
 
+_IGNORE_ALL = "*\n"
 _LONGEST_ASIDE = 237  # a name of 255 bytes less .{name}.new.{12 digits}
 
 
@@ -129,6 +130,20 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     with disk_full_as_user_error(path), _aside(path, Path.touch) as aside:
         yield aside
         aside.replace(path)
+
+
+def hide_from_git(folder: Path, remedy: str) -> None:
+    """Write a .gitignore into `folder` that hides all of it; `remedy` ends the message where it holds another one.
+
+    Raises:
+        UserError: the folder has a .gitignore of its own.
+    """
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        with atomic_file(ignore) as aside:
+            aside.write_text(_IGNORE_ALL, encoding="utf-8")
+    elif ignore.read_text(encoding="utf-8") != _IGNORE_ALL:
+        raise UserError(f"{ignore} is not of this command; {remedy}")
 
 
 @contextmanager

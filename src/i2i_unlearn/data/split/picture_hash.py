@@ -56,12 +56,12 @@ def versions(pictures_NHW: NDArray[np.uint8], cut: Sequence[Box]) -> Thumbnails:
 @lru_cache
 def _matrices(cut: tuple[Box, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The matrices that stretch the rows and the columns of each box."""
-    rows = [_resampling(share, down) for share, down, _ in cut]
-    columns = [_resampling(share, right).T for share, _, right in cut]
+    rows = [resampling(share, down) for share, down, _ in cut]
+    columns = [resampling(share, right).T for share, _, right in cut]
     return np.stack(rows), np.ascontiguousarray(np.stack(columns))
 
 
-def _resampling(share: float, place: float) -> NDArray[np.float32]:
+def resampling(share: float, place: float) -> NDArray[np.float32]:
     """Matrix (H, H) that stretches a part of a line to the whole of it, by linear interpolation."""
     source = (np.arange(SIDE) + 0.5) * share + place * (1 - share) * SIDE - 0.5
     source = source.clip(0, SIDE - 1)
