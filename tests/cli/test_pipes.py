@@ -52,6 +52,8 @@ NOT_RUN = {
     "registry restore": "needs a lost champion; tests/registry/test_project_registry.py",
     "export": "needs a published file; tests/models/published",
     "pipeline run": "many processes; tests/pipeline/local",
+    "init": "makes a project; tests/project",
+    "set": "changes a project; tests/project",
     **dict.fromkeys(
         (f"pipeline {name}" for name in ("cancel", "list", "logs", "schedule", "submit", "upload", "watch")),
         "needs a server of Kubeflow; tests/pipeline/cluster",
@@ -113,7 +115,10 @@ def test_digests_and_paths_are_whole_in_a_pipe(place, taught, mlflow_home):
         ("data", "embedded", "digits", "--out", LONG / "data"): [LONG / "data/images/digits.parquet"],
         ("data", "import", "pets", "--out", LONG / "data"): [LONG / "data/images/pets.parquet"],
         ("data", "prototypes", *images, *teacher, "--out", LONG / "prototypes"): [f"{LONG}/prototypes:"],
-        ("request", "add", "all-c", "--label", "c", *images, *filed, *policies): [LONG / "forget/all-c.yaml"],
+        ("request", "add", "all-c", "--label", "c", *images, *filed, *policies): [
+            LONG / "forget/all-c.yaml",
+            "Next: dvc repro",
+        ],
         ("request", "list", *filed): ["all-c"],
         ("request", "show", "all-c", *images, *filed, *policies): ["all-c"],
         (*preset, "--presets", "presets"): ["unlearn."],
@@ -126,15 +131,16 @@ def test_digests_and_paths_are_whole_in_a_pipe(place, taught, mlflow_home):
         ("unlearn", *given, "--out", LONG / "unlearned"): [LONG / "unlearned/model"],
         ("reference", *given, "--out", LONG / "reference"): [LONG / "reference"],
         ("evaluate", *given, *unlearned, *reference, *policies, "--out", LONG / "evaluation"): [
-            LONG / "evaluation/report.html"
+            LONG / "evaluation/report.html",
+            "Next: i2i-unlearn register",
         ],
         ("sweep", *given, *reference, *policies, "--alphas", "1", "--no-record", "--out", LONG / "sweep"): [
             LONG / "sweep/pareto/pareto.html"
         ],
         ("pareto", LONG / "sweep/points/*", "--no-record", "--out", LONG / "pareto"): [LONG / "pareto/pareto.html"],
-        ("register", "--original", taught.teacher): ["version 1"],
-        ("register", *evaluation, *unlearned, *teacher, *splits): ["version 2"],
-        ("registry", "promote", "--by", "R. Smith", "--reason", LONG): ["version 2"],
+        ("register", "--original", taught.teacher): ["version 1", "Next: i2i-unlearn register"],
+        ("register", *evaluation, *unlearned, *teacher, *splits): ["version 2", "Next: i2i-unlearn registry promote"],
+        ("registry", "promote", "--by", "R. Smith", "--reason", LONG): ["version 2", "evidence create --version 2"],
         ("registry", "rollback", "--force", *says): ["version 1"],
         ("registry", "check"): ["version 1"],
         ("registry", "lineage", "--version", "2"): ["version 1"],
@@ -144,7 +150,7 @@ def test_digests_and_paths_are_whole_in_a_pipe(place, taught, mlflow_home):
         (
             *("evidence", "create", *evaluation, *unlearned, *teacher, *splits, *requests, *policies, *signed_by),
             *("--out", LONG / "evidence"),
-        ): [LONG / "evidence"],
+        ): [LONG / "evidence", f"Next: i2i-unlearn evidence verify {LONG}/evidence --key {LONG}/keys/public.pem"],
         ("evidence", "verify", LONG / "evidence", "--key", LONG / "keys/public.pem"): [LONG / "evidence"],
         ("evidence", "show", LONG / "evidence"): [],
         ("review", "make", *given, *unlearned, *reference, *policies, "--out", LONG / "review"): [

@@ -8,6 +8,7 @@ import typer
 
 from i2i_unlearn.cli import options
 from i2i_unlearn.cli.keys import PassphraseFile
+from i2i_unlearn.cli.next_step import EVIDENCE_KEY, next_step
 from i2i_unlearn.cli.output import print_json
 from i2i_unlearn.cli.output import show as show_facts
 
@@ -21,9 +22,7 @@ def create(
     out: Annotated[Path, typer.Option(help="Folder of the evidence; it appears whole or not at all.")] = Path(
         "artifacts/evidence"
     ),
-    key: Annotated[Path, typer.Option(help="Private key, made by `keys create`.")] = Path(
-        ".secrets/evidence/private.pem"
-    ),
+    key: Annotated[Path, typer.Option(help="Private key, made by `keys create`.")] = EVIDENCE_KEY,
     passphrase_file: PassphraseFile = None,
     version: Annotated[str, typer.Option(help="Number of the registered version; adds its facts from MLflow.")] = "",
     with_weights: Annotated[bool, typer.Option(help="Include the weights.")] = False,
@@ -79,7 +78,8 @@ def create(
         out,
         with_weights=with_weights,
     )
-    show_facts(facts, json, str(facts["message"]), f"Evidence: {facts['evidence']}")
+    then = next_step("evidence create", evidence=facts["evidence"], public_key=key.with_name("public.pem"))
+    show_facts(facts, json, str(facts["message"]), f"Evidence: {facts['evidence']}", then)
 
 
 @app.command()

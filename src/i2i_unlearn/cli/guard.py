@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from i2i_unlearn.cli import options
+from i2i_unlearn.cli.next_step import next_step
 from i2i_unlearn.cli.output import show, timed
 
 app = typer.Typer(
@@ -55,6 +56,7 @@ def make(
         f"Made in {seconds(facts['seconds'])}: {facts['what']}",
         *_lines(facts),
         f"To serve with it, set I2I_UNLEARN_GUARD={out.resolve()}; delete the folder once the requests are carried out",
+        next_step("guard make"),
     )
 
 

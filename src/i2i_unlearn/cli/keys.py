@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from i2i_unlearn.cli import options
+from i2i_unlearn.cli.next_step import next_step
 from i2i_unlearn.cli.output import show
 
 app = typer.Typer(help="Key pairs that sign evidence.", no_args_is_help=True)
@@ -45,4 +46,5 @@ def create(
         f"Made a key pair ({facts['algorithm']}), key_id {facts['key_id']}",
         f"Private key: {facts['private_key']} (protected {facts['protected']})",
         f"Public key: {facts['public_key']}",
+        next_step("keys create", private_key=facts["private_key"]),
     )

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from i2i_unlearn.cli.kubeflow import DEFAULT_PACKAGE, Package, Param
+from i2i_unlearn.cli.next_step import after_register, next_step
 
 app = typer.Typer(help="The Kubeflow pipeline: compile it, run it here or on a cluster.", no_args_is_help=True)
 
@@ -94,7 +95,7 @@ def run(
     """
     from i2i_unlearn.pipeline.compiled import out_of_date
     from i2i_unlearn.pipeline.local.containers import Containers
-    from i2i_unlearn.pipeline.local.runner import outcome_lines, run_package
+    from i2i_unlearn.pipeline.local.runner import outcome_lines, run_package, step_facts
     from i2i_unlearn.support.errors import UserError
 
     if runner is not Runner.docker and (mount or network is not Network.none):
@@ -109,3 +110,7 @@ def run(
     for name, place in REPORTS.items():
         if (folder / place).is_file():
             typer.echo(f"{name + ':':8} {folder / place}")
+    if registered := step_facts(folder, "register"):
+        known = {**registered, **step_facts(folder, "promote")}
+        if then := next_step("pipeline run", after_register(known), version=known["version"]):
+            typer.echo(then)

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from i2i_unlearn.cli import ledger, lineage, options
+from i2i_unlearn.cli.next_step import next_step
 from i2i_unlearn.cli.output import print_json, show
 
 app = typer.Typer(help="Registered versions: promote, roll back, check, trace.", no_args_is_help=True)
@@ -67,7 +68,8 @@ def promote(
         target=target,
         requests=requests,
     )
-    show(facts, json, str(facts["message"]), str(facts["forgotten"]))
+    then = next_step("registry promote", str(facts["outcome"]), version=facts["version"])
+    show(facts, json, str(facts["message"]), str(facts["forgotten"]), then)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from i2i_unlearn.cli import options
+from i2i_unlearn.cli.next_step import next_step
 from i2i_unlearn.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def add(
         typer.echo(listed)
     _tell(request, requests, filed, committed=commit, preview=preview)
     _tell_foresight(foresight, filed.images, filed.together)
+    typer.echo(next_step("request add", "preview" if preview else "filed"))
 
 
 def requested(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from i2i_unlearn.cli import options
+from i2i_unlearn.cli.next_step import after_register, next_step
 from i2i_unlearn.cli.output import show
 
 app = typer.Typer()
@@ -56,6 +57,7 @@ def split(
         " `near_duplicates: include` or `drop` in the request"
         if kept
         else "",
+        "To refuse these images until the new model is in use: i2i-unlearn guard make",
         f"Split: {out}",
     )
 
@@ -196,6 +198,7 @@ def evaluate(
         f"Evaluated in {seconds(facts['seconds'])}: {facts['gate']} by the deciding policy {facts['policy']}"
         f" (all policies: {', '.join(outcomes)})",
         f"Report: {out / 'report.html'}",
+        next_step("evaluate", str(facts["gate"]), report=out / "report.html"),
     )
 
 
@@ -231,4 +234,9 @@ def register(
     else:
         folders = (evaluation, unlearned, teacher, splits)
         facts = stage.run(*folders, config, params=content, card_template=template, by=by, ledger=ledger)
-    show(facts, json, str(facts["message"]))
+    show(
+        facts,
+        json,
+        str(facts["message"]),
+        next_step("register", after_register(facts), version=facts["version"]),
+    )

@@ -161,9 +161,16 @@ def outcome_lines(folder: Path) -> Iterator[str]:
     if verdicts.is_file():
         yield from verdict_lines(read_json(verdicts))
     for step in ("register", "evidence", "promote"):
-        path = folder / step / "executor_output.json"
-        for made in (read_json(path) if path.is_file() else {}).get("artifacts", {}).values():
-            yield from (one["metadata"]["message"] for one in made["artifacts"] if "message" in one["metadata"])
+        if facts := step_facts(folder, step):
+            yield facts["message"]
+
+
+def step_facts(folder: Path, step: str) -> dict[str, Any]:
+    """What the stage behind a step returned, with its message; empty where the step did not run."""
+    path = folder / step / "executor_output.json"
+    made = (read_json(path) if path.is_file() else {}).get("artifacts", {}).values()
+    found = (one["metadata"] for artifact in made for one in artifact["artifacts"])
+    return next((metadata for metadata in found if "message" in metadata), {})
 
 
 @contextlib.contextmanager
