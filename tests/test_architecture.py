@@ -34,6 +34,7 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS, 1) for room in room
 MOST_ROOMS = 20
 
 
+@cache
 def modules():
     """Dotted name -> file, for every module of the package."""
     found = {}

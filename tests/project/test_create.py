@@ -11,7 +11,7 @@ from i2i_unlearn.config.presets import check_settings
 from i2i_unlearn.config.sections import load_params
 from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.project.create import Wanted, create, create_demo
-from i2i_unlearn.project.dvc_file import VERSION_FILE
+from i2i_unlearn.project.version import VERSION_FILE
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_folder
 from tests.conftest import pixels_of

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import yaml
 
-from i2i_unlearn.project.dvc_file import VERSION_FILE, dvc_file
+from i2i_unlearn.project.dvc_file import dvc_file
+from i2i_unlearn.project.version import VERSION_FILE
 from tests.support.commands import dvc
 
 ROOT = Path(__file__).parents[2]

@@ -144,3 +144,18 @@ def set_(
 
         make_operator(str(settings["operator"]), 0.5, 1)  # refuses a name that is not one
     show_changes(change_settings(settings, params, what=" ".join(setting)), params)
+
+
+@app.command()
+def upgrade() -> None:
+    """Move the project in this folder to the installed version of i2i-unlearn.
+
+    Settings, policies, the promotion ledger and metrics are carried over, or what cannot be is said. New settings get
+    the package's defaults. dvc.yaml and the compiled pipelines are written again.
+
+    Example: i2i-unlearn upgrade
+    """
+    from i2i_unlearn.project.upgrade import upgrade as move
+
+    for line in move(Path()):
+        typer.echo(line)

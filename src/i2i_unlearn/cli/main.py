@@ -7,6 +7,7 @@ Command modules import heavy libraries inside their functions, so that --help an
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -34,6 +35,7 @@ from i2i_unlearn.cli import (
     stages,
     sweep,
 )
+from i2i_unlearn.project.version import check_version
 from i2i_unlearn.support.errors import GateRefused, UserError
 
 TASKS = {
@@ -45,7 +47,7 @@ TASKS = {
     "Registry": ("register", "registry"),
     "Evidence": ("evidence", "keys"),
     "Serve": ("complete", "export", "guard"),
-    "Project": ("init", "set", "data", "preset", "doctor"),
+    "Project": ("init", "set", "upgrade", "data", "preset", "doctor"),
 }
 """What --help lists, by task and in the order of the work."""
 
@@ -86,11 +88,14 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Hold the options of the program itself."""
+    """Refuse to compute in a project of another version."""
+    if context.invoked_subcommand in (*TASKS["Run"], "forget", "register"):
+        check_version(Path())
 
 
 def prepare() -> None:

@@ -116,7 +116,7 @@ def overlaid(params: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str
 def _lay_over(content: Any, settings: Mapping[str, Any], section: str = "") -> Iterator[Change]:
     for key, value in settings.items():
         if isinstance(value, Mapping) and key not in WHOLE and isinstance(content.get(key), Mapping):
-            yield from _lay_over(content[key], value, f"{key}.")
+            yield from _lay_over(content[key], value, f"{section}{key}.")
         elif content.get(key) != value:
             yield Change(f"{section}{key}", content.get(key), value)
             content[key] = dict(value) if isinstance(value, Mapping) else value

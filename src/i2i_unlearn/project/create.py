@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from i2i_unlearn import __version__
 from i2i_unlearn.config.presets import check_settings
 from i2i_unlearn.config.sections import load_params
 from i2i_unlearn.data.images.decoding import Reading
@@ -21,17 +20,17 @@ from i2i_unlearn.data.split.codes import DEFAULT_KEY_FILE, create_key
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.own import code_of
 from i2i_unlearn.pipeline.local.runner import PIPELINES, compile_pipeline
-from i2i_unlearn.project.dvc_file import ORIGINAL, VERSION_FILE, dvc_file
+from i2i_unlearn.project.dvc_file import ORIGINAL, dvc_file
 from i2i_unlearn.project.first_look import FirstLook, first_look
 from i2i_unlearn.project.first_settings import first_settings
 from i2i_unlearn.project.given_model import GivenModel, look_at_model
 from i2i_unlearn.project.params_file import params_text
 from i2i_unlearn.project.templates import render
+from i2i_unlearn.project.version import VERSION_FILE, version_line
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_folder
 from i2i_unlearn.support.package_data import package_data
 
-VERSION_LINE = f"i2i-unlearn {__version__}\n"
 PICTURE = "first-look.png"
 
 
@@ -185,7 +184,7 @@ def _write_rest(project: Path, *, original: str) -> None:
     shutil.copytree(package_data("presets"), project / "presets")
     (project / "data/forget").mkdir(parents=True, exist_ok=True)
     (project / "dvc.yaml").write_text(dvc_file(sources=False, original=original), encoding="utf-8")
-    (project / VERSION_FILE).write_text(VERSION_LINE, encoding="utf-8")
+    (project / VERSION_FILE).write_text(version_line(), encoding="utf-8")
     for name in ("gitignore", "dvcignore"):
         (project / f".{name}").write_text(render(name), encoding="utf-8")
     create_key(str(project / DEFAULT_KEY_FILE))
@@ -194,7 +193,7 @@ def _write_rest(project: Path, *, original: str) -> None:
 
 
 def _write_readme(project: Path, folder: Path, about: str, **values: Any) -> None:
-    text = render("README.md.j2", name=folder.resolve().name, about=about, version=VERSION_LINE.strip(), **values)
+    text = render("README.md.j2", name=folder.resolve().name, about=about, version=version_line().strip(), **values)
     (project / "README.md").write_text(text, encoding="utf-8")
 
 

@@ -1,9 +1,8 @@
 """dvc.yaml, of this repository and of every other project, from one template."""
 
 from i2i_unlearn.project.templates import render
+from i2i_unlearn.project.version import VERSION_FILE
 
-VERSION_FILE = "package-version.txt"
-"""In a project that only uses the package: the version that its results are made with. All stages depend on it."""
 ORIGINAL = "artifacts/original/model"
 """What the stage `pretrain` makes."""
 
