@@ -11,6 +11,7 @@ afterwards and `dvc repro` finds nothing to do. What differs is how the stages r
 After Ctrl-C or a kill, the same call goes on: what was recorded is up to date, and trainings have checkpoints.
 """
 
+import json
 import logging
 import os
 import re
@@ -83,11 +84,26 @@ def _dvc() -> Iterator["Repo"]:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     try:
         with Repo(".") as repo:
+            _remove_half_lock(repo)
             yield repo
     except NotDvcRepoError:
         raise UserError(f"{Path.cwd()}: no DVC project; make one with `i2i-unlearn init`") from None
     except DvcException as error:
         raise UserError(f"DVC: {error}; run the same command again to continue") from error
+
+
+def _remove_half_lock(repo: "Repo") -> None:
+    """Remove DVC's list of who reads and writes what if a kill left half of it, which DVC refuses to read."""
+    from dvc.lock import make_lock
+    from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
+
+    path = Path(str(repo.tmp_dir), RWLOCK_FILE)
+    hardlink = repo.config["core"].get("hardlink_lock", False)
+    with make_lock(str(path.with_name(RWLOCK_LOCK)), tmp_dir=repo.tmp_dir, hardlink_lock=hardlink):
+        try:
+            json.loads(path.read_bytes() if path.exists() else "{}")
+        except ValueError:
+            path.unlink()
 
 
 class _Pipeline:
