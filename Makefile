@@ -36,7 +36,7 @@ python_problem = $(shell \
     fi)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-containers test-versions lint image ui bench-quality campaign lock clean
+.PHONY: help setup demo test test-slow test-containers test-versions lint image release ui bench-quality campaign lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s%s\n", $$1, $$2 }' Makefile
@@ -86,6 +86,17 @@ image: ## build the image of the steps with docker or podman, and look whether i
 	    $(if $(BASE_IMAGE),--build-arg "BASE_IMAGE=$(BASE_IMAGE)") \
 	    $(if $(TORCH_INDEX),--build-arg "TORCH_INDEX=$(TORCH_INDEX)") $(BUILD_ARGS) .
 	$(ENGINE) run --rm --network none --read-only --tmpfs /tmp --tmpfs /workspace "$(IMAGE)"
+
+release: $(STAMP) ## set up, then build a release in dist/: wheel, sdist, checksums; and the image if an engine answers
+	@grep -qx '## $(VERSION)' CHANGELOG.md \
+	    || { echo "CHANGELOG.md has no section '## $(VERSION)'; write what changed, or correct __version__"; exit 1; }
+	@[ -z "$$(git status --porcelain --untracked-files=no)" ] \
+	    || { echo "there are changes that are not committed; commit them first"; exit 1; }
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation --outdir dist
+	@cp constraints.txt dist/
+	@cd dist && sha256sum -- * >../.SHA256SUMS && mv ../.SHA256SUMS SHA256SUMS && cat SHA256SUMS
+	@$(if $(ENGINE),$(MAKE) image,echo "neither docker nor podman answers here: no image was built (make image)")
 
 ui: mlflow.db $(STAMP) ## open the MLflow UI on the demo's database
 	@echo "MLflow UI: http://127.0.0.1:$(UI_PORT) answers in about 20 seconds; Ctrl-C ends it"
