@@ -19,6 +19,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 
 TINY: dict[str, Any] = {
+    "request": {"largest_share": 1.0},
     "num_threads": 1,
     "operator_patch_size": 4,
     "holdout_fraction": 0.25,

@@ -12,7 +12,7 @@ from i2i_unlearn.data.filing import Champion
 from i2i_unlearn.data.images.holdout import TRAIN, training_part
 from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.data.images.shards import Record, write_shards
-from i2i_unlearn.data.request import read_request
+from i2i_unlearn.data.request import make_request, read_request, write_request
 from i2i_unlearn.registry import requests as standing
 from i2i_unlearn.support import ledger
 from i2i_unlearn.support.errors import UserError
@@ -27,7 +27,9 @@ def call(tmp_path, monkeypatch):
     """Run `i2i-unlearn request ...` in a project with 60 images of labels a, b, c; return its lines."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text().replace("[digit-3]", "[]"))
+    (tmp_path / "params.yaml").write_text(
+        (ROOT / "params.yaml").read_text().replace("[digit-3]", "[]").replace("share: 0.11", "share: 1.0")
+    )
     records = [Record(f"id-{i}", "abc"[i % 3], bytes([i]), subject="anna" if i < 4 else None) for i in range(60)]
     write_shards(records, tmp_path / "data/images", "s")
     (tmp_path / "data.dvc").touch()
@@ -65,6 +67,34 @@ def test_labels_subjects_and_ids_add_up(call, tmp_path):
     # a: 0, 3, 6 ... 57 (20); anna: 0 1 2 3, of which 1 and 2 are new; id-4, id-5, id-59 are new
     assert "it selects 25 images" in call("add", "r1", *words)[0]
     assert Path("data/forget/r1.ids.txt").read_text() == "id-59\n"
+
+
+def test_a_request_for_more_than_the_largest_share_is_filed_only_where_that_is_said(call):
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("share: 1.0", "share: 0.11"))
+    with says(UserError, "'r1' takes", "training images", "request.largest_share=0.11", "--allow-large"):
+        call("add", "r1", "--label", "a")
+    assert not Path("data/forget").exists()
+    call("add", "r1", "--label", "a", "--allow-large")
+    call("add", "r2", "--sample-id", "id-59")
+
+
+def test_images_that_are_forgotten_already_are_told(call, monkeypatch):
+    monkeypatch.setattr(standing, "find_champion", lambda *_: Champion("2", "f" * 64, ("r1",)))
+    index = read_index("data/images")
+    trained = index.loc[training_part(index, holdout_fraction=0.2, seed=0) == TRAIN, ["sample_id", "label"]]
+    first, second = trained.loc[trained["label"] == "a", "sample_id"][:2]
+    other = trained.loc[trained["label"] == "b", "sample_id"].iloc[0]
+    Path("data/forget").mkdir(parents=True)
+    write_request(asked("r1", first, second), "data/forget/r1.yaml")
+    with says(UserError, "'r2': its 1 images are forgotten already", "nothing to do"):
+        call("add", "r2", "--sample-id", first)
+    assert "forgotten before: 1 of these images" in call("add", "r3", "--sample-id", second, "--sample-id", other)
+
+
+def asked(id_, *sample_ids):
+    selector = {"sample_ids": sample_ids}
+    return make_request(id=id_, received="2026-01-10", due="2026-02-10", basis="asked", selector=selector)
 
 
 def test_a_later_last_day_needs_a_reason(call):

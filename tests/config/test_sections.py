@@ -183,7 +183,7 @@ def test_the_reference_is_trained_by_the_recipe_of_pretrain(params_with):
     assert config.model_dump(include=same) == original.model_dump(include=same)
 
 
-@pytest.mark.parametrize("section", sorted(CONFIGS))
+@pytest.mark.parametrize("section", sorted(set(CONFIGS) - {"request"}))  # which older projects lack
 def test_a_section_that_is_missing_or_holds_no_keys_is_named(params_with, section):
     params = params_with()
     del params[section]

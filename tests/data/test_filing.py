@@ -134,7 +134,7 @@ REFUSED = {
     "only what is erased": (
         request(labels=["a"]),
         champion("first"),
-        ("selects 20 images", "erased already", "split.requests"),
+        ("its 20 images are forgotten already", "nothing to do"),
     ),
     "a forgotten request without its file": (request(), champion("lost"), ("lost.yaml", "request add")),
 }

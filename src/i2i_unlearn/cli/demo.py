@@ -10,6 +10,7 @@ from i2i_unlearn.cli.forget import last_screen
 app = typer.Typer()
 
 KEY_FILE = Path(".secrets/hmac.key")
+DATA = (Path("data/images/digits.parquet"), Path("data/forget/digit-3.yaml"))
 
 
 @app.command()
@@ -18,12 +19,15 @@ def demo() -> None:
 
     Example: i2i-unlearn demo
     """
-    from i2i_unlearn.data.importers.embedded import write_embedded
-    from i2i_unlearn.data.split.codes import create_key
     from i2i_unlearn.requests.carry_out import carry_out
 
-    write_embedded("digits", "data")
+    if not all(path.exists() for path in DATA):  # DVC notices those that have changed; importing pandas takes a second
+        from i2i_unlearn.data.importers.embedded import write_embedded
+
+        write_embedded("digits", "data")
     if not KEY_FILE.exists() and "I2I_UNLEARN_HMAC_KEY_FILE" not in os.environ:
+        from i2i_unlearn.data.split.codes import create_key
+
         create_key(str(KEY_FILE))
     done = carry_out(promote=True)
     alias = "no alias" if done.refused else f"alias {done.promotion['alias']}"

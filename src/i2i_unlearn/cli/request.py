@@ -43,6 +43,9 @@ NearDuplicates = Annotated[
         " for nothing) or keep."
     ),
 ]
+AllowLarge = Annotated[
+    bool, typer.Option("--allow-large", help="File it even if it takes more images than request.largest_share.")
+]
 
 
 @app.command()
@@ -59,6 +62,7 @@ def add(
     basis: Basis = "not stated",
     note: Note = "",
     near_duplicates: NearDuplicates = "keep",
+    allow_large: AllowLarge = False,
     images: options.Images = options.IMAGES,
     requests: options.Requests = options.REQUESTS,
     params: options.Params = options.PARAMS,
@@ -80,14 +84,15 @@ def add(
     words = {"extension_reason": extension_reason, "basis": basis, "note": note, "near_duplicates": near_duplicates}
     request = requested(id_, (label, labels_file), subject, (sample_id, ids_file), received, due, **words)
     workspace = Workspace(images=images, requests=requests, params=params)
-    filed, foresight, listed = file(request, workspace, policies, ids_file, commit=commit, preview=preview)
+    how = {"commit": commit, "preview": preview, "allow_large": allow_large}
+    filed, foresight, listed = file(request, workspace, policies, ids_file, **how)
     if json:
         print_json(_facts(request, filed, foresight, preview))
         return
     if listed:
         typer.echo(listed)
     _tell(request, requests, filed, committed=commit, preview=preview)
-    _tell_foresight(foresight, filed.images, filed.together)
+    tell_foresight(foresight, filed.images, filed.together)
     typer.echo(next_step("request add", "preview" if preview else "filed"))
 
 
@@ -129,17 +134,21 @@ def file(
     *,
     commit: bool = False,
     preview: bool = False,
+    allow_large: bool = False,
 ) -> "tuple[Filed, Foresight | None, str]":
     """File `request`: what changed, what the policy can decide, and what was added to the list of the forgotten.
 
     Raises:
         UserError: as `data.filing.file_request`, and where settings or policies have faults. Then nothing is changed.
     """
+    from i2i_unlearn.config.sections import RequestConfig, load_params
     from i2i_unlearn.data.filing import file_request
 
+    most = 1.0 if allow_large else RequestConfig.from_params(load_params(workspace.params)).largest_share
     champion = _champion(workspace.params, "" if preview else workspace.requests)
     judging = _judging(workspace.params, policies)  # before anything is written: settings may have faults
-    filed = file_request(request, workspace, champion, ids_file=ids_file, commit=commit, preview=preview)
+    how = {"commit": commit, "preview": preview}
+    filed = file_request(request, workspace, champion, ids_file=ids_file, largest_share=most, **how)
     return filed, _foresight(filed.images, judging), champion.listed if champion else ""
 
 
@@ -160,6 +169,8 @@ def _facts(request: "ForgetRequest", filed: "Filed", foresight: "Foresight | Non
         "due": request.due,
         "written": not preview,
         "num_selected": filed.num_selected,
+        "num_forgotten_before": filed.taken.erased,
+        "share_of_training_images": round(filed.taken.share, 6),
         "now_erased": filed.moved,
         "teacher": filed.source,
         "version_with": filed.steps,
@@ -176,6 +187,8 @@ def _tell(request: "ForgetRequest", folder: Path, filed: "Filed", *, committed: 
         typer.echo(f"forgotten by the promoted model, now in split.erased: {', '.join(filed.moved)}")
     if filed.source:
         typer.echo(f"the next teacher: {filed.source}")
+    if filed.taken.erased:
+        typer.echo(f"forgotten before: {filed.taken.erased} of these images")
     if preview:
         return
     typer.echo("versioned by:" if committed else "version it with:")
@@ -216,9 +229,10 @@ def _foresight(counts: Mapping[str, Mapping[str, int]], judging: "Judging | None
     return foresee(policy, numbers)
 
 
-def _tell_foresight(
+def tell_foresight(
     foresight: "Foresight | None", counts: Mapping[str, Mapping[str, int]], together: Sequence[str]
 ) -> None:
+    """Print what the policy can decide with so many images, and together with which requests."""
     from i2i_unlearn.evaluation.findings import NEVER_SEEN_SETS
     from i2i_unlearn.support.table import table
 
@@ -325,4 +339,4 @@ def show(
     typer.echo(request_bytes(request).decode())
     typer.echo(table(("label", "train", "holdout"), selected))
     others = [other for other in config.requests if id_ in config.requests and other != id_]
-    _tell_foresight(foresight, counts, others)
+    tell_foresight(foresight, counts, others)

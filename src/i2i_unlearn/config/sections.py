@@ -142,6 +142,20 @@ class SplitConfig(StageConfig):
         return super()._without_effect() | (set() if self.canaries else {"canaries"})
 
 
+class RequestConfig(StageConfig):
+    """Section `request`: what filing a request refuses. Older projects have no such section."""
+
+    section = "request"
+    shared_keys = ()
+    largest_share: Fraction = 0.1
+    """Of the training images, that one request may take without being asked for twice; 1 = any."""
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any], **more: Any) -> Self:
+        """As every section, and the defaults where there is none."""
+        return super().from_params({cls.section: {}, **params}, **more)
+
+
 class OperatorConfig(StageConfig):
     """What every stage has that gives degraded images to a model."""
 
@@ -501,6 +515,7 @@ CONFIGS: dict[str, type[StageConfig]] = {
     config.section: config
     for config in (
         ImagesConfig,
+        RequestConfig,
         SplitConfig,
         PretrainConfig,
         SnapshotConfig,
@@ -527,7 +542,7 @@ def as_read(params: Mapping[str, Any]) -> dict[str, Any]:
         more: dict[str, Any] = {"policies": {}} if config is EvaluateConfig else {}
         with suppress(UserError):
             found = config.from_params(params, **more).model_dump(mode="json")
-            result[name] = {key: found[key] for key in params[name]}
+            result |= {name: {key: found[key] for key in params[name]}} if name in params else {}
             result |= {key: found[key] for key in config.shared_keys if key in params and key in found}
     return result
 

@@ -21,11 +21,13 @@ from ruamel.yaml import YAML
 
 from i2i_unlearn.config.sections import RegisterConfig, SplitConfig, load_params
 from i2i_unlearn.data.forgotten import FILE, read_forgotten
+from i2i_unlearn.data.images.holdout import TRAIN
 from i2i_unlearn.data.images.layout import composed
 from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.data.overview import role_counts
 from i2i_unlearn.data.request import ForgetRequest, read_ids, read_request, select, with_ids, write_request
 from i2i_unlearn.data.split.codes import load_key
+from i2i_unlearn.data.split.manifest import ERASED
 from i2i_unlearn.data.split.roles import assign_roles
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_file
@@ -61,6 +63,25 @@ class Filed:
     """Numbers of images by role and label, of all active requests together."""
     together: tuple[str, ...]
     """Ids of the other active requests."""
+    taken: "Taken"
+    """What the request itself takes."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Numbers of images."""
+
+    training: int
+    """Training images that the request takes."""
+    of: int
+    """All training images that are not erased."""
+    erased: int
+    """Images that it names and that were forgotten before."""
+
+    @property
+    def share(self) -> float:
+        """Of the training images."""
+        return self.training / max(self.of, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +101,7 @@ def file_request(
     ids_file: Path | None = None,
     commit: bool = False,
     preview: bool = False,
+    largest_share: float = 1.0,
 ) -> Filed:
     """Check `request` against the images, write it, and make it active in params.yaml.
 
@@ -87,7 +109,8 @@ def file_request(
 
     `ids_file` is copied next to the request, under the name in `request.selector.ids_file`. With `commit`, the commands
     that put the request under version control are also run, from the current folder. With `preview`, everything is
-    checked and nothing changed. Of several processes, one files at a time. A request whose filing was killed before it
+    checked and nothing changed. A request that takes more than `largest_share` of the training images is refused. Of
+    several processes, one files at a time. A request whose filing was killed before it
     was active is filed by the same call.
 
     Raises:
@@ -96,7 +119,9 @@ def file_request(
     """
     request = with_ids(request, read_ids(ids_file)) if ids_file else request
     with _alone(workspace.params.parent):
-        return _file(request, workspace, champion, ids_file, commit=commit, preview=preview)
+        return _file(
+            request, workspace, champion, ids_file, commit=commit, preview=preview, largest_share=largest_share
+        )
 
 
 def filed_before(request: ForgetRequest, workspace: Workspace, ids_file: Path | None) -> ForgetRequest | None:
@@ -147,6 +172,7 @@ def _file(
     *,
     commit: bool,
     preview: bool,
+    largest_share: float,
 ) -> Filed:
     params = load_params(workspace.params)
     config = SplitConfig.from_params(params)
@@ -158,10 +184,11 @@ def _file(
     name = RegisterConfig.from_params(params).model_name
     teacher = {"source": f"models:/{name}/{champion.version}", "sha256": champion.sha256} if champion else {}
     split = {**params["split"], "requests": plan.requests, "erased": plan.erased}
-    num_selected, counts = _check(request, workspace, SplitConfig.from_params({**params, "split": split}))
+    num_selected, counts, taken = _check(request, workspace, SplitConfig.from_params({**params, "split": split}))
+    _check_share(request, taken, largest_share)
     new_params = changed_params(workspace.params.read_text(encoding="utf-8"), plan, teacher)
     steps = commands(request.id, workspace.requests, workspace.params)
-    filed = Filed(num_selected, plan.moved, teacher.get("source", ""), steps, counts, tuple(plan.requests[:-1]))
+    filed = Filed(num_selected, plan.moved, teacher.get("source", ""), steps, counts, tuple(plan.requests[:-1]), taken)
     if preview:
         return filed
     if commit:
@@ -252,7 +279,19 @@ def _plan(new_id: str, config: SplitConfig, champion: Champion | None) -> _Plan:
     return _Plan([*active, new_id], erased, moved)
 
 
-def _check(request: ForgetRequest, workspace: Workspace, config: SplitConfig) -> tuple[int, dict[str, dict[str, int]]]:
+def _check_share(request: ForgetRequest, taken: Taken, largest_share: float) -> None:
+    """A slip in a selector is cheap to make and dear to carry out."""
+    if taken.share > largest_share:
+        raise UserError(
+            f"forget request {request.id!r} takes {taken.training:,} of {taken.of:,} training images"
+            f" ({taken.share:.1%}), more than request.largest_share={largest_share:g}; narrow the selector, or repeat "
+            "the command with --allow-large"
+        )
+
+
+def _check(
+    request: ForgetRequest, workspace: Workspace, config: SplitConfig
+) -> tuple[int, dict[str, dict[str, int]], Taken]:
     """Split as after filing; its errors are this request's. Number of images selected, and of each role and label."""
     index = read_index(workspace.images)
     selected = select(request, index, quote=True)
@@ -266,7 +305,13 @@ def _check(request: ForgetRequest, workspace: Workspace, config: SplitConfig) ->
     listed = read_forgotten(workspace.requests)
     forgotten = listed.look_up(load_key(), index["sha256"]) if listed.requests else []
     found = assign_roles(index, [*active, request], erased, config, forgotten=forgotten)
-    return int(selected.sum()), role_counts(index, found)
+    is_erased, is_train = found.role == ERASED, found.part == TRAIN
+    taken = Taken(
+        training=int((selected & is_train & ~is_erased).sum()),
+        of=int((is_train & ~is_erased).sum()),
+        erased=int((selected & is_erased).sum()),
+    )
+    return int(selected.sum()), role_counts(index, found), taken
 
 
 def changed_params(text: str, plan: _Plan, teacher: Mapping[str, str]) -> str:

@@ -124,9 +124,15 @@ def _forgotten(asked: Sequence[Selection], part: Strings, is_erased: Flags) -> F
     usable = (part == TRAIN) & ~is_erased
     for selection in asked:
         if not (selection.selected & usable).any():
+            num, before = int(selection.selected.sum()), int((selection.selected & is_erased).sum())
+            if num == before:
+                raise UserError(
+                    f"forget request {selection.request.id!r}: its {num} images are forgotten already (an earlier "
+                    "request was carried out for them); there is nothing to do"
+                )
             raise UserError(
-                f"forget request {selection.request.id!r} selects {int(selection.selected.sum())} images, but none that"
-                " was trained on and is not erased already, so there is nothing to forget; correct its selector or"
+                f"forget request {selection.request.id!r} selects {num} images, but none that was trained on and is"
+                f" not erased already ({before} are), so there is nothing to forget; correct its selector or"
                 " remove it from split.requests"
             )
     total = any_of(asked, len(part)) & ~is_erased
