@@ -4,6 +4,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,9 +13,10 @@ from pathlib import Path
 
 import yaml
 
+from i2i_unlearn.project.dvc_file import dvc_file
+from i2i_unlearn.project.version import VERSION_FILE, version_line
 from i2i_unlearn.support.keeper import GRACE_S
 from tests.campaign.world import CHAIN, Chain, Ended, run, versions_and_champions
-from tests.conftest import ROOT
 
 WEIGHTS = ("model/model.safetensors", "model/config.json")
 SAME: dict[str, tuple[str, ...]] = {
@@ -25,52 +28,55 @@ SAME: dict[str, tuple[str, ...]] = {
     "unlearn": tuple(f"artifacts/unlearned/{name}" for name in WEIGHTS),
     "reference": tuple(f"artifacts/reference/1/{name}" for name in WEIGHTS),
     "evaluate": ("artifacts/evaluation/metrics.json", "artifacts/evaluation/verdicts.json"),
+    "forget": tuple(f"artifacts/{name}" for name in ("splits/manifest.parquet", "evaluation/metrics.json"))
+    + tuple(f"artifacts/{model}/{name}" for model in ("teacher", "unlearned", "reference/1") for name in WEIGHTS),
 }
 """Files that end with the bytes of the undisturbed run."""
-PIPELINE = ("pipeline", "run", "--package", "package.yaml", "--out", "runs", "--param", "promote=on pass")
-PIPELINE_SHARE = 50
-"""One kill in so many hits a run of the whole pipeline, which takes a hundred times as long as a command."""
+LONG_SHARE = 50
+"""One kill in so many hits each of the long commands."""
 
 
 def run_kills(chain: Chain, number: int, seed: int, tell: Callable[[str], None] = print) -> list[dict[str, object]]:
     """Kill `number` commands, in turn, at random moments of their lives; what was found wrong, one row per kill."""
     rng = random.Random(seed)
-    of_pipeline = number // PIPELINE_SHARE
+    of_each = number // LONG_SHARE
     rows = []
-    for count in range(number - of_pipeline):
+    for count in range(number - of_each * len(LONG)):
         command = list(CHAIN)[count % len(CHAIN)]
         moment = rng.uniform(0.0, chain.seconds[command])
         rows.append(_kill(chain, command, moment) | {"kill": count, "command": command, "after_s": round(moment, 3)})
         tell(json.dumps(rows[-1]))
-    if of_pipeline:
-        rows += run_pipeline_kills(chain, of_pipeline, rng, tell)
+    if of_each:
+        for command in LONG:
+            rows += run_long_kills(chain, command, of_each, rng, tell)
     return rows
 
 
-def run_pipeline_kills(
-    chain: Chain, number: int, rng: random.Random, tell: Callable[[str], None] = print
+def run_long_kills(
+    chain: Chain, command: str, number: int, rng: random.Random, tell: Callable[[str], None] = print
 ) -> list[dict[str, object]]:
-    """Kill `pipeline run` at random moments; the steps end with it, and the same command again comes to its end.
+    """Kill a command of `LONG` at random moments; its processes end too; the same command again ends well.
 
     Raises:
         RuntimeError: the undisturbed run failed.
     """
-    before = _with_package(chain)
-    undisturbed = run(before, *PIPELINE)
-    expected = versions_and_champions(before)
+    prepared, arguments = LONG[command]
+    before = prepared(chain)
+    undisturbed = run(before, *arguments)
     if undisturbed.code:
-        raise RuntimeError(f"pipeline run: exit code {undisturbed.code}: {undisturbed.err}")
+        raise RuntimeError(f"{command}: exit code {undisturbed.code}: {undisturbed.err}")
+    expected = versions_and_champions(before)
     rows = []
     for count in range(number):
         moment = rng.uniform(0.0, undisturbed.seconds)
-        project = _with_package(chain)
-        killed = run(project, *PIPELINE, kill_after=moment)
+        project = prepared(chain)
+        killed = run(project, *arguments, kill_after=moment)
         time.sleep(GRACE_S + 1)
         faults = [f"still runs: {line}" for line in _running_in(project)]
-        again = run(project, *PIPELINE)
-        faults += _faults(chain, project, "pipeline run", again, expected)
+        again = run(project, *arguments)
+        faults += _faults(chain, project, command, again, expected)
         rows.append({"killed": killed.code < 0, "code": again.code, "faults": faults})
-        rows[-1] |= {"kill": count, "command": "pipeline run", "after_s": round(moment, 3)}
+        rows[-1] |= {"kill": count, "command": command, "after_s": round(moment, 3)}
         tell(json.dumps(rows[-1]))
     return rows
 
@@ -78,13 +84,30 @@ def run_pipeline_kills(
 def _with_package(chain: Chain) -> Path:
     """The project after its original model was registered, with a compiled pipeline and the key to sign evidence."""
     project = chain.put_back("snapshot")
-    for name in ("components", "pipelines"):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(project / "keys", project / ".secrets/evidence")
     compiled = run(project, "pipeline", "compile", "--out", "package.yaml")
     if compiled.code:
         raise RuntimeError(f"pipeline compile: {compiled.err}")
     return project
+
+
+def _with_dvc(chain: Chain) -> Path:
+    """The project with its images and no request, as DVC keeps it."""
+    project = chain.put_back("request add")
+    (project / "dvc.yaml").write_text(dvc_file(sources=False))
+    (project / VERSION_FILE).write_text(version_line())
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=project, check=True)
+    return project
+
+
+LONG: dict[str, tuple[Callable[[Chain], Path], tuple[str, ...]]] = {
+    "pipeline run": (
+        _with_package,
+        ("pipeline", "run", "--package", "package.yaml", "--out", "runs", "--param", "promote=on pass"),
+    ),
+    "forget": (_with_dvc, ("forget", "w-1", "--label", "b", "--basis", "test")),
+}
+"""Commands that take a hundred times as long as others: how the project is made ready, and their arguments."""
 
 
 def _running_in(project: Path) -> list[str]:
@@ -118,7 +141,7 @@ def _faults(
         faults.append(f"the next call ends with {again.code}: {again.err.strip()[-300:]}")
         return faults
     for name in SAME.get(command, ()):
-        found, expected = project / name, chain.after(command) / name
+        found, expected = project / name, chain.after(command if command in CHAIN else "register") / name
         if not found.is_file():
             faults.append(f"{name} is missing")
         elif found.read_bytes() != expected.read_bytes():

@@ -78,6 +78,17 @@ def test_the_fingerprint_of_a_shard_depends_on_ids_bytes_and_order_but_not_on_la
     assert fingerprints(index) == fingerprints(index.assign(label="other"))
 
 
+@pytest.mark.parametrize(("change", "fault"), [((b"requests", b"requestt"), "requests"), ((b"{", b"["), "None")])
+def test_facts_of_which_a_byte_was_flipped_are_told(manifest, tmp_path, change, fault):
+    path = tmp_path / "m.parquet"
+    write_manifest(manifest, path)
+    table = pq.read_table(path)
+    ((key, facts),) = table.schema.metadata.items()
+    pq.write_table(table.replace_schema_metadata({key: facts.replace(*change, 1)}), path)
+    with says(UserError, str(path), fault, "i2i-unlearn split"):
+        read_manifest(path)
+
+
 @pytest.mark.parametrize("fault", ["no split manifest", "damaged", "schema version None"])
 def test_a_file_that_is_no_manifest_is_told_with_the_command_that_makes_one(manifest, tmp_path, fault):
     path = tmp_path / "m.parquet"

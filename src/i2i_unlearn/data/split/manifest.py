@@ -37,6 +37,8 @@ SCHEMA_VERSION = 1
 BYTES_CODE = "hmac_bytes"
 """The column that manifests of older versions lack."""
 _METADATA_KEY = b"i2i_unlearn.split_manifest"
+_FACTS = ("fingerprints", "requests", "erased", "image_digest")
+"""Keys of the metadata that are always there."""
 _SCHEMA = pa.schema(
     [
         pa.field("shard", pa.string(), nullable=False),
@@ -114,12 +116,17 @@ def read_manifest(path: str | Path, images: str | None = None) -> SplitManifest:
         raise UserError(f"{path}: no split manifest; make it with `i2i-unlearn split`")
     with damage_told(f"{path}: the split manifest is damaged", "run `i2i-unlearn split` again"):
         table = pq.read_table(io.BytesIO(path.read_bytes()))
-    facts = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
+    try:
+        facts = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
+    except ValueError:  # not JSON, not UTF-8
+        facts = {}
     if facts.get("schema_version") != SCHEMA_VERSION:
         raise UserError(
             f"{path}: has schema version {facts.get('schema_version')}, this program reads"
             f" {SCHEMA_VERSION}; run `i2i-unlearn split` again"
         )
+    if lost := [name for name in _FACTS if name not in facts]:
+        raise UserError(f"{path}: the split manifest is damaged: it has no {lost[0]}; run `i2i-unlearn split` again")
     missing = [name for name in _columns(table.column_names).names if name not in table.column_names]
     unknown = [] if "role" in missing else sorted(set(table["role"].to_pylist()) - set(ROLES))
     if missing or unknown:
