@@ -10,6 +10,7 @@ from PIL import Image
 
 from i2i_unlearn.cli.data import app
 from i2i_unlearn.data.images.decoding import Reading
+from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.importers.embedded import stored_png
 from i2i_unlearn.data.importers.parquet import reading_in
 from i2i_unlearn.support.errors import UserError
@@ -130,3 +131,21 @@ def test_settings_of_images_reach_the_shard(call, pets, params_with):
     Path("params.yaml").write_text(yaml.safe_dump(params_with(images={"bits": 20})))
     with says(UserError, "images.bits=20"):
         call("import", "pets")
+
+
+def test_labels_and_persons_are_listed_and_searched(call, tmp_path):
+    write_shards(
+        [
+            Record("1", "cat", stored_png(np.zeros((2, 2), np.uint8)), subject="ann"),
+            Record("2", "cat", stored_png(np.ones((2, 2), np.uint8)), subject="bob", more_labels=("dog",)),
+            Record("3", "cow", stored_png(np.full((2, 2), 2, np.uint8))),
+        ],
+        tmp_path / "data/images",
+        "pets",
+        several=True,
+    )
+    assert call("list", "labels") == ["cat", "cow", "dog", "3 labels"]
+    assert call("list", "labels", "--grep", "^c") == ["cat", "cow", "2 labels"]
+    assert call("list", "persons") == ["ann", "bob", "2 persons"]
+    assert call("list", "persons", "--label", "dog") == ["bob", "1 persons"]
+    assert json.loads("\n".join(call("list", "labels", "--json"))) == {"cat": 2, "cow": 1, "dog": 1}

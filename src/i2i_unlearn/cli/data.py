@@ -197,26 +197,35 @@ def canaries(
 
 @app.command("list")
 def list_(
+    what: Annotated[Literal["ids", "labels", "persons"], typer.Argument(help="What to list.")] = "ids",
     label: Annotated[list[str] | None, typer.Option(help="Only images with this label; may be repeated.")] = None,
     subject: Annotated[list[str] | None, typer.Option(help="Only images of this person; may be repeated.")] = None,
-    grep: Annotated[str, typer.Option(help="Only ids in which this regular expression is found.")] = "",
+    grep: Annotated[str, typer.Option(help="Only names in which this regular expression is found.")] = "",
     images: options.Images = options.IMAGES,
     json: options.Json = False,
 ) -> None:
-    """List sample ids, one per line.
+    """List sample ids, labels or persons, one per line.
 
-    The output is what `request add --ids-file` takes; the number of images goes to stderr.
+    The output is what `request add --ids-file` and `--labels-file` take; their number goes to stderr.
+    If all you have is a photograph, `find` lists the images that look like it.
 
     Example: i2i-unlearn data list --label cat --grep "tom"
     """
-    from i2i_unlearn.data.overview import listed
+    from i2i_unlearn.data.overview import listed, names_listed
 
-    found = listed(images, labels=label or (), subjects=subject or (), pattern=grep)
+    if what == "ids":
+        found = listed(images, labels=label or (), subjects=subject or (), pattern=grep)
+        facts: object = found.drop(columns="sha256").to_dict("records")
+        names = list(found["sample_id"])
+    else:
+        column: Literal["label", "subject"] = "label" if what == "labels" else "subject"
+        counts = names_listed(images, column, labels=label or (), subjects=subject or (), pattern=grep)
+        facts, names = counts, list(counts)
     if json:
-        print_json(found.drop(columns="sha256").to_dict("records"))
+        print_json(facts)
         return
-    typer.echo("".join(f"{sample_id}\n" for sample_id in found["sample_id"]), nl=False)
-    typer.echo(f"{len(found)} images", err=True)
+    typer.echo("".join(f"{name}\n" for name in names), nl=False)
+    typer.echo(f"{len(names)} {'images' if what == 'ids' else what}", err=True)
 
 
 def _print_overview(facts: dict[str, Any]) -> None:

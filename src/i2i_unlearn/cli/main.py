@@ -35,6 +35,7 @@ from i2i_unlearn.cli import (
     stages,
     sweep,
 )
+from i2i_unlearn.cli.kinds import say_kinds
 from i2i_unlearn.project.version import check_version
 from i2i_unlearn.support.errors import GateRefused, UserError
 
@@ -54,6 +55,10 @@ TASKS = {
 
 class ByTask(TyperGroup):
     """A group whose help lists its commands by task."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        say_kinds(self)
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         """One section per task."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from i2i_unlearn.cli import options
 
@@ -12,6 +13,19 @@ if TYPE_CHECKING:
     from i2i_unlearn.config.presets import Change
 
 app = typer.Typer(help="Presets: settings that go together, applied to params.yaml.", no_args_is_help=True)
+
+
+class NamesPresets(TyperCommand):
+    """A command whose help ends with the names of the presets there are: the project's, or those of the package."""
+
+    def format_epilog(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """One line of names."""
+        from i2i_unlearn.support.package_data import package_data
+
+        folder = options.PRESETS if options.PRESETS.is_dir() else package_data("presets")
+        with formatter.section("Presets"):
+            formatter.write_text(", ".join(sorted(path.stem for path in folder.glob("*.yaml"))))
+
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the preset; `preset list` prints them.")]
 
@@ -28,7 +42,7 @@ def list_presets(presets: options.Presets = options.PRESETS) -> None:
     typer.echo(table(("preset", "for"), [(preset.name, preset.description) for preset in read_presets(presets)]))
 
 
-@app.command()
+@app.command(cls=NamesPresets)
 def show(name: Name, presets: options.Presets = options.PRESETS) -> None:
     """Print the settings of a preset.
 
@@ -44,7 +58,7 @@ def show(name: Name, presets: options.Presets = options.PRESETS) -> None:
     typer.echo(yaml.safe_dump(content, sort_keys=False), nl=False)
 
 
-@app.command()
+@app.command(cls=NamesPresets)
 def use(name: Name, presets: options.Presets = options.PRESETS, params: options.Params = options.PARAMS) -> None:
     """Apply a preset to params.yaml and print what changed. Changes nothing if the result is not valid.
 

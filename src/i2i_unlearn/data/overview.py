@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -54,12 +54,35 @@ def listed(images: str, *, labels: Sequence[str] = (), subjects: Sequence[str] =
     Raises:
         UserError: as `read_index`; or the pattern is no regular expression, or a label or subject is nobody's.
     """
+    wanted = _compiled(pattern)
+    found = _of(images, labels, subjects)
+    return found[[wanted.search(composed(sample_id)) is not None for sample_id in found["sample_id"]]]
+
+
+def names_listed(
+    images: str,
+    column: Literal["label", "subject"],
+    *,
+    labels: Sequence[str] = (),
+    subjects: Sequence[str] = (),
+    pattern: str = "",
+) -> dict[str, int]:
+    """Labels or subjects in which `pattern` is found, sorted, with their numbers of images; otherwise as `listed`."""
+    wanted = _compiled(pattern)
+    counts = _counts(named(_of(images, labels, subjects), column))
+    return {name: count for name, count in counts.items() if wanted.search(name)}
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
     try:
-        wanted = re.compile(composed(pattern))
+        return re.compile(composed(pattern))
     except re.error as error:
         raise UserError(
             f"--grep {pattern!r} is not a regular expression ({error}); write \\ before . ( [ and the like"
         ) from None
+
+
+def _of(images: str, labels: Sequence[str], subjects: Sequence[str]) -> pd.DataFrame:
     index = read_index(images)
     kept = np.ones(len(index), dtype=bool)
     for column, names in (("label", labels), ("subject", subjects)):
@@ -69,8 +92,7 @@ def listed(images: str, *, labels: Sequence[str] = (), subjects: Sequence[str] =
             if unknown:
                 raise UserError(f"{images}: no image has the {column} {unknown[0]!r}; found: {_some(held)}")
             kept &= np.isin(np.arange(len(index)), held.index[held.isin(list(map(composed, names)))])
-    found = index[kept]
-    return found[[wanted.search(composed(sample_id)) is not None for sample_id in found["sample_id"]]]
+    return index[kept]
 
 
 def _some(held: "pd.Series[str]") -> str:

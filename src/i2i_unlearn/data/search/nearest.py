@@ -30,7 +30,7 @@ from i2i_unlearn.data.split.picture_hash import SIDE, boxes, standardised, thumb
 _NAMES = ("sample_id", "label", "subject", "sha256", *(column.name for column in MORE))
 _ROWS = 16384  # compared at a time: 4 MB of floats
 _LAID_OVER = boxes((0.96, 0.92, 0.88, 0.84, 0.8), (0, 0.25, 0.5, 0.75, 1))
-SAME = 0.95
+SAME = 0.94
 """Least correlation of pixels at which a picture is called the same (docs/results/find.md)."""
 
 
