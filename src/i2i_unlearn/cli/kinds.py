@@ -29,7 +29,7 @@ def say_kinds(command: TyperCommand | TyperGroup) -> None:
 
 def _kind(parameter: TyperOption | TyperArgument, ctx: typer.Context) -> str | None:
     """None where the name says enough."""
-    label = parameter.display_type(ctx).removeprefix("<").removesuffix(">")  # type: ignore[arg-type]
+    label = parameter.display_type(ctx).removeprefix("<").removesuffix(">")
     one = label.removeprefix("list[").removesuffix("]")
     kind = _KINDS.get(one, one)
     if isinstance(parameter, TyperArgument):
