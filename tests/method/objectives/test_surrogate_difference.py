@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from i2i_unlearn.method.objectives.base import Settings
+from i2i_unlearn.method.objectives.base import Phase, Settings
 from i2i_unlearn.method.objectives.surrogate_difference import SurrogateDifference
 from i2i_unlearn.models.pixels import to_float
 from i2i_unlearn.support.errors import UserError
@@ -40,6 +40,10 @@ class Given:
     def surrogate(self, batch):
         return torch.full_like(batch.images_BCHW, self.value)
 
+    def outputs(self, name, batch):
+        assert name == "retain"
+        return torch.full_like(batch.images_BCHW, self.value)
+
 
 # Value 0.5: retain (0.5 - 1)^2 = 0.25, gradient -1; forget, sent to -0.5, (0.5 + 0.5)^2 = 1. The push: 0.25 + 2 * 1,
 # gradient 2 (0.5 - 1) + 2 * 2 (0.5 + 0.5) = 3; the repair: the retain term alone.
@@ -53,6 +57,28 @@ def test_both_phases_by_hand(batches_of, state_of, phase, expected, total, gradi
     assert {name: term.item() for name, term in terms.items()} == expected
     assert objective.backward(terms, student.parameters(), state).item() == total
     assert student.value.grad.item() == gradient
+
+
+def repair_of(num_steps):
+    return Phase("repair", num_steps)
+
+
+def test_the_repair_keeps_to_the_teacher_by_half_of_what_the_push_was_shortened():
+    """60 of 240 steps planned; none, 15 and 45 of them left out: the repair has 180, 195 and 225."""
+    few = [SurrogateDifference(replace(SETTINGS, first_phase=0.25, most_first_steps=most)) for most in (0, 90, 45, 15)]
+    assert [one.follow(repair_of(steps)) for one, steps in zip(few, (180, 180, 195, 225), strict=True)] == [
+        0, 0, 0.125, 0.375,
+    ]  # fmt: skip
+
+
+# The teacher paints -0.5, three quarters of the push were left out: the truth of the repair is 5/8 * 1 - 3/8 * 0.5 =
+# 0.4375, the loss (0.5 - 0.4375)^2.
+def test_a_repair_after_a_short_push_by_hand(batches_of, state_of):
+    objective = SurrogateDifference(replace(SETTINGS, first_phase=0.25, most_first_steps=15))
+    batches, state = plain(batches_of(), retain=1.0, forget=0.9), replace(state_of(0, "repair"), phase=repair_of(225))
+    assert objective.terms(batches, Pixels(), Given(-0.5), state)["retain"].item() == 0.00390625
+    drawing = {name: replace(batch, draws=(torch.zeros(4),)) for name, batch in batches.items()}
+    assert objective.terms(drawing, Pixels(), Given(-0.5), state)["retain"].item() == 0.25  # it paints at random
 
 
 def test_the_target_of_a_batch_is_that_of_its_rows(targets_of, sets, batches_of):

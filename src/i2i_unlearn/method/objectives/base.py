@@ -215,10 +215,15 @@ def encode_together(student: ImageToImage, *batches: Batch) -> list[Embedding]:
     return joined.split([len(batch.images_BCHW) for batch in batches])
 
 
-def own_loss(student: ImageToImage, batch: Batch, *, seed: int, state: State) -> Tensor:
-    """The loss that the family is trained with, per image (B,); what it draws depends on seed and step alone."""
+def own_loss(
+    student: ImageToImage, batch: Batch, *, seed: int, state: State, truth_BCHW: Tensor | None = None
+) -> Tensor:
+    """The loss that the family is trained with, per image (B,); what it draws depends on seed and step alone.
+
+    `truth_BCHW`, where given, is what the hidden pixels are to become.
+    """
     generator = generator_of_share(batch.share, seed, "training_loss", state.step)
-    return student.training_loss(batch.images_BCHW, batch.visible_BHW, generator=generator)
+    return student.training_loss(batch.images_BCHW, batch.visible_BHW, generator=generator, truth_BCHW=truth_BCHW)
 
 
 def own_losses(
