@@ -28,8 +28,10 @@ SAME: dict[str, tuple[str, ...]] = {
     "unlearn": tuple(f"artifacts/unlearned/{name}" for name in WEIGHTS),
     "reference": tuple(f"artifacts/reference/1/{name}" for name in WEIGHTS),
     "evaluate": ("artifacts/evaluation/metrics.json", "artifacts/evaluation/verdicts.json"),
-    "forget": tuple(f"artifacts/{name}" for name in ("splits/manifest.parquet", "evaluation/metrics.json"))
-    + tuple(f"artifacts/{model}/{name}" for model in ("teacher", "unlearned", "reference/1") for name in WEIGHTS),
+    "forget": (
+        "artifacts/splits/manifest.parquet",
+        *(f"artifacts/{model}/{name}" for model in ("teacher", "unlearned", "reference/1") for name in WEIGHTS),
+    ),
 }
 """Files that end with the bytes of the undisturbed run."""
 LONG_SHARE = 50

@@ -177,7 +177,13 @@ def read_table(path: str | Path) -> OriginalTable:
         raise UserError(f"{path}: no table of the original's answers; run `i2i-unlearn snapshot` again")
     with damage_told(f"{path}: the table of the original's answers is damaged", "run `i2i-unlearn snapshot` again"):
         found = pq.read_table(io.BytesIO(path.read_bytes()))
-    facts = json.loads((found.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
-    if facts.pop("schema_version", None) != SCHEMA_VERSION:
+        found.validate(full=True)
+    try:
+        facts = json.loads((found.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
+        version = facts.pop("schema_version", None)
+        table = OriginalTable(TableFacts(**facts), found.select(_SCHEMA.names).to_pandas())
+    except (ValueError, TypeError, KeyError):  # not JSON; other facts; other columns
+        version = None
+    if version != SCHEMA_VERSION:
         raise UserError(f"{path}: not a table of an original's answers that this program reads ({SCHEMA_VERSION})")
-    return OriginalTable(TableFacts(**facts), found.select(_SCHEMA.names).to_pandas())
+    return table

@@ -103,6 +103,15 @@ def test_a_truncated_shard_is_named(tmp_path, keep):
         read_index(str(tmp_path))
 
 
+def test_text_of_a_shard_that_is_no_text_is_told(tmp_path):
+    path = write(tmp_path, "a", [1, 2, 3])
+    index = read_index(str(tmp_path))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(index["sample_id"][0].encode(), b"\xb0" + index["sample_id"][0].encode()[1:]))
+    with says(UserError, "shard a.parquet", "UTF", "dvc pull"):
+        read_index(str(tmp_path))
+
+
 def test_a_file_of_another_layout_or_with_an_unknown_split_is_told(tmp_path):
     rewrite(write(tmp_path, "a", [1]), source_split=["test"])
     with says(UserError, "source_split 'test'", "train, val, unknown"):

@@ -72,7 +72,9 @@ def read_index(images: str) -> pd.DataFrame:
         with open_shard(images, shard) as file, shard_damage_told(images, shard):
             reading = reading_of(file.schema_arrow)
             more = [column.name for column in MORE if column.name in file.schema_arrow.names]
-            table = file.read(columns=[*INDEX_COLUMNS, *more]).to_pandas()
+            read = file.read(columns=[*INDEX_COLUMNS, *more])
+            read.validate(full=True)  # text that is not UTF-8
+            table = read.to_pandas()
         table.insert(0, "shard", shard)
         table.insert(1, "row", np.arange(len(table)))
         if reading != BY_DEFAULT:

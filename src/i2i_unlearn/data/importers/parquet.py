@@ -214,6 +214,7 @@ def _rows(path: Path, file: pq.ParquetFile, columns: list[str], with_images: boo
     for group in range(file.num_row_groups):
         with _damage_told(path):
             for batch in file.iter_batches(size, row_groups=[group], columns=columns):
+                batch.validate(full=True)  # text that is not UTF-8
                 yield from batch.to_pylist()
 
 

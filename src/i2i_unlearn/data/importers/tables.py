@@ -59,6 +59,7 @@ def read_table(path: Path) -> Table:
     if ending == ".parquet":
         with damage_told(f"{path}: damaged or not a Parquet file", "fetch it again from its source"):
             read = pq.read_table(io.BytesIO(path.read_bytes()))
+            read.validate(full=True)
         return Table(path, tuple(read.schema.names), read.to_pylist())
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -116,6 +116,7 @@ def read_manifest(path: str | Path, images: str | None = None) -> SplitManifest:
         raise UserError(f"{path}: no split manifest; make it with `i2i-unlearn split`")
     with damage_told(f"{path}: the split manifest is damaged", "run `i2i-unlearn split` again"):
         table = pq.read_table(io.BytesIO(path.read_bytes()))
+        table.validate(full=True)
     try:
         facts = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
     except ValueError:  # not JSON, not UTF-8
