@@ -30,7 +30,7 @@ gate.Verdict}, sentence (why other policies differ from the deciding one; empty 
 
 import datetime
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,30 +115,14 @@ def run(
     inputs.freeze(device)
     extractor = load_extractor(config.extractor, device)
     evaluation = _Evaluation(inputs, known, images, config, extractor, device, table)
-    others = {
-        operator.label: _Evaluation(
-            replace(inputs, operator=operator),
-            known,
-            images,
-            _under(config, operator),
-            extractor,
-            device,
-            table,
-            drawn=False,
-        )
-        for operator in operators_of(config)[1:]
-    }
+    others = {operator.label: evaluation.under(operator) for operator in operators_of(config)[1:]}
     earlier = read_earlier(images, Path(splits), inputs.manifest, config)
     earlier = earlier.known_to(table) if table else earlier
-    num_scored = sum(len(chosen.rows) for chosen in (*inputs.sets.values(), *earlier.sets().values()))
     # The out folder is opened first: a full disk or a missing right shows before the work, not after it.
     with atomic_folder(out) as aside, num_threads(config.num_threads):
-        with progress("evaluate", num_scored * (1 + len(others))) as advance:
-            for one in (evaluation, *others.values()):
-                one.score_all(earlier, advance)
+        _score([evaluation, *others.values()], inputs, earlier)
         attacked = audit_inputs(inputs, images, config, extractor, device, evaluation.observed)
-        with progress("audits", units_of(attacked)) as advance:
-            audits = evaluation.with_original(run_audits(attacked, advance), attacked)
+        audits = _attack(evaluation, attacked)
         rehearsal = rehearse(inputs, images, config, device, again, aside / "rehearsal", table) if again else None
         found = {"audits": audits, **evaluation.more_ranks(attacked, earlier, rehearsal)}
         found["operators"] = {label: one.judged(attacked, earlier, rehearsal) for label, one in others.items()}
@@ -149,6 +133,19 @@ def run(
         summary = {**_flat(facts), "seconds": round(time.monotonic() - begun, 3)}
         write_json(aside / "summary.json", summary)
     return summary
+
+
+def _score(evaluations: Sequence["_Evaluation"], inputs: Inputs, earlier: EarlierImages) -> None:
+    """Let all models complete all images, under each operator."""
+    num_scored = sum(len(chosen.rows) for chosen in (*inputs.sets.values(), *earlier.sets().values()))
+    with progress("evaluate", num_scored * len(evaluations)) as advance:
+        for one in evaluations:
+            one.score_all(earlier, advance)
+
+
+def _attack(evaluation: "_Evaluation", attacked: AuditInputs) -> dict[str, dict[str, Any]]:
+    with progress("audits", units_of(attacked)) as advance:
+        return evaluation.with_original(run_audits(attacked, advance), attacked)
 
 
 def _rehearsed_by(recipe: UnlearnConfig | None, inputs: Inputs, images: str, teacher: str | Path) -> Unlearn:
@@ -206,6 +203,12 @@ class _Evaluation:
         self._seen_earlier: dict[str, dict[str, ImageFacts]] = {}
         self._pictures: list[PictureGrid] = []
         self._embeddings = EmbeddingCollector(inputs.models, device)
+
+    def under(self, operator: Operator) -> "_Evaluation":
+        """The same under a further operator, without pictures and map."""
+        inputs, config = replace(self._inputs, operator=operator), _under(self._config, operator)
+        which = (inputs, self._original, self._images, config, self._extractor, self._device, self._table)
+        return _Evaluation(*which, drawn=False)
 
     def score_all(self, earlier: EarlierImages, advance: Advance) -> None:
         """Score all models on every set, and see the images of earlier requests."""

@@ -74,28 +74,60 @@ def run(
         chosen = _choose(server, name, version, bool(accepted))
         about["version"] = chosen.number
         if champion and champion.number == chosen.number:
-            words = f"is already champion; nothing was changed{_newer(server, chosen)}"
             listed = "" if dry_run else forgotten.note(server, chosen, requests)  # the last one may have been killed
-            return alias_moves.facts(chosen, "already champion", "", words, forgotten=listed)
-        lost = "" if champion else project_registry.lost_champion(server, config.ledger, name)
-        against = refusals.of_promotion(server, chosen, champion, asked, lost)
-        if against or champion is None:
-            raise GateRefused(*against)
+            return _already_champion(server, chosen, listed)
+        champion = _replaceable(server, config.ledger, chosen, champion, asked)
         instead = f"in place of version {champion.number}"
         if dry_run:
             words = f"would become champion {instead}; nothing was changed"
             return alias_moves.facts(chosen, "would be promoted", champion.number, words, forgotten="")
-        undecided = chosen.tags["gate"] == "undecided"
-        judged = {key: chosen.tags.get(key, "") for key in _JUDGED}
-        entry = {"event": "promote", **judged, "accepted_undecided": undecided, **who}
-        alias_moves.move(config.ledger, server, chosen, champion, entry)
-        if undecided:
-            earlier = f"{chosen.tags[tracking.ACCEPTED]}; " if tracking.ACCEPTED in chosen.tags else ""  # each is kept
-            server.tag(chosen, {tracking.ACCEPTED: (earlier + accepted)[: tracking.MOST_TAG]})
+        _move(server, config.ledger, chosen, champion, accepted, who)
         listed = forgotten.note(server, chosen, requests)
     facts = alias_moves.facts(chosen, "promoted", champion.number, f"is champion now {instead}", forgotten=listed)
     notify(config, "promoted", {**about, "replaced": champion.number, "message": facts["message"]})
     return facts
+
+
+def _already_champion(server: tracking.Server, champion: tracking.Version, listed: str) -> Facts:
+    words = f"is already champion; nothing was changed{_newer(server, champion)}"
+    return alias_moves.facts(champion, "already champion", "", words, forgotten=listed)
+
+
+def _replaceable(
+    server: tracking.Server,
+    ledger: str,
+    chosen: tracking.Version,
+    champion: tracking.Version | None,
+    asked: refusals.Asked,
+) -> tracking.Version:
+    """The champion, if `chosen` may take its place.
+
+    Raises:
+        GateRefused: with every reason against it.
+    """
+    lost = "" if champion else project_registry.lost_champion(server, ledger, chosen.model_name)
+    against = refusals.of_promotion(server, chosen, champion, asked, lost)
+    if against or champion is None:
+        raise GateRefused(*against)
+    return champion
+
+
+def _move(
+    server: tracking.Server,
+    ledger: str,
+    chosen: tracking.Version,
+    champion: tracking.Version,
+    accepted: str,
+    who: dict[str, str],
+) -> None:
+    """Record and move the alias; an accepted version is tagged with the reasons, of which each is kept."""
+    undecided = chosen.tags["gate"] == "undecided"
+    judged = {key: chosen.tags.get(key, "") for key in _JUDGED}
+    entry = {"event": "promote", **judged, "accepted_undecided": undecided, **who}
+    alias_moves.move(ledger, server, chosen, champion, entry)
+    if undecided:
+        earlier = f"{chosen.tags[tracking.ACCEPTED]}; " if tracking.ACCEPTED in chosen.tags else ""
+        server.tag(chosen, {tracking.ACCEPTED: (earlier + accepted)[: tracking.MOST_TAG]})
 
 
 def _copied(

@@ -111,11 +111,8 @@ def run(
             if teacher_version:
                 record.log_input_model(teacher_version.logged.id)
             tags = {
-                **found.judged(),
-                "operators": operators,
-                "evaluation_run_id": record.run_id,
+                **_measured(found, record, operators),
                 **_revisions(repository, kfp_run_id),
-                **{key: str(value) for key, value in original_in_tags(found.summary).items()},
                 **({"teacher_version": teacher_version.number} if teacher_version else {}),
                 **_registrars(known, find_actor(by)),
             }
@@ -131,8 +128,14 @@ def run(
                 _set_candidate(server, version, found.verdict["outcome"])
             advance()
         facts = _facts(server, config, version.number, record.run_id, (ADDED if promoted else AGAIN) if again else NEW)
-        told = f"{facts['message']}; in run {record.run_id}, which MLFLOW_RUN_ID names" if record.attached else ""
-        return {**facts, "gate": found.verdict["outcome"], "message": told or facts["message"]}
+        where = f"; in run {record.run_id}, which MLFLOW_RUN_ID names" if record.attached else ""
+        return {**facts, "gate": found.verdict["outcome"], "message": f"{facts['message']}{where}"}
+
+
+def _measured(found: Evaluated, record: tracking.Record, operators: str) -> dict[str, str]:
+    """Tags that say how it was judged, and what is recorded of the original."""
+    original = {key: str(value) for key, value in original_in_tags(found.summary).items()}
+    return {**found.judged(), "operators": operators, "evaluation_run_id": record.run_id, **original}
 
 
 def _was_promoted(server: tracking.Server, known: tracking.Version) -> bool:

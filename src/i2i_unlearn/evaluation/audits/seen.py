@@ -8,7 +8,7 @@ Shape letters: N images, B batch, D features.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,9 +26,6 @@ from i2i_unlearn.support.progress import Advance
 
 MOST_IMAGES = 10_000
 """Of more scored images, these many at random: all that a rate at .1 % needs, and resampling them fits in memory."""
-
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,9 @@ class Likeness:
     num_averaged: int
 
 
+Found = TypeVar("Found", Losses, Likeness)
+
+
 def losses_of(inputs: AuditInputs, model: str, set_name: str, advance: Advance, audit: str) -> Losses:
     """Losses of a model on a set, `advance` by the number of audited images.
 
@@ -65,24 +65,12 @@ def losses_of(inputs: AuditInputs, model: str, set_name: str, advance: Advance, 
 
 def losses_of_all(inputs: AuditInputs, model: str, sets: Sequence[str], advance: Advance, audit: str) -> Losses:
     """As `losses_of`, of several sets one after the other."""
-    each = [losses_of(inputs, model, name, advance, audit) for name in sets]
-    return Losses(
-        np.concatenate([one.loss_N for one in each]),
-        np.concatenate([one.positions_N for one in each]),
-        np.concatenate([one.labels_N for one in each]),
-        each[0].num_averaged,
-    )
+    return _joined([losses_of(inputs, model, name, advance, audit) for name in sets])
 
 
 def likeness_of_all(inputs: AuditInputs, model: str, sets: Sequence[str], advance: Advance, audit: str) -> Likeness:
     """As `likeness_of`, of several sets one after the other."""
-    each = [likeness_of(inputs, model, name, advance, audit) for name in sets]
-    return Likeness(
-        np.concatenate([one.log_error_N for one in each]),
-        np.concatenate([one.cosine_N for one in each]),
-        np.concatenate([one.labels_N for one in each]),
-        each[0].num_averaged,
-    )
+    return _joined([likeness_of(inputs, model, name, advance, audit) for name in sets])
 
 
 def likeness_of(inputs: AuditInputs, model: str, set_name: str, advance: Advance, audit: str) -> Likeness:
@@ -92,14 +80,21 @@ def likeness_of(inputs: AuditInputs, model: str, set_name: str, advance: Advance
     )
 
 
+def _joined(each: Sequence[Found]) -> Found:
+    """Arrays of several sets one after the other; all are averaged over as many draws."""
+    names = [field.name for field in fields(each[0]) if field.name != "num_averaged"]
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in each]) for name in names}
+    return replace(each[0], **arrays)
+
+
 def log_loss(losses: Losses) -> Floats:
     """Logarithm of the loss (N,); a loss of 0 counts as the smallest error."""
     return np.asarray(np.log(np.maximum(losses.loss_N, SMALLEST_ERROR)))
 
 
 def _once(
-    inputs: AuditInputs, key: tuple[str, str, str], make: Callable[[Advance], T], advance: Advance, audit: str
-) -> T:
+    inputs: AuditInputs, key: tuple[str, str, str], make: Callable[[Advance], Found], advance: Advance, audit: str
+) -> Found:
     """From the inputs' cache. The bar moves by the whole set, whoever worked it out."""
     done = 0
 
@@ -118,7 +113,7 @@ def _once(
             ) from None
     if len(inputs.sets[key[2]]) > done:
         advance(len(inputs.sets[key[2]]) - done, audit)
-    found: T = inputs.cache[key]
+    found: Found = inputs.cache[key]
     return found
 
 
