@@ -340,7 +340,7 @@ def test_the_wheel_contains_only_the_package(wheel):
 def test_the_wheel_brings_the_command_and_the_licence(wheel):
     names = wheel.namelist()
     (entry_points,) = [name for name in names if name.endswith("entry_points.txt")]
-    assert "i2i-unlearn = i2i_unlearn.cli.main:main" in wheel.read(entry_points).decode()
+    assert "i2i-unlearn = i2i_unlearn.cli.start:start" in wheel.read(entry_points).decode()
     assert any(name.endswith("LICENSE") for name in names)
 
 

@@ -33,6 +33,7 @@ from i2i_unlearn.cli import (
     request,
     review,
     stages,
+    start,
     sweep,
 )
 from i2i_unlearn.cli.kinds import say_kinds
@@ -139,4 +140,4 @@ def _say(kind: str, message: object, code: int) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    start.ended(main)
