@@ -276,7 +276,7 @@ def key(
         str, typer.Option(help="File to write; default: $I2I_UNLEARN_HMAC_KEY_FILE, then .secrets/hmac.key.")
     ] = "",
 ) -> None:
-    """Make the secret key for codes of sample ids. Outside the data folder, images are named by these codes alone.
+    """Make the secret key that turns sample ids into codes. Outside the data folder, only codes name images.
 
     Example: i2i-unlearn data key
     """

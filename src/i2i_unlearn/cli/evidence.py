@@ -87,7 +87,7 @@ def verify(
     bundle: Bundle,
     key: Annotated[
         Path | None,
-        typer.Option(help="The signer's public key, received from the signer over another channel than the bundle."),
+        typer.Option(help="The signer's public key, received from the signer by another way than the bundle."),
     ] = None,
     model: Annotated[
         Path | None, typer.Option(help="Model directory that the evidence is about, if the bundle holds no weights.")
@@ -116,7 +116,7 @@ def verify(
 
 @app.command()
 def show(bundle: Bundle, json: options.Json = False) -> None:
-    """Print what evidence says, the decision first. Checks nothing: `evidence verify` does.
+    """Print what the evidence says, the decision first. Checks nothing: `evidence verify` does.
 
     Example: i2i-unlearn evidence show artifacts/evidence
     """

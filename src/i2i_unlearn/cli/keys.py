@@ -33,7 +33,7 @@ def create(
     passphrase_file: PassphraseFile = None,
     json: options.Json = False,
 ) -> None:
-    """Make a key pair; never overwrites one. After a key is lost, what it signed can still be checked.
+    """Make a key pair; never overwrites one. What a key signed can still be checked after the key is lost.
 
     Example: i2i-unlearn keys create --out .secrets/evidence --algorithm ecdsa
     """

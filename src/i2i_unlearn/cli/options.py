@@ -21,7 +21,9 @@ Out = Annotated[Path, typer.Option(help="Output folder; it appears whole or not 
 Params = Annotated[Path, typer.Option(help="Settings file.")]
 KeyFile = Annotated[
     str | None,
-    typer.Option(help="Key for codes of sample ids; default: $I2I_UNLEARN_HMAC_KEY_FILE, then .secrets/hmac.key."),
+    typer.Option(
+        help="Key that turns sample ids into codes; default: $I2I_UNLEARN_HMAC_KEY_FILE, then .secrets/hmac.key."
+    ),
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print all facts as JSON.")]

@@ -118,8 +118,8 @@ def restore(
 ) -> None:
     """Give the alias champion back to the promoted version.
 
-    That is the one that the promotion ledger names, for when somebody moved or removed the alias by hand. The ledger
-    gets a line.
+    That is the one that the promotion ledger names, for when somebody moved or removed the alias by hand. The
+    ledger records it.
 
     Example: i2i-unlearn registry restore --by "R. Smith" --reason "alias removed in the UI, ticket 44"
     """
@@ -143,8 +143,8 @@ def keep_table(
 ) -> None:
     """Keep what an original answers to every image.
 
-    Evaluations can then go on when its weights are destroyed. The table is by code, without pixels, for the operators
-    and the seed of params.yaml: later evaluations keep to these.
+    Evaluations can then go on after its weights are destroyed. The table names images by code and holds no pixels. It
+    is made with the operators and the seed of params.yaml; later evaluations must use the same.
 
     Example: i2i-unlearn registry keep-table --version 1
     """

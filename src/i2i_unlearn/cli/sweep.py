@@ -63,7 +63,7 @@ def pareto(
     json: options.Json = False,
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Compare finished points of sweeps; compute nothing.
+    """Compare finished points of sweeps, without computing anything.
 
     Example: i2i-unlearn pareto artifacts/sweep/points/*
     """
