@@ -7,15 +7,18 @@ import pytest
 import yaml
 from PIL import Image
 
+from i2i_unlearn.cli.main import app
 from i2i_unlearn.config.presets import check_settings
 from i2i_unlearn.config.sections import load_params
 from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.project.create import Wanted, create, create_demo
+from i2i_unlearn.project.dvc_file import dvc_file
 from i2i_unlearn.project.version import VERSION_FILE
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import digest_folder
+from i2i_unlearn.support.package_data import package_data
 from tests.conftest import pixels_of
-from tests.support.commands import dvc
+from tests.support.commands import dvc, lines_of
 from tests.support.says import says
 
 
@@ -119,6 +122,7 @@ def test_what_cannot_be_used_leaves_nothing_behind(tmp_path, brought, changes, w
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_folders_that_say_train_and_val_need_no_second_source(tmp_path, brought):
     for ours, theirs in (("seen", "train"), ("fresh", "val")):
         shutil.copytree(brought / ours, tmp_path / "photos" / theirs)
@@ -129,3 +133,26 @@ def test_folders_that_say_train_and_val_need_no_second_source(tmp_path, brought)
 
 def git(folder, *words):
     return subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=True).stdout
+
+
+def test_sizes_are_told_and_what_is_fitted(made):
+    _, _, told = made
+    assert "sizes (height x width): 16x16 L (18)" in told
+
+
+@pytest.mark.slow
+def test_the_demos_project_is_this_repositorys_without_the_code(tmp_path):
+    create_demo(tmp_path / "digits")
+    folder = tmp_path / "digits"
+    assert (folder / "params.yaml").read_bytes() == package_data("params.yaml").read_bytes()
+    assert (folder / "dvc.yaml").read_text() == dvc_file(sources=False)
+    assert (folder / "data/forget/digit-3.yaml").is_file()
+    assert len(read_index(str(folder / "data/images"))) == 5000
+    assert not git(folder, "status", "--porcelain")
+
+
+def test_without_options_and_terminal_one_line_says_what_is_missing(tmp_path):
+    with says(UserError, "--model", "--demo"):
+        lines_of(app, "init", str(tmp_path / "new"))
+    with says(UserError, "current folder"):
+        lines_of(app, "init", ".")

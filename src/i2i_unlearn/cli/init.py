@@ -65,7 +65,7 @@ def init(
         operator=operator,
         keep_fraction=keep_fraction,
     )
-    _say(folder, create(folder, wanted, typer.echo), known=bool(operator and keep_fraction))
+    _say(folder, create(folder, wanted, typer.echo), known=bool(operator) and keep_fraction is not None)
 
 
 def _say(folder: Path, created: "Created", *, known: bool) -> None:

@@ -16,6 +16,8 @@ from i2i_unlearn.data.images.decoding import Reading
 from i2i_unlearn.data.images.reading import read_index
 from i2i_unlearn.data.importers.embedded import write_embedded
 from i2i_unlearn.data.importers.run import ImportSettings, import_images
+from i2i_unlearn.data.importers.source import SHOWN
+from i2i_unlearn.data.overview import overview
 from i2i_unlearn.data.split.codes import DEFAULT_KEY_FILE, create_key
 from i2i_unlearn.models.operators import make_operator
 from i2i_unlearn.models.own import code_of
@@ -58,7 +60,9 @@ class Created:
 
 
 def check_empty(folder: Path) -> None:
-    """Raise UserError if there is anything in `folder`."""
+    """Raise UserError if `folder` holds anything, or is the current one, which cannot be put in place whole."""
+    if folder.resolve() == Path.cwd():
+        raise UserError(f"{folder}: is the current folder; name one that does not exist yet")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is not empty; name a folder that does not exist yet")
 
@@ -90,6 +94,7 @@ def create(folder: Path, wanted: Wanted, tell: Callable[[str], None]) -> Created
         params = _write_settings(aside, params_text(package_data("params.yaml").read_text(encoding="utf-8"), settings))
         operator = make_operator(params["operator"], params["keep_fraction"], params["operator_patch_size"])
         shards = _import(wanted, aside / "data", Reading.from_params(params), tell)
+        _tell_sizes(aside / "data/images", given.image_size, tell)
         look = first_look(given.model, aside / "data/images", operator, aside / PICTURE)
         _write_rest(aside, original=place)
         about = f"Makes a model forget images: {given.kind}, {height} x {width} pixels."
@@ -175,6 +180,17 @@ def _import(wanted: Wanted, data: Path, reading: Reading, tell: Callable[[str], 
             "against such images; give them with --unseen-images, or sort the images into folders train and val"
         )
     return names
+
+
+def _tell_sizes(images: Path, wanted: tuple[int, int], tell: Callable[[str], None]) -> None:
+    """The sizes of pictures (the first of each shard), and whether the model gets them in another one."""
+    found, own = overview(str(images)), "x".join(map(str, wanted))
+    others = {size.split()[0] for size in found["sizes"]} - {own}
+    fitted = f"; those of another size are fitted to the model's {own}" if others else ""
+    shown = ", ".join(f"{size} ({count})" for size, count in list(found["sizes"].items())[:SHOWN])
+    tell(f"sizes (height x width): {shown}{fitted}")
+    for note in found["notes"]:
+        tell(note)
 
 
 def _write_rest(project: Path, *, original: str) -> None:

@@ -44,9 +44,11 @@ def first_settings(
     change = "`i2i-unlearn set operator=NAME keep_fraction=NUMBER`"
     known = "given to `init`"
     yield Setting("operator", operator or _HOLE, known if operator else f"a model does not tell its use; {change}")
-    fraction = keep_fraction or hole_fraction(given.image_size, given.patch_size)
     whole = f"a hole of half the side, in whole patches of {given.patch_size} px"
-    yield Setting("keep_fraction", fraction, known if keep_fraction else whole)
+    if keep_fraction is None:
+        yield Setting("keep_fraction", hole_fraction(given.image_size, given.patch_size), whole)
+    else:
+        yield Setting("keep_fraction", keep_fraction, known)
     yield Setting("operator_patch_size", given.patch_size, "pixels; the model's patch")
     yield from _compute(given)
     if given.own:
