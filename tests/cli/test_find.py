@@ -42,7 +42,7 @@ def test_a_photograph_leads_to_the_ids_of_its_copies_and_to_a_page(find, tmp_pat
     assert lines[-1] == f"Page: {page.relative_to(tmp_path)}"
     assert (tmp_path / "ids.txt").read_text() == "pets/5\n"
     assert stat.S_IMODE((tmp_path / "ids.txt").stat().st_mode) == 0o600
-    assert "request add NAME --ids-file ids.txt --preview" in ended.err
+    assert "forget NAME --ids-file ids.txt --preview" in ended.err
     assert "10 images; described 10 images" in ended.err
     assert "up to date" in find("photo.jpg", "--no-page").err
 

@@ -29,7 +29,7 @@ def find(
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=100, help="How many images to show for each photograph.")] = 10,
     ids_out: Annotated[
-        Path | None, typer.Option(help="Write the ids of images that look the same here, for `request add --ids-file`.")
+        Path | None, typer.Option(help="Write the ids of images that look the same here, for `forget --ids-file`.")
     ] = None,
     include_forgotten: Annotated[
         bool, typer.Option("--include-forgotten", help="Also show images that a promoted model has forgotten.")
@@ -161,4 +161,4 @@ def _write_ids(path: Path, answers: "Answers") -> None:
     typer.echo(
         f"wrote {path}: {len(ids)} ids of images that look the same; look at each, then file the request:", err=True
     )
-    typer.echo(f"  i2i-unlearn request add NAME --ids-file {shlex.quote(str(path))} --preview", err=True)
+    typer.echo(f"  i2i-unlearn forget NAME --ids-file {shlex.quote(str(path))} --preview", err=True)

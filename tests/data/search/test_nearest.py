@@ -1,6 +1,7 @@
 """Copies of an image are found and called the same; what is forgotten is passed over."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from i2i_unlearn.data.images.shards import Record, write_shards
 from i2i_unlearn.data.importers.embedded import stored_png
 from i2i_unlearn.data.search.index import open_index
 from i2i_unlearn.data.search.nearest import LaidOver, look_up, nearest, ranked
+from i2i_unlearn.support.errors import UserError
+from tests.support.says import says
 
 NUM = 60
 
@@ -110,3 +113,10 @@ def test_correlation_is_one_of_a_copy_and_the_same_both_ways_round():
     assert LaidOver(crop(picture(1))).correlation(picture(1)) > 0.95
     assert LaidOver(picture(1)).correlation(crop(picture(1))) > 0.95
     assert LaidOver(picture(1)).correlation(picture(2)) < 0.9
+
+
+def test_a_name_that_is_no_text_is_told_in_one_line(images, tmp_path):
+    damaged = (Path(images) / "p.parquet").read_bytes().replace(b"p/40", b"p/\xff0")
+    (tmp_path / "p.parquet").write_bytes(damaged)
+    with says(UserError, "p.parquet", "damaged"):
+        look_up(str(tmp_path), [("p.parquet", 40)])

@@ -105,7 +105,8 @@ def _look_at(images: str, name: str) -> _Wanted:
         total.update(f"{VERSION} {read_with}\n".encode())
         num_images = file.metadata.num_rows
         for batch in file.iter_batches(batch_size=1 << 16, columns=["sha256"]):
-            total.update("\n".join(batch.column(0).to_pylist()).encode() + b"\n")
+            batch.validate(full=True)  # text that is not UTF-8
+            total.update("\n".join(map(str, batch.column(0).to_pylist())).encode() + b"\n")
     return _Wanted(name, total.hexdigest(), num_images)
 
 

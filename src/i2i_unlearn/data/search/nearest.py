@@ -113,7 +113,11 @@ def _in_order(scores_N: NDArray[np.float32]) -> Iterator[int]:
 
 
 def look_up(images: str, places: Sequence[tuple[str, int]]) -> list[Named]:
-    """What the images at these places (shard, row) are called, in their order."""
+    """What the images at these places (shard, row) are called, in their order.
+
+    Raises:
+        UserError: a shard is damaged.
+    """
     rows = pd.DataFrame(places, columns=["shard", "row"])
     found: dict[int, Named] = {}
     for name, of_shard in rows.groupby("shard"):
@@ -124,6 +128,7 @@ def look_up(images: str, places: Sequence[tuple[str, int]]) -> list[Named]:
             groups = np.searchsorted(ends, of_shard["row"], side="right")
             for group in np.unique(groups).tolist():
                 table = file.read_row_group(group, columns=columns)
+                table.validate(full=True)  # text that is not UTF-8
                 first = int(ends[group]) - len(table)
                 for place, row in of_shard["row"][groups == group].items():
                     found[place] = _named(shard, row, table.slice(row - first, 1).to_pylist()[0])
