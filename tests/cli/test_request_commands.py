@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
@@ -178,7 +180,7 @@ def test_the_list_follows_the_registry(call, monkeypatch, tmp_path):
         client.create_model_version("digits-inpainter", f"{tmp_path}/none", tags=tags)
 
     def states():
-        return {one["id"]: one["state"] for one in json.loads("\n".join(call("list", "--json")))}
+        return {one["id"]: one["state"] for one in json.loads("\n".join(call("list", "--check", "--json")))}
 
     assert states() == {"r1": "gated", "r2": "not passed", "r3": "open"}
     client.set_registered_model_alias("digits-inpainter", "champion", "1")
@@ -195,11 +197,25 @@ def test_without_the_registry_the_list_says_what_it_does_not_know(call, monkeypa
         record.append({**moved, "event": "done", "of": "1"})
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the port `discard`: nobody listens
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    lines = call("list")
+    assert [line.split()[0] + line.split("  ")[-1] for line in call("list")[1:]] == ["r2open (active)", "r1promoted"]
+    lines = call("list", "--check")
     told = {line.split()[0]: line for line in lines}
     assert told["r1"].endswith("promoted")
     assert told["r2"].endswith("unknown (active)")
     assert any("unknown: r2" in line and "http://127.0.0.1:9" in line for line in lines)
+
+
+def test_the_list_needs_neither_mlflow_nor_torch(call):
+    """They take ten seconds to import."""
+    call("add", "r1", "--label", "a")
+    Path("mlflow.db").touch()
+    program = (
+        "import sys; from i2i_unlearn.cli.main import app; app(['request', 'list'], standalone_mode=False); "
+        "print({'mlflow', 'torch'} & set(sys.modules))"
+    )
+    lines = subprocess.check_output([sys.executable, "-c", program], text=True).splitlines()
+    assert lines[1].startswith("r1")
+    assert lines[-1] == "set()"
 
 
 def test_show_counts_the_selected_images_by_label_and_part(call):

@@ -270,12 +270,16 @@ def _expected(line: "Foreseen") -> str:
 def list_(
     requests: options.Requests = options.REQUESTS,
     params: options.Params = options.PARAMS,
+    check: Annotated[
+        bool, typer.Option("--check", help="Ask MLflow too: did a version pass? Takes ten seconds.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """List the requests with deadline and state, overdue ones first.
 
-    State: open, not passed (a version was registered, the gate did not pass), gated (it passed), promoted (it is in
-    use), expired (open, and its last day is past), unknown (MLflow cannot be reached).
+    State: open, expired (open, and its last day is past), promoted (the model in use has forgotten it, by the promotion
+    ledger). With --check also not passed (a version was registered, the gate did not pass), gated (it passed), and
+    unknown (MLflow cannot be reached).
 
     Example: i2i-unlearn request list --json
     """
@@ -283,12 +287,12 @@ def list_(
 
     from i2i_unlearn.config.sections import PromoteConfig, RegisterConfig, SplitConfig, load_params
     from i2i_unlearn.data.request import read_requests
-    from i2i_unlearn.registry.requests import registry_facts, standings
+    from i2i_unlearn.registry.requests import recorded_facts, registry_facts, standings
     from i2i_unlearn.support.table import table
 
     content = load_params(params)
     model_name, record = RegisterConfig.from_params(content).model_name, PromoteConfig.from_params(content).ledger
-    known = registry_facts(model_name, record)
+    known = (registry_facts if check else recorded_facts)(model_name, record)
     found = standings(read_requests(requests), SplitConfig.from_params(content), known, date.today())
     if json:
         print_json([asdict(one) for one in found])

@@ -60,6 +60,16 @@ def find_champion(model_name: str, record: str | Path = "", requests: str | Path
     return Champion(version.number, version.tags.get("model_sha256", ""), tuple(version.requests()), listed)
 
 
+def recorded_facts(model_name: str, record: str | Path, unreachable: str = "") -> RegistryFacts:
+    """What the promotion record alone says: which requests the champion has forgotten.
+
+    Raises:
+        UserError: the record is damaged.
+    """
+    last = history.last_champion(ledger.read(record), model_name)
+    return RegistryFacts(promoted=frozenset(last.requests if last else ()), unreachable=unreachable)
+
+
 def registry_facts(model_name: str, record: str | Path) -> RegistryFacts:
     """Ask the registry; if it cannot be reached, the promotion record alone says what is in use.
 
@@ -71,8 +81,7 @@ def registry_facts(model_name: str, record: str | Path) -> RegistryFacts:
     try:
         return _ask(model_name, record)
     except UserError as error:
-        last = history.last_champion(ledger.read(record), model_name)
-        return RegistryFacts(promoted=frozenset(last.requests if last else ()), unreachable=str(error))
+        return recorded_facts(model_name, record, unreachable=str(error))
 
 
 def _ask(model_name: str, record: str | Path) -> RegistryFacts:
@@ -98,7 +107,7 @@ def _ask(model_name: str, record: str | Path) -> RegistryFacts:
 class Standing:
     """A request and its state.
 
-    open        no registered version was made to forget it
+    open        no registered version was made to forget it, or the registry was not asked
     not passed  one was, but none passed the gate
     gated       one has forgotten it and passed the gate
     promoted    the champion has, or split.erased of params.yaml names it: done
