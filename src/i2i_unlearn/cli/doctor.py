@@ -25,7 +25,9 @@ def doctor(
     json: options.Json = False,
     package: Package = DEFAULT_PACKAGE,
 ) -> None:
-    """Check this machine and its services. Prints ok, warn or fail per item, and what to do. Exit code 1 on any fail.
+    """Check this machine, its services and the project in this folder.
+
+    Prints ok, warn or fail per item, and what to do. Exit code 1 on any fail.
 
     Kubeflow Pipelines is checked if --host or KF_PIPELINES_ENDPOINT names it, Kubernetes with --cluster.
 

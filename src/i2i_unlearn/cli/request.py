@@ -146,10 +146,10 @@ def file(
 
     most = 1.0 if allow_large else RequestConfig.from_params(load_params(workspace.params)).largest_share
     champion = _champion(workspace.params, "" if preview else workspace.requests)
-    judging = _judging(workspace.params, policies)  # before anything is written: settings may have faults
+    judging = how_judged(workspace.params, policies)  # before anything is written: settings may have faults
     how = {"commit": commit, "preview": preview}
     filed = file_request(request, workspace, champion, ids_file=ids_file, largest_share=most, **how)
-    return filed, _foresight(filed.images, judging), champion.listed if champion else ""
+    return filed, what_can_be_decided(filed.images, judging), champion.listed if champion else ""
 
 
 def _champion(params: Path, requests: Path | str) -> "Champion | None":
@@ -196,7 +196,7 @@ def _tell(request: "ForgetRequest", folder: Path, filed: "Filed", *, committed: 
         typer.echo(f"  {shlex.join(step)}")
 
 
-def _judging(params: Path, policies: Path) -> "Judging | None":
+def how_judged(params: Path, policies: Path) -> "Judging | None":
     """How a request will be judged; None where the project has no folder of policies."""
     from i2i_unlearn.config.sections import EvaluateConfig, ReferenceConfig, load_params
     from i2i_unlearn.evaluation.policy import parse_policy, read_policies
@@ -212,7 +212,7 @@ def _judging(params: Path, policies: Path) -> "Judging | None":
     return config, reference, parse_policy(config.policy, known[config.policy])
 
 
-def _foresight(counts: Mapping[str, Mapping[str, int]], judging: "Judging | None") -> "Foresight | None":
+def what_can_be_decided(counts: Mapping[str, Mapping[str, int]], judging: "Judging | None") -> "Foresight | None":
     """What the deciding policy can decide."""
     from i2i_unlearn.evaluation.foresight import Numbers, foresee
 
@@ -334,7 +334,7 @@ def show(
     config = SplitConfig.from_params(load_params(params))
     selected = selected_counts(request, images, config)
     counts = planned_counts(request, images, requests, config)
-    foresight = _foresight(counts, _judging(params, policies))
+    foresight = what_can_be_decided(counts, how_judged(params, policies))
     if json:
         by_label = [{"label": label, "train": train, "holdout": held_out} for label, train, held_out in selected]
         can = foresight and as_facts(foresight)

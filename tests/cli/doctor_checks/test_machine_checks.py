@@ -1,6 +1,9 @@
 """Packages, disk, DVC's remote and MLflow, as the doctor sees them."""
 
 import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +98,19 @@ def test_an_mlflow_that_is_a_file_is_not_made_by_looking(tmp_path, monkeypatch):
     (line,) = look([mlflow_server(2)])
     assert line.state == "ok"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_mlflow_database_is_read_without_mlflow_and_a_damaged_one_is_a_failure(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with closing(sqlite3.connect("mlflow.db")) as database:
+        database.executescript("CREATE TABLE model_versions (version INTEGER); INSERT INTO model_versions VALUES (1)")
+    (line,) = look([mlflow_server(2)])
+    assert (line.state, "with 1 registered versions" in line.found) == ("ok", True)
+    for content in (b"no database at all, but text of some length" * 100, b""):
+        Path("mlflow.db").write_bytes(content)
+        (line,) = look([mlflow_server(2)])
+        assert line.state == "fail"
 
 
 def test_an_mlflow_that_nobody_serves(monkeypatch):

@@ -12,12 +12,13 @@ NAME = "dvc remote"
 LIMIT_S = 60
 ASK = """
 import json
-from dvc.repo import Repo
-with Repo() as repo:
-    name = repo.config["core"].get("remote")
-    if not name:
-        print(json.dumps({"name": ""}))
-    else:
+from dvc.config import Config
+name = Config()["core"].get("remote")
+if not name:
+    print(json.dumps({"name": ""}))
+else:
+    from dvc.repo import Repo  # takes longer to import than all else here
+    with Repo() as repo:
         remote = repo.cloud.get_remote(name)
         print(json.dumps({"name": name, "protocol": remote.fs.protocol, "there": bool(remote.fs.exists(remote.path))}))
 """
