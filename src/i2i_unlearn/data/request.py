@@ -3,14 +3,14 @@
 No run changes a request file: its state follows from params.yaml and the registry.
 """
 
+import calendar
 import datetime
 import difflib
 from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PrivateAttr, StringConstraints, ValidationError, model_validator
@@ -19,6 +19,9 @@ from i2i_unlearn.data.images.layout import composed
 from i2i_unlearn.support.errors import UserError
 from i2i_unlearn.support.files import atomic_file
 from i2i_unlearn.support.yaml_file import read_mapping
+
+if TYPE_CHECKING:  # reading a request does not need it, and importing it takes longer than all else
+    import pandas as pd
 
 NearDuplicates = Literal["include", "drop", "keep"]
 """What becomes of near-copies of the images that a request selects (split/near_copy_rules.py)."""
@@ -144,7 +147,8 @@ def _validated(where: str | Path, values: Any) -> ForgetRequest:
 
 def one_month_after(day: datetime.date) -> datetime.date:
     """The same day of the next month, or that month's last day where it is shorter."""
-    return (pd.Timestamp(day) + pd.DateOffset(months=1)).date()
+    year, month = day.year + day.month // 12, day.month % 12 + 1
+    return day.replace(year=year, month=month, day=min(day.day, calendar.monthrange(year, month)[1]))
 
 
 def read_request(path: str | Path) -> ForgetRequest:
@@ -251,7 +255,7 @@ def request_bytes(request: ForgetRequest) -> bytes:
 
 
 def select(
-    request: ForgetRequest, index: pd.DataFrame, *, strict: bool = True, quote: bool = False
+    request: ForgetRequest, index: "pd.DataFrame", *, strict: bool = True, quote: bool = False
 ) -> NDArray[np.bool_]:
     """True for each image of `index` (columns label, subject, sample_id) that the request selects.
 
@@ -279,11 +283,13 @@ def select(
     return selected
 
 
-def named(index: pd.DataFrame, column: str) -> "pd.Series[str]":
+def named(index: "pd.DataFrame", column: str) -> "pd.Series[str]":
     """The names of a column of `index`, composed; the series' index is the place of the image, from 0.
 
     An image with several labels or persons is there once for each.
     """
+    import pandas as pd
+
     more = f"more_{column}s"
     all_names = [index[column], index[more].explode()] if more in index.columns else [index[column]]
     places = pd.Series(np.arange(len(index)), index=index.index)

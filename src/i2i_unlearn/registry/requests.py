@@ -7,14 +7,16 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from i2i_unlearn.config.sections import SplitConfig
-from i2i_unlearn.data.filing import Champion
 from i2i_unlearn.data.request import ForgetRequest, one_month_after, read_request
 from i2i_unlearn.registry import history, project_registry
 from i2i_unlearn.support import ledger
 from i2i_unlearn.support.errors import UserError
+
+if TYPE_CHECKING:
+    from i2i_unlearn.data.filing import Champion
 
 State = Literal["open", "not passed", "gated", "promoted", "expired", "unknown"]
 OVERDUE, IN_TIME = "overdue", "in time"
@@ -37,7 +39,7 @@ class RegistryFacts:
     """Why the registry could not be asked; empty = it was."""
 
 
-def find_champion(model_name: str, record: str | Path = "", requests: str | Path = "") -> Champion | None:
+def find_champion(model_name: str, record: str | Path = "", requests: str | Path = "") -> "Champion | None":
     """The promoted version of `model_name`, or None.
 
     `record`: the promotion ledger, whose registry this must be. `requests`: folder of the requests, whose list of the
@@ -49,6 +51,7 @@ def find_champion(model_name: str, record: str | Path = "", requests: str | Path
     if not (project_registry.is_named() or (record and ledger.read(record))):
         return None
     with project_registry.connect(record, model_name) as server:
+        from i2i_unlearn.data.filing import Champion
         from i2i_unlearn.registry import forgotten, refusals, tracking
 
         version = server.at_alias(model_name, tracking.CHAMPION)

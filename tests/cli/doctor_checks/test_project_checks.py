@@ -21,6 +21,11 @@ def png(grey):
     return buffer.getvalue()
 
 
+def ask_for(selector):
+    request = make_request(id="digit-3", received="2026-02-01", due="2026-03-01", basis="asked", selector=selector)
+    write_request(request, Path("data/forget/digit-3.yaml"))
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The demo's settings, with 60 grey images of labels 3 and 4 and the request to forget the 3."""
@@ -30,10 +35,7 @@ def folder(tmp_path, monkeypatch):
     records = [Record(f"i{i}", "34"[i % 2], png(i)) for i in range(60)]
     write_shards(records, tmp_path / "data/images", "s")
     (tmp_path / "data/forget").mkdir()
-    request = make_request(
-        id="digit-3", received="2026-02-01", due="2026-03-01", basis="asked", selector={"labels": ["3"]}
-    )
-    write_request(request, tmp_path / "data/forget/digit-3.yaml")
+    ask_for({"labels": ["3"]})
     return tmp_path
 
 
@@ -53,14 +55,21 @@ def test_settings_that_fit_model_and_images(folder):
         "settings": "ok",
         "operator": "ok",
         "images": "ok",
-        "policy": "warn",
+        "policy": "ok",
     }
     assert found["operator"].found == (
         "center_hole:0.75 leaves 75% of 28x28 pixels visible, 75% of its patches of 7 px whole"
     )
     assert found["images"].found == "60 in data/images, 28x28 L; the model takes 28x28 grey"
-    assert "would stay undecided" in found["policy"].found
-    assert "needed, there" in found["policy"].found
+    assert found["policy"].found == "policy as_unseen can be decided (digit-3)"
+
+
+def test_a_policy_that_cannot_be_decided_says_what_is_missing(folder):
+    (folder / "data/forget/digit-3.yaml").unlink()
+    ask_for({"sample_ids": ["i0"]})
+    line = lines()["policy"]
+    assert line.state == "warn"
+    assert all(words in line.found for words in ("undecided", "images of forget needed", "there is 1"))
 
 
 def test_a_fault_in_the_settings_is_one_line(folder):

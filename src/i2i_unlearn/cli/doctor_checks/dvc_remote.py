@@ -13,7 +13,7 @@ LIMIT_S = 60
 ASK = """
 import json
 from dvc.config import Config
-name = Config()["core"].get("remote")
+name = Config(".dvc")["core"].get("remote")
 if not name:
     print(json.dumps({"name": ""}))
 else:

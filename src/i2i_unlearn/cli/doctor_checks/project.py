@@ -71,11 +71,9 @@ def shape_of_original(params: Mapping[str, Any]) -> Shape | None:
 def shape_of(config: Mapping[str, Any]) -> Shape | None:
     """From the keys of a model's config.json, or of its recipe."""
     size = config.get("image_size")
-    height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
-    channels, patch = config.get("num_channels"), config.get("patch_size", 0)
-    if not all(isinstance(one, int) for one in (height, width, channels, patch)):
-        return None
-    return Shape(height, width, channels, patch)
+    sides = size if isinstance(size, list) and len(size) == 2 else [size, size]
+    numbers = [*sides, config.get("num_channels"), config.get("patch_size", 0)]
+    return Shape(*map(int, numbers)) if all(isinstance(one, int) for one in numbers) else None
 
 
 def operator(params: Mapping[str, Any], shape: Shape) -> Line:
@@ -127,10 +125,11 @@ def images(folder: str, shape: Shape | None) -> Iterator[Line]:
 
 def misfits(sizes: list[str], shape: Shape) -> Iterator[str]:
     """What is lost or made up on the way to the model. `sizes`: 28x28 L, as `overview` gives them."""
-    parts = [(*map(int, size.split(" ")[0].split("x")), size.split(" ")[1]) for size in sizes]
-    if any(2 * height <= shape.height or 2 * width <= shape.width for height, width, _ in parts):
+    pixels, modes = zip(*(size.split(" ") for size in sizes), strict=True)
+    heights, widths = zip(*(map(int, one.split("x")) for one in pixels), strict=True)
+    if 2 * min(heights) <= shape.height or 2 * min(widths) <= shape.width:
         yield "images of half its size or less are enlarged"
-    grey = [mode.startswith(("L", "I", "1")) for *_, mode in parts]
+    grey = [mode.startswith(("L", "I", "1")) for mode in modes]
     if shape.channels == GREY and not all(grey):
         yield "colour is lost"
     if shape.channels == COLOUR and all(grey):
