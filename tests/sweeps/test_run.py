@@ -187,12 +187,18 @@ def test_the_command_says_each_point_and_then_the_fronts_and_the_page(command_li
     shutil.copytree(swept[0], place / "artifacts/sweep")
     ended = command_line(place, *arguments(tiny, "--alphas", "0.5,2"))
     assert ended.code == 0, ended.err
-    assert ended.err.splitlines() == [
+    cost, *points = ended.err.splitlines()
+    assert cost.startswith("2 points, ")
+    assert points == [
         "1/2 encoder_l2 alpha 0.5: was there already",
         "2/2 encoder_l2 alpha 2: was there already",
     ]
-    compared, fronts, page = ended.out.splitlines()
+    compared, head, *rows, fronts, page = ended.out.splitlines()
     assert re.match(r"Compared 2 points in [\d.]+ s \(0 computed now\): \d passed the gate, 0 diverged", compared)
+    assert head.split()[0] == "point"
+    assert [row.startswith(f"encoder_l2 alpha {alpha}") for row, alpha in zip(rows, ("0.5", "2"), strict=True)] == [
+        True
+    ] * 2
     assert fronts.startswith(f"Front, forgetting most: {swept[1]['forgetting_most']}. As unseen: ")
     assert page == "Page: artifacts/sweep/pareto/pareto.html"
 

@@ -7,11 +7,13 @@
 Points are computed side by side, each in one thread (support/workers.py).
 """
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from i2i_unlearn.config.sections import SweepConfig
+from i2i_unlearn.report.words import seconds
 from i2i_unlearn.support.workers import side_by_side
 from i2i_unlearn.sweeps import table
 from i2i_unlearn.sweeps import worker as sweep_worker
@@ -61,14 +63,20 @@ def run(
 
 
 class _Told:
-    """Says which point is done, and how long it took alone."""
+    """Says which point is done, how long it took alone, and how long the others will take once one was computed."""
 
     def __init__(self, total: int, say: Say) -> None:
         self._total, self._say = total, say
-        self._count = 0
+        self._count = self._computed = 0
+        self._begun = time.monotonic()
 
     def __call__(self, facts: Facts) -> Facts:
         self._count += 1
-        how = f"{facts['outcome']} in {facts['seconds']} s" if facts["computed"] == "new" else "was there already"
+        how = "was there already"
+        if facts["computed"] == "new":
+            self._computed += 1
+            each = (time.monotonic() - self._begun) / self._computed  # of the wall clock, several at once
+            left = f", about {seconds(each * (self._total - self._count))} left" if self._count < self._total else ""
+            how = f"{facts['outcome']} in {facts['seconds']} s{left}"
         self._say(f"{self._count}/{self._total} {facts['point']}: {how}")
         return facts
