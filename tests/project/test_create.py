@@ -20,6 +20,7 @@ from i2i_unlearn.support.package_data import package_data
 from tests.conftest import pixels_of
 from tests.support.commands import dvc, lines_of
 from tests.support.says import says
+from tests.test_readme import parse, shell_lines
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,15 @@ def test_its_stages_depend_on_data_settings_and_the_version_alone(made):
     assert all(VERSION_FILE in stage["deps"] for stage in stages.values())
     assert '"models/original.dvc" -> "snapshot"' in dvc(folder, "dag", "--dot")
     assert dvc(folder, "status", "data.dvc", "models/original.dvc").strip() == "Data and pipelines are up to date."
+
+
+def test_the_commands_of_its_readme_exist(made):
+    folder, _, _ = made
+    lines = [line.partition(">")[0] for line in shell_lines((folder / "README.md").read_text())]
+    asked = [line for line in lines if line.startswith("i2i-unlearn ")]
+    assert len(asked) > 8
+    for line in asked:
+        parse(line)
 
 
 def test_a_model_that_fills_worse_than_grey_is_told(made):

@@ -103,7 +103,6 @@ def create(folder: Path, wanted: Wanted, tell: Callable[[str], None]) -> Created
             folder,
             about,
             demo=False,
-            original=place,
             shard=shards[0],
             model_name=params["register"]["model_name"],
         )
