@@ -25,6 +25,7 @@ from i2i_unlearn.cli import (
     forget,
     guard,
     init,
+    interrupt,
     keys,
     pipeline,
     pipeline_cluster,
@@ -33,7 +34,6 @@ from i2i_unlearn.cli import (
     request,
     review,
     stages,
-    start,
     sweep,
 )
 from i2i_unlearn.cli.kinds import say_kinds
@@ -140,4 +140,4 @@ def _say(kind: str, message: object, code: int) -> int:
 
 
 if __name__ == "__main__":
-    start.ended(main)
+    interrupt.ended(main)
