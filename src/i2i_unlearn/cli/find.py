@@ -45,7 +45,7 @@ def find(
     hmac_key_file: options.KeyFile = None,
     json: options.Json = False,
 ) -> None:
-    """Find the images that look like a photograph, also cropped, mirrored, turned or recoloured.
+    """Find the images that look like a photograph. It may be cropped, mirrored, turned or recoloured.
 
     The first call describes every image once (minutes for a million small ones); later ones take what is there, and
     describe only the shards that changed. Shows sample id, label and person.

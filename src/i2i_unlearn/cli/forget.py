@@ -34,9 +34,9 @@ def forget(
     allow_large: request.AllowLarge = False,
     preview: Annotated[bool, typer.Option("--preview", help="Say what the request takes along; run nothing.")] = False,
 ) -> None:
-    """File a forget request, run what is out of date, register the result and show the verdict.
+    """Carry out a forget request: file, run, register, show the verdict.
 
-    The same command, or the id alone, goes on where it was stopped.
+    Only what is out of date runs. Repeat the command, or give the id alone, to continue where it stopped.
 
     Example: i2i-unlearn forget w-1 --ids-file withdrawn.txt --basis "withdrawn consent"
     """

@@ -148,7 +148,7 @@ def set_(
 
 @app.command()
 def upgrade() -> None:
-    """Move the project in this folder to the installed version of i2i-unlearn.
+    """Move the project in this folder to the installed version.
 
     Settings, policies, the promotion ledger and metrics are carried over, or what cannot be is said. New settings get
     the package's defaults. dvc.yaml and the compiled pipelines are written again.

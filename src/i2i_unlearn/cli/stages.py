@@ -92,7 +92,7 @@ def snapshot(
     json: options.Json = False,
     params: options.Params = options.PARAMS,
 ) -> None:
-    """Freeze the model that must forget, as the teacher: snapshot.source of params.yaml, or --from.
+    """Freeze the model that must forget, as the teacher. It is snapshot.source of params.yaml, or --from.
 
     Example: i2i-unlearn snapshot --from mae_visualize_vit_base.pth --out artifacts/teacher
     """
