@@ -52,6 +52,7 @@ NOT_RUN = {
     "registry restore": "needs a lost champion; tests/registry/test_project_registry.py",
     "export": "needs a published file; tests/models/published",
     "pipeline run": "many processes; tests/pipeline/local",
+    "forget": "many processes; tests/cli/test_forget.py and test_demo.py",
     "init": "makes a project; tests/project",
     "set": "changes a project; tests/project",
     **dict.fromkeys(

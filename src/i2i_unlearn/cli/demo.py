@@ -6,9 +6,11 @@ from pathlib import Path
 import typer
 
 from i2i_unlearn.cli.forget import last_screen
+from i2i_unlearn.support.errors import UserError
 
 app = typer.Typer()
 
+PIPELINE = Path("dvc.yaml")
 KEY_FILE = Path(".secrets/hmac.key")
 DATA = (Path("data/images/digits.parquet"), Path("data/forget/digit-3.yaml"))
 
@@ -21,6 +23,8 @@ def demo() -> None:
     """
     from i2i_unlearn.requests.carry_out import carry_out
 
+    if not PIPELINE.is_file():
+        raise UserError(f"{PIPELINE}: no such file; make the demo's project first: i2i-unlearn init digits --demo")
     if not all(path.exists() for path in DATA):  # DVC notices those that have changed; importing pandas takes a second
         from i2i_unlearn.data.importers.embedded import write_embedded
 

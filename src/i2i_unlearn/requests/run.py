@@ -89,7 +89,8 @@ def _dvc() -> Iterator["Repo"]:
     except NotDvcRepoError:
         raise UserError(f"{Path.cwd()}: no DVC project; make one with `i2i-unlearn init`") from None
     except DvcException as error:
-        raise UserError(f"DVC: {error}; run the same command again to continue") from error
+        told = " ".join(str(error).split())
+        raise UserError(f"DVC: {told}; run the same command again to continue") from error
 
 
 def _remove_half_lock(repo: "Repo") -> None:
@@ -146,7 +147,7 @@ class _Pipeline:
             if not _is_ours(stage):
                 if stage.reproduce():
                     stage.dump(update_pipeline=False)
-                    self.ran += [stage.addressing] * bool(stage.cmd)
+                    self.ran += [stage.addressing] * bool(stage.cmd and not stage.always_changed)
                 return False
             if not stage.changed():
                 return False
