@@ -34,23 +34,17 @@ SAME: dict[str, tuple[str, ...]] = {
     ),
 }
 """Files that end with the bytes of the undisturbed run."""
-LONG_SHARE = 50
-"""One kill in so many hits each of the long commands."""
 
 
 def run_kills(chain: Chain, number: int, seed: int, tell: Callable[[str], None] = print) -> list[dict[str, object]]:
     """Kill `number` commands, in turn, at random moments of their lives; what was found wrong, one row per kill."""
     rng = random.Random(seed)
-    of_each = number // LONG_SHARE
     rows = []
-    for count in range(number - of_each * len(LONG)):
+    for count in range(number):
         command = list(CHAIN)[count % len(CHAIN)]
         moment = rng.uniform(0.0, chain.seconds[command])
         rows.append(_kill(chain, command, moment) | {"kill": count, "command": command, "after_s": round(moment, 3)})
         tell(json.dumps(rows[-1]))
-    if of_each:
-        for command in LONG:
-            rows += run_long_kills(chain, command, of_each, rng, tell)
     return rows
 
 
