@@ -36,6 +36,10 @@ SAME: dict[str, tuple[str, ...]] = {
 """Files that end with the bytes of the undisturbed run."""
 
 
+DONE_BEFORE = {"request add": "already", "evidence": "is not empty and is kept"}
+"""What the next call says where the command was done before the kill."""
+
+
 def run_kills(chain: Chain, number: int, seed: int, tell: Callable[[str], None] = print) -> list[dict[str, object]]:
     """Kill `number` commands, in turn, at random moments of their lives; what was found wrong, one row per kill."""
     rng = random.Random(seed)
@@ -121,11 +125,11 @@ def _kill(chain: Chain, command: str, moment: float) -> dict[str, object]:
     killed = run(project, *CHAIN[command], kill_after=moment)
     again = run(project, *CHAIN[command])
     faults = _faults(chain, project, command, again)
-    if command == "request add":
-        if again.is_one_line and "already" in again.err:  # it was filed before the kill, which is said
-            faults = [fault for fault in faults if not fault.startswith("the next call ends")]
-        if "w-1" not in yaml.safe_load((project / "params.yaml").read_text())["split"]["requests"]:
-            faults.append("the request is filed and not active")
+    if again.is_one_line and DONE_BEFORE.get(command, "\n") in again.err:
+        faults = [fault for fault in faults if not fault.startswith("the next call ends")]
+    active = yaml.safe_load((project / "params.yaml").read_text())["split"]["requests"]
+    if command == "request add" and "w-1" not in active:
+        faults.append("the request is filed and not active")
     return {"killed": killed.code < 0, "code": again.code, "faults": faults}
 
 
