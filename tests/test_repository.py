@@ -99,7 +99,7 @@ def test_a_dvc_stage_is_a_command_that_takes_its_options_and_has_a_section_of_th
 _FROM_OTHERS = {
     ReferenceConfig: {"pretrain"},
     SplitConfig: {"pretrain.canaries"},
-    EvaluateConfig: {"unlearn"},  # the recipe of a rehearsal
+    EvaluateConfig: {"unlearn", "register.model_name"},  # the recipe of a rehearsal; the report names the model
 }
 """What a config takes from the section of another stage."""
 

@@ -55,6 +55,8 @@ NOT_RUN = {
     "forget": "many processes; tests/cli/test_forget.py and test_demo.py",
     "init": "makes a project; tests/project",
     "set": "changes a project; tests/project",
+    "upgrade": "changes a project; tests/project",
+    "find": "an index of descriptions; tests/cli/test_find.py",
     **dict.fromkeys(
         (f"pipeline {name}" for name in ("cancel", "list", "logs", "schedule", "submit", "upload", "watch")),
         "needs a server of Kubeflow; tests/pipeline/cluster",

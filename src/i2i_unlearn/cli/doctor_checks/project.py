@@ -149,7 +149,8 @@ def decidable(params: Mapping[str, Any], judging: "Judging") -> Line:
         foresight = what_can_be_decided(planned_counts(first, options.IMAGES, options.REQUESTS, config), judging)
     except UserError as fault:
         return Line("policy", "fail", str(fault), "correct the request, or split.requests")
-    assert foresight is not None
+    if foresight is None:
+        return Line("policy", "warn", "no policy is known", "i2i-unlearn request show ID says what is missing")
     found = f"{foresight.outcome()} ({', '.join(config.requests)})"
     for line in foresight.open_lines[:1]:
         return Line("policy", "warn", f"{found}; {line.line}: {line.lacks}", "i2i-unlearn request show ID lists all")

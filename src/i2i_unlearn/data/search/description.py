@@ -1,7 +1,7 @@
 """92 bytes that describe a picture so that copies of it are found, crops and mirror images too.
 
-A perceptual hash (split/picture_hash.py) keeps the signs of the lowest 8x8 frequencies of a small grey picture. Here
-their values are kept: copies that change many signs, crops above all, still point in the same direction.
+A perceptual hash (data/split/picture_hash.py) keeps the signs of the lowest 8x8 frequencies of a small grey picture.
+Here their values are kept: copies that change many signs, crops above all, still point in the same direction.
 
     x      the picture's frequencies without the mean, each times the square root of its distance from 0: in photographs
            the lowest are the largest and would drown the others
@@ -56,7 +56,7 @@ class Templates(NamedTuple):
 
 
 def describe(thumbnails_NHW: NDArray[np.uint8]) -> Descriptions:
-    """Descriptions of thumbnails (split/picture_hash.py). A picture of one grey level becomes zeros."""
+    """Descriptions of thumbnails (data/split/picture_hash.py). A picture of one grey level becomes zeros."""
     values_ND = _values(thumbnails_NHW)
     largest_N = np.abs(values_ND).max(axis=1, keepdims=True)
     rounded_ND = np.round(values_ND * (_LARGEST / np.maximum(largest_N, _FLAT))).astype(np.int8)
