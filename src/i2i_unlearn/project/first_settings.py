@@ -60,6 +60,7 @@ def first_settings(
     yield Setting("evaluate.show_forget_images", False, "true only if the images are public")
     yield Setting("reference.count", 0, "above 0, write the recipe of your model into section pretrain first")
     yield Setting("split.requests", [], "`i2i-unlearn forget` fills it")
+    yield Setting("request.largest_share", 0.1, "of the training images; a larger request needs --allow-large")
     yield from _recipe(given)
     yield from _unlearning(given)
 
