@@ -96,7 +96,7 @@ def test_included_near_copies_keep_their_role_after_the_promotion(world):
 def test_another_request_for_forgotten_bytes_is_told_that_they_are_erased(world):
     listed(world, 1, 2)
     world.request("again", sample_ids=["cat/1"])
-    with says(UserError, "'again'", "selects 1 images", "erased already"):
+    with says(UserError, "'again'", "1 images are forgotten already"):
         world.split(requests=["again"])
 
 

@@ -151,4 +151,4 @@ def test_the_stage_judges_earlier_requests_and_shows_them(sequence):
     assert "(request five; request gone n/a)" in lines[MEMORY_LINE]["why"]
     page = (sequence / "report.html").read_text()
     assert "Earlier requests" in page
-    assert "Rank shift of earlier requests: Error in the hole, shift" in page
+    assert "Change of rank among images never seen, by error of earlier requests" in page

@@ -30,7 +30,7 @@ def line(name: str, outcome: str, why: str) -> dict:
     """A line of a verdict, as the gate writes it."""
     measure = "forget hole_psnr_db, unlearned minus teacher"
     told = {"bound": "at most -0.8", "why": f"{measure}: {why}", "threshold_why": "measured", "otherwise": "it recalls"}
-    found = {"value": -1.5, "low": -1.6, "high": -1.4, "outcome": outcome, "by_rehearsal": False}
+    found = {"value": -1.5, "low": -1.6, "high": -1.4, "outcome": outcome, "decides": True, "by_rehearsal": False}
     return {"name": name, "measure": measure, **found, **told}
 
 

@@ -180,8 +180,8 @@ REFUSED = {
     ),
     "what is erased already": (
         {"requests": ["again"], "erased": ["cats"]},
-        "'again' selects 2 images",
-        "erased already",
+        "'again'",
+        "2 images are forgotten already",
     ),
     "all training images": (
         {"requests": ["cats", "rest"]},

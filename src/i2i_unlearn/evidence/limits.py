@@ -11,7 +11,7 @@ ALWAYS = (
     "that no trace of the images is left in the weights: only what these measurements can see, on the images scored",
     "that the measurements are true: the signer made them; repeating them needs the images and the models",
     "that all images meant by the request were found, or that near-copies of them were forgotten",
-    "that the request came from whom it says: its text and selector are not in here, only its id and dates",
+    "that the request came from the person it names: its text and selector are not in here, only its id and dates",
     "who used the private key, and when: anyone who has it can sign; times come from the signer's clock",
 )
 
