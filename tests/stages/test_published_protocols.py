@@ -90,7 +90,7 @@ def done(request, tmp_path_factory, command_line):
         "preset": ["preset", "use", name],
         "protocol": ["data", "protocol", name, "published"],
         "key": ["data", "key"],
-        "request": ["request", "add", "classes", "--labels-file", f"data/{name}.forget.txt"],
+        "request": ["request", "add", "classes", "--labels-file", f"data/{name}.forget.txt", "--allow-large"],
         "split": ["split"],
         "snapshot": ["snapshot", "--from", "original.pth"],
         "unlearn": ["unlearn"],
