@@ -19,7 +19,7 @@ KILLED = -signal.SIGKILL
 MOMENTS = {
     "before any checkpoint": {"event": "open", "contains": ".safetensors.new"},
     "with the first checkpoint written but not in place": {"event": "os.rename", "contains": ".safetensors.new"},
-    "while the second checkpoint replaces the first": {"event": "open", "contains": ".safetensors.new", "nth": 2},
+    "while the second checkpoint replaces the first": {"event": "open", "contains": ".safetensors.new", "nth": 4},
     "after the last step": {"event": "open", "contains": "preprocessor_config.json.new"},
     "with the model written but not its curve": {"event": "open", "contains": "steps.jsonl"},
     "before the earlier output is moved aside": {"event": "os.rename", "contains": ".out.old."},
@@ -124,7 +124,7 @@ def test_every_way_of_training_goes_on(command_line, taught, place, params_writt
     arguments = arguments_of(stage, taught)
     assert command_line(place, *arguments).code == 0
     (place / "out").rename(place / "undisturbed")
-    moment = {"event": "open", "contains": ".safetensors.new", "nth": 2}
+    moment = {"event": "open", "contains": ".safetensors.new", "nth": 4}
     assert command_line(place, *arguments, moment=moment).code == KILLED
     ended = command_line(place, *arguments)
     assert "resuming after step 4 of 9" in ended.err
