@@ -106,7 +106,7 @@ def test_from_init_to_evidence_without_this_repository(run, tmp_path, params_wit
 
     ids = [f"seen/b/{number:02d}.png" for number in range(40)]
     (tmp_path / "project/withdrawn.txt").write_text("".join(f"{one}\n" for one in ids))
-    told = run("forget", "w-1", "--ids-file", "withdrawn.txt", "--basis", "withdrawn consent")
+    told = run("forget", "w-1", "--ids-file", "withdrawn.txt", "--basis", "withdrawn consent", "--allow-large")
     assert "i2i-unlearn registry promote" in told
     assert "champion" in run("registry", "promote")
     run("keys", "create")
